@@ -1,0 +1,80 @@
+"""seampack: text into the shape that language models are trained on, without breaking what belongs together.
+
+    import seampack
+
+    seampack.pack("corpus/*.jsonl.zst", out="packed", tokenizer="tokenizer.json", seq_len=2048)
+
+The names below are imported when they are first used, so that ``import seampack`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from seampack._version import __version__
+
+if TYPE_CHECKING:
+    from seampack.errors import ConfigError, DataError, MissingExtraError, SeampackError, ShardError
+    from seampack.packer.accounting import Accounting
+    from seampack.packer.comparing import Comparison, compare
+    from seampack.packer.config import PackConfig, PlanConfig, Strategy
+    from seampack.packer.dataset import pack_dataset
+    from seampack.packer.gather import apply_plan
+    from seampack.packer.packed import PackedFolder
+    from seampack.packer.packing import pack
+    from seampack.packer.planning import PackPlan, plan
+    from seampack.packer.train_tokenizer import train_tokenizer
+
+_HOME = {
+    "Accounting": "packer.accounting",
+    "Comparison": "packer.comparing",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "MissingExtraError": "errors",
+    "PackConfig": "packer.config",
+    "PackPlan": "packer.planning",
+    "PackedFolder": "packer.packed",
+    "PlanConfig": "packer.config",
+    "SeampackError": "errors",
+    "ShardError": "errors",
+    "Strategy": "packer.config",
+    "apply_plan": "packer.gather",
+    "compare": "packer.comparing",
+    "pack": "packer.packing",
+    "pack_dataset": "packer.dataset",
+    "plan": "packer.planning",
+    "train_tokenizer": "packer.train_tokenizer",
+}
+
+__all__ = [
+    "Accounting",
+    "Comparison",
+    "ConfigError",
+    "DataError",
+    "MissingExtraError",
+    "PackConfig",
+    "PackPlan",
+    "PackedFolder",
+    "PlanConfig",
+    "SeampackError",
+    "ShardError",
+    "Strategy",
+    "__version__",
+    "apply_plan",
+    "compare",
+    "pack",
+    "pack_dataset",
+    "plan",
+    "train_tokenizer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'seampack' has no attribute {name!r}")
+    value = getattr(import_module(f"seampack.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

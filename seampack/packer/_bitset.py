@@ -1,0 +1,115 @@
+"""A 64-ary bitset over small integers with O(1) predecessor and successor queries, inlined into the planners.
+
+Three levels of 64-bit words: a bit of level k+1 says that a word of level k is not zero. Beyond 64^3 = 262,144
+values the top level is scanned word by word, which at a million values is still only four words.
+"""
+
+import numpy as np
+
+from seampack.packer._jit import highest_bit, inlined, kernel, lowest_bit
+
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ONE = np.uint64(1)
+
+
+@kernel
+def make_bitset(size):
+    """An empty set over ``0 .. size - 1``."""
+    words = (size >> 6) + 1
+    groups = (words >> 6) + 1
+    tops = (groups >> 6) + 1
+    return np.zeros(words, np.uint64), np.zeros(groups, np.uint64), np.zeros(tops, np.uint64)
+
+
+@inlined
+def add_member(bits, x):
+    """Put ``x`` in."""
+    words, groups, tops = bits
+    w = x >> 6
+    g = w >> 6
+    words[w] |= _ONE << np.uint64(x & 63)
+    groups[g] |= _ONE << np.uint64(w & 63)
+    tops[g >> 6] |= _ONE << np.uint64(g & 63)
+
+
+@inlined
+def remove_member(bits, x):
+    """Take ``x`` out."""
+    words, groups, tops = bits
+    w = x >> 6
+    words[w] &= ~(_ONE << np.uint64(x & 63))
+    if words[w] == 0:
+        g = w >> 6
+        groups[g] &= ~(_ONE << np.uint64(w & 63))
+        if groups[g] == 0:
+            tops[g >> 6] &= ~(_ONE << np.uint64(g & 63))
+
+
+@inlined
+def _up_to(bit):
+    """Mask of the bits ``0 .. bit``."""
+    return _ALL >> np.uint64(63 - bit)
+
+
+@kernel
+def predecessor(bits, x):
+    """The largest member that is at most ``x``, or -1."""
+    words, groups, tops = bits
+    if x < 0:
+        return -1
+    w = x >> 6
+    found = words[w] & _up_to(x & 63)
+    if found != 0:
+        return (w << 6) | highest_bit(found)
+    w -= 1
+    if w < 0:
+        return -1
+    g = w >> 6
+    found = groups[g] & _up_to(w & 63)
+    if found == 0:
+        g -= 1
+        if g < 0:
+            return -1
+        t = g >> 6
+        found = tops[t] & _up_to(g & 63)
+        while found == 0:
+            t -= 1
+            if t < 0:
+                return -1
+            found = tops[t]
+        g = (t << 6) | highest_bit(found)
+        found = groups[g]
+    w = (g << 6) | highest_bit(found)
+    return (w << 6) | highest_bit(words[w])
+
+
+@kernel
+def successor(bits, x):
+    """The smallest member that is at least ``x``, or -1."""
+    words, groups, tops = bits
+    w = x >> 6
+    if w >= words.size:
+        return -1
+    found = words[w] & (_ALL << np.uint64(x & 63))
+    if found != 0:
+        return (w << 6) | lowest_bit(found)
+    w += 1
+    g = w >> 6
+    if g >= groups.size:
+        return -1
+    found = groups[g] & (_ALL << np.uint64(w & 63))
+    if found == 0:
+        g += 1
+        t = g >> 6
+        if t >= tops.size:
+            return -1
+        found = tops[t] & (_ALL << np.uint64(g & 63))
+        while found == 0:
+            t += 1
+            if t >= tops.size:
+                return -1
+            found = tops[t]
+        g = (t << 6) | lowest_bit(found)
+        found = groups[g]
+    w = (g << 6) | lowest_bit(found)
+    return (w << 6) | lowest_bit(words[w])

@@ -1,0 +1,60 @@
+"""The one place that knows numba: every kernel is compiled with the same options, once, and cached on disk."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic, overload
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a loop over arrays: no Python objects, the GIL released, compiled once per machine."""
+    compiled: Function = numba.njit(cache=True, nogil=True, boundscheck=False)(function)
+    return compiled
+
+
+def inlined(function: Function) -> Function:
+    """As ``kernel``, for the few lines that a hot loop calls at every step."""
+    compiled: Function = numba.njit(cache=True, nogil=True, inline="always")(function)
+    return compiled
+
+
+def highest_bit(word: Any) -> int:
+    """Index of the highest set bit of a 64-bit word that is not zero."""
+    return int(word).bit_length() - 1
+
+
+def lowest_bit(word: Any) -> int:
+    """Index of the lowest set bit of a 64-bit word that is not zero."""
+    word = int(word)
+    return (word & -word).bit_length() - 1
+
+
+@intrinsic
+def _leading_zeros(typing_context, word):  # type: ignore[no-untyped-def]  # numba reads the bare signature
+    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.ctlz(arguments[0], context.get_constant(types.boolean, 0))
+
+    return types.uint64(types.uint64), emit
+
+
+@intrinsic
+def _trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, 0))
+
+    return types.uint64(types.uint64), emit
+
+
+@overload(highest_bit, inline="always")
+def _highest_bit(word):  # type: ignore[no-untyped-def]
+    return lambda word: 63 - np.int64(_leading_zeros(np.uint64(word)))
+
+
+@overload(lowest_bit, inline="always")
+def _lowest_bit(word):  # type: ignore[no-untyped-def]
+    return lambda word: np.int64(_trailing_zeros(np.uint64(word)))

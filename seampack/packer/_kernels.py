@@ -1,0 +1,420 @@
+"""The planning kernels: loops over document lengths that decide which piece of which document stands where.
+
+Every document is cut the same way first (``cut_documents``): whole rows, and at most one *short piece* that is less than a row. The packing kernels then only place short pieces. A piece is named by its document; where it starts
+inside the document follows from its length, because it is always the document's last part.
+
+The ``write_*`` kernels fill ``rows`` = (row_offsets, document, start, length) from a given row on; ``row_offsets`` of
+that row must be set, each kernel sets the one behind its last row.
+"""
+
+import numpy as np
+
+from seampack.packer._bitset import add_member, make_bitset, predecessor, remove_member, successor
+from seampack.packer._jit import inlined, kernel
+
+
+@inlined
+def _windows_and_rest(length, seq_len, max_overlap):
+    """Number of whole rows that a document fills, and the length of what is left over for a short piece."""
+    if length < seq_len:
+        return 0, length
+    rows = length // seq_len
+    rest = length - rows * seq_len
+    if rest != 0 and length >= (rows + 1) * seq_len - rows * max_overlap:
+        return rows + 1, 0
+    return rows, rest
+
+
+@kernel
+def cut_documents(lengths, seq_len, max_overlap):
+    """Histogram of the short pieces' lengths, shape (seq_len,), and the number of whole rows.
+
+    ``max_overlap`` is the largest allowed overlap of two neighbouring windows in tokens; 0 cuts without overlap.
+    """
+    histogram = np.zeros(seq_len, np.int64)
+    rows = 0
+    for document in range(lengths.size):
+        whole, rest = _windows_and_rest(np.int64(lengths[document]), seq_len, max_overlap)
+        rows += whole
+        histogram[rest] += 1
+    histogram[0] = 0
+    return histogram, rows
+
+
+@kernel
+def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
+    """Stable counting sort of the short pieces, longest first, into ``order`` (documents) and ``starts`` (zeroed).
+
+    Both have shape (pieces,). Returns the index of the first piece of each length, shape (seq_len,).
+    """
+    first = np.empty(seq_len, np.int64)
+    total = 0
+    for length in range(seq_len - 1, -1, -1):
+        first[length] = total
+        total += histogram[length]
+    cursor = first.copy()
+    for document in range(lengths.size):
+        length = np.int64(lengths[document])
+        whole, rest = _windows_and_rest(length, seq_len, max_overlap)
+        if rest > 0:
+            at = cursor[rest]
+            order[at] = document
+            if whole > 0:
+                starts[at] = length - rest
+            cursor[rest] = at + 1
+    return first
+
+
+@kernel
+def write_windows(lengths, seq_len, max_overlap, rows, repeated):
+    """One segment a row for the whole rows, in document order, as the first rows of all.
+
+    A document of ``length`` tokens that ``n + 1`` overlapping windows cover has window ``i`` at
+    ``floor(i * (length - seq_len) / n)``: overlaps differ by at most one token, none exceeds ``max_overlap``, no
+    token is skipped. (Yin et al. 2025, arXiv 2505.22018, stage 1; the starts are ours, theirs can skip tokens.)
+    """
+    row_offsets, out_document, out_start, out_length = rows
+    row = 0
+    for document in range(lengths.size):
+        length = np.int64(lengths[document])
+        if length < seq_len:
+            continue
+        windows, _ = _windows_and_rest(length, seq_len, max_overlap)
+        overlapping = windows * seq_len > length
+        end = 0
+        for window in range(windows):
+            start = window * (length - seq_len) // (windows - 1) if overlapping else window * seq_len
+            out_document[row] = document
+            out_start[row] = start
+            out_length[row] = seq_len
+            repeated[row] = end - start
+            end = start + seq_len
+            row += 1
+            row_offsets[row] = row
+
+
+@kernel
+def _grown(array, used):
+    if used < array.size:
+        return array
+    larger = np.empty(2 * array.size, array.dtype)
+    larger[:used] = array
+    return larger
+
+
+@kernel
+def ffd_patterns(histogram, seq_len, extra, sparing):
+    """First-Fit-Decreasing from the histogram of piece lengths alone.
+
+    FFD fills its first bin with the longest remaining piece that fits, again and again, and closes it once it holds
+    ``seq_len`` tokens; then the second likewise. Bins that come out equal are one *pattern*, which repeats for as
+    long as each of its lengths has pieces enough.
+
+    A bin may hold up to ``extra`` tokens beyond ``seq_len``. ``sparing`` uses that room only where nothing fits within
+    ``seq_len`` any more, for the piece that is over by least; otherwise every piece may use it.
+
+    Returns (offsets, lengths, counts, repeats): pattern ``p`` is the entries ``offsets[p]:offsets[p + 1]``, each
+    ``counts`` pieces of one length in the order of filling, and stands for ``repeats[p]`` bins in a row.
+    """
+    left = histogram.copy()
+    bits = make_bitset(seq_len + extra + 1)
+    for length in range(1, left.size):
+        if left[length] > 0:
+            add_member(bits, length)
+    offsets = np.zeros(256, np.int64)
+    repeats = np.empty(256, np.int64)
+    lengths = np.empty(1024, np.int64)
+    counts = np.empty(1024, np.int64)
+    patterns = 0
+    entries = 0
+    spare = 0 if sparing else extra
+    while True:
+        begin = entries
+        room = seq_len + spare
+        length = predecessor(bits, room)
+        while length > 0:
+            # pieces of this length until no more fit, none is left, or the bin is closed
+            count = min(room // length, left[length], -((spare - room) // length))
+            lengths = _grown(lengths, entries)
+            counts = _grown(counts, entries)
+            lengths[entries] = length
+            counts[entries] = count
+            entries += 1
+            room -= count * length
+            if room <= spare:
+                break
+            length = predecessor(bits, min(room, length - 1))
+        if entries == begin:
+            break
+        times = left[lengths[begin]] // counts[begin]
+        for entry in range(begin + 1, entries):
+            times = min(times, left[lengths[entry]] // counts[entry])
+        if sparing and room > 0:
+            length = successor(bits, room + 1)
+            while 0 < length <= room + extra:
+                taken = 0
+                for entry in range(begin, entries):
+                    if lengths[entry] == length:
+                        taken = counts[entry]
+                if left[length] > taken:
+                    lengths = _grown(lengths, entries)
+                    counts = _grown(counts, entries)
+                    lengths[entries] = length
+                    counts[entries] = 1
+                    entries += 1
+                    times = 1 if taken > 0 else min(times, left[length])
+                    break
+                length = successor(bits, length + 1)
+        for entry in range(begin, entries):
+            left[lengths[entry]] -= times * counts[entry]
+            if left[lengths[entry]] == 0:
+                remove_member(bits, lengths[entry])
+        repeats = _grown(repeats, patterns)
+        offsets = _grown(offsets, patterns + 1)
+        repeats[patterns] = times
+        patterns += 1
+        offsets[patterns] = entries
+    return offsets[: patterns + 1], lengths[:entries], counts[:entries], repeats[:patterns]
+
+
+@kernel
+def take_leftovers(patterns, chosen, pieces):
+    """The pieces of the patterns that become no row of their own, in the order of the bins."""
+    offsets, piece_lengths, counts, repeats = patterns
+    order, starts, first = pieces
+    total = 0
+    for pattern in range(repeats.size):
+        if not chosen[pattern]:
+            for entry in range(offsets[pattern], offsets[pattern + 1]):
+                total += counts[entry] * repeats[pattern]
+    document = np.empty(total, np.int32)
+    start = np.empty(total, np.int32)
+    lengths = np.empty(total, np.int32)
+    cursor = first.copy()
+    taken = 0
+    for pattern in range(repeats.size):
+        begin = offsets[pattern]
+        end = offsets[pattern + 1]
+        if chosen[pattern]:
+            for entry in range(begin, end):
+                cursor[piece_lengths[entry]] += counts[entry] * repeats[pattern]
+            continue
+        for _ in range(repeats[pattern]):
+            for entry in range(begin, end):
+                length = piece_lengths[entry]
+                for _ in range(counts[entry]):
+                    document[taken] = order[cursor[length]]
+                    start[taken] = starts[cursor[length]]
+                    lengths[taken] = length
+                    taken += 1
+                    cursor[length] += 1
+    return document, start, lengths
+
+
+@kernel
+def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
+    """Expand the chosen patterns: bins to rows, pieces of one length in input order, each row cut at ``seq_len``.
+
+    ``dropped`` = (document, start, length) receives one entry for each row that was cut.
+    """
+    offsets, piece_lengths, counts, repeats = patterns
+    order, starts, first = pieces
+    row_offsets, out_document, out_start, out_length = rows
+    drop_document, drop_start, drop_length = dropped
+    cursor = first.copy()
+    slot = row_offsets[row]
+    drops = 0
+    for pattern in range(repeats.size):
+        begin = offsets[pattern]
+        end = offsets[pattern + 1]
+        if not chosen[pattern]:
+            for entry in range(begin, end):
+                cursor[piece_lengths[entry]] += counts[entry] * repeats[pattern]
+            continue
+        bins = repeats[pattern]
+        width = 0
+        over = -seq_len
+        for entry in range(begin, end):
+            width += counts[entry]
+            over += counts[entry] * piece_lengths[entry]
+        # Bins of one pattern are written length by length: one run of ``order`` is read, a short stride written.
+        column = slot
+        for entry in range(begin, end):
+            length = piece_lengths[entry]
+            count = counts[entry]
+            at = cursor[length]
+            cursor[length] = at + bins * count
+            for bin_ in range(bins):
+                to = column + bin_ * width
+                for _ in range(count):
+                    out_document[to] = order[at]
+                    out_start[to] = starts[at]
+                    out_length[to] = length
+                    at += 1
+                    to += 1
+            column += count
+        for _ in range(bins):
+            slot += width
+            row += 1
+            row_offsets[row] = slot
+            if over > 0:
+                kept = out_length[slot - 1] - over
+                out_length[slot - 1] = kept
+                drop_document[drops] = out_document[slot - 1]
+                drop_start[drops] = out_start[slot - 1] + kept
+                drop_length[drops] = over
+                drops += 1
+
+
+@kernel
+def best_fit_bins(order, histogram, seq_len):
+    """Best-Fit-Decreasing: the bin of each sorted piece, and the number of pieces and tokens of each bin.
+
+    A piece goes to the open bin with the least remaining space that still holds it; of several equally full ones, to
+    the one that has been so for longest. (Ding et al. 2024, arXiv 2404.10830.) Open bins are queued by remaining
+    space; a bitset of the spaces in use answers each query in O(1).
+    """
+    bin_of = np.empty(order.size, np.int32)
+    used = np.empty(order.size, np.int64)
+    pieces = np.empty(order.size, np.int32)
+    behind = np.empty(order.size, np.int32)  # the next bin in the queue of one remaining space
+    head = np.full(seq_len + 1, -1, np.int32)
+    tail = np.full(seq_len + 1, -1, np.int32)
+    bits = make_bitset(seq_len + 1)
+    bins = 0
+    at = 0
+    for length in range(seq_len - 1, 0, -1):
+        for _ in range(histogram[length]):
+            space = successor(bits, length)
+            if space < 0:
+                target = bins
+                bins += 1
+                used[target] = 0
+                pieces[target] = 0
+            else:
+                target = np.int64(head[space])
+                head[space] = behind[target]
+                if head[space] < 0:
+                    remove_member(bits, space)
+            bin_of[at] = target
+            at += 1
+            pieces[target] += 1
+            used[target] += length
+            space = seq_len - used[target]
+            if space > 0:
+                behind[target] = -1
+                if head[space] < 0:
+                    head[space] = target
+                    add_member(bits, space)
+                else:
+                    behind[tail[space]] = target
+                tail[space] = target
+    return bin_of, pieces[:bins], used[:bins]
+
+
+@kernel
+def write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, row, rows):
+    """Pieces to the rows of their bins, longest first; only ``chosen`` bins have a row."""
+    row_offsets, out_document, out_start, out_length = rows
+    slot = row_offsets[row]
+    cursor = np.empty(chosen.size, np.int64)
+    for target in range(chosen.size):
+        cursor[target] = slot
+        if chosen[target]:
+            slot += pieces_per_bin[target]
+            row += 1
+            row_offsets[row] = slot
+    at = 0
+    for length in range(histogram.size - 1, 0, -1):
+        for _ in range(histogram[length]):
+            target = bin_of[at]
+            if chosen[target]:
+                slot = cursor[target]
+                cursor[target] = slot + 1
+                out_document[slot] = order[at]
+                out_start[slot] = starts[at]
+                out_length[slot] = length
+            at += 1
+
+
+@kernel
+def count_concat(lengths, seq_len):
+    """Rows and segments when pieces are joined end to end and cut every ``seq_len`` tokens."""
+    rows = 0
+    segments = 0
+    room = 0
+    for piece in range(lengths.size):
+        left = np.int64(lengths[piece])
+        while left > 0:
+            if room == 0:
+                rows += 1
+                room = seq_len
+            segments += 1
+            part = min(left, room)
+            left -= part
+            room -= part
+    return rows, segments
+
+
+@kernel
+def write_concat(documents, starts, lengths, seq_len, row, rows):
+    """The segments that ``count_concat`` counted."""
+    row_offsets, out_document, out_start, out_length = rows
+    slot = row_offsets[row]
+    room = seq_len
+    for piece in range(lengths.size):
+        left = np.int64(lengths[piece])
+        start = np.int64(starts[piece])
+        while left > 0:
+            part = min(left, room)
+            out_document[slot] = documents[piece]
+            out_start[slot] = start
+            out_length[slot] = part
+            slot += 1
+            start += part
+            left -= part
+            room -= part
+            if room == 0:
+                row += 1
+                row_offsets[row] = slot
+                room = seq_len
+    if room < seq_len:
+        row_offsets[row + 1] = slot
+
+
+@kernel
+def shuffled(size, seed):
+    """A random permutation of ``0 .. size - 1`` by Fisher and Yates, the same for a seed on every machine and version.
+
+    The random numbers are SplitMix64's (Steele et al. 2014), their upper half scaled to the range by multiplication.
+    """
+    order = np.arange(size).astype(np.int32)
+    state = np.uint64(seed)
+    for last in range(size - 1, 0, -1):
+        state += np.uint64(0x9E3779B97F4A7C15)
+        mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+        other = np.int64(((mixed >> np.uint64(32)) * np.uint64(last + 1)) >> np.uint64(32))
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
+@kernel
+def audit(lengths, document, start, length, repeated):
+    """What the segments hold of each document: (tokens covered for the first time, sum of their positions, segments).
+
+    Shapes (documents,). A document is covered exactly when its count is its length and its positions add up to
+    ``length * (length - 1) / 2``; the sums are exact in 64-bit modular arithmetic.
+    """
+    covered = np.zeros(lengths.size, np.int64)
+    positions = np.zeros(lengths.size, np.int64)
+    segments = np.zeros(lengths.size, np.int32)
+    for segment in range(document.size):
+        at = document[segment]
+        begin = np.int64(start[segment]) + repeated[segment]
+        fresh = np.int64(length[segment]) - repeated[segment]
+        covered[at] += fresh
+        positions[at] += fresh * begin + fresh * (fresh - 1) // 2
+        segments[at] += 1
+    return covered, positions, segments

@@ -1,0 +1,55 @@
+"""Where every token went: exact, additive over windows, printed by every report."""
+
+from dataclasses import asdict, dataclass, fields
+
+from seampack.errors import SeampackError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounting:
+    """``tokens_in == tokens_out - repeated + dropped``, always. Add two for the sum of two runs."""
+
+    seq_len: int
+    rows: int = 0
+    documents: int = 0
+    """Documents read, the empty ones among them."""
+    empty_documents: int = 0
+    """Documents of no token: they leave no trace in the rows."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    """Tokens in the rows, padding not counted."""
+    repeated: int = 0
+    """Of ``tokens_out``, those that stood already in another row."""
+    dropped: int = 0
+    """Of ``tokens_in``, those that are in no row."""
+    segments: int = 0
+    cuts: int = 0
+    """Places where a document was cut in two."""
+    documents_split: int = 0
+    """Documents that stand in more than one segment."""
+    documents_truncated: int = 0
+    """Pieces that lost their end: each at most ``extra_tokens``, or the last row's with ``drop_last``."""
+
+    def __post_init__(self) -> None:
+        if self.tokens_in != self.tokens_out - self.repeated + self.dropped or self.padding < 0:
+            raise SeampackError(f"internal error: the token accounting does not balance: {asdict(self)}")
+
+    @property
+    def padding(self) -> int:
+        """Tokens missing to ``rows * seq_len``."""
+        return self.rows * self.seq_len - self.tokens_out
+
+    @property
+    def fill(self) -> float:
+        """Share of ``rows * seq_len`` that holds tokens; 1.0 for no rows."""
+        return self.tokens_out / (self.rows * self.seq_len) if self.rows else 1.0
+
+    def __add__(self, other: "Accounting") -> "Accounting":
+        counts = [field.name for field in fields(self) if field.name != "seq_len"]
+        return Accounting(
+            seq_len=self.seq_len, **{name: getattr(self, name) + getattr(other, name) for name in counts}
+        )
+
+    def to_dict(self) -> dict[str, int | float]:
+        """The counts with ``padding`` and ``fill``, for JSON."""
+        return {**asdict(self), "padding": self.padding, "fill": round(self.fill, 8)}

@@ -1,0 +1,67 @@
+"""All strategies on one corpus: it is read and tokenised once, then only lengths are planned."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seampack.packer.accounting import Accounting
+from seampack.packer.config import PackConfig, Strategy
+from seampack.packer.packing import Inputs
+from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.sources import expand
+from seampack.packer.tokenizing import BUNDLED, TextTokenizer
+from seampack.packer.windows import plan_stream
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What one strategy makes of a corpus."""
+
+    strategy: str
+    accounting: Accounting
+    plan_seconds: float
+    """CPU seconds of planning and of checking the plan."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and tables."""
+        return {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    lengths: npt.NDArray[np.int64]
+
+
+def compare(
+    source: Inputs,
+    config: PackConfig | None = None,
+    *,
+    tokenizer: str = BUNDLED,
+    strategies: Sequence[str] = tuple(strategy.value for strategy in Strategy),
+    threads: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> list[Comparison]:
+    """Plan one corpus by each strategy, in the windows in which ``pack`` would plan it.
+
+    Memory: four bytes a document. Raises ConfigError or DataError as ``pack`` does.
+    """
+    config = (config or PackConfig()).replace(**options)
+    configs = [config.replace(strategy=strategy) for strategy in strategies]
+    text_tokenizer = TextTokenizer(tokenizer, config)
+    batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)
+    lengths = [batch.lengths.astype(np.int32) for batch in batches]
+    return [compare_lengths(lengths, each) for each in configs]
+
+
+def compare_lengths(batches: Iterable[npt.NDArray[np.int32]], config: PackConfig) -> Comparison:
+    """One strategy on batches of document lengths in tokens."""
+    started = time.process_time()
+    accounting = Accounting(seq_len=config.seq_len)
+    for window in plan_stream((_Lengths(lengths.astype(np.int64)) for lengths in batches), config):
+        accounting += window.accounting
+    return Comparison(config.strategy, accounting, time.process_time() - started)

@@ -1,0 +1,220 @@
+"""What a packing run is told to do. No heavy imports: the command line reads its defaults from here."""
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from seampack.errors import ConfigError
+
+MAX_SEQ_LEN = 1 << 24
+
+
+class Strategy(StrEnum):
+    """How documents become rows."""
+
+    SEAMLESS = "seamless"
+    """Overlapping windows over long documents, First-Fit-Decreasing with a little extra room for the rest."""
+    CONCAT = "concat"
+    """All documents end to end, cut every ``seq_len`` tokens (naive concatenation)."""
+    BEST_FIT = "best_fit"
+    """Documents cut at ``seq_len``, then Best-Fit-Decreasing: no further cut, a little padding."""
+    FFD = "ffd"
+    """Documents cut at ``seq_len``, then First-Fit-Decreasing: no further cut, a little padding."""
+    PAD = "pad"
+    """Documents cut at ``seq_len``, each piece a row of its own: no mixing, most padding."""
+
+
+class ExtraRoom(StrEnum):
+    """When ``seamless`` lets a bin grow beyond ``seq_len``, at the price of the tail that is cut off."""
+
+    NEEDED = "needed"
+    """Only where nothing fits within ``seq_len`` any more, and then for the piece that loses least."""
+    ALWAYS = "always"
+    """For every piece: plain First-Fit-Decreasing with the larger capacity (the paper's)."""
+
+
+class Leftover(StrEnum):
+    """What ``seamless`` does with bins that did not get full."""
+
+    CONCAT = "concat"
+    """Join their pieces end to end and cut every ``seq_len`` tokens: at most one row is padded."""
+    PAD = "pad"
+    """Each becomes a row of its own: no document is cut, the rows are padded."""
+
+
+def choices(enum: type[StrEnum]) -> str:
+    """The members' values, for a message."""
+    return ", ".join(member.value for member in enum)
+
+
+def check_choice(name: str, value: object, enum: type[StrEnum]) -> None:
+    """Raise ConfigError unless ``value`` is one of the enum's values."""
+    if value not in [member.value for member in enum]:
+        raise ConfigError(f"{name}: expected one of {choices(enum)}; got {value!r}")
+
+
+def check_integer(name: str, value: object, low: int, high: int, remedy: str = "") -> None:
+    """Raise ConfigError unless ``value`` is an integer in ``low .. high``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name}: expected an integer from {low:,} to {high:,}; got {value!r}{remedy}")
+
+
+def _option(default: Any, description: str) -> Any:
+    """A field whose description is also the help of the command line's option."""
+    return dataclasses.field(default=default, metadata={"help": description})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanConfig:
+    """How lengths become a plan. All lengths in tokens.
+
+    Raises ConfigError naming the field, what was expected and what was given.
+    """
+
+    seq_len: int = _option(2048, "Tokens of a row.")
+    strategy: str = _option(Strategy.SEAMLESS.value, "How documents become rows.")
+    max_overlap: float = _option(
+        0.3,
+        "seamless: largest share of a row by which two neighbouring windows may overlap (the paper's r).",
+    )
+    extra_tokens: int = _option(
+        50,
+        "seamless: room of a bin beyond seq-len (the paper's extra capacity); a bin that is over loses its tail, at "
+        "most this many tokens. 0 drops nothing.",
+    )
+    extra_room: str = _option(
+        ExtraRoom.NEEDED.value,
+        "seamless: use the extra room only where a row would not get full otherwise, or always, as the paper does.",
+    )
+    leftover: str = _option(Leftover.CONCAT.value, "seamless: what becomes of bins that did not get full: joined end to end, or padded.")
+    drop_last: bool = _option(
+        False,
+        "concat, and seamless with joined leftovers: drop the last row when it is not full.",
+    )
+    shuffle: bool = _option(
+        True,
+        "Shuffle the rows, within a window of the stream; otherwise they are sorted by length within it.",
+    )
+    seed: int = _option(0, "Seed of the shuffle.")
+
+    def __post_init__(self) -> None:
+        check_integer("seq_len", self.seq_len, 1, MAX_SEQ_LEN)
+        check_choice("strategy", self.strategy, Strategy)
+        check_choice("extra_room", self.extra_room, ExtraRoom)
+        check_choice("leftover", self.leftover, Leftover)
+        check_integer("extra_tokens", self.extra_tokens, 0, MAX_SEQ_LEN)
+        check_integer("seed", self.seed, 0, 2**63 - 1)
+        if not isinstance(self.max_overlap, int | float) or not 0 <= self.max_overlap < 1:
+            raise ConfigError(f"max_overlap: expected a share from 0 to below 1; got {self.max_overlap!r}")
+
+    @property
+    def max_overlap_tokens(self) -> int:
+        """Largest overlap of two neighbouring windows in tokens; 0 for strategies without windows."""
+        return int(self.max_overlap * self.seq_len + 1e-9) if self.strategy == Strategy.SEAMLESS else 0
+
+    @property
+    def extra_room_tokens(self) -> int:
+        """Room of a bin beyond ``seq_len``; 0 for strategies that cut nothing off."""
+        return min(self.extra_tokens, self.seq_len - 1) if self.strategy == Strategy.SEAMLESS else 0
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked again. Raises ConfigError for a field that does not exist."""
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ConfigError(f"{name}: no such option; expected one of {', '.join(known)}")
+        return dataclasses.replace(self, **changes)
+
+
+class InputFormat(StrEnum):
+    """How input files are read."""
+
+    AUTO = "auto"
+    """From each file's first bytes, then its name."""
+    JSONL = "jsonl"
+    """One JSON object a line."""
+    PARQUET = "parquet"
+    """Apache Parquet."""
+    ARROW = "arrow"
+    """Arrow IPC, file or stream format."""
+    LINES = "lines"
+    """Plain text, a document a line."""
+    PARAGRAPHS = "paragraphs"
+    """Plain text, documents separated by blank lines."""
+    FILE = "file"
+    """Plain text, a document a file."""
+
+
+class OnBad(StrEnum):
+    """What happens at a record that cannot be read."""
+
+    STOP = "stop"
+    """The run ends with the record's file and line."""
+    QUARANTINE = "quarantine"
+    """The record is written with the reason to ``quarantine.jsonl`` in the output folder, and counted."""
+
+
+class OutputFormat(StrEnum):
+    """How shards are written."""
+
+    ARROW = "arrow"
+    """Arrow IPC stream files, uncompressed: opened memory-mapped."""
+    PARQUET = "parquet"
+    """Parquet with zstd: smaller, slower to write, copied into memory when read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackConfig(PlanConfig):
+    """A whole packing run: reading, tokenising, planning, writing. Equal configs and inputs give equal bytes.
+
+    Raises ConfigError naming the field, what was expected and what was given.
+    """
+
+    input_format: str = _option(InputFormat.AUTO.value, "How inputs are read; auto looks at the first bytes of each file.")
+    text_column: str = _option("text", "Field or column that holds a document's text.")
+    input_ids_column: str = _option(
+        "input_ids",
+        "Column of token ids, read where there is no text column: the documents are tokenised already.",
+    )
+    id_column: str | None = _option(
+        None,
+        "Field or column that names a document; without it documents are numbered from 0 in reading order.",
+    )
+    on_bad: str = _option(OnBad.STOP.value, "At a record that cannot be read: stop, or write it with the reason to quarantine.jsonl and go on.")
+    special_tokens_in_text: bool = _option(
+        False,
+        "Let text such as <|endoftext|> inside a document become the control token of that name.",
+    )
+    bos: str | None = _option(None, "Token put before each document, by its name in the vocabulary.")
+    eos: str | None = _option(None, "Token put behind each document, by its name in the vocabulary.")
+    pad: str | None = _option(
+        None,
+        "Token that fills rows up to seq-len, by its name; without it, rows that are not full are shorter.",
+    )
+    labels: bool = _option(
+        False,
+        "Write a column labels: the ids as int32, with -100 where a token is repeated or padding.",
+    )
+    window_tokens: int = _option(
+        1 << 24,
+        "Tokens that are planned at a time: bounds the memory. What fills no row goes over to the next window.",
+    )
+    output_format: str = _option(OutputFormat.ARROW.value, "How shards are written.")
+    shard_tokens: int = _option(1 << 26, "Tokens of a shard, rounded down to whole rows.")
+
+    def __post_init__(self) -> None:
+        PlanConfig.__post_init__(self)
+        check_choice("input_format", self.input_format, InputFormat)
+        check_choice("on_bad", self.on_bad, OnBad)
+        check_choice("output_format", self.output_format, OutputFormat)
+        check_integer("window_tokens", self.window_tokens, self.seq_len, 1 << 30, " (at least seq_len)")
+        check_integer("shard_tokens", self.shard_tokens, 1, 1 << 40)
+        for name in ("text_column", "input_ids_column"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name}: expected a name; got {getattr(self, name)!r}")
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows of a shard."""
+        return max(1, self.shard_tokens // self.seq_len)

@@ -1,0 +1,69 @@
+"""Packing of ``datasets.Dataset`` objects that are tokenised already."""
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seampack.errors import DataError
+from seampack.packer.config import PlanConfig
+from seampack.packer.gather import apply_plan
+from seampack.packer.planning import plan
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+def pack_dataset(
+    dataset: "Dataset | DatasetDict",
+    seq_len: int = 2048,
+    strategy: str = "seamless",
+    *,
+    columns: list[str] | None = None,
+    pads: dict[str, int] | None = None,
+    labels: bool = False,
+    **options: Any,
+) -> Any:
+    """Pack a tokenised dataset: the list columns of each row are a document. Gives a Dataset (or DatasetDict).
+
+    ``columns``: the list columns to pack, by default all; the first gives the lengths. ``options``: fields of
+    PlanConfig. ``pads`` and ``labels``: as in ``apply_plan``. The whole dataset is planned at once, and the result is
+    held in memory; for what does not fit, ``pack`` streams. The result has ``seq_lengths``, as trl's ``pack_dataset``
+    gives, and ``doc_ids`` (the row of the original dataset), ``doc_starts`` and ``repeated`` besides.
+
+    Raises DataError for a column that cannot be packed, ConfigError for a wrong option.
+    """
+    import datasets  # heavy, and needed here alone
+
+    config = PlanConfig(seq_len=seq_len, strategy=strategy).replace(**options)
+    if isinstance(dataset, datasets.DatasetDict):
+        return datasets.DatasetDict(
+            {
+                split: pack_dataset(part, seq_len, strategy, columns=columns, pads=pads, labels=labels, **options)
+                for split, part in dataset.items()
+            }
+        )
+    if not isinstance(dataset, datasets.Dataset):
+        raise DataError(f"expected a datasets.Dataset or DatasetDict; got {type(dataset).__name__}; stream with pack")
+    table = _table(dataset, columns)
+    planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config)
+    packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels))
+    shown = dataset.format
+    if shown["columns"] is not None and set(shown["columns"]) == set(dataset.column_names):
+        shown["columns"] = None
+    packed.set_format(shown["type"], shown["columns"], shown["output_all_columns"], **shown["format_kwargs"])
+    return packed
+
+
+def _table(dataset: "Dataset", columns: list[str] | None) -> pa.Table:
+    names = columns or dataset.column_names
+    for name in names:
+        if name not in dataset.column_names:
+            raise DataError(f"no column '{name}'; the dataset has {', '.join(dataset.column_names)}")
+    selected = dataset.select_columns(names).with_format("arrow")
+    table: pa.Table = selected.data.table if selected._indices is None else selected[:]
+    for name in names:
+        kind = table.schema.field(name).type
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+            raise DataError(f"column '{name}': expected lists; got {kind}; choose the list columns with columns=[...]")
+    return table.select(names)

@@ -1,0 +1,58 @@
+"""What readers hand on: batches of documents, as text or as token ids, and the records that could not be read."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from seampack.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that is not a document: where it stands and why it was refused."""
+
+    source: str
+    position: int
+    """Line, or row of a columnar file, from 1."""
+    reason: str
+    raw: str
+    """The record as text; bytes that are no UTF-8 as ``\\xNN``."""
+
+    def error(self) -> DataError:
+        """The error that stops a run at this record."""
+        return DataError(f"{self.source}:{self.position}: {self.reason}; skip such records with --on-bad quarantine")
+
+    def to_dict(self) -> dict[str, str | int]:
+        """For a line of the quarantine file."""
+        return {"source": self.source, "position": self.position, "reason": self.reason, "raw": self.raw}
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Documents as text."""
+
+    texts: list[str]
+    names: pa.Array | None = None  # shape (documents,), the ids of ``id_column``
+    bad: list[BadRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Documents as token ids, ragged: document ``d`` is ``ids[offsets[d]:offsets[d + 1]]``."""
+
+    ids: npt.NDArray[np.unsignedinteger]  # shape (tokens,)
+    offsets: npt.NDArray[np.int64]  # shape (documents + 1,)
+    names: pa.Array | None = None  # shape (documents,)
+    bad: list[BadRecord] = field(default_factory=list)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document, shape (documents,)."""
+        return np.diff(self.offsets)
+
+
+def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
+    """The narrowest unsigned type that holds the ids ``0 .. vocab_size - 1``."""
+    return np.min_scalar_type(max(vocab_size - 1, 1))

@@ -1,0 +1,162 @@
+"""From a plan and the documents' tokens to packed rows in Arrow: copying only."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seampack.errors import ConfigError, DataError
+from seampack.packer import _copy_kernels as kernels
+from seampack.packer.planning import PackPlan
+
+IGNORE_INDEX = -100
+"""The label that losses of the Hugging Face ecosystem pass over."""
+_BATCH_TOKENS = 1 << 22
+
+Array = npt.NDArray[Any]
+
+
+def apply_plan(
+    table: pa.Table,
+    plan: PackPlan,
+    *,
+    doc_ids: pa.Array | None = None,
+    pads: Mapping[str, int] | None = None,
+    labels: bool = False,
+) -> pa.Table:
+    """Pack the list columns of a table, row ``d`` of which is document ``d`` of the plan.
+
+    Every column must be a list column with the plan's lengths (``input_ids``, ``attention_mask``, ``labels`` ...).
+    Added are ``seq_lengths`` (tokens of each segment), ``doc_ids`` (``doc_ids[d]``, by default ``d``), ``doc_starts``
+    (first token of the segment inside its document) and ``repeated`` (its leading tokens that also stand in another
+    row). ``pads`` fills rows up to ``seq_len`` with a value for each column; ``labels`` adds a column in which repeated
+    tokens and padding are -100, or masks the column of that name.
+
+    >>> packed = apply_plan(pa.table({"input_ids": [[1, 2, 3], [4, 5]]}), plan([3, 2], seq_len=5, shuffle=False))
+    >>> packed["input_ids"].to_pylist(), packed["seq_lengths"].to_pylist()
+    ([[1, 2, 3, 4, 5]], [[3, 2]])
+
+    Raises DataError when a column is no list column or its lengths are not the plan's.
+    """
+    if not table.num_columns:
+        raise DataError("the table has no column to pack")
+    values, offsets = {}, None
+    for name in table.column_names:
+        values[name], own = _ragged(table[name], name)
+        if offsets is None and not np.array_equal(np.diff(own), plan.lengths):
+            raise DataError(f"column '{name}': its {own.size - 1} lists do not have the {plan.lengths.size} lengths of the plan")
+        if offsets is not None and not np.array_equal(offsets, own):
+            raise DataError(f"column '{name}': its lists have other lengths than those of '{table.column_names[0]}'")
+        offsets = own if offsets is None else offsets
+    assert offsets is not None
+    batches = list(gather(values, offsets, plan, doc_ids=doc_ids, pads=pads, labels=labels))
+    return pa.Table.from_batches(batches)
+
+
+def _ragged(column: pa.ChunkedArray, name: str) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Values and offsets of a list column, without copying where it is one chunk."""
+    kind = column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(f"column '{name}': expected lists; got {kind}")
+    if column.null_count:
+        raise DataError(f"column '{name}': expected a list in every row; got {column.null_count} nulls")
+    chunks = [chunk.flatten() for chunk in column.chunks]
+    if any(chunk.null_count for chunk in chunks):
+        raise DataError(f"column '{name}': a null among the values")
+    parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
+    offsets = np.zeros(len(column) + 1, np.int64)
+    np.cumsum(pc.list_value_length(column).to_numpy(), out=offsets[1:])
+    if not parts:
+        return np.empty(0, kind.value_type.to_pandas_dtype()), offsets
+    return parts[0] if len(parts) == 1 else np.concatenate(parts), offsets
+
+
+def gather(
+    values: Mapping[str, Array],
+    offsets: npt.NDArray[np.int64],
+    plan: PackPlan,
+    *,
+    doc_ids: pa.Array | None = None,
+    bases: npt.NDArray[np.int64] | None = None,
+    pads: Mapping[str, int] | None = None,
+    labels: bool = False,
+) -> Iterator[pa.RecordBatch]:
+    """Packed rows as record batches of about four million tokens; see ``apply_plan``.
+
+    ``values[name][offsets[d]:offsets[d + 1]]`` is document ``d``; ``bases[d]`` is added to its ``doc_starts``.
+    """
+    if labels and "input_ids" not in values:
+        raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(values)}")
+    step = max(1, _BATCH_TOKENS // plan.seq_len)
+    for at in range(0, max(plan.rows, 1), step):  # no rows still make one batch, which carries the schema
+        yield _batch(values, offsets, plan, plan.row_order[at : at + step], doc_ids, bases, pads, labels)
+
+
+def _batch(
+    values: Mapping[str, Array],
+    offsets: npt.NDArray[np.int64],
+    plan: PackPlan,
+    rows: npt.NDArray[np.int32],
+    doc_ids: pa.Array | None,
+    bases: npt.NDArray[np.int64] | None,
+    pads: Mapping[str, int] | None,
+    labels: bool,
+) -> pa.RecordBatch:
+    counts = np.diff(plan.row_offsets)[rows]
+    row_offsets = _offsets(counts)
+    segment = np.repeat(plan.row_offsets[rows] - row_offsets[:-1], counts) + np.arange(row_offsets[-1])
+    doc, start, length, repeated = (column[segment] for column in (plan.doc, plan.start, plan.length, plan.repeated))
+
+    ends = np.zeros(segment.size + 1, np.int64)
+    np.cumsum(length, out=ends[1:])
+    row_ends = ends[row_offsets]
+    targets = ends[:-1]
+    gap_starts = gap_lengths = np.empty(0, np.int64)
+    if pads is not None:
+        shift = np.arange(rows.size) * plan.seq_len - row_ends[:-1]
+        targets = targets + np.repeat(shift, counts)
+        gap_starts = row_ends[1:] + shift
+        gap_lengths = plan.seq_len - np.diff(row_ends)
+        row_ends = np.arange(rows.size + 1) * plan.seq_len
+
+    columns: dict[str, pa.Array] = {}
+    total = int(row_ends[-1])
+    for name, column in values.items():
+        out = np.empty(total, column.dtype)
+        kernels.copy_segments(column, offsets[doc] + start, length, targets, out)
+        if pads is not None:
+            kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
+        columns[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
+    if labels:
+        out = _values(columns.get("labels", columns["input_ids"])).astype(np.int32)
+        kernels.mask_segments(targets, repeated, IGNORE_INDEX, out)
+        kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
+        columns["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
+    columns["seq_lengths"] = _rows(length, row_offsets)
+    ids = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
+    columns["doc_ids"] = _rows(ids, row_offsets)
+    columns["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
+    columns["repeated"] = _rows(repeated, row_offsets)
+    return pa.record_batch(columns)
+
+
+def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    offsets = np.zeros(counts.size + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def _values(column: pa.Array) -> Array:
+    values: Array = column.values.to_numpy()
+    return values
+
+
+def _rows(values: Array | pa.Array, offsets: npt.NDArray[np.int64], width: int | None = None) -> pa.Array:
+    """A list column: lists of one width as a fixed-size column."""
+    flat = pa.array(values)
+    if width is not None:
+        return pa.FixedSizeListArray.from_arrays(flat, width)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat)

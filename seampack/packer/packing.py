@@ -1,0 +1,132 @@
+"""A corpus in, packed shards out.
+
+    read_blocks -> decode + tokenise (threads) -> window of tokens -> plan -> gather -> shards + manifest
+
+The main thread reads and collects; workers decode and tokenise; one more thread plans, gathers and writes a window
+while the next one fills. What a window leaves underfull, with its tokens, begins the next one.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from seampack._version import __version__
+from seampack.packer import _copy_kernels as kernels
+from seampack.packer.accounting import Accounting
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import TokenBatch
+from seampack.packer.gather import gather
+from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.shards import ShardWriter
+from seampack.packer.sources import expand
+from seampack.packer.tokenizing import BUNDLED, TextTokenizer
+from seampack.packer.windows import Window, WindowPlanner, windows_of
+
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def pack(
+    source: Inputs,
+    config: PackConfig | None = None,
+    out: str | os.PathLike[str] = "packed",
+    *,
+    tokenizer: str | os.PathLike[str] = BUNDLED,
+    threads: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Pack a corpus of any size into the folder ``out``; returns its manifest.
+
+    ``source``: paths, globs, saved dataset folders, or ``"-"`` for standard input. ``tokenizer``: a
+    ``tokenizer.json``, a hub name, or the small bundled one. ``options`` are fields of PackConfig, in place of or on
+    top of ``config``. Memory is bounded by ``config.window_tokens`` and the longest document; the bytes written do not
+    depend on ``threads``.
+
+    Raises ConfigError, DataError or ShardError; the folder then holds nothing that looks whole.
+    """
+    config = config or PackConfig()
+    config = config.replace(**options) if options else config
+    paths = expand(source)
+    text_tokenizer = TextTokenizer(tokenizer, config)
+    with ShardWriter(out, config, overwrite=overwrite) as writer:
+        stage = _WindowStage(config, text_tokenizer, writer)
+        batches = token_batches(
+            paths, text_tokenizer, config, threads=threads, on_bad=writer.quarantine, on_progress=on_progress
+        )
+        with ThreadPoolExecutor(1, thread_name_prefix="write") as thread, closing(batches):
+            pending: Future[None] | None = None
+            for window, last in windows_of(batches, config):
+                if pending is not None:
+                    pending.result()
+                pending = thread.submit(stage.run, window, last)
+            assert pending is not None  # there is always a last window
+            pending.result()
+        return writer.finish(stage.accounting, _facts(text_tokenizer))
+
+
+def _facts(tokenizer: TextTokenizer) -> dict[str, Any]:
+    """What the manifest says of the program and the tokenizer."""
+    return {
+        "seampack_version": __version__,
+        "tokenizer": {
+            "name": tokenizer.name,
+            "fingerprint": tokenizer.fingerprint,
+            "vocab_size": tokenizer.vocab_size,
+            "pad_id": tokenizer.pad if tokenizer.pad >= 0 else None,
+        },
+    }
+
+
+class _WindowStage:
+    """Plans, gathers and writes one window at a time; keeps the tokens that the plan carries over."""
+
+    def __init__(self, config: PackConfig, tokenizer: TextTokenizer, writer: ShardWriter) -> None:
+        self._config = config
+        self._planner = WindowPlanner(config)
+        self._pads = {"input_ids": tokenizer.pad} if tokenizer.pad >= 0 else None
+        self._writer = writer
+        self._tokens = np.empty(0, tokenizer.dtype)
+        self._lengths = np.empty(0, np.int64)
+        self._names = pa.array([], pa.string())
+        self.accounting = Accounting(seq_len=config.seq_len)
+
+    def run(self, batches: list[TokenBatch], last: bool) -> None:
+        lengths = np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in batches)])
+        tokens = np.concatenate([self._tokens, *(batch.ids for batch in batches)])
+        offsets = np.zeros(self._lengths.size + lengths.size + 1, np.int64)
+        np.cumsum(np.concatenate([self._lengths, lengths]), out=offsets[1:])
+        window = self._planner.plan(lengths, last=last)
+        names = self._names_of(batches, window)
+        for batch in gather(
+            {"input_ids": tokens},
+            offsets,
+            window.plan,
+            doc_ids=names,
+            bases=window.base,
+            pads=self._pads,
+            labels=self._config.labels,
+        ):
+            self._writer.write(batch)
+        self.accounting += window.accounting
+        self._carry(tokens, offsets, window, names)
+
+    def _names_of(self, batches: list[TokenBatch], window: Window) -> pa.Array:
+        """The name of each unit: from the id column, else the document's number."""
+        if self._config.id_column is None:
+            return pa.array(window.document)
+        return pa.concat_arrays([self._names, *(batch.names for batch in batches)])
+
+    def _carry(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64], window: Window, names: pa.Array) -> None:
+        carried = window.plan.carried
+        self._lengths = carried.length.astype(np.int64)
+        self._tokens = np.empty(carried.tokens, tokens.dtype)
+        targets = np.cumsum(self._lengths) - self._lengths
+        kernels.copy_segments(tokens, offsets[carried.document] + carried.start, carried.length, targets, self._tokens)
+        self._names = names.take(pa.array(carried.document))

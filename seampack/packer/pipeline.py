@@ -1,0 +1,102 @@
+"""Reading and tokenising, side by side in threads, in the order of the input."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from seampack.errors import ConfigError
+from seampack.packer.config import OnBad, PackConfig
+from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.readers import Block, read_blocks
+from seampack.packer.tokenizing import TextTokenizer
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come."""
+
+    documents: int
+    tokens: int
+    input_bytes: int
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[Result]:
+    """``map`` in threads: results in the order of the items, at most ``ahead`` items in flight."""
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def check_threads(threads: int | None) -> int:
+    """Number of worker threads: all cores where none is given."""
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads: expected at least 1; got {threads}")
+    if threads is not None:
+        return threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def token_batches(
+    paths: Sequence[str],
+    tokenizer: TextTokenizer,
+    config: PackConfig,
+    *,
+    threads: int | None = None,
+    on_bad: Callable[[list[BadRecord]], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Iterator[TokenBatch]:
+    """All documents of the inputs as token ids, in order.
+
+    ``on_bad`` receives the records that are no documents (with ``config.on_bad == "quarantine"``).
+
+    Raises DataError at the first such record otherwise, and for inputs that cannot be read.
+    """
+    workers = check_threads(threads)
+    stop = config.on_bad == OnBad.STOP
+    checked = False
+
+    def encode(block: Block) -> tuple[TokenBatch, int]:
+        nonlocal checked
+        documents = block.decode()
+        if stop and documents.bad:
+            raise documents.bad[0].error()
+        if isinstance(documents, TokenBatch):
+            return tokenizer.adopt(documents), documents.ids.nbytes
+        if not checked:
+            checked = True
+            tokenizer.check_on(documents.texts)
+        return tokenizer.encode(documents), _size(block, documents)
+
+    documents = tokens = size = 0
+    with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
+        for batch, read in ordered_map(encode, read_blocks(paths, config), pool, 2 * workers + 2):
+            if batch.bad and on_bad is not None:
+                on_bad(batch.bad)
+            documents += batch.offsets.size - 1
+            tokens += int(batch.offsets[-1])
+            size += read
+            if on_progress is not None:
+                on_progress(Progress(documents, tokens, size))
+            yield batch
+
+
+def _size(block: Block, documents: Texts) -> int:
+    data = getattr(block, "data", None)
+    return len(data) if data is not None else sum(map(len, documents.texts))
+

@@ -1,0 +1,297 @@
+"""From document lengths to a plan: which piece of which document stands where in which row. Pure functions, no text."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from seampack.errors import DataError, SeampackError
+from seampack.packer import _kernels as kernels
+from seampack.packer.accounting import Accounting
+from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+MAX_LENGTH = 2**31 - 1
+
+# A bin this full is a row even where a stream goes on; an emptier one waits for the next window's pieces.
+_FULL_ENOUGH = 15 / 16
+
+
+class Pieces(NamedTuple):
+    """Parts of documents, by index of the document, first token and length. Shapes (n,) int32."""
+
+    document: Int32
+    start: Int32
+    length: Int32
+
+    @property
+    def tokens(self) -> int:
+        """Sum of the lengths."""
+        return int(self.length.sum(dtype=np.int64))
+
+
+def no_pieces() -> Pieces:
+    """An empty selection."""
+    empty = np.empty(0, np.int32)
+    return Pieces(empty, empty, empty)
+
+
+@dataclass(frozen=True, slots=True)
+class PackPlan:
+    """Rows of segments over documents that are known only by their lengths.
+
+    Row ``r`` is the segments ``row_offsets[r]:row_offsets[r + 1]``; segment ``s`` is the tokens
+    ``start[s]:start[s] + length[s]`` of document ``doc[s]``, of which the first ``repeated[s]`` stand also in another
+    row. The rows are in the order of planning, sorted by length; ``row_order`` is the order in which they are to be
+    written, shuffled or not. ``dropped`` are the tokens in no row; ``carried`` those that a stream keeps for its next
+    window (always the end of a document).
+    """
+
+    seq_len: int
+    lengths: Int32  # shape (documents,), tokens
+    row_offsets: Int64  # shape (rows + 1,)
+    doc: Int32  # shape (segments,)
+    start: Int32  # shape (segments,), tokens
+    length: Int32  # shape (segments,), tokens
+    repeated: Int32  # shape (segments,), tokens
+    row_order: Int32  # shape (rows,), a permutation
+    dropped: Pieces = field(default_factory=no_pieces)
+    carried: Pieces = field(default_factory=no_pieces)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.row_offsets.size - 1
+
+    def account(self, continued: npt.NDArray[np.bool_] | None = None) -> Accounting:
+        """Count where every token went, and prove on the way that every document is covered exactly.
+
+        ``continued`` marks documents whose beginning was planned in an earlier window, shape (documents,). What is
+        carried to the next window is not counted here but there.
+
+        Raises SeampackError when the segments, drops and carried pieces do not cover each document exactly once.
+        """
+        lengths = self.lengths.astype(np.int64)
+        covered, positions, segments = kernels.audit(self.lengths, self.doc, self.start, self.length, self.repeated)
+        for pieces in (self.dropped, self.carried):
+            begin, count = pieces.start.astype(np.int64), pieces.length.astype(np.int64)
+            np.add.at(covered, pieces.document, count)
+            np.add.at(positions, pieces.document, count * begin + count * (count - 1) // 2)
+        wrong = np.flatnonzero((covered != lengths) | (positions != lengths * (lengths - 1) // 2))
+        if wrong.size:
+            raise SeampackError(
+                f"internal error: the plan does not cover document {wrong[0]} ({lengths[wrong[0]]} tokens) exactly once"
+            )
+        carried = np.zeros(lengths.size, np.int64)
+        carried[self.carried.document] = self.carried.length
+        begun = np.ones(lengths.size, np.bool_) if continued is None else ~continued
+        parts = segments + (carried > 0)
+        settled = (segments > 0) | (carried == 0)  # not wholly left to the next window
+        tokens_out = int(self.length.sum(dtype=np.int64))
+        repeated = int(self.repeated.sum(dtype=np.int64))
+        return Accounting(
+            seq_len=self.seq_len,
+            rows=self.rows,
+            documents=int((begun & settled).sum()),
+            empty_documents=int((lengths == 0).sum()),
+            tokens_in=int(lengths.sum()) - self.carried.tokens,
+            tokens_out=tokens_out,
+            repeated=repeated,
+            dropped=self.dropped.tokens,
+            segments=self.doc.size,
+            cuts=int(np.maximum(parts - 1, 0).sum()),
+            documents_split=int((begun & (parts > 1)).sum()),
+            documents_truncated=self.dropped.document.size,
+        )
+
+
+def plan(lengths: npt.ArrayLike, config: PlanConfig | None = None, **options: Any) -> PackPlan:
+    """Plan rows of at most ``config.seq_len`` tokens for documents of the given lengths.
+
+    ``lengths``: integers >= 0, shape (documents,), tokens. ``options`` are fields of PlanConfig, in place of or on
+    top of ``config``. The same lengths and config give the same plan on every machine.
+
+    >>> rows = plan([3, 2, 4], seq_len=5, strategy="ffd", shuffle=False)
+    >>> rows.row_offsets.tolist(), rows.doc.tolist(), rows.length.tolist()
+    ([0, 1, 3], [2, 0, 1], [4, 3, 2])
+
+    Raises ConfigError for options that cannot work, DataError for lengths that are no lengths.
+    """
+    config = config or PlanConfig()
+    return plan_window(check_lengths(lengths), config.replace(**options) if options else config)
+
+
+def check_lengths(lengths: npt.ArrayLike) -> Int32:
+    """Lengths as a contiguous int32 array, or DataError."""
+    array = np.asarray(lengths)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(f"lengths: expected a 1-D array of integers; got shape {array.shape}, dtype {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() > MAX_LENGTH):
+        bad = int(np.flatnonzero((array < 0) | (array > MAX_LENGTH))[0])
+        raise DataError(f"lengths[{bad}]: expected 0 to {MAX_LENGTH:,} tokens; got {array[bad]}")
+    if array.size > MAX_LENGTH:
+        raise DataError(f"lengths: expected at most {MAX_LENGTH:,} documents; got {array.size:,}; plan in windows")
+    return np.ascontiguousarray(array, np.int32)
+
+
+def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_limit_tokens: int = 0) -> PackPlan:
+    """``plan`` for one window of a stream: what fills no row may be carried over, up to ``carry_limit_tokens``.
+
+    The limit bounds a stream's memory: where even more is underfull (say, every document is 0.6 ``seq_len`` long),
+    waiting would not help, and all of it becomes rows at once.
+    """
+    planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
+    rows = planned.rows.row_offsets.size - 1
+    if config.shuffle:
+        order = kernels.shuffled(rows, np.random.SeedSequence([config.seed, window]).generate_state(1, np.uint64)[0])
+    else:
+        order = np.arange(rows, dtype=np.int32)
+    columns = (*planned.rows, planned.repeated, order)
+    for column in columns:
+        column.flags.writeable = False  # a plan may be shared between threads
+    return PackPlan(config.seq_len, lengths, *columns, planned.dropped, planned.carried)
+
+
+class _Rows(NamedTuple):
+    """The columns that the kernels fill, empty.
+
+    Kernels take it as a plain tuple: numba would write a class of ours into its cache, where a renamed one breaks it.
+    """
+
+    row_offsets: Int64
+    doc: Int32
+    start: Int32
+    length: Int32
+
+    @classmethod
+    def empty(cls, rows: int, segments: int) -> "_Rows":
+        row_offsets = np.empty(rows + 1, np.int64)
+        row_offsets[0] = 0
+        return cls(row_offsets, *(np.empty(segments, np.int32) for _ in range(3)))
+
+
+class _Planned(NamedTuple):
+    rows: _Rows
+    repeated: Int32
+    dropped: Pieces
+    carried: Pieces
+
+
+def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+    every = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
+    joined, dropped, carried = _joined(every, config, carry_limit_tokens > 0)
+    rows = _Rows.empty(*kernels.count_concat(joined.length, config.seq_len))
+    kernels.write_concat(*joined, config.seq_len, 0, tuple(rows))
+    return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
+
+
+def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+    counts = -(-lengths.astype(np.int64) // config.seq_len)
+    document = np.repeat(np.arange(lengths.size, dtype=np.int32), counts)
+    start = (np.arange(document.size) - np.repeat(np.cumsum(counts) - counts, counts)) * config.seq_len
+    length = np.minimum(lengths[document] - start, config.seq_len)
+    rows = _Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
+    return _Planned(rows, np.zeros_like(document), no_pieces(), no_pieces())
+
+
+def _plan_best_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+    histogram, whole_rows, (order, starts, _) = _cut_and_sort(lengths, config)
+    bin_of, pieces_per_bin, tokens = kernels.best_fit_bins(order, histogram, config.seq_len)
+    chosen = _full_enough(tokens, np.ones_like(tokens), config, carry_limit_tokens)
+    rows = _Rows.empty(whole_rows + int(chosen.sum()), whole_rows + int(pieces_per_bin[chosen].sum()))
+    repeated = np.zeros_like(rows.doc)
+    kernels.write_windows(lengths, config.seq_len, 0, tuple(rows), repeated)
+    kernels.write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, whole_rows, tuple(rows))
+    carried = no_pieces()
+    if not chosen.all():
+        waiting = ~chosen[bin_of]
+        sizes = np.repeat(np.arange(histogram.size - 1, 0, -1, dtype=np.int32), histogram[:0:-1])
+        carried = Pieces(order[waiting], starts[waiting], sizes[waiting])
+    return _Planned(rows, repeated, no_pieces(), carried)
+
+
+def _plan_first_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+    """``seamless`` and ``ffd``: whole rows or windows, bins by First-Fit-Decreasing, and joined leftovers."""
+    seq_len, overlap = config.seq_len, config.max_overlap_tokens
+    histogram, whole_rows, sorted_pieces = _cut_and_sort(lengths, config)
+    sparing = config.extra_room == ExtraRoom.NEEDED
+    patterns = kernels.ffd_patterns(histogram, seq_len, config.extra_room_tokens, sparing)
+    tokens, pieces_per_bin, repeats = _totals(*patterns)
+
+    join = config.strategy == Strategy.SEAMLESS and config.leftover == Leftover.CONCAT
+    chosen = tokens >= seq_len if join else _full_enough(tokens, repeats, config, carry_limit_tokens)
+    joined = dropped = carried = no_pieces()
+    if not chosen.all():
+        waiting = Pieces(*kernels.take_leftovers(patterns, chosen, sorted_pieces))
+        if join and waiting.tokens > carry_limit_tokens:
+            joined, dropped, carried = _joined(waiting, config, carry_limit_tokens > 0)
+        else:
+            carried = waiting
+
+    bins, bin_segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
+    joined_rows, joined_segments = kernels.count_concat(joined.length, seq_len)
+    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + bin_segments + joined_segments)
+    repeated = np.zeros_like(rows.doc)
+    cut = Pieces(*(np.empty(int(repeats[tokens > seq_len].sum()), np.int32) for _ in range(3)))
+    kernels.write_windows(lengths, seq_len, overlap, tuple(rows), repeated)
+    kernels.write_patterns(patterns, chosen, sorted_pieces, seq_len, whole_rows, tuple(rows), tuple(cut))
+    kernels.write_concat(*joined, seq_len, whole_rows + bins, tuple(rows))
+    if dropped.document.size:
+        cut = Pieces(*(np.concatenate(both) for both in zip(cut, dropped, strict=True)))
+    return _Planned(rows, repeated, cut, carried)
+
+
+_PLANNERS = {
+    Strategy.SEAMLESS: _plan_first_fit,
+    Strategy.CONCAT: _plan_concat,
+    Strategy.BEST_FIT: _plan_best_fit,
+    Strategy.FFD: _plan_first_fit,
+    Strategy.PAD: _plan_pad,
+}
+
+
+def _cut_and_sort(lengths: Int32, config: PlanConfig) -> tuple[Int64, int, tuple[Int32, Int32, Int64]]:
+    """Histogram of the short pieces, number of whole rows, and the pieces sorted: (documents, starts, firsts)."""
+    overlap = config.max_overlap_tokens
+    histogram, whole_rows = kernels.cut_documents(lengths, config.seq_len, overlap)
+    pieces = int(histogram.sum())
+    order, starts = np.empty(pieces, np.int32), np.zeros(pieces, np.int32)
+    first = kernels.sort_pieces(lengths, config.seq_len, overlap, histogram, order, starts)
+    return histogram, whole_rows, (order, starts, first)
+
+
+def _totals(offsets: Int64, sizes: Int64, counts: Int64, repeats: Int64) -> tuple[Int64, Int64, Int64]:
+    """Tokens, pieces and repeats of each pattern."""
+    if not repeats.size:
+        return repeats, repeats, repeats
+    return np.add.reduceat(sizes * counts, offsets[:-1]), np.add.reduceat(counts, offsets[:-1]), repeats
+
+
+def _full_enough(
+    tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int
+) -> npt.NDArray[np.bool_]:
+    """Which bins (or patterns of ``repeats`` bins) become rows; the others are carried to the next window."""
+    full: npt.NDArray[np.bool_] = tokens >= _FULL_ENOUGH * config.seq_len
+    waiting = int((tokens * repeats)[~full].sum())
+    return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
+
+
+def _joined(pieces: Pieces, config: PlanConfig, goes_on: bool) -> tuple[Pieces, Pieces, Pieces]:
+    """Pieces to join end to end, pieces dropped, pieces carried: the last, incomplete row is cut off where asked."""
+    ends = np.cumsum(pieces.length, dtype=np.int64)
+    total = int(ends[-1]) if ends.size else 0
+    whole = total - total % config.seq_len
+    if whole == total or not (goes_on or config.drop_last):
+        return pieces, no_pieces(), no_pieces()
+    split = int(np.searchsorted(ends, whole, side="right"))  # the piece in which the incomplete row begins
+    inside = whole - int(ends[split]) + int(pieces.length[split])
+    kept = Pieces(*(column[: split + (inside > 0)].copy() for column in pieces))
+    rest = Pieces(*(column[split:].copy() for column in pieces))
+    rest.start[0] += inside
+    rest.length[0] -= inside
+    if inside:
+        kept.length[-1] = inside
+    rest = Pieces(*(column[rest.length > 0] for column in rest))  # an empty document leaves no piece
+    return (kept, no_pieces(), rest) if goes_on else (kept, rest, no_pieces())

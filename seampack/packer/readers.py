@@ -1,0 +1,21 @@
+"""All inputs as one stream of blocks, each of which decodes itself to documents in whatever thread has time."""
+
+from collections.abc import Iterator, Sequence
+
+from seampack.packer.column_blocks import ColumnBlock, column_blocks
+from seampack.packer.config import InputFormat, PackConfig
+from seampack.packer.sources import open_source
+from seampack.packer.text_blocks import TextBlock, text_blocks
+
+Block = TextBlock | ColumnBlock
+
+
+def read_blocks(paths: Sequence[str], config: PackConfig) -> Iterator[Block]:
+    """The blocks of all files, in order. Block borders depend on the input alone, not on time or threads.
+
+    Raises DataError when a file cannot be opened, is truncated or damaged, or lacks its columns.
+    """
+    for path in paths:
+        with open_source(path, InputFormat(config.input_format)) as source:
+            columnar = source.format in (InputFormat.PARQUET, InputFormat.ARROW)
+            yield from column_blocks(source, config) if columnar else text_blocks(source, config)

@@ -1,0 +1,154 @@
+"""Where input comes from: paths, globs, standard input, dataset folders; what kind of file each is; decompression."""
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from seampack.errors import DataError
+from seampack.packer.config import InputFormat
+
+STDIN = "-"
+_SNIFF_BYTES = 1 << 16
+_COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_ENDINGS = {
+    ".jsonl": InputFormat.JSONL,
+    ".ndjson": InputFormat.JSONL,
+    ".json": InputFormat.JSONL,
+    ".parquet": InputFormat.PARQUET,
+    ".arrow": InputFormat.ARROW,
+    ".txt": InputFormat.LINES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One input stream, opened and, where it was compressed, being decompressed."""
+
+    name: str
+    path: str | None  # None for standard input
+    format: InputFormat
+    stream: pa.NativeFile
+
+
+def expand(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Paths of the input files in reading order: as given, globs and dataset folders expanded and sorted.
+
+    ``-`` is standard input. A folder must be a saved Hugging Face dataset.
+
+    Raises DataError for what does not exist or matches nothing.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    paths: list[str] = []
+    for item in map(os.fspath, inputs):
+        if item == STDIN or os.path.isfile(item):
+            paths.append(item)
+        elif os.path.isdir(item):
+            paths.extend(_dataset_files(Path(item)))
+        elif matches := sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path)):
+            paths.extend(matches)
+        elif os.path.exists(item):  # a named pipe, a device
+            paths.append(item)
+        else:
+            what = "no file matches" if glob.has_magic(item) else "no such file"
+            raise DataError(f"{item}: {what}")
+    if not paths:
+        raise DataError("no input: give files, globs, dataset folders, or - for standard input")
+    return paths
+
+
+def _dataset_files(folder: Path) -> list[str]:
+    """The Arrow files of a folder that ``Dataset.save_to_disk`` wrote."""
+    if (folder / "dataset_dict.json").is_file():
+        splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+        raise DataError(f"{folder}: a dataset of several splits; name one, for example {folder / splits[0]}")
+    if not (folder / "state.json").is_file():
+        raise DataError(f"{folder}: a folder that is no saved dataset; give its files, for example '{folder}/*.jsonl'")
+    names = [entry["filename"] for entry in json.loads((folder / "state.json").read_text())["_data_files"]]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: the dataset is incomplete: no file {missing[0]}")
+    return [str(folder / name) for name in names]
+
+
+@contextmanager
+def open_source(path: str, wanted: InputFormat) -> Iterator[Source]:
+    """Open a path or standard input, see through gzip and zstd, and tell its format.
+
+    Raises DataError when it cannot be opened or its format cannot be read as a stream.
+    """
+    name = "standard input" if path == STDIN else path
+    try:
+        # standard input is duplicated, so that closing the stream leaves it open
+        raw = open(os.dup(sys.stdin.fileno()) if path == STDIN else path, "rb", buffering=_SNIFF_BYTES)  # noqa: SIM115
+    except OSError as error:
+        raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
+    with raw:
+        head = raw.peek(4)[:4]
+        codec = next((codec for magic, codec in _COMPRESSION.items() if head.startswith(magic)), None)
+        plain: pa.NativeFile = pa.PythonFile(raw, mode="r")
+        if codec:
+            plain = pa.CompressedInputStream(plain, codec)
+            kind, stream = _sniff_compressed(name, path, plain, wanted)
+        else:
+            kind, stream = _format(name, path, raw.peek(_SNIFF_BYTES), wanted), plain
+        yield Source(name, None if path == STDIN else path, kind, stream)
+
+
+def _sniff_compressed(name: str, path: str, stream: pa.NativeFile, wanted: InputFormat) -> tuple[InputFormat, pa.NativeFile]:
+    with reading(name):
+        head = stream.read(_SNIFF_BYTES)
+    kind = _format(name, path, head, wanted)
+    if kind in (InputFormat.PARQUET, InputFormat.ARROW):
+        raise DataError(f"{name}: {kind} inside a compressed file cannot be read; decompress it first")
+    return kind, pa.PythonFile(_Rewound(head, stream), mode="r")
+
+
+class _Rewound:
+    """A stream of which the beginning was read already."""
+
+    closed = False
+
+    def __init__(self, head: bytes, stream: pa.NativeFile) -> None:
+        self._head = head
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        head, self._head = self._head[:size], self._head[size:]
+        return head or self._stream.read(size)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn the errors of a broken or truncated input stream into a DataError that names it."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _format(name: str, path: str, head: bytes, wanted: InputFormat) -> InputFormat:
+    if wanted != InputFormat.AUTO:
+        return wanted
+    if head.startswith(b"PAR1"):
+        return InputFormat.PARQUET
+    if head.startswith(b"ARROW1") or head.startswith(b"\xff\xff\xff\xff"):
+        return InputFormat.ARROW
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"[") and _ending(path) == InputFormat.JSONL:
+        raise DataError(f"{name}: a JSON array, expected one JSON object a line: convert it with jq -c '.[]'")
+    if text.startswith(b"{"):
+        return InputFormat.JSONL
+    return _ending(path) or InputFormat.LINES
+
+
+def _ending(path: str) -> InputFormat | None:
+    stem = path.removesuffix(".gz").removesuffix(".zst")
+    return _ENDINGS.get(os.path.splitext(stem)[1].lower())

@@ -1,0 +1,200 @@
+"""Text and JSONL: blocks of whole lines, read in one thread and decoded in others."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from seampack.errors import DataError
+from seampack.packer.config import InputFormat, PackConfig
+from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.sources import Source, reading
+
+BLOCK_BYTES = 8 << 20
+_BLANK_LINES = re.compile(rb"\n[ \t\r]*\n\s*")
+_NEWLINE = re.compile(rb"\n")
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock:
+    """Whole lines, paragraphs or one whole file, not yet decoded."""
+
+    data: bytes
+    source: str
+    first_line: int
+    decoder: Callable[["TextBlock"], Texts | TokenBatch]
+
+    def decode(self) -> Texts | TokenBatch:
+        """The documents of the block; what is none of them is in ``bad``."""
+        return self.decoder(self)
+
+
+def text_blocks(source: Source, config: PackConfig) -> Iterator[TextBlock]:
+    """Blocks of about BLOCK_BYTES that end where a document ends."""
+    decoder: Callable[[TextBlock], Texts | TokenBatch] | None = None
+    if source.format == InputFormat.LINES:
+        decoder = _decode_lines
+    elif source.format == InputFormat.PARAGRAPHS:
+        decoder = _decode_paragraphs
+    elif source.format == InputFormat.FILE:
+        decoder = _decode_file
+    line = 1
+    for data in _whole(source, _last_end(source.format)):
+        if decoder is None:
+            decoder = _JsonDecoder(data, config).decode
+        yield TextBlock(data, source.name, line, decoder)
+        line += data.count(b"\n")
+
+
+def _last_end(kind: InputFormat) -> Callable[[bytes], int]:
+    """Where the last whole document of some bytes ends."""
+    if kind == InputFormat.FILE:
+        return lambda data: 0
+    if kind == InputFormat.PARAGRAPHS:
+        return lambda data: max((match.end() for match in _BLANK_LINES.finditer(data)), default=0)
+    return lambda data: data.rfind(b"\n") + 1
+
+
+def _whole(source: Source, last_end: Callable[[bytes], int]) -> Iterator[bytes]:
+    """Cut a stream where documents end; a document longer than a block makes its block longer."""
+    begun: list[bytes] = []
+    first = True
+    while True:
+        with reading(source.name):
+            data = source.stream.read(BLOCK_BYTES)
+        if first:
+            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
+        if not data:
+            break
+        end = last_end(data)
+        if end:
+            begun.append(data[:end])
+            yield b"".join(begun)
+            begun = []
+        begun.append(data[end:])
+    if any(begun):
+        yield b"".join(begun)
+
+
+class _JsonDecoder:
+    """Decodes blocks of JSON lines; only the fields that are asked for become Python objects."""
+
+    def __init__(self, first_block: bytes, config: PackConfig) -> None:
+        self.column = config.text_column
+        self.tokens = _has_only_ids(first_block, config)
+        if self.tokens:
+            self.column = config.input_ids_column
+        kind = list[int] if self.tokens else str
+        fields: list[tuple[str, Any, Any]] = [("content", kind, msgspec.field(name=self.column))]
+        self.named = config.id_column is not None
+        if config.id_column is not None:
+            fields.append(("name", str | int, msgspec.field(name=config.id_column)))
+        self.decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields))
+
+    def decode(self, block: TextBlock) -> Texts | TokenBatch:
+        lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
+        bad: list[BadRecord] = []
+        try:
+            records = self.decoder.decode_lines(block.data)
+            if len(records) != lines:  # blank lines, or several objects on one line
+                records = self._line_by_line(block, bad)
+        except _JSON_ERRORS:
+            records = self._line_by_line(block, bad)
+        content = [record.content for record in records]
+        names = pa.array([str(record.name) for record in records], pa.string()) if self.named else None
+        if not self.tokens:
+            return Texts(content, names, bad)
+        offsets = np.zeros(len(content) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, content), np.int64, len(content)), out=offsets[1:])
+        ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
+        return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed once the vocabulary is known
+
+    def _line_by_line(self, block: TextBlock, bad: list[BadRecord]) -> list[Any]:
+        records = []
+        for number, line in enumerate(block.data.split(b"\n"), block.first_line):
+            if not line.strip():
+                continue
+            try:
+                records.append(self.decoder.decode(line))
+            except _JSON_ERRORS as error:
+                bad.append(_bad(block.source, number, self._reason(line, error), line))
+        return records
+
+    def _reason(self, line: bytes, error: Exception) -> str:
+        if isinstance(error, UnicodeDecodeError):
+            return _invalid(error)
+        if isinstance(error, msgspec.ValidationError):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                found = None
+            if isinstance(found, dict) and self.column not in found:
+                return f"no field {self.column!r}; the record has {', '.join(map(repr, list(found)[:8])) or 'none'}"
+            return str(error)
+        try:
+            json.loads(line)
+        except ValueError as plain:
+            return f"broken JSON: {plain}"
+        return "a string with half a surrogate pair, which is no Unicode text"
+
+
+def _has_only_ids(first_block: bytes, config: PackConfig) -> bool:
+    """Whether the first record is tokenised already: it has ids and no text."""
+    try:
+        record = msgspec.json.decode(first_block.lstrip().split(b"\n", 1)[0])
+    except _JSON_ERRORS:
+        return False
+    return isinstance(record, dict) and config.text_column not in record and config.input_ids_column in record
+
+
+def _decode_lines(block: TextBlock) -> Texts:
+    try:
+        lines = block.data.decode().split("\n")
+    except UnicodeDecodeError:
+        return _decode_parts(block, _NEWLINE)
+    return Texts([line.removesuffix("\r") for line in lines if line and not line.isspace()])
+
+
+def _decode_paragraphs(block: TextBlock) -> Texts:
+    return _decode_parts(block, _BLANK_LINES)
+
+
+def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> Texts:
+    """Split a block and decode part by part, so that a broken one is known with its line."""
+    texts: list[str] = []
+    bad: list[BadRecord] = []
+    at = 0
+    line = block.first_line
+    borders = [(match.start(), match.end()) for match in separator.finditer(block.data)]
+    for end, begin in [*borders, (len(block.data), len(block.data))]:
+        part = block.data[at:end]
+        if part.strip():
+            try:
+                texts.append(part.decode().strip("\r\n"))
+            except UnicodeDecodeError as error:
+                bad.append(_bad(block.source, line + part.count(b"\n", 0, error.start), _invalid(error), part))
+        line += block.data.count(b"\n", at, begin)
+        at = begin
+    return Texts(texts, None, bad)
+
+
+def _decode_file(block: TextBlock) -> Texts:
+    try:
+        return Texts([block.data.decode()], pa.array([block.source]))
+    except UnicodeDecodeError as error:
+        line = block.first_line + block.data.count(b"\n", 0, error.start)
+        return Texts([], pa.array([], pa.string()), [_bad(block.source, line, _invalid(error), block.data)])
+
+
+def _invalid(error: UnicodeDecodeError) -> str:
+    return f"invalid UTF-8 ({error.reason})"
+
+
+def _bad(source: str, line: int, reason: str, raw: bytes) -> BadRecord:
+    return BadRecord(source, line, reason, raw.decode(errors="backslashreplace"))

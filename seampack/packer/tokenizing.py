@@ -1,0 +1,175 @@
+"""Text to token ids: Hugging Face ``tokenizers`` is the reference, ``fastokens`` the fast path where it agrees."""
+
+import hashlib
+import os
+import warnings
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from seampack.errors import ConfigError, DataError
+from seampack.packer import _copy_kernels as kernels
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import Texts, TokenBatch, id_type
+
+BUNDLED = "bundled"
+_CHECK_CHARACTERS = 1 << 15
+
+# What tokenizer implementations have been seen to disagree on: white space, digits, contractions, scripts,
+# composed and decomposed accents, emoji sequences, control characters, text that looks like a control token.
+_SAMPLE = [
+    "",
+    " ",
+    "Hello, world! It's 3.14159 o'clock; we'll see\tTABS\r\n\r\n  and   spaces   \n\n\n",
+    "def f(x):\n    return {'a': [x**2 for _ in range(10)]}  # comment\n",
+    "1234567890 12,345.67 0x1F 1e-9 \u0661\u0662\u0663 \u00bd",
+    "caf\u00e9 cafe\u0301 \u00c5ngstr\u00f6m A\u030angstro\u0308m \ufb01 \u2460 na\u00efve",
+    "\u7814\u7a76\u751f\u547d\u7684\u8d77\u6e90 \u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3002 \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22",
+    "\u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u0395\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac \u05e2\u05d1\u05e8\u05d9\u05ea \u0627\u0644\u0639\u0631\u0628\u064a\u0629 \u0939\u093f\u0928\u094d\u0926\u0940",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f1e9\U0001f1ea \U0001f44d\U0001f3fd \u2764\ufe0f",
+    "\x00\x01\x1b[0m\x7f\u0085\u00a0\u2003\u200b\u2028\ufeff",
+    "<|endoftext|> text <|im_start|>user <s> </s> [CLS] [SEP] <unk> <pad> <|endoftext|><|endoftext|>",
+    "https://example.org/a?b=c&d=%20#e  user@example.org  C:\\path\\file.txt",
+    "a" * 300 + " " * 70 + "\u00e9" * 50 + "!" * 90,
+]
+
+
+class TextTokenizer:
+    """Encodes batches of documents; knows the vocabulary's size, its type and a fingerprint.
+
+    ``name``: a ``tokenizer.json``, a folder that holds one, a name on the Hugging Face hub, or ``"bundled"``.
+
+    Raises ConfigError when it cannot be loaded, or lacks a token that the config names.
+    """
+
+    def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
+        config = config or PackConfig()
+        self.name = os.fspath(name)
+        self.reference = load_tokenizer(self.name)
+        self.reference.no_truncation()
+        self.reference.no_padding()
+        self.reference.encode_special_tokens = not config.special_tokens_in_text
+        self._split_special = not config.special_tokens_in_text
+        ids = self.reference.get_vocab(with_added_tokens=True).values()
+        self.vocab_size = max(ids, default=-1) + 1
+        self.dtype = id_type(self.vocab_size)
+        self.bos = self._token_id("bos", config.bos)
+        self.eos = self._token_id("eos", config.eos)
+        self.pad = self._token_id("pad", config.pad)
+        self.fingerprint = "sha256:" + hashlib.sha256(self.reference.to_str().encode()).hexdigest()
+        self._fast = self._load_fast()
+        if self._fast is not None and not self.check(_SAMPLE):
+            self._distrust()
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the fast path is in use."""
+        return self._fast is not None
+
+    def _token_id(self, option: str, token: str | None) -> int:
+        if token is None:
+            return -1
+        found = self.reference.token_to_id(token)
+        if found is None:
+            raise ConfigError(f"{option}: no token {token!r} in the vocabulary of {self.name}")
+        return int(found)
+
+    def _load_fast(self) -> Any:
+        try:
+            # One thread a call: batches are encoded side by side by the pipeline's own threads.
+            os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
+            import fastokens
+
+            fast = fastokens.Tokenizer.from_json_str(self.reference.to_str())
+            fast.no_truncation()
+            return fast
+        except ImportError:
+            warnings.warn("fastokens is not installed: tokenising takes tens of times longer", stacklevel=3)
+        except Exception as error:  # a model that the fast library does not know: the reference does
+            warnings.warn(f"{self.name}: fastokens cannot load this tokenizer ({error}); using tokenizers", stacklevel=3)
+        return None
+
+    def _distrust(self) -> None:
+        self._fast = None
+        warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=3)
+
+    def check(self, texts: list[str]) -> bool:
+        """Whether fast path and reference agree on the beginning of these texts."""
+        if self._fast is None:
+            return True
+        sample: list[str] = []
+        room = _CHECK_CHARACTERS
+        for text in texts:
+            if room <= 0:
+                break
+            sample.append(text[:room])
+            room -= len(text)
+        try:
+            fast, reference = self._encode_fast(sample), self._encode_reference(sample)
+        except Exception:  # the fast library failed on text that the reference can encode
+            return False
+        return all(np.array_equal(a, b) for a, b in zip(fast, reference, strict=True))
+
+    def check_on(self, texts: list[str]) -> None:
+        """Compare both paths on the user's own text, and fall back with a warning where they differ."""
+        if not self.check(texts):
+            self._distrust()
+
+    def encode(self, texts: Texts) -> TokenBatch:
+        """Token ids of a batch of documents, ``bos`` and ``eos`` around each where configured."""
+        ids, offsets = self._encode_fast(texts.texts) if self._fast is not None else self._encode_reference(texts.texts)
+        return self._framed(ids, offsets, texts)
+
+    def adopt(self, batch: TokenBatch) -> TokenBatch:
+        """Documents that were tokenised elsewhere, checked against the vocabulary."""
+        if batch.ids.size and (int(batch.ids.min()) < 0 or int(batch.ids.max()) >= self.vocab_size):
+            wrong = batch.ids[(batch.ids < 0) | (batch.ids >= self.vocab_size)][0]
+            raise DataError(f"token id {wrong}: expected 0 to {self.vocab_size - 1}, the vocabulary of {self.name}")
+        return self._framed(batch.ids, batch.offsets, batch)
+
+    def decode(self, ids: npt.ArrayLike) -> str:
+        """Text of token ids, control tokens shown."""
+        return str(self.reference.decode(np.asarray(ids).tolist(), skip_special_tokens=False))
+
+    def _encode_fast(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        ids, offsets = self._fast.encode_batch_flat(texts, split_special_tokens=self._split_special)
+        return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64)
+
+    def _encode_reference(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        encoded = [encoding.ids for encoding in self.reference.encode_batch_fast(texts, add_special_tokens=False)]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        return np.fromiter((i for ids in encoded for i in ids), np.uint32, int(offsets[-1])), offsets
+
+    def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
+        extra = (self.bos >= 0) + (self.eos >= 0)
+        if not extra:
+            return TokenBatch(ids.astype(self.dtype, copy=False), offsets, batch.names, batch.bad)
+        out = np.empty(ids.size + extra * (offsets.size - 1), self.dtype)
+        kernels.frame_documents(ids, offsets, self.bos, self.eos, out)
+        return TokenBatch(out, offsets + extra * np.arange(offsets.size), batch.names, batch.bad)
+
+
+def load_tokenizer(name: str) -> tokenizers.Tokenizer:
+    """A tokenizer by path or hub name, or ConfigError."""
+    try:
+        if name == BUNDLED:
+            return tokenizers.Tokenizer.from_str((files("seampack") / "data" / "tokenizer.json").read_text("utf-8"))
+        path = Path(name)
+        if path.is_dir():
+            path = path / "tokenizer.json"
+        if path.is_file():
+            return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise ConfigError(f"{name}: not a tokenizer.json of Hugging Face tokenizers: {error}") from error
+    if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
+        raise ConfigError(f"{path}: no such tokenizer; train one with: seampack tokenizer train CORPUS -o {path.name}")
+    try:
+        return tokenizers.Tokenizer.from_pretrained(name)
+    except Exception as error:  # network, authorisation, a name that does not exist: all plain Exception
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"{name}: neither a file nor to be had from the Hugging Face hub: {first_line}") from error

@@ -1,0 +1,88 @@
+"""A stream of document lengths, planned window by window; what fills no row goes over to the next window."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from seampack.errors import DataError
+from seampack.packer.accounting import Accounting
+from seampack.packer.config import PackConfig
+from seampack.packer.planning import MAX_LENGTH, PackPlan, check_lengths, plan_window
+
+
+class HasLengths(Protocol):
+    """Documents of known lengths."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document."""
+
+
+Batch = TypeVar("Batch", bound=HasLengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A plan over *units*: what the window before left over, then whole documents. Shapes (units,)."""
+
+    plan: PackPlan
+    document: npt.NDArray[np.int64]  # number of the document in the stream
+    base: npt.NDArray[np.int64]  # first token of the unit inside its document
+    accounting: Accounting
+
+
+class WindowPlanner:
+    """Plans one window after the other and remembers what goes over."""
+
+    def __init__(self, config: PackConfig) -> None:
+        self._config = config
+        self._windows = 0
+        self._documents = 0
+        self._carried_document = np.empty(0, np.int64)
+        self._carried_base = np.empty(0, np.int64)
+        self._carried_length = np.empty(0, np.int64)
+
+    def plan(self, lengths: npt.NDArray[np.int64], *, last: bool) -> Window:
+        """Plan what was carried and these documents; what is underfull is carried on unless this is the last window."""
+        new = self._documents + np.arange(lengths.size)
+        if lengths.size and int(lengths.max()) > MAX_LENGTH:
+            longest = int(lengths.argmax())
+            raise DataError(f"document {new[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}")
+        document = np.concatenate([self._carried_document, new])
+        base = np.concatenate([self._carried_base, np.zeros(lengths.size, np.int64)])
+        units = check_lengths(np.concatenate([self._carried_length, lengths]))
+        limit = 0 if last else self._config.window_tokens // 4
+        plan = plan_window(units, self._config, window=self._windows, carry_limit_tokens=limit)
+        self._windows += 1
+        self._documents += lengths.size
+        self._carried_document = document[plan.carried.document]
+        self._carried_base = base[plan.carried.document] + plan.carried.start
+        self._carried_length = plan.carried.length.astype(np.int64)
+        return Window(plan, document, base, plan.account(continued=base > 0))
+
+
+def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], bool]]:
+    """Batches of documents by window of at least ``window_tokens`` new tokens; True with the last one.
+
+    The borders follow from the input alone, so every run over it has the same windows.
+    """
+    window: list[Batch] = []
+    tokens = 0
+    for batch in batches:
+        if tokens >= config.window_tokens:
+            yield window, False
+            window, tokens = [], 0
+        window.append(batch)
+        tokens += int(batch.lengths.sum())
+    yield window, True
+
+
+def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window]:
+    """The windows of a stream of documents, planned as ``pack`` plans them."""
+    planner = WindowPlanner(config)
+    for window, last in windows_of(batches, config):
+        lengths = np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in window)])
+        yield planner.plan(lengths, last=last)
