@@ -25,9 +25,12 @@ def accounting_lines(accounting: dict[str, Any]) -> str:
     """Where every token went."""
     a = accounting
     share = 100 / max(1, a["tokens_in"])
-    lines = [
+    documents = (
         f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated, "
-        f"{a['empty_documents']:,} empty",
+        f"{a['empty_documents']:,} empty"
+    )
+    lines = [
+        documents,
         f"rows        {a['rows']:>16,}   of {a['seq_len']:,} tokens, {a['segments']:,} segments, {a['cuts']:,} cuts",
         f"tokens in   {a['tokens_in']:>16,}",
         f"  + repeated{a['repeated']:>16,}   {a['repeated'] * share:.3f} %",

@@ -32,11 +32,11 @@ _INTERRUPTED = 130
 class _Group(click.Group):
     """Turns every foreseen failure into one line on standard error."""
 
-    def main(self, *args: Any, **kwargs: Any) -> NoReturn:  # type: ignore[override]
+    def main(self, *args: Any, **settings: Any) -> NoReturn:
         warnings.showwarning = lambda message, *_: click.echo(f"seampack: warning: {message}", err=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            super().main(*args, standalone_mode=False, **kwargs)
+            super().main(*args, **{**settings, "standalone_mode": False})
             sys.stdout.flush()
         except SeampackError as error:
             _fail(str(error), 1)
@@ -80,7 +80,10 @@ def main() -> None:
 
 _inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 _tokenizer = click.option(
-    "--tokenizer", default=None, metavar="FILE|NAME", help="A tokenizer.json or hub name; without it, a small bundled one."
+    "--tokenizer",
+    default=None,
+    metavar="FILE|NAME",
+    help="A tokenizer.json or hub name; without it, a small bundled one.",
 )
 _threads = click.option("--threads", type=int, default=None, help="Worker threads; by default all cores.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -144,9 +147,7 @@ def pack(
 @config_options(PackConfig, choices=_CHOICES, leave_out=("strategy", *_WRITING))
 @_threads
 @_json
-def compare(
-    inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any
-) -> None:
+def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any) -> None:
     """Plan one corpus by every strategy, and show what each pads, drops, repeats and splits."""
     config = PackConfig(**options)
     from seampack.packer.comparing import compare as run

@@ -1,7 +1,5 @@
 """The copying kernels: they move tokens, and decide nothing."""
 
-import numpy as np
-
 from seampack.packer._jit import kernel
 
 

@@ -1,34 +1,34 @@
 """The one place that knows numba: every kernel is compiled with the same options, once, and cached on disk."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Kernel = Callable[..., Any]
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Kernel) -> Kernel:
     """Compile a loop over arrays: no Python objects, the GIL released, compiled once per machine."""
-    compiled: Function = numba.njit(cache=True, nogil=True, boundscheck=False)(function)
+    compiled: Kernel = numba.njit(cache=True, nogil=True, boundscheck=False)(function)
     return compiled
 
 
-def inlined(function: Function) -> Function:
+def inlined(function: Kernel) -> Kernel:
     """As ``kernel``, for the few lines that a hot loop calls at every step."""
-    compiled: Function = numba.njit(cache=True, nogil=True, inline="always")(function)
+    compiled: Kernel = numba.njit(cache=True, nogil=True, inline="always")(function)
     return compiled
 
 
-def highest_bit(word: Any) -> int:
+def highest_bit(word: int) -> int:
     """Index of the highest set bit of a 64-bit word that is not zero."""
     return int(word).bit_length() - 1
 
 
-def lowest_bit(word: Any) -> int:
+def lowest_bit(word: int) -> int:
     """Index of the lowest set bit of a 64-bit word that is not zero."""
     word = int(word)
     return (word & -word).bit_length() - 1
@@ -52,9 +52,9 @@ def _trailing_zeros(typing_context, word):  # type: ignore[no-untyped-def]
 
 @overload(highest_bit, inline="always")
 def _highest_bit(word):  # type: ignore[no-untyped-def]
-    return lambda word: 63 - np.int64(_leading_zeros(np.uint64(word)))
+    return lambda word: 63 - np.int64(_leading_zeros(np.uint64(word)))  # type: ignore[call-arg]  # numba passes the context
 
 
 @overload(lowest_bit, inline="always")
 def _lowest_bit(word):  # type: ignore[no-untyped-def]
-    return lambda word: np.int64(_trailing_zeros(np.uint64(word)))
+    return lambda word: np.int64(_trailing_zeros(np.uint64(word)))  # type: ignore[call-arg]

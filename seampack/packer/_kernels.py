@@ -1,7 +1,7 @@
 """The planning kernels: loops over document lengths that decide which piece of which document stands where.
 
-Every document is cut the same way first (``cut_documents``): whole rows, and at most one *short piece* that is less than a row. The packing kernels then only place short pieces. A piece is named by its document; where it starts
-inside the document follows from its length, because it is always the document's last part.
+Every document is cut the same way first (``cut_documents``): whole rows, and at most one *short piece* that is less
+than a row, the document's end. The packing kernels then only place short pieces.
 
 The ``write_*`` kernels fill ``rows`` = (row_offsets, document, start, length) from a given row on; ``row_offsets`` of
 that row must be set, each kernel sets the one behind its last row.

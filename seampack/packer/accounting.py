@@ -46,9 +46,7 @@ class Accounting:
 
     def __add__(self, other: "Accounting") -> "Accounting":
         counts = [field.name for field in fields(self) if field.name != "seq_len"]
-        return Accounting(
-            seq_len=self.seq_len, **{name: getattr(self, name) + getattr(other, name) for name in counts}
-        )
+        return Accounting(seq_len=self.seq_len, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
     def to_dict(self) -> dict[str, int | float]:
         """The counts with ``padding`` and ``fill``, for JSON."""

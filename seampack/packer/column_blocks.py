@@ -30,8 +30,8 @@ class ColumnBlock:
         content, names = self.content, self.names
         if content.null_count:
             keep = pc.is_valid(content)
-            for row in np.flatnonzero(~keep.to_numpy(zero_copy_only=False)):
-                bad.append(BadRecord(self.source, self.first_row + int(row), "null instead of a document", ""))
+            rows = np.flatnonzero(~keep.to_numpy(zero_copy_only=False)) + self.first_row
+            bad.extend(BadRecord(self.source, int(row), "null instead of a document", "") for row in rows)
             content = content.filter(keep)
             names = names.filter(keep) if names is not None else None
         if pa.types.is_large_list(content.type):
@@ -114,7 +114,10 @@ def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
     kind = schema.field(wanted).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if wanted == config.text_column:
-        expected, right = "strings", pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+        expected, right = (
+            "strings",
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view(),
+        )
     else:
         listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         expected, right = "lists of integers", listed and pa.types.is_integer(kind.value_type)

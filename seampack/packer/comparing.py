@@ -41,7 +41,7 @@ def compare(
     config: PackConfig | None = None,
     *,
     tokenizer: str = BUNDLED,
-    strategies: Sequence[str] = tuple(strategy.value for strategy in Strategy),
+    strategies: Sequence[str] = tuple(Strategy),
     threads: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
@@ -51,7 +51,7 @@ def compare(
     Memory: four bytes a document. Raises ConfigError or DataError as ``pack`` does.
     """
     config = (config or PackConfig()).replace(**options)
-    configs = [config.replace(strategy=strategy) for strategy in strategies]
+    configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
     text_tokenizer = TextTokenizer(tokenizer, config)
     batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)
     lengths = [batch.lengths.astype(np.int32) for batch in batches]

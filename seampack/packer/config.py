@@ -87,7 +87,9 @@ class PlanConfig:
         ExtraRoom.NEEDED.value,
         "seamless: use the extra room only where a row would not get full otherwise, or always, as the paper does.",
     )
-    leftover: str = _option(Leftover.CONCAT.value, "seamless: what becomes of bins that did not get full: joined end to end, or padded.")
+    leftover: str = _option(
+        Leftover.CONCAT.value, "seamless: what becomes of bins that did not get full: joined end to end, or padded."
+    )
     drop_last: bool = _option(
         False,
         "concat, and seamless with joined leftovers: drop the last row when it is not full.",
@@ -171,7 +173,9 @@ class PackConfig(PlanConfig):
     Raises ConfigError naming the field, what was expected and what was given.
     """
 
-    input_format: str = _option(InputFormat.AUTO.value, "How inputs are read; auto looks at the first bytes of each file.")
+    input_format: str = _option(
+        InputFormat.AUTO.value, "How inputs are read; auto looks at the first bytes of each file."
+    )
     text_column: str = _option("text", "Field or column that holds a document's text.")
     input_ids_column: str = _option(
         "input_ids",
@@ -181,7 +185,10 @@ class PackConfig(PlanConfig):
         None,
         "Field or column that names a document; without it documents are numbered from 0 in reading order.",
     )
-    on_bad: str = _option(OnBad.STOP.value, "At a record that cannot be read: stop, or write it with the reason to quarantine.jsonl and go on.")
+    on_bad: str = _option(
+        OnBad.STOP.value,
+        "At a record that cannot be read: stop, or write it with the reason to quarantine.jsonl and go on.",
+    )
     special_tokens_in_text: bool = _option(
         False,
         "Let text such as <|endoftext|> inside a document become the control token of that name.",

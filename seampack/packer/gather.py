@@ -43,15 +43,15 @@ def apply_plan(
     """
     if not table.num_columns:
         raise DataError("the table has no column to pack")
-    values, offsets = {}, None
+    values = {}
+    offsets = _offsets(plan.lengths)
     for name in table.column_names:
         values[name], own = _ragged(table[name], name)
-        if offsets is None and not np.array_equal(np.diff(own), plan.lengths):
-            raise DataError(f"column '{name}': its {own.size - 1} lists do not have the {plan.lengths.size} lengths of the plan")
-        if offsets is not None and not np.array_equal(offsets, own):
-            raise DataError(f"column '{name}': its lists have other lengths than those of '{table.column_names[0]}'")
-        offsets = own if offsets is None else offsets
-    assert offsets is not None
+        if not np.array_equal(own, offsets):
+            raise DataError(
+                f"column '{name}': expected lists of the {plan.lengths.size:,} lengths of the plan; "
+                f"got {own.size - 1:,} lists of other lengths"
+            )
     batches = list(gather(values, offsets, plan, doc_ids=doc_ids, pads=pads, labels=labels))
     return pa.Table.from_batches(batches)
 
@@ -143,7 +143,7 @@ def _batch(
     return pa.record_batch(columns)
 
 
-def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _offsets(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     offsets = np.zeros(counts.size + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets

@@ -28,7 +28,7 @@ class PackedFolder:
         if not self.folder.is_dir():
             raise ShardError(f"{self.folder}: no such folder")
         if not path.is_file():
-            raise ShardError(f"{self.folder}: no {MANIFEST}: not a packed folder, or the run that wrote it did not finish")
+            raise ShardError(f"{self.folder}: no {MANIFEST}: no packed folder, or a run that did not finish")
         try:
             self.manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
             version = self.manifest["format_version"]
@@ -80,9 +80,9 @@ class PackedFolder:
             path = self.folder / shard["file"]
             size = path.stat().st_size
             if size != shard["bytes"]:
-                raise ShardError(f"{path}: expected {shard['bytes']} bytes; got {size}: the shard is damaged; pack again")
+                raise ShardError(f"{path}: expected {shard['bytes']} bytes; got {size}: it is damaged; pack again")
             if checksum(path) != shard["checksum"]:
-                raise ShardError(f"{path}: the checksum differs: the shard is damaged; pack again")
+                raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
         counted = dict.fromkeys(("rows", "segments", "tokens_out", "repeated"), 0)
         for table in self.tables():
             counted["rows"] += table.num_rows

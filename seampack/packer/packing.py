@@ -61,12 +61,11 @@ def pack(
             paths, text_tokenizer, config, threads=threads, on_bad=writer.quarantine, on_progress=on_progress
         )
         with ThreadPoolExecutor(1, thread_name_prefix="write") as thread, closing(batches):
-            pending: Future[None] | None = None
+            pending: Future[None] = Future()
+            pending.set_result(None)
             for window, last in windows_of(batches, config):
-                if pending is not None:
-                    pending.result()
+                pending.result()
                 pending = thread.submit(stage.run, window, last)
-            assert pending is not None  # there is always a last window
             pending.result()
         return writer.finish(stage.accounting, _facts(text_tokenizer))
 

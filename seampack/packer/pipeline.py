@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -60,7 +60,7 @@ def token_batches(
     threads: int | None = None,
     on_bad: Callable[[list[BadRecord]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> Iterator[TokenBatch]:
+) -> Generator[TokenBatch, None, None]:
     """All documents of the inputs as token ids, in order.
 
     ``on_bad`` receives the records that are no documents (with ``config.on_bad == "quarantine"``).
@@ -99,4 +99,3 @@ def token_batches(
 def _size(block: Block, documents: Texts) -> int:
     data = getattr(block, "data", None)
     return len(data) if data is not None else sum(map(len, documents.texts))
-

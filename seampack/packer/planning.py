@@ -269,9 +269,7 @@ def _totals(offsets: Int64, sizes: Int64, counts: Int64, repeats: Int64) -> tupl
     return np.add.reduceat(sizes * counts, offsets[:-1]), np.add.reduceat(counts, offsets[:-1]), repeats
 
 
-def _full_enough(
-    tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int
-) -> npt.NDArray[np.bool_]:
+def _full_enough(tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int) -> npt.NDArray[np.bool_]:
     """Which bins (or patterns of ``repeats`` bins) become rows; the others are carried to the next window."""
     full: npt.NDArray[np.bool_] = tokens >= _FULL_ENOUGH * config.seq_len
     waiting = int((tokens * repeats)[~full].sum())

@@ -63,8 +63,8 @@ class ShardWriter:
         self.out = Path(out)
         self._config = config
         self._shards: list[Shard] = []
-        self._schema: pa.Schema | None = None
-        self._sink: pa.NativeFile | None = None
+        self._schema: Any = None  # pa.Schema, known with the first batch
+        self._sink: Any = None  # the open shard's file, and the Arrow or Parquet writer over it
         self._writer: Any = None
         self._rows = 0
         self._quarantine: Any = None
@@ -90,7 +90,9 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._abandon()
 
@@ -144,7 +146,6 @@ class ShardWriter:
             self._writer = pa.ipc.new_stream(self._sink, self._schema)
 
     def _close(self) -> None:
-        assert self._sink is not None
         name = self._name
         partial = self.out / f".{name}.partial"
         self._writer.close()
@@ -157,7 +158,6 @@ class ShardWriter:
     def finish(self, accounting: Accounting, facts: dict[str, Any]) -> dict[str, Any]:
         """Close the last shard and write the manifest, last of all. Returns the manifest."""
         with _disk(self.out):
-            assert self._schema is not None
             if self._writer is None and not self._shards:
                 self._open()
             if self._writer is not None:
@@ -181,11 +181,10 @@ class ShardWriter:
         return manifest
 
     def _write_dataset_files(self) -> None:
-        assert self._schema is not None
         features = {field.name: _feature(field.type) for field in self._schema}
-        info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
+        info: dict[str, Any] = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
         digest = xxhash.xxh3_64("".join(shard.checksum for shard in self._shards).encode()).hexdigest()
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": shard.file} for shard in self._shards],
             "_fingerprint": digest,
             "_format_columns": None,

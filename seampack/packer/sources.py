@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -47,7 +48,7 @@ def expand(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) ->
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
     paths: list[str] = []
-    for item in map(os.fspath, inputs):
+    for item in [os.fspath(path) for path in inputs]:
         if item == STDIN or os.path.isfile(item):
             paths.append(item)
         elif os.path.isdir(item):
@@ -87,7 +88,7 @@ def open_source(path: str, wanted: InputFormat) -> Iterator[Source]:
     name = "standard input" if path == STDIN else path
     try:
         # standard input is duplicated, so that closing the stream leaves it open
-        raw = open(os.dup(sys.stdin.fileno()) if path == STDIN else path, "rb", buffering=_SNIFF_BYTES)  # noqa: SIM115
+        raw: Any = open(os.dup(sys.stdin.fileno()) if path == STDIN else path, "rb", buffering=_SNIFF_BYTES)  # noqa: SIM115
     except OSError as error:
         raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
     with raw:
@@ -102,7 +103,9 @@ def open_source(path: str, wanted: InputFormat) -> Iterator[Source]:
         yield Source(name, None if path == STDIN else path, kind, stream)
 
 
-def _sniff_compressed(name: str, path: str, stream: pa.NativeFile, wanted: InputFormat) -> tuple[InputFormat, pa.NativeFile]:
+def _sniff_compressed(
+    name: str, path: str, stream: pa.NativeFile, wanted: InputFormat
+) -> tuple[InputFormat, pa.NativeFile]:
     with reading(name):
         head = stream.read(_SNIFF_BYTES)
     kind = _format(name, path, head, wanted)
@@ -139,7 +142,7 @@ def _format(name: str, path: str, head: bytes, wanted: InputFormat) -> InputForm
         return wanted
     if head.startswith(b"PAR1"):
         return InputFormat.PARQUET
-    if head.startswith(b"ARROW1") or head.startswith(b"\xff\xff\xff\xff"):
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return InputFormat.ARROW
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"[") and _ending(path) == InputFormat.JSONL:

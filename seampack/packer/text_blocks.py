@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from seampack.errors import DataError
 from seampack.packer.config import InputFormat, PackConfig
 from seampack.packer.documents import BadRecord, Texts, TokenBatch
 from seampack.packer.sources import Source, reading
@@ -101,7 +100,7 @@ class _JsonDecoder:
         lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         bad: list[BadRecord] = []
         try:
-            records = self.decoder.decode_lines(block.data)
+            records: list[Any] = self.decoder.decode_lines(block.data)
             if len(records) != lines:  # blank lines, or several objects on one line
                 records = self._line_by_line(block, bad)
         except _JSON_ERRORS:

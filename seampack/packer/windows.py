@@ -41,18 +41,20 @@ class WindowPlanner:
         self._config = config
         self._windows = 0
         self._documents = 0
-        self._carried_document = np.empty(0, np.int64)
-        self._carried_base = np.empty(0, np.int64)
-        self._carried_length = np.empty(0, np.int64)
+        self._carried_document: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._carried_base: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._carried_length: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def plan(self, lengths: npt.NDArray[np.int64], *, last: bool) -> Window:
         """Plan what was carried and these documents; what is underfull is carried on unless this is the last window."""
         new = self._documents + np.arange(lengths.size)
         if lengths.size and int(lengths.max()) > MAX_LENGTH:
             longest = int(lengths.argmax())
-            raise DataError(f"document {new[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}")
+            raise DataError(
+                f"document {new[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}"
+            )
         document = np.concatenate([self._carried_document, new])
-        base = np.concatenate([self._carried_base, np.zeros(lengths.size, np.int64)])
+        base: npt.NDArray[np.int64] = np.concatenate([self._carried_base, np.zeros(lengths.size, np.int64)])
         units = check_lengths(np.concatenate([self._carried_length, lengths]))
         limit = 0 if last else self._config.window_tokens // 4
         plan = plan_window(units, self._config, window=self._windows, carry_limit_tokens=limit)

@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Each builds the virtual environment that it needs, from the package index alone, pinned by constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types wheel jitless ci bench clean
+
+demo: $(VENV)/.base
+	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
+	$(BIN)/seampack inspect out/demo --verify --row 0
+	$(BIN)/seampack compare seampack/data/corpus.jsonl.zst --seq-len 1024
+
+test: $(VENV)/.dev
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --fail-under 90
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check seampack tests benchmarks examples
+	$(BIN)/ruff format --check seampack tests benchmarks examples
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+# The wheel holds `seampack` and nothing else, and works where only its declared dependencies are.
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/test_wheel.py
+
+# The kernels once more as plain Python: index errors show, and coverage sees them.
+jitless: $(VENV)/.dev
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/test_bitset.py tests/test_planning.py tests/test_gather.py
+
+ci: test lint types wheel jitless
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.packing
+
+clean:
+	rm -rf $(VENV) out build dist .coverage .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(INSTALL) --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(INSTALL) --editable '.[bench]' torch
+	touch $@

@@ -1,0 +1,1 @@
+seampack/cli.py
