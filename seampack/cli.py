@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from seampack._memory import keep_freed_memory
 from seampack._options import config_options
 from seampack._report import accounting_lines, row_text, table
 from seampack._version import __version__
@@ -30,14 +31,21 @@ _INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Turns every foreseen failure into one line on standard error."""
+    """Turns every foreseen failure into one line on standard error; a closed pipe (``| head``) ends it silently."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would print an empty line first
+            _fail("interrupted; nothing incomplete was kept", _INTERRUPTED)
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         warnings.showwarning = lambda message, *_: click.echo(f"seampack: warning: {message}", err=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             super().main(*args, **{**settings, "standalone_mode": False})
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as under >&-
+                sys.stdout.flush()
         except SeampackError as error:
             _fail(str(error), 1)
         except click.UsageError as error:
@@ -47,9 +55,6 @@ class _Group(click.Group):
             _fail(error.format_message(), error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted; nothing incomplete was kept", _INTERRUPTED)
-        except BrokenPipeError:
-            _close_stdout()
-            _fail("standard output was closed by its reader", 1)
         except click.exceptions.Exit as stop:
             sys.exit(stop.exit_code)
         except OSError as error:
@@ -65,13 +70,6 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _close_stdout() -> None:
-    """Keep the interpreter from failing again when it flushes at exit."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="seampack")
 def main() -> None:
@@ -85,7 +83,9 @@ _tokenizer = click.option(
     metavar="FILE|NAME",
     help="A tokenizer.json or hub name; without it, a small bundled one.",
 )
-_threads = click.option("--threads", type=int, default=None, help="Worker threads; by default all cores.")
+_threads = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Worker threads; by default all cores."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -115,6 +115,7 @@ def pack(
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
     """
     config = PackConfig(**options)
+    keep_freed_memory()
     from seampack.packer.packing import pack as run
 
     started = time.perf_counter(), time.process_time()
@@ -150,6 +151,7 @@ def pack(
 def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any) -> None:
     """Plan one corpus by every strategy, and show what each pads, drops, repeats and splits."""
     config = PackConfig(**options)
+    keep_freed_memory()
     from seampack.packer.comparing import compare as run
 
     with _progress(inputs) as on_progress:
@@ -224,7 +226,13 @@ def tokenizer() -> None:
     help="A control token; may be given often.",
 )
 @click.option("--text-column", default="text", show_default=True, help="Field or column that holds a document's text.")
-@click.option("--input-format", type=click.Choice([member.value for member in InputFormat]), default="auto")
+@click.option(
+    "--input-format",
+    type=click.Choice([member.value for member in InputFormat]),
+    default="auto",
+    show_default=True,
+    help="How inputs are read; auto looks at the first bytes of each file.",
+)
 def train(
     inputs: tuple[str, ...],
     out: str,

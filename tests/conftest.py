@@ -43,3 +43,9 @@ def run(tmp_path: Path) -> Run:
         )
 
     return start
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        # 64-bit random numbers wrap around, which only numpy's scalars, in place of machine words, warn of
+        config.addinivalue_line("filterwarnings", "ignore:overflow encountered in scalar:RuntimeWarning")

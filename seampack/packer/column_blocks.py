@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,47 +25,79 @@ class ColumnBlock:
     names: pa.Array | None
     source: str
     first_row: int
+    vocab_size: int
 
     def decode(self) -> Texts | TokenBatch:
         """The documents of the block; rows that are none are in ``bad``."""
-        bad: list[BadRecord] = []
-        content, names = self.content, self.names
-        if content.null_count:
-            keep = pc.is_valid(content)
-            rows = np.flatnonzero(~keep.to_numpy(zero_copy_only=False)) + self.first_row
-            bad.extend(BadRecord(self.source, int(row), "null instead of a document", "") for row in rows)
-            content = content.filter(keep)
-            names = names.filter(keep) if names is not None else None
-        if pa.types.is_large_list(content.type):
-            return _token_batch(content, names, bad)
+        wrong: dict[int, str] = {}
+        if self.names is not None and self.names.null_count:
+            wrong.update(dict.fromkeys(_nulls(self.names), "null instead of a document's name"))
+        if self.content.null_count:
+            wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
+        if pa.types.is_large_list(self.content.type):
+            _check_ids(self.content, self.vocab_size, wrong)
+            content = self._kept(self.content, wrong)
+            ids = content.flatten().to_numpy()
+            return TokenBatch(ids, _offsets(content), self._kept(self.names, wrong), self._bad(wrong))
         try:
-            return Texts(content.to_numpy(zero_copy_only=False).tolist(), names, bad)
-        except UnicodeDecodeError:
-            return self._row_by_row(content, names, bad)
+            texts = self.content.to_numpy(zero_copy_only=False).tolist()
+        except (UnicodeDecodeError, pa.ArrowException):
+            texts = _decode_each(self.content, wrong)
+        if wrong:
+            texts = [text for row, text in enumerate(texts) if row not in wrong]
+        return Texts(texts, self._kept(self.names, wrong), self._bad(wrong))
 
-    def _row_by_row(self, content: pa.Array, names: pa.Array | None, bad: list[BadRecord]) -> Texts:
-        texts, kept = [], []
-        for row, raw in enumerate(content.cast(pa.large_binary()).to_pylist()):
-            try:
-                texts.append(raw.decode())
-                kept.append(row)
-            except UnicodeDecodeError as error:
-                text = raw.decode(errors="backslashreplace")
-                bad.append(BadRecord(self.source, self.first_row + row, f"invalid UTF-8 ({error.reason})", text))
-        return Texts(texts, names.take(pa.array(kept, pa.int64())) if names is not None else None, bad)
+    def _kept(self, column: Any, wrong: dict[int, str]) -> Any:
+        if column is None or not wrong:
+            return column
+        return column.take(pa.array(np.setdiff1d(np.arange(len(column)), list(wrong))))
+
+    def _bad(self, wrong: dict[int, str]) -> list[BadRecord]:
+        return [BadRecord(self.source, self.first_row + row, wrong[row], self._raw(row)) for row in sorted(wrong)]
+
+    def _raw(self, row: int) -> str:
+        if pa.types.is_large_list(self.content.type):
+            return str(self.content[row].as_py() or "")
+        raw: bytes = self.content.slice(row, 1).cast(pa.large_binary())[0].as_py() or b""
+        return raw.decode(errors="backslashreplace")
 
 
-def _token_batch(content: pa.Array, names: pa.Array | None, bad: list[BadRecord]) -> TokenBatch:
-    lengths = pc.list_value_length(content).to_numpy(zero_copy_only=False)
-    offsets = np.zeros(lengths.size + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+def _nulls(column: pa.Array) -> list[int]:
+    rows: list[int] = np.flatnonzero(pc.is_null(column).to_numpy(zero_copy_only=False)).tolist()
+    return rows
+
+
+def _decode_each(content: pa.Array, wrong: dict[int, str]) -> list[str | None]:
+    """Decode row by row, so that a broken one is known with its number."""
+    texts: list[str | None] = []
+    for row, raw in enumerate(content.cast(pa.large_binary()).to_pylist()):
+        try:
+            texts.append(None if raw is None else raw.decode())
+        except UnicodeDecodeError as error:
+            texts.append(None)
+            wrong[row] = f"invalid UTF-8 ({error.reason})"
+    return texts
+
+
+def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> None:
+    """Find the rows with a token id that is none of the vocabulary."""
     values = content.flatten()
-    if values.null_count:
-        raise DataError("a null among the token ids; expected integers only")
-    return TokenBatch(values.to_numpy(), offsets, names, bad)
+    ids = values.fill_null(0).to_numpy() if values.null_count else values.to_numpy()
+    if not values.null_count and (not ids.size or (ids.min() >= 0 and ids.max() < vocab_size)):
+        return
+    outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | pc.is_null(values).to_numpy(zero_copy_only=False))
+    rows = np.searchsorted(_offsets(content)[1:], outside, side="right")
+    for row, at in zip(rows.tolist(), outside.tolist(), strict=True):
+        wrong.setdefault(row, f"token id {values[at]}: expected 0 to {vocab_size - 1}, the vocabulary's")
 
 
-def column_blocks(source: Source, config: PackConfig) -> Iterator[ColumnBlock]:
+def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
+    offsets = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy(), out=offsets[1:])
+    return offsets
+
+
+def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[ColumnBlock]:
     """Blocks of about BLOCK_BYTES of the text (or token) column.
 
     Raises DataError when the file is damaged, or has neither column.
@@ -80,13 +114,13 @@ def column_blocks(source: Source, config: PackConfig) -> Iterator[ColumnBlock]:
             step = max(1, batch.num_rows * BLOCK_BYTES // max(1, column.nbytes))
             for at in range(0, batch.num_rows, step):
                 part = names.slice(at, step) if names is not None else None
-                yield ColumnBlock(column.slice(at, step), part, source.name, row + at)
+                yield ColumnBlock(column.slice(at, step), part, source.name, row + at, vocab_size)
             row += batch.num_rows
 
 
 def _open(source: Source, config: PackConfig) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     if source.format == InputFormat.PARQUET:
-        if source.path is None:
+        if source.path is None:  # told by --input-format; the first bytes are none of Parquet's
             raise DataError(f"{source.name}: Parquet cannot be read from a pipe; give the file's path")
         file = pq.ParquetFile(source.path)
         schema = file.schema_arrow
@@ -110,7 +144,9 @@ def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
     for column in (wanted, config.id_column):
         if column is not None and column not in schema.names:
             expected = column if column == config.id_column else f"{config.text_column}' or '{config.input_ids_column}"
-            raise DataError(f"{name}: no column '{expected}'; the file has {', '.join(schema.names)}")
+            raise DataError(f"{name}: no column '{expected}'; the file has {', '.join(schema.names) or 'none'}")
+        if schema.names.count(column) > 1:
+            raise DataError(f"{name}: column '{column}': expected one of that name; got {schema.names.count(column)}")
     kind = schema.field(wanted).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if wanted == config.text_column:

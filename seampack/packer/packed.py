@@ -32,14 +32,15 @@ class PackedFolder:
         try:
             self.manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
             version = self.manifest["format_version"]
+            if version != FORMAT_VERSION:
+                raise ShardError(f"{path}: format version {version}; this program reads version {FORMAT_VERSION}")
             self.shards: list[dict[str, Any]] = self.manifest["shards"]
+            files = [self.folder / shard["file"] for shard in self.shards]
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"{path}: not a manifest of packed shards: {error!r}") from error
-        if version != FORMAT_VERSION:
-            raise ShardError(f"{path}: format version {version}; this program reads version {FORMAT_VERSION}")
-        for shard in self.shards:
-            if not (self.folder / shard["file"]).is_file():
-                raise ShardError(f"{self.folder / shard['file']}: the shard is missing; pack again")
+        for file in files:
+            if not file.is_file():
+                raise ShardError(f"{file}: the shard is missing; pack again")
 
     @property
     def rows(self) -> int:

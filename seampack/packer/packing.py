@@ -8,7 +8,7 @@ while the next one fills. What a window leaves underfull, with its tokens, begin
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -23,6 +23,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import TokenBatch
 from seampack.packer.gather import gather
 from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
 from seampack.packer.sources import expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
@@ -54,20 +55,25 @@ def pack(
     config = config or PackConfig()
     config = config.replace(**options) if options else config
     paths = expand(source)
-    text_tokenizer = TextTokenizer(tokenizer, config)
-    with ShardWriter(out, config, overwrite=overwrite) as writer:
-        stage = _WindowStage(config, text_tokenizer, writer)
-        batches = token_batches(
-            paths, text_tokenizer, config, threads=threads, on_bad=writer.quarantine, on_progress=on_progress
-        )
-        with ThreadPoolExecutor(1, thread_name_prefix="write") as thread, closing(batches):
-            pending: Future[None] = Future()
-            pending.set_result(None)
-            for window, last in windows_of(batches, config):
-                pending.result()
-                pending = thread.submit(stage.run, window, last)
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
+        pending = thread.submit(_load_kernels)
+        text_tokenizer = TextTokenizer(tokenizer, config)
+        with ShardWriter(out, config, overwrite=overwrite) as writer:
+            stage = _WindowStage(config, text_tokenizer, writer)
+            batches = token_batches(
+                paths, text_tokenizer, config, threads=threads, on_bad=writer.quarantine, on_progress=on_progress
+            )
+            with closing(batches):
+                for window, last in windows_of(batches, config):
+                    pending.result()
+                    pending = thread.submit(stage.run, window, last)
             pending.result()
-        return writer.finish(stage.accounting, _facts(text_tokenizer))
+            return writer.finish(stage.accounting, _facts(text_tokenizer))
+
+
+def _load_kernels() -> None:
+    """Compile them, or load them from numba's cache, while the tokenizer loads."""
+    plan([1]).account()
 
 
 def _facts(tokenizer: TextTokenizer) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Reading and tokenising, side by side in threads, in the order of the input."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,23 +70,28 @@ def token_batches(
     """
     workers = check_threads(threads)
     stop = config.on_bad == OnBad.STOP
-    checked = False
+    checked = threading.Event()
 
-    def encode(block: Block) -> tuple[TokenBatch, int]:
-        nonlocal checked
-        documents = block.decode()
-        if stop and documents.bad:
-            raise documents.bad[0].error()
+    def encode(numbered: tuple[int, Block]) -> tuple[TokenBatch, int]:
+        number, block = numbered
+        try:
+            documents = block.decode()
+            if stop and documents.bad:
+                raise documents.bad[0].error()
+            if number == 0 and isinstance(documents, Texts):
+                tokenizer.check_on(documents.texts)
+        finally:
+            if number == 0:
+                checked.set()
         if isinstance(documents, TokenBatch):
             return tokenizer.adopt(documents), documents.ids.nbytes
-        if not checked:
-            checked = True
-            tokenizer.check_on(documents.texts)
+        checked.wait()  # the first block decides for all how they are encoded, whichever thread is faster
         return tokenizer.encode(documents), _size(block, documents)
 
+    blocks = read_blocks(paths, config, tokenizer.vocab_size)
     documents = tokens = size = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
-        for batch, read in ordered_map(encode, read_blocks(paths, config), pool, 2 * workers + 2):
+        for batch, read in ordered_map(encode, enumerate(blocks), pool, 2 * workers + 2):
             if batch.bad and on_bad is not None:
                 on_bad(batch.bad)
             documents += batch.offsets.size - 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from seampack.errors import ConfigError
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import InputFormat, PackConfig
 from seampack.packer.sources import open_source
@@ -10,12 +11,18 @@ from seampack.packer.text_blocks import TextBlock, text_blocks
 Block = TextBlock | ColumnBlock
 
 
-def read_blocks(paths: Sequence[str], config: PackConfig) -> Iterator[Block]:
+def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:
     """The blocks of all files, in order. Block borders depend on the input alone, not on time or threads.
 
-    Raises DataError when a file cannot be opened, is truncated or damaged, or lacks its columns.
+    Documents that are tokenised already must have ids below ``vocab_size``.
+
+    Raises ConfigError when text and name are one field, and DataError when a file cannot be opened, is truncated or
+    damaged, or lacks its columns.
     """
+    if config.id_column == config.text_column:
+        raise ConfigError(f"id_column: expected another field than the text's; got {config.id_column!r} for both")
     for path in paths:
         with open_source(path, InputFormat(config.input_format)) as source:
             columnar = source.format in (InputFormat.PARQUET, InputFormat.ARROW)
-            yield from column_blocks(source, config) if columnar else text_blocks(source, config)
+            blocks = column_blocks if columnar else text_blocks
+            yield from blocks(source, config, vocab_size)

@@ -203,11 +203,11 @@ class ShardWriter:
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """A column's type as ``datasets`` writes it."""
+    """A column's type as ``datasets`` writes it; ``Sequence`` is the name of lists that all its versions know."""
     if pa.types.is_fixed_size_list(kind):
-        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "List"}
+        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "List"}
+        return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
     return {"dtype": str(kind), "_type": "Value"}
 
 

@@ -4,18 +4,20 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from seampack.errors import DataError
 from seampack.packer.config import InputFormat, PackConfig
 from seampack.packer.documents import BadRecord, Texts, TokenBatch
 from seampack.packer.sources import Source, reading
 
 BLOCK_BYTES = 8 << 20
-_BLANK_LINES = re.compile(rb"\n[ \t\r]*\n\s*")
+_BLANK_LINES = re.compile(rb"^(?:[ \t\r]*\n)+", re.MULTILINE)  # in bytes that begin where a line does
+_BLANK_LINES_INSIDE = re.compile(rb"\n(?:[ \t\r]*\n)+")  # in any bytes
 _NEWLINE = re.compile(rb"\n")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -27,6 +29,7 @@ class TextBlock:
     data: bytes
     source: str
     first_line: int
+    lines: int
     decoder: Callable[["TextBlock"], Texts | TokenBatch]
 
     def decode(self) -> Texts | TokenBatch:
@@ -34,8 +37,13 @@ class TextBlock:
         return self.decoder(self)
 
 
-def text_blocks(source: Source, config: PackConfig) -> Iterator[TextBlock]:
-    """Blocks of about BLOCK_BYTES that end where a document ends."""
+def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[TextBlock]:
+    """Blocks of about BLOCK_BYTES that end where a document ends.
+
+    Raises DataError when the input is damaged, or is plain text and its documents should have names.
+    """
+    if config.id_column is not None and source.format in (InputFormat.LINES, InputFormat.PARAGRAPHS):
+        raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; leave --id-column away")
     decoder: Callable[[TextBlock], Texts | TokenBatch] | None = None
     if source.format == InputFormat.LINES:
         decoder = _decode_lines
@@ -46,9 +54,10 @@ def text_blocks(source: Source, config: PackConfig) -> Iterator[TextBlock]:
     line = 1
     for data in _whole(source, _last_end(source.format)):
         if decoder is None:
-            decoder = _JsonDecoder(data, config).decode
-        yield TextBlock(data, source.name, line, decoder)
-        line += data.count(b"\n")
+            decoder = _JsonDecoder(data, config, vocab_size).decode
+        newlines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+        yield TextBlock(data, source.name, line, newlines + (not data.endswith(b"\n")), decoder)
+        line += newlines
 
 
 def _last_end(kind: InputFormat) -> Callable[[bytes], int]:
@@ -56,24 +65,24 @@ def _last_end(kind: InputFormat) -> Callable[[bytes], int]:
     if kind == InputFormat.FILE:
         return lambda data: 0
     if kind == InputFormat.PARAGRAPHS:
-        return lambda data: max((match.end() for match in _BLANK_LINES.finditer(data)), default=0)
+        return lambda data: max((match.end() for match in _BLANK_LINES_INSIDE.finditer(data)), default=0)
     return lambda data: data.rfind(b"\n") + 1
 
 
 def _whole(source: Source, last_end: Callable[[bytes], int]) -> Iterator[bytes]:
     """Cut a stream where documents end; a document longer than a block makes its block longer."""
-    begun: list[bytes] = []
+    begun: list[bytes | memoryview] = []
     first = True
     while True:
         with reading(source.name):
             data = source.stream.read(BLOCK_BYTES)
-        if first:
-            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
         if not data:
             break
+        if first:
+            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
         end = last_end(data)
         if end:
-            begun.append(data[:end])
+            begun.append(memoryview(data)[:end])
             yield b"".join(begun)
             begun = []
         begun.append(data[end:])
@@ -84,24 +93,23 @@ def _whole(source: Source, last_end: Callable[[bytes], int]) -> Iterator[bytes]:
 class _JsonDecoder:
     """Decodes blocks of JSON lines; only the fields that are asked for become Python objects."""
 
-    def __init__(self, first_block: bytes, config: PackConfig) -> None:
+    def __init__(self, first_block: bytes, config: PackConfig, vocab_size: int) -> None:
         self.column = config.text_column
         self.tokens = _has_only_ids(first_block, config)
         if self.tokens:
             self.column = config.input_ids_column
-        kind = list[int] if self.tokens else str
+        kind: Any = list[Annotated[int, msgspec.Meta(ge=0, lt=vocab_size)]] if self.tokens else str
         fields: list[tuple[str, Any, Any]] = [("content", kind, msgspec.field(name=self.column))]
         self.named = config.id_column is not None
         if config.id_column is not None:
             fields.append(("name", str | int, msgspec.field(name=config.id_column)))
-        self.decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields))
+        self.decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields, gc=False))
 
     def decode(self, block: TextBlock) -> Texts | TokenBatch:
-        lines = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         bad: list[BadRecord] = []
         try:
             records: list[Any] = self.decoder.decode_lines(block.data)
-            if len(records) != lines:  # blank lines, or several objects on one line
+            if len(records) != block.lines:  # blank lines, or several objects on one line
                 records = self._line_by_line(block, bad)
         except _JSON_ERRORS:
             records = self._line_by_line(block, bad)
@@ -112,7 +120,7 @@ class _JsonDecoder:
         offsets = np.zeros(len(content) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, content), np.int64, len(content)), out=offsets[1:])
         ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
-        return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed once the vocabulary is known
+        return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed by the tokenizer
 
     def _line_by_line(self, block: TextBlock, bad: list[BadRecord]) -> list[Any]:
         records = []
@@ -153,18 +161,20 @@ def _has_only_ids(first_block: bytes, config: PackConfig) -> bool:
 
 
 def _decode_lines(block: TextBlock) -> Texts:
+    bad: list[BadRecord] = []
     try:
         lines = block.data.decode().split("\n")
     except UnicodeDecodeError:
-        return _decode_parts(block, _NEWLINE)
-    return Texts([line.removesuffix("\r") for line in lines if line and not line.isspace()])
+        lines, bad = _decode_parts(block, _NEWLINE)
+    return Texts([line.removesuffix("\r") for line in lines if line and not line.isspace()], None, bad)
 
 
 def _decode_paragraphs(block: TextBlock) -> Texts:
-    return _decode_parts(block, _BLANK_LINES)
+    paragraphs, bad = _decode_parts(block, _BLANK_LINES)
+    return Texts([text.strip("\r\n") for text in paragraphs if text and not text.isspace()], None, bad)
 
 
-def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> Texts:
+def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> tuple[list[str], list[BadRecord]]:
     """Split a block and decode part by part, so that a broken one is known with its line."""
     texts: list[str] = []
     bad: list[BadRecord] = []
@@ -173,14 +183,13 @@ def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> Texts:
     borders = [(match.start(), match.end()) for match in separator.finditer(block.data)]
     for end, begin in [*borders, (len(block.data), len(block.data))]:
         part = block.data[at:end]
-        if part.strip():
-            try:
-                texts.append(part.decode().strip("\r\n"))
-            except UnicodeDecodeError as error:
-                bad.append(_bad(block.source, line + part.count(b"\n", 0, error.start), _invalid(error), part))
+        try:
+            texts.append(part.decode())
+        except UnicodeDecodeError as error:
+            bad.append(_bad(block.source, line + part.count(b"\n", 0, error.start), _invalid(error), part))
         line += block.data.count(b"\n", at, begin)
         at = begin
-    return Texts(texts, None, bad)
+    return texts, bad
 
 
 def _decode_file(block: TextBlock) -> Texts:

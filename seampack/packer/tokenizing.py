@@ -3,6 +3,7 @@
 import hashlib
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from seampack.errors import ConfigError, DataError
+from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Texts, TokenBatch, id_type
@@ -49,7 +50,13 @@ class TextTokenizer:
     def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
         config = config or PackConfig()
         self.name = os.fspath(name)
-        self.reference = load_tokenizer(self.name)
+        text = _tokenizer_json(self.name)
+        with ThreadPoolExecutor(1) as thread:  # both take long to load, and both let other threads run
+            fast = thread.submit(_load_fast, text)
+            self.reference = _load_reference(text, self.name)
+            self._fast, complaint = fast.result()
+        if complaint:
+            warnings.warn(f"{self.name}: {complaint}; using tokenizers, which is far slower", stacklevel=2)
         self.reference.no_truncation()
         self.reference.no_padding()
         self.reference.encode_special_tokens = not config.special_tokens_in_text
@@ -60,10 +67,8 @@ class TextTokenizer:
         self.bos = self._token_id("bos", config.bos)
         self.eos = self._token_id("eos", config.eos)
         self.pad = self._token_id("pad", config.pad)
-        self.fingerprint = "sha256:" + hashlib.sha256(self.reference.to_str().encode()).hexdigest()
-        self._fast = self._load_fast()
-        if self._fast is not None and not self.check(_SAMPLE):
-            self._distrust()
+        self.fingerprint = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+        self.check_on(_SAMPLE)
 
     @property
     def is_fast(self) -> bool:
@@ -77,23 +82,6 @@ class TextTokenizer:
         if found is None:
             raise ConfigError(f"{option}: no token {token!r} in the vocabulary of {self.name}")
         return int(found)
-
-    def _load_fast(self) -> Any:
-        try:
-            # One thread a call: batches are encoded side by side by the pipeline's own threads.
-            os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
-            import fastokens
-
-            fast = fastokens.Tokenizer.from_json_str(self.reference.to_str())
-            fast.no_truncation()
-            return fast
-        except ImportError:
-            warnings.warn("fastokens is not installed: tokenising takes tens of times longer", stacklevel=3)
-        except Exception as error:  # noqa: BLE001  # a model that the fast library does not know: the reference does
-            warnings.warn(
-                f"{self.name}: fastokens cannot load this tokenizer ({error}); using tokenizers", stacklevel=3
-            )
-        return None
 
     def _distrust(self) -> None:
         self._fast = None
@@ -127,10 +115,7 @@ class TextTokenizer:
         return self._framed(ids, offsets, texts)
 
     def adopt(self, batch: TokenBatch) -> TokenBatch:
-        """Documents that were tokenised elsewhere, checked against the vocabulary."""
-        if batch.ids.size and (int(batch.ids.min()) < 0 or int(batch.ids.max()) >= self.vocab_size):
-            wrong = batch.ids[(batch.ids < 0) | (batch.ids >= self.vocab_size)][0]
-            raise DataError(f"token id {wrong}: expected 0 to {self.vocab_size - 1}, the vocabulary of {self.name}")
+        """Documents that were tokenised elsewhere; the readers checked that all ids are below ``vocab_size``."""
         return self._framed(batch.ids, batch.offsets, batch)
 
     def decode(self, ids: npt.ArrayLike) -> str:
@@ -156,22 +141,45 @@ class TextTokenizer:
         return TokenBatch(out, offsets + extra * np.arange(offsets.size), batch.names, batch.bad)
 
 
-def load_tokenizer(name: str) -> tokenizers.Tokenizer:
-    """A tokenizer by path or hub name, or ConfigError."""
+def _load_fast(text: str) -> tuple[Any, str]:
+    """The fast tokenizer, or None and why there is none."""
+    # One thread a call: batches are encoded side by side by the pipeline's own threads.
+    os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
     try:
-        if name == BUNDLED:
-            return tokenizers.Tokenizer.from_str((files("seampack") / "data" / "tokenizer.json").read_text("utf-8"))
-        path = Path(name)
-        if path.is_dir():
-            path = path / "tokenizer.json"
-        if path.is_file():
-            return tokenizers.Tokenizer.from_file(str(path))
+        import fastokens
+
+        fast = fastokens.Tokenizer.from_json_str(text)
+        fast.no_truncation()
+    except ImportError:
+        return None, "fastokens is not installed"
+    except Exception as error:  # noqa: BLE001  # a kind of model that the fast library does not know
+        return None, f"fastokens cannot load this tokenizer ({error})"
+    return fast, ""
+
+
+def _load_reference(text: str, name: str) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # tokenizers raises plain Exception
         raise ConfigError(f"{name}: not a tokenizer.json of Hugging Face tokenizers: {error}") from error
+
+
+def _tokenizer_json(name: str) -> str:
+    """The JSON of a tokenizer by path or hub name, or ConfigError."""
+    if name == BUNDLED:
+        return (files("seampack") / "data" / "tokenizer.json").read_text("utf-8")
+    path = Path(name)
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    if path.is_file():
+        try:
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as a tokenizer.json: {error}") from error
     if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
         raise ConfigError(f"{path}: no such tokenizer; train one with: seampack tokenizer train CORPUS -o {path.name}")
     try:
-        return tokenizers.Tokenizer.from_pretrained(name)
+        return str(tokenizers.Tokenizer.from_pretrained(name).to_str())
     except Exception as error:  # network, authorisation, a name that does not exist: all plain Exception
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"{name}: neither a file nor to be had from the Hugging Face hub: {first_line}") from error

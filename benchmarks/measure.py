@@ -1,0 +1,92 @@
+"""CPU seconds, whole processes with their peak memory, facts of the machine, tables written into documents."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a finished process, its children included, has used."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    peak_megabytes: float
+
+
+def cpu_seconds(function: Callable[[], Any]) -> float:
+    """CPU seconds of one call in this process, all threads together."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+def paired(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tuple[float, float, float]:
+    """Medians of both, run in turn, and the median of the ratio ours / theirs, which outlives a busy machine."""
+    pairs = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(runs)]
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
+
+
+def process(command: Sequence[str]) -> Usage:
+    """Run a command to its end. Raises CalledProcessError with its standard error when it fails."""
+    with tempfile.TemporaryFile() as errors:
+        started = time.perf_counter()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            errors.seek(0)
+            raise subprocess.CalledProcessError(child.returncode, command, stderr=errors.read()[-2000:])
+    return Usage(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1000)
+
+
+def python(code: str) -> Usage:
+    """Run a piece of Python in a process of its own."""
+    return process([sys.executable, "-c", code])
+
+
+def machine(packages: Sequence[str]) -> str:
+    """One line: processor, system, versions."""
+    model = "unknown processor"
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = re.findall(r"model name\s*:\s*(.+)", info.read_text())
+        model = names[0] if names else model
+    versions = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0))
+    return f"{model}, {cores} cores, {platform.system()}, Python {platform.python_version()}; {', '.join(versions)}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_between(path: Path, marker: str, text: str) -> None:
+    """Replace what stands in a document between ``<!-- marker -->`` and ``<!-- /marker -->``."""
+    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    document = path.read_text("utf-8")
+    if begin not in document or end not in document:
+        raise SystemExit(f"{path}: no {begin} ... {end} to write the table into")
+    head, rest = document.split(begin, 1)
+    path.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")

@@ -1,0 +1,393 @@
+"""The packer against a counting sort, plain pyarrow, and the packers that people use; writes the README's tables.
+
+    python -m benchmarks.corpus --size 100MB --size 500MB --size 2GB     # once, on Debian
+    python -m benchmarks.packing --tokenizer gpt2/tokenizer.json         # all sections
+    python -m benchmarks.packing --only plan peers                       # some
+
+Each section prints its rows and keeps them in ``benchmarks/results/packing.json``; the tables are made from that file,
+so that sections can be run one at a time. CPU seconds, medians, both sides of a ratio in one run. Numbers of a machine
+that does something else at the same time mean little: the ratios less so.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import seampack
+from benchmarks import measure
+from benchmarks.authors import authors_rows
+from seampack.packer._jit import kernel
+from seampack.packer.gather import gather
+
+RESULTS = Path(__file__).parent / "results" / "packing.json"
+README = Path(__file__).parent.parent / "README.md"
+PACKAGES = ("seampack", "numpy", "numba", "pyarrow", "tokenizers", "fastokens", "datasets", "transformers", "trl")
+
+Row = dict[str, str]
+
+
+@kernel
+def counting_sort(lengths, largest):
+    """The floor: one stable counting sort of the documents by length."""
+    first = np.zeros(largest + 2, np.int64)
+    for document in range(lengths.size):
+        first[lengths[document] + 1] += 1
+    for length in range(largest + 1):
+        first[length + 1] += first[length]
+    order = np.empty(lengths.size, np.int32)
+    for document in range(lengths.size):
+        order[first[lengths[document]]] = document
+        first[lengths[document]] += 1
+    return order
+
+
+def lognormal(documents: int) -> npt.NDArray[np.int32]:
+    """Document lengths with mean 700 tokens, as in web text."""
+    sigma = 1.2
+    draws = np.random.default_rng(0).lognormal(np.log(700) - sigma**2 / 2, sigma, documents)
+    return np.maximum(draws, 1).astype(np.int32)
+
+
+def plan_rows(options: argparse.Namespace) -> list[Row]:
+    """Planning 10 M documents against the counting sort."""
+    lengths = lognormal(10_000_000)
+    rows = []
+    for seq_len in (2048, 8192):
+        for strategy, shuffle in (("seamless", False), ("seamless", True), ("ffd", False), ("best_fit", False)):
+            config = seampack.PlanConfig(seq_len=seq_len, strategy=strategy, shuffle=shuffle)
+            seampack.plan(lengths[:1000], config)
+            counting_sort(lengths[:1000], int(lengths.max()))
+            ours, floor, ratio = measure.paired(
+                lambda config=config: seampack.plan(lengths, config),  # type: ignore[misc]
+                lambda: counting_sort(lengths, int(lengths.max())),
+                7,
+            )
+            what = f"plan 10 M documents, C = {seq_len}, {strategy}{', rows shuffled' if shuffle else ''}"
+            rows.append(_row(what, f"{ours:.2f} CPU-s", f"counting sort {floor:.3f}", f"{ratio:.1f} x its time"))
+    return rows
+
+
+def peer_rows(options: argparse.Namespace) -> list[Row]:
+    """Planning 1 M documents against other packers."""
+    from benchmarks import peers
+
+    lengths = lognormal(1_000_000)
+    config = seampack.PlanConfig(seq_len=2048, strategy="ffd")
+    seampack.plan(lengths[:1000], config)
+    ours = statistics.median(measure.cpu_seconds(lambda: seampack.plan(lengths, config)) for _ in range(9))
+    mine = seampack.plan(lengths, config).rows
+    rows = []
+    for peer in peers.PEERS:
+        if peer.limit is not None and peer.limit < lengths.size:
+            continue
+        try:
+            packed = peers.pack(peer, lengths.astype(np.int64), 2048)
+        except peers.PeerMissingError as missing:
+            print(f"left out: {missing}", file=sys.stderr)
+            continue
+        what = f"plan 1 M documents, C = 2048, against {peer.name}"
+        theirs = f"{packed.cpu_seconds:.2f} CPU-s, {packed.rows:,} rows"
+        rows.append(
+            _row(what, f"{ours:.4f} CPU-s, {mine:,} rows", theirs, f"{packed.cpu_seconds / ours:,.0f} x faster")
+        )
+    return rows
+
+
+def gather_rows(options: argparse.Namespace) -> list[Row]:
+    """Gathering rows and writing them as Arrow against pyarrow writing the same bytes."""
+    lengths = lognormal(60_000).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = np.random.default_rng(0).integers(0, 50_000, int(offsets[-1])).astype(np.uint16)
+    planned = seampack.plan(lengths, seq_len=2048)
+    batches = list(gather({"input_ids": tokens}, offsets, planned))
+    with tempfile.TemporaryDirectory() as folder:
+
+        def write(batches: Any) -> None:
+            with pa.OSFile(f"{folder}/shard", "wb") as sink, pa.ipc.new_stream(sink, _first.schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+
+        _first = batches[0]
+        ours, plain, ratio = measure.paired(
+            lambda: write(gather({"input_ids": tokens}, offsets, planned)), lambda: write(batches), 15
+        )
+    out = int(planned.length.sum())
+    speed = f"{out / ours / 1e6:,.0f} Mtok per CPU-s"
+    return [
+        _row(
+            "gather and write Arrow, uint16",
+            speed,
+            f"pyarrow alone {out / plain / 1e6:,.0f}",
+            f"{1 / ratio:.2f} x its speed",
+        )
+    ]
+
+
+def end_to_end_rows(options: argparse.Namespace) -> list[Row]:
+    """JSON lines to shards: whole processes."""
+    corpus = options.corpus / "corpus-500MB.jsonl"
+    text = _text_megabytes(corpus)
+    runs = [measure.process(_pack_command(options, corpus)) for _ in range(5)]
+    ours = statistics.median(run.cpu_seconds for run in runs)
+    wall = statistics.median(run.wall_seconds for run in runs)
+    overlap = statistics.median(run.wall_seconds / run.cpu_seconds for run in runs)
+    floor = statistics.median(measure.python(_floor_code(options, corpus)).cpu_seconds for _ in range(3))
+    size = corpus.stat().st_size / 1e6
+    rows = [
+        _row(
+            "500 MB of JSON lines to shards, GPT-2 vocabulary",
+            f"{ours:.1f} CPU-s",
+            f"{size / ours:.0f} MB of JSON lines, {text / ours:.0f} MB of text per CPU-s",
+            f"wall {wall:.1f} s, {overlap:.2f} x the CPU-s",
+        ),
+        _row(
+            "the same, against its floor: the libraries alone in one thread",
+            f"{ours:.1f} CPU-s",
+            f"{floor:.1f} CPU-s",
+            f"{ours / floor:.2f} x its time",
+        ),
+    ]
+    for name, call in (("trl bfd_split", "tokenize_and_trl"), ("group_texts", "tokenize_and_group_texts")):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = f"{str(options.peer_corpus)!r}, {str(options.tokenizer)!r}, 2048, {folder + '/out'!r}"
+            code = f"from benchmarks import peers; peers.{call}({paths})"
+            theirs = measure.python(code)
+        per_megabyte = theirs.cpu_seconds / (options.peer_corpus.stat().st_size / 1e6)
+        what = (
+            f"the same, against datasets.map(tokenize) + {name}, on {options.peer_corpus.stat().st_size / 1e6:.0f} MB"
+        )
+        rows.append(
+            _row(
+                what,
+                f"{ours / size * 1000:.0f} CPU-s per GB",
+                f"{per_megabyte * 1000:,.0f} CPU-s per GB",
+                f"{per_megabyte / (ours / size):.0f} x faster",
+            )
+        )
+    return rows
+
+
+def _floor_code(options: argparse.Namespace, corpus: Path) -> str:
+    """Read, parse and tokenise with the libraries alone, then copy and write the ids: nothing is planned or kept."""
+    return f"""
+import os
+os.environ["FASTOKENS_BPE_THREADS"] = "1"
+from seampack._memory import keep_freed_memory
+keep_freed_memory()
+import fastokens, msgspec, numpy as np, pyarrow as pa
+record = msgspec.defstruct("Record", [("text", str)], gc=False)
+decoder = msgspec.json.Decoder(record)
+tokenizer = fastokens.Tokenizer.from_file({str(options.tokenizer)!r})
+rest = b""
+with open({str(corpus)!r}, "rb", buffering=0) as file, pa.OSFile(os.devnull, "wb") as sink:
+    while data := file.read(8 << 20):
+        end = data.rfind(b"\\n") + 1
+        records = decoder.decode_lines(rest + data[:end])
+        rest = data[end:]
+        ids, _ = tokenizer.encode_batch_flat([r.text for r in records], split_special_tokens=True)
+        sink.write(np.frombuffer(ids, np.uint32).astype(np.uint16))
+"""
+
+
+def dataset_rows(options: argparse.Namespace) -> list[Row]:
+    """pack_dataset on tokenised Arrow data against trl's."""
+    import datasets
+    import trl
+
+    lengths = lognormal(100_000)
+    tokens = np.random.default_rng(0).integers(0, 50_000, int(lengths.sum())).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens))
+        datasets.Dataset(pa.table({"input_ids": arrays})).save_to_disk(f"{folder}/data", num_shards=1)
+        dataset = datasets.load_from_disk(f"{folder}/data")
+        datasets.disable_caching()
+        fills: dict[str, float] = {}
+
+        def ours() -> None:
+            packed = seampack.pack_dataset(dataset, 2048)
+            fills["ours"] = _fill(packed)
+
+        def theirs() -> None:
+            packed = trl.pack_dataset(dataset, 2048, "bfd_split")
+            fills["theirs"] = _fill(packed)
+
+        ours()
+        mine, other, ratio = measure.paired(ours, theirs, 3)
+    return [
+        _row(
+            "pack_dataset, 100,000 tokenised documents",
+            f"{mine:.2f} CPU-s, fill {fills['ours']:.3%}",
+            f"trl bfd_split {other:.2f} CPU-s, fill {fills['theirs']:.3%}",
+            f"{1 / ratio:.1f} x faster",
+        )
+    ]
+
+
+def _fill(packed: Any) -> float:
+    table = packed.data.table
+    return float(pa.compute.sum(pa.compute.list_value_length(table["input_ids"])).as_py() / (2048 * table.num_rows))
+
+
+def memory_rows(options: argparse.Namespace) -> list[Row]:
+    """Peak memory of whole runs."""
+    peaks = {}
+    for size in ("100MB", "500MB", "2GB"):
+        corpus = options.corpus / f"corpus-{size}.jsonl"
+        peaks[size] = statistics.median(
+            measure.process(_pack_command(options, corpus)).peak_megabytes for _ in range(3)
+        )
+    shown = ", ".join(f"{size}: {peak:,.0f} MB" for size, peak in peaks.items())
+    spread = max(peaks.values()) / min(peaks.values()) - 1
+    return [_row("peak memory, by size of the input", shown, "", f"{spread:.1%} between least and most")]
+
+
+def loss_rows(options: argparse.Namespace) -> list[Row]:
+    """What each strategy and the authors' code pad, drop, repeat and cut on the 500 MB corpus."""
+    from seampack.packer.config import PackConfig
+    from seampack.packer.pipeline import token_batches
+    from seampack.packer.tokenizing import TextTokenizer
+
+    config = PackConfig()
+    tokenizer = TextTokenizer(options.tokenizer, config)
+    batches = [
+        b.lengths.astype(np.int32)
+        for b in token_batches([str(options.corpus / "corpus-500MB.jsonl")], tokenizer, config)
+    ]
+    lengths = np.concatenate(batches)
+    from seampack.packer.comparing import compare_lengths
+
+    rows = []
+    for name, changes in (
+        ("seamless", {}),
+        ("seamless, extra_room=always (the paper's rule)", {"extra_room": "always"}),
+        ("concat (naive concatenation)", {"strategy": "concat"}),
+        ("best_fit", {"strategy": "best_fit"}),
+        ("ffd", {"strategy": "ffd"}),
+        ("pad", {"strategy": "pad"}),
+    ):
+        a = compare_lengths(batches, config.replace(**changes)).accounting
+        rows.append(_loss(name, a.rows, a.fill, a.padding, a.dropped, a.repeated, a.documents_split, a.tokens_in))
+        whole = seampack.plan(lengths, config.replace(**changes)).account()
+        print(f"{name}: windows cost {whole.fill - a.fill:+.5%} of fill against one plan of everything")
+    theirs, lost = authors_rows(lengths.tolist(), seq_len=2048, max_overlap=0.3, extra_tokens=50)
+    out = sum(length for row in theirs for _, _, length in row)
+    total = int(lengths.sum())
+    pieces = np.bincount([document for row in theirs for document, _, _ in row], minlength=lengths.size)
+    split = int((pieces > 1).sum())
+    name = "a port of the authors' released code"
+    rows.append(
+        _loss(
+            name,
+            len(theirs),
+            out / (len(theirs) * 2048),
+            len(theirs) * 2048 - out,
+            lost,
+            out + lost - total,
+            split,
+            total,
+        )
+    )
+    return rows
+
+
+def _loss(name: str, rows: int, fill: float, padding: int, dropped: int, repeated: int, split: int, total: int) -> Row:
+    return {
+        "strategy": name,
+        "rows": f"{rows:,}",
+        "fill": f"{fill:.4%}",
+        "padding": f"{padding:,}",
+        "dropped": f"{dropped:,} ({dropped / total:.4%})",
+        "repeated": f"{repeated:,} ({repeated / total:.2%})",
+        "documents split": f"{split:,}",
+    }
+
+
+def _row(what: str, ours: str, theirs: str, result: str) -> Row:
+    return {"work": what, "seampack": ours, "compared with": theirs, "result": result}
+
+
+def _pack_command(options: argparse.Namespace, corpus: Path) -> list[str]:
+    out = options.corpus / "packed"
+    shutil.rmtree(out, ignore_errors=True)
+    tokenizer = ["--tokenizer", str(options.tokenizer)]
+    return [
+        sys.executable,
+        "-m",
+        "seampack.cli",
+        "pack",
+        str(corpus),
+        *tokenizer,
+        "--json",
+        "--overwrite",
+        "-o",
+        str(out),
+    ]
+
+
+def _text_megabytes(corpus: Path) -> float:
+    with corpus.open("rb") as file:
+        return sum(len(json.loads(line)["text"].encode()) for line in file) / 1e6
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "plan": plan_rows,
+    "peers": peer_rows,
+    "gather": gather_rows,
+    "end_to_end": end_to_end_rows,
+    "dataset": dataset_rows,
+    "memory": memory_rows,
+    "losses": loss_rows,
+}
+
+
+def write_tables(results: dict[str, Any]) -> None:
+    """The README's tables from the results."""
+    speed = [row for name in SECTIONS if name != "losses" for row in results.get(name, {}).get("rows", [])]
+    facts = sorted({section["machine"] for section in results.values()})
+    command = "`python -m benchmarks.packing`"
+    note = f"Made by {command} on {'; '.join(facts)}."
+    parts = [note, "", measure.table(list(speed[0]), [list(row.values()) for row in speed])] if speed else [note]
+    measure.write_between(README, "benchmark", "\n".join(parts))
+    losses = results.get("losses", {}).get("rows", [])
+    if losses:
+        measure.write_between(README, "losses", measure.table(list(losses[0]), [list(row.values()) for row in losses]))
+
+
+def main() -> None:
+    """Run the chosen sections, keep their rows, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, default=Path(".work/corpus"), help="folder that benchmarks.corpus made")
+    parser.add_argument("--peer-corpus", type=Path, help="what the slow peers are run on; by default the 100 MB corpus")
+    parser.add_argument("--tokenizer", type=Path, default=Path("seampack/data/tokenizer.json"))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    options = parser.parse_args()
+    options.peer_corpus = options.peer_corpus or options.corpus / "corpus-100MB.jsonl"
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.only:
+        started = time.perf_counter()
+        rows = SECTIONS[name](options)
+        results[name] = {"machine": measure.machine(PACKAGES), "rows": rows}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        for row in rows:
+            print(" | ".join(row.values()))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        print(f"-- {name}: {time.perf_counter() - started:.0f} s, {peak:,.0f} MB", flush=True)
+    write_tables(results)
+
+
+if __name__ == "__main__":
+    main()

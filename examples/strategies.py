@@ -1,0 +1,41 @@
+"""Every strategy on the same six small documents, as a table: ``python -m examples.strategies``."""
+
+import seampack
+
+DOCUMENTS = {"a": 5, "b": 4, "c": 3, "d": 2, "e": 13, "f": 2}
+SEQ_LEN = 5
+
+
+def row_text(plan: seampack.PackPlan, row: int) -> str:
+    """A row as its documents' tokens, ``e3`` the fourth of ``e``; dots between documents, repetitions in brackets."""
+    parts = []
+    for segment in range(plan.row_offsets[row], plan.row_offsets[row + 1]):
+        name = list(DOCUMENTS)[plan.doc[segment]]
+        start, again = int(plan.start[segment]), int(plan.repeated[segment])
+        tokens = [f"{name}{start + k}" for k in range(int(plan.length[segment]))]
+        repeated = [f"({' '.join(tokens[:again])})"] if again else []
+        parts.append(" ".join(repeated + tokens[again:]))
+    return " · ".join(parts)
+
+
+def table() -> str:
+    """The strategies' rows, and what each pads, drops, repeats and splits, in Markdown."""
+    lines = ["| strategy | rows | padding | dropped | repeated | split |", "| --- | --- | --- | --- | --- | --- |"]
+    for strategy in seampack.Strategy:
+        plan = seampack.plan(
+            list(DOCUMENTS.values()),
+            seq_len=SEQ_LEN,
+            strategy=strategy.value,
+            max_overlap=0.4,
+            extra_tokens=1,
+            shuffle=False,
+        )
+        found = plan.account()
+        rows = "<br>".join(f"`{row_text(plan, row)}`" for row in range(plan.rows))
+        counts = (found.padding, found.dropped, found.repeated, found.documents_split)
+        lines.append(f"| `{strategy.value}` | {rows} | " + " | ".join(map(str, counts)) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

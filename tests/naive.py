@@ -1,0 +1,142 @@
+"""Slow and obvious twins of the planning kernels. A piece is (document, start, length)."""
+
+from collections.abc import Sequence
+
+Piece = tuple[int, int, int]
+Row = list[Piece]
+
+
+def windows(length: int, seq_len: int, max_overlap: int) -> tuple[list[int], int]:
+    """Starts of a document's whole rows, and the length of what is left over."""
+    n = length // seq_len
+    if length < seq_len:
+        return [], length
+    if length == n * seq_len:
+        return [i * seq_len for i in range(n)], 0
+    if length >= (n + 1) * seq_len - n * max_overlap:
+        return [i * (length - seq_len) // n for i in range(n + 1)], 0
+    return [i * seq_len for i in range(n)], length - n * seq_len
+
+
+def cut(lengths: Sequence[int], seq_len: int, max_overlap: int) -> tuple[list[Row], list[Piece]]:
+    """Whole rows, and the short pieces in document order."""
+    rows: list[Row] = []
+    pieces: list[Piece] = []
+    for document, length in enumerate(lengths):
+        starts, rest = windows(length, seq_len, max_overlap)
+        rows += [[(document, start, seq_len)] for start in starts]
+        if rest:
+            pieces.append((document, length - rest, rest))
+    return rows, pieces
+
+
+def decreasing(pieces: Sequence[Piece]) -> list[Piece]:
+    """Longest first, pieces of one length in document order."""
+    return sorted(pieces, key=lambda piece: -piece[2])
+
+
+def tokens(row: Row) -> int:
+    return sum(length for _, _, length in row)
+
+
+def first_fit(pieces: Sequence[Piece], seq_len: int, extra: int) -> list[Row]:
+    """Textbook First-Fit-Decreasing, item by item; a bin that holds seq_len tokens is closed."""
+    bins: list[Row] = []
+    for piece in decreasing(pieces):
+        for bin_ in bins:
+            if tokens(bin_) < seq_len and tokens(bin_) + piece[2] <= seq_len + extra:
+                bin_.append(piece)
+                break
+        else:
+            bins.append([piece])
+    return bins
+
+
+def first_fit_sparing(pieces: Sequence[Piece], seq_len: int, extra: int) -> list[Row]:
+    """First-Fit bin by bin; a bin that cannot be filled exactly takes the piece that is over by least, up to extra."""
+    left = decreasing(pieces)
+    bins: list[Row] = []
+    while left:
+        bin_: Row = []
+        for piece in list(left):
+            if tokens(bin_) + piece[2] <= seq_len:
+                bin_.append(piece)
+                left.remove(piece)
+        over = [piece for piece in left if 0 < tokens(bin_) + piece[2] - seq_len <= extra]
+        if tokens(bin_) < seq_len and over:
+            shortest = min(piece[2] for piece in over)
+            piece = next(piece for piece in over if piece[2] == shortest)
+            bin_.append(piece)
+            left.remove(piece)
+        bins.append(bin_)
+    return bins
+
+
+def best_fit(pieces: Sequence[Piece], seq_len: int) -> list[Row]:
+    """Best-Fit-Decreasing: the fullest bin that still has room; of equals, the one that was so first."""
+    bins: list[tuple[int, Row]] = []  # (when it was filled last, its pieces)
+    for clock, piece in enumerate(decreasing(pieces)):
+        fitting = [k for k, (_, bin_) in enumerate(bins) if tokens(bin_) + piece[2] <= seq_len]
+        if fitting:
+            best = max(fitting, key=lambda k: (tokens(bins[k][1]), -bins[k][0]))
+            bins[best] = (clock, [*bins[best][1], piece])
+        else:
+            bins.append((clock, [piece]))
+    return [bin_ for _, bin_ in bins]
+
+
+def concat(pieces: Sequence[Piece], seq_len: int) -> list[Row]:
+    """Token by token, end to end."""
+    stream = [(document, start + k) for document, start, length in pieces for k in range(length)]
+    rows: list[Row] = []
+    for at in range(0, len(stream), seq_len):
+        row: Row = []
+        for document, position in stream[at : at + seq_len]:
+            if row and row[-1][0] == document and row[-1][1] + row[-1][2] == position:
+                row[-1] = (document, row[-1][1], row[-1][2] + 1)
+            else:
+                row.append((document, position, 1))
+        rows.append(row)
+    return rows
+
+
+def trimmed(row: Row, seq_len: int) -> Row:
+    """A row cut to its first seq_len tokens."""
+    over = max(0, tokens(row) - seq_len)
+    document, start, length = row[-1]
+    return [*row[:-1], (document, start, length - over)]
+
+
+def plan_rows(
+    lengths: Sequence[int],
+    *,
+    seq_len: int,
+    strategy: str,
+    max_overlap: int,
+    extra: int,
+    extra_room: str,
+    leftover: str,
+    drop_last: bool,
+) -> list[Row]:
+    """All rows in the order of planning."""
+    whole: list[Piece] = [(document, 0, length) for document, length in enumerate(lengths) if length]
+    if strategy == "concat":
+        rows = concat(whole, seq_len)
+        return rows[:-1] if drop_last and rows and tokens(rows[-1]) < seq_len else rows
+    if strategy == "pad":
+        return [row for document, _, length in whole for row in concat([(document, 0, length)], seq_len)]
+    if strategy == "best_fit":
+        rows, pieces = cut(lengths, seq_len, 0)
+        return rows + best_fit(pieces, seq_len)
+    if strategy == "ffd":
+        rows, pieces = cut(lengths, seq_len, 0)
+        return rows + first_fit(pieces, seq_len, 0)
+    rows, pieces = cut(lengths, seq_len, max_overlap)
+    bins = (first_fit_sparing if extra_room == "needed" else first_fit)(pieces, seq_len, extra)
+    if leftover == "pad":
+        return rows + [trimmed(bin_, seq_len) for bin_ in bins]
+    full = [trimmed(bin_, seq_len) for bin_ in bins if tokens(bin_) >= seq_len]
+    joined = concat([piece for bin_ in bins if tokens(bin_) < seq_len for piece in bin_], seq_len)
+    if drop_last and joined and tokens(joined[-1]) < seq_len:
+        joined = joined[:-1]
+    return rows + full + joined

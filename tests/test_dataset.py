@@ -1,0 +1,76 @@
+"""pack_dataset: a Dataset in, a Dataset out, beside what trl documents of its own."""
+
+from typing import Any
+
+import datasets
+import pytest
+
+import seampack
+from seampack.errors import DataError
+
+ROWS = {
+    "input_ids": [[1, 2, 3, 4, 5], [6, 7], [8, 9, 10], [11]],
+    "attention_mask": [[1, 1, 1, 0, 0], [1, 0], [1, 1, 0], [1]],
+}
+
+
+def pack(dataset: Any, **options: Any) -> Any:
+    return seampack.pack_dataset(dataset, 4, "best_fit", **{"shuffle": False, **options})
+
+
+def test_trl_example() -> None:
+    """The output that trl documents for bfd_split on these rows."""
+    packed = pack(datasets.Dataset.from_dict(ROWS))
+    assert isinstance(packed, datasets.Dataset)
+    assert packed["input_ids"][:] == [[1, 2, 3, 4], [8, 9, 10, 5], [6, 7, 11]]
+    assert packed["attention_mask"][:] == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 1]]
+    assert packed["seq_lengths"][:] == [[4], [3, 1], [2, 1]]
+    assert packed["doc_ids"][:] == [[0], [2, 0], [1, 3]]
+    assert packed["doc_starts"][:] == [[0], [0, 4], [0, 0]]
+
+
+def test_indices_columns_and_format() -> None:
+    dataset = datasets.Dataset.from_dict({**ROWS, "text": list("abcd")}).select([3, 0, 2]).with_format("numpy")
+    packed = pack(dataset, columns=["input_ids"])
+    assert packed.format["type"] == "numpy"
+    assert [row["input_ids"].tolist() for row in packed] == [[1, 2, 3, 4], [8, 9, 10, 11], [5]]
+    assert [row["doc_ids"].tolist() for row in packed] == [[1], [2, 0], [1]]
+
+
+def test_dataset_dict() -> None:
+    packed = pack(datasets.DatasetDict(train=datasets.Dataset.from_dict(ROWS), test=datasets.Dataset.from_dict(ROWS)))
+    assert sorted(packed) == ["test", "train"]
+    assert packed["train"]["input_ids"][:] == packed["test"]["input_ids"][:]
+
+
+def test_labels_and_padding() -> None:
+    packed = seampack.pack_dataset(
+        datasets.Dataset.from_dict({"input_ids": [list(range(1, 8))]}),
+        5,
+        pads={"input_ids": 0},
+        labels=True,
+        shuffle=False,
+    )
+    assert packed["input_ids"][:] == [[1, 2, 3, 4, 5], [6, 7, 0, 0, 0]]
+    assert packed["labels"][:] == [[1, 2, 3, 4, 5], [6, 7, -100, -100, -100]]
+
+
+def test_it_can_be_saved_and_mapped(tmp_path: Any) -> None:
+    packed = pack(datasets.Dataset.from_dict(ROWS))
+    packed.save_to_disk(tmp_path / "saved")
+    again = datasets.load_from_disk(tmp_path / "saved").map(lambda row: {"total": sum(row["seq_lengths"])})
+    assert again["total"][:] == [4, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        (datasets.Dataset.from_dict({"text": ["a"]}), {}, "column 'text': expected lists; got string; choose"),
+        (datasets.Dataset.from_dict(ROWS), {"columns": ["ids"]}, "no column 'ids'; the dataset has input_ids"),
+        ([[1, 2]], {}, "expected a datasets.Dataset or DatasetDict; got list"),
+        (datasets.Dataset.from_dict({"a": [[1, 2]], "b": [[1]]}), {}, "column 'b': expected lists of the 1 lengths"),
+    ],
+)
+def test_errors(dataset: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        pack(dataset, **options)

@@ -1,0 +1,71 @@
+"""The documentation says what the program does: examples, commands, options, files."""
+
+import doctest
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import seampack
+from examples import readme, strategies
+from seampack import cli
+from seampack.packer import gather, planning
+
+README = (Path(seampack.__file__).parent.parent / "README.md").read_text("utf-8")
+
+
+def commands(group: click.Group, *path: str) -> dict[str, click.Command]:
+    """All commands by their full names."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= commands(command, *path, name)
+        else:
+            found[" ".join([*path, name])] = command
+    return found
+
+
+COMMANDS = commands(cli.main)
+
+
+def test_examples_are_current() -> None:
+    """After a change: python -m examples.readme."""
+    assert strategies.table() in README
+    assert readme.demo() in README
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert f"seampack {name} " in README
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_help(name: str) -> None:
+    for parameter in COMMANDS[name].params:
+        assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
+
+
+def test_options_in_the_readme_exist() -> None:
+    known = {flag for command in COMMANDS.values() for option in command.params for flag in option.opts}
+    known |= {flag for command in COMMANDS.values() for option in command.params for flag in option.secondary_opts}
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    assert used
+    assert used <= known
+
+
+@pytest.mark.parametrize("path", sorted(Path(planning.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_every_file_is_on_the_map(path: Path) -> None:
+    assert path.name in README or path.name in ("__init__.py", "_jit.py", "documents.py", "train_tokenizer.py")
+
+
+@pytest.mark.parametrize("module", [planning, gather])
+def test_docstrings(module: object) -> None:
+    result = doctest.testmod(module, extraglobs={"pa": gather.pa, "plan": planning.plan})  # type: ignore[arg-type]
+    assert result.attempted
+    assert not result.failed
+
+
+def test_changelog_knows_the_version() -> None:
+    changelog = (Path(seampack.__file__).parent.parent / "CHANGELOG.md").read_text("utf-8")
+    assert f"## {seampack.__version__}" in changelog

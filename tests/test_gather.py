@@ -1,0 +1,134 @@
+"""Gathered rows against a loop over tokens; tables read back as Arrow and by datasets."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seampack.errors import ConfigError, DataError
+from seampack.packer.gather import IGNORE_INDEX, apply_plan
+from seampack.packer.planning import PackPlan, plan
+from tests.test_planning import lengths_and_seq_len, options, rows_of
+
+
+def documents(lengths: list[int]) -> list[list[int]]:
+    """Documents whose tokens tell where they are from."""
+    return [[1000 * document + position for position in range(length)] for document, length in enumerate(lengths)]
+
+
+def column(values: list[Any], kind: pa.DataType | None = None) -> pa.Table:
+    return pa.table({"input_ids": pa.array(values, kind or pa.list_(pa.int64()))})
+
+
+@given(lengths_and_seq_len, options, st.booleans(), st.booleans())
+def test_rows_hold_what_the_plan_says(
+    case: tuple[list[int], int], options: dict[str, Any], padded: bool, labels: bool
+) -> None:
+    lengths, seq_len = case
+    texts = documents(lengths)
+    found = plan(lengths, seq_len=seq_len, **options)
+    packed = apply_plan(column(texts), found, pads={"input_ids": -7} if padded else None, labels=labels)
+    assert packed.num_rows == found.rows
+    repeated = found.repeated.tolist()
+    for k, (row, got) in enumerate(zip(rows_of(found, ordered=True), packed.to_pylist(), strict=True)):
+        tokens = [token for document, start, length in row for token in texts[document][start : start + length]]
+        missing = [-7] * (seq_len - len(tokens)) if padded else []
+        assert got["input_ids"] == tokens + missing
+        assert (got["doc_ids"], got["doc_starts"], got["seq_lengths"]) == tuple(map(list, zip(*row, strict=True)))
+        first = found.row_offsets[found.row_order[k]]
+        assert got["repeated"] == repeated[first : first + len(row)]
+        if labels:
+            masked = []
+            for (document, start, length), again in zip(row, got["repeated"], strict=True):
+                masked += [IGNORE_INDEX] * again + texts[document][start + again : start + length]
+            assert got["labels"] == masked + [IGNORE_INDEX] * len(missing)
+
+
+@given(lengths_and_seq_len, options)
+def test_every_token_is_a_target_once(case: tuple[list[int], int], options: dict[str, Any]) -> None:
+    lengths, seq_len = case
+    found = plan(lengths, seq_len=seq_len, **{**options, "extra_tokens": 0, "drop_last": False})
+    labels = apply_plan(column(documents(lengths)), found, labels=True)["labels"].to_pylist()
+    targets = sorted(label for row in labels for label in row if label != IGNORE_INDEX)
+    assert targets == sorted(token for document in documents(lengths) for token in document)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.uint16()),
+        pa.large_list(pa.int32()),
+        pa.list_(pa.int8()),
+        pa.list_(pa.float32()),
+        pa.list_(pa.int64(), 3),
+    ],
+)
+def test_column_types_are_kept(kind: pa.DataType) -> None:
+    table = pa.concat_tables([column([[1, 2, 3], [4, 5, 6]], kind), column([[7, 8, 9]], kind)])
+    packed = apply_plan(table, plan([3, 3, 3], seq_len=6, strategy="concat", shuffle=False))
+    assert packed.schema.field("input_ids").type.value_type == kind.value_type
+    assert packed["input_ids"].to_pylist() == [[1, 2, 3, 4, 5, 6], [7, 8, 9]]
+
+
+def test_slices_and_several_columns() -> None:
+    table = pa.table({"input_ids": [[0], [1, 2], [3], [4, 5]], "attention_mask": [[0], [1, 1], [1], [1, 0]]}).slice(
+        1, 3
+    )
+    packed = apply_plan(table, plan([2, 1, 2], seq_len=5, strategy="concat", shuffle=False), doc_ids=pa.array("abc"))
+    assert packed.to_pylist() == [
+        {
+            "input_ids": [1, 2, 3, 4, 5],
+            "attention_mask": [1, 1, 1, 1, 0],
+            "seq_lengths": [2, 1, 2],
+            "doc_ids": ["a", "b", "c"],
+            "doc_starts": [0, 0, 0],
+            "repeated": [0, 0, 0],
+        }
+    ]
+
+
+def test_given_labels_are_masked_not_replaced() -> None:
+    table = pa.table({"input_ids": [list(range(9))], "labels": [[5] * 9]})
+    packed = apply_plan(table, plan([9], seq_len=5, shuffle=False), labels=True)
+    assert packed["labels"].to_pylist() == [[5] * 5, [IGNORE_INDEX, 5, 5, 5, 5]]
+
+
+def test_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = list(np.random.default_rng(0).integers(0, 30, 500))
+    found = plan(lengths, seq_len=20)
+    whole = apply_plan(column(documents(lengths)), found)
+    monkeypatch.setattr("seampack.packer.gather._BATCH_TOKENS", 100)
+    parts = apply_plan(column(documents(lengths)), found)
+    assert parts["input_ids"].num_chunks == -(-found.rows // 5)
+    assert parts.combine_chunks().equals(whole.combine_chunks())
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.table({"text": ["a", "b"]}), "column 'text': expected lists; got string"),
+        (column([[1, 2], [3, 4]]), "column 'input_ids': expected lists of the 2 lengths"),
+        (column([[1, 2]]), "got 1 lists"),
+        (column([[1, 2], None]), "expected a list in every row; got 1 nulls"),
+        (column([[1, 2], [None]]), "a null among the values"),
+        (pa.table({}), "no column to pack"),
+    ],
+)
+def test_bad_tables(table: pa.Table, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        apply_plan(table, plan([2, 1], seq_len=4))
+
+
+def test_labels_need_input_ids() -> None:
+    with pytest.raises(ConfigError, match="expected a column 'input_ids'"):
+        apply_plan(pa.table({"ids": [[1]]}), plan([1]), labels=True)
+
+
+def test_empty_table_keeps_its_schema() -> None:
+    packed = apply_plan(column([]), plan([]))
+    assert packed.num_rows == 0
+    assert packed.column_names == ["input_ids", "seq_lengths", "doc_ids", "doc_starts", "repeated"]
+    assert isinstance(plan([]), PackPlan)

@@ -1,0 +1,233 @@
+"""Plans against slow, obvious twins; invariants of every strategy; accounting; outside golden values."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.authors import authors_rows, authors_windows
+from seampack.errors import ConfigError, DataError, SeampackError
+from seampack.packer import _kernels as kernels
+from seampack.packer.config import PlanConfig, Strategy
+from seampack.packer.planning import PackPlan, plan
+from tests import naive
+
+lengths_and_seq_len = st.integers(1, 40).flatmap(
+    lambda seq_len: st.tuples(
+        st.lists(st.one_of(st.integers(0, 5 * seq_len), st.integers(0, seq_len)), max_size=40), st.just(seq_len)
+    )
+)
+options = st.fixed_dictionaries(
+    {
+        "strategy": st.sampled_from([strategy.value for strategy in Strategy]),
+        "max_overlap": st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.99]),
+        "extra_tokens": st.integers(0, 12),
+        "extra_room": st.sampled_from(["needed", "always"]),
+        "leftover": st.sampled_from(["concat", "pad"]),
+        "drop_last": st.booleans(),
+    }
+)
+
+
+def rows_of(plan: PackPlan, *, ordered: bool = False) -> list[naive.Row]:
+    """A plan as lists of (document, start, length)."""
+    order = plan.row_order if ordered else range(plan.rows)
+    segments = list(zip(plan.doc.tolist(), plan.start.tolist(), plan.length.tolist(), strict=True))
+    return [segments[plan.row_offsets[row] : plan.row_offsets[row + 1]] for row in order]
+
+
+@given(lengths_and_seq_len, options)
+def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: dict[str, Any]) -> None:
+    lengths, seq_len = case
+    config = PlanConfig(seq_len=seq_len, shuffle=False, **options)
+    expected = naive.plan_rows(
+        lengths,
+        seq_len=seq_len,
+        strategy=options["strategy"],
+        max_overlap=config.max_overlap_tokens,
+        extra=config.extra_room_tokens,
+        extra_room=options["extra_room"],
+        leftover=options["leftover"],
+        drop_last=options["drop_last"],
+    )
+    assert rows_of(plan(lengths, config)) == expected
+
+
+@given(lengths_and_seq_len, options, st.integers(0, 3))
+def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str, Any], seed: int) -> None:
+    """Every token of every document is in a row or declared dropped, and counted exactly once as new."""
+    lengths, seq_len = case
+    found = plan(lengths, seq_len=seq_len, seed=seed, **options)
+    seen = [[0] * length for length in lengths]
+    for row in rows_of(found):
+        assert 0 < naive.tokens(row) <= seq_len
+        for document, start, length in row:
+            assert length > 0
+            for position in range(start, start + length):
+                seen[document][position] += 1
+    dropped = 0
+    for document, start, length in zip(*(column.tolist() for column in found.dropped), strict=True):
+        dropped += length
+        for position in range(start, start + length):
+            assert seen[document][position] == 0
+            seen[document][position] += 1
+    counts = [count for document in seen for count in document]
+    account = found.account()
+    assert min(counts, default=1) == 1
+    assert account.repeated == sum(counts) - len(counts)
+    assert account.dropped == dropped
+    assert account.tokens_in == sum(lengths) == account.tokens_out - account.repeated + account.dropped
+    assert account.padding == found.rows * seq_len - account.tokens_out
+    assert (account.documents, account.empty_documents) == (len(lengths), lengths.count(0))
+    pieces = [found.doc.tolist().count(document) for document in range(len(lengths))]
+    assert account.documents_split == sum(count > 1 for count in pieces)
+    assert account.cuts == sum(max(count - 1, 0) for count in pieces)
+    assert sorted(found.row_order.tolist()) == list(range(found.rows))
+    if options["strategy"] != "seamless":
+        assert account.repeated == 0
+    if options["strategy"] in ("best_fit", "ffd", "pad"):
+        assert account.dropped == 0
+    if options["strategy"] == "seamless" and not options["drop_last"]:
+        assert account.dropped <= options["extra_tokens"] * found.rows
+
+
+@given(st.integers(1, 60), st.integers(0, 2000), st.floats(0, 0.999))
+def test_windows_never_lose_a_token(seq_len: int, length: int, share: float) -> None:
+    config = PlanConfig(seq_len=seq_len, max_overlap=share, shuffle=False)
+    found = plan([length], config)
+    whole = [row[0] for row in rows_of(found) if row[0][2] == seq_len]
+    overlaps = [a + n - b for (_, a, n), (_, b, _) in pairwise(whole)]
+    assert all(0 <= overlap <= config.max_overlap_tokens for overlap in overlaps)
+    assert max(overlaps, default=0) - min(overlaps, default=0) <= 1
+    assert found.account().dropped == 0
+
+
+def test_the_authors_windows_lose_tokens_where_ours_do_not() -> None:
+    """The example of the method's description: L = 10, l = 59."""
+    starts = authors_windows(59, 10, 0.3)
+    seen = {position for start in starts for position in range(start, start + 10)}
+    assert set(range(59)) - seen == {46, 47, 48}
+    ours = plan([59], seq_len=10, max_overlap=0.3)
+    assert ours.account().dropped == 0
+    assert ours.account().rows == len(starts)
+
+
+@given(lengths_and_seq_len)
+def test_the_port_of_the_authors_code_is_sane(case: tuple[list[int], int]) -> None:
+    lengths, seq_len = case
+    rows, lost = authors_rows(lengths, seq_len=seq_len, max_overlap=0.3, extra_tokens=5)
+    assert all(naive.tokens(row) <= seq_len for row in rows)
+    assert 0 <= lost <= sum(lengths)
+
+
+def test_trl_example() -> None:
+    """The documented result of trl's pack_dataset, strategy bfd_split, on lengths 5, 2, 3, 1 at seq_length 4."""
+    found = plan([5, 2, 3, 1], seq_len=4, strategy="best_fit", shuffle=False)
+    assert found.length.tolist() == [4, 3, 1, 2, 1]
+    assert found.row_offsets.tolist() == [0, 1, 3, 5]
+    assert found.doc[found.row_offsets[:-1]].tolist() == [0, 2, 1]
+
+
+def test_large_instance_against_bounds() -> None:
+    """No more rows than First-Fit-Decreasing may need: 11/9 of the optimum and 6/9 (Dosa 2007)."""
+    lengths = np.random.default_rng(0).integers(1, 1000, 50_000)
+    found = plan(lengths, seq_len=1000, strategy="ffd")
+    least = -(-int(lengths.sum()) // 1000)
+    assert least <= found.rows <= 11 / 9 * least + 6 / 9
+    assert plan(lengths, seq_len=1000, strategy="best_fit").rows <= 11 / 9 * least + 6 / 9
+
+
+def test_more_patterns_than_the_first_allocation_holds() -> None:
+    lengths = np.random.default_rng(1).integers(1, 100_000, 3_000)
+    found = plan(lengths, seq_len=131_072, strategy="ffd", shuffle=False)
+    assert rows_of(found) == naive.plan_rows(
+        lengths.tolist(),
+        seq_len=131_072,
+        strategy="ffd",
+        max_overlap=0,
+        extra=0,
+        extra_room="needed",
+        leftover="pad",
+        drop_last=False,
+    )
+
+
+def test_shuffle_depends_on_the_seed_alone() -> None:
+    lengths = list(range(1, 500))
+    orders = [plan(lengths, seq_len=512, seed=seed).row_order.tolist() for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    unshuffled = plan(lengths, seq_len=512, shuffle=False)
+    assert unshuffled.row_order.tolist() == list(range(unshuffled.rows))
+
+
+def test_shuffle_is_uniform() -> None:
+    """Each of the 24 orders of four rows about equally often: chi-square below the 0.1 % bound for 23 degrees."""
+    counts: dict[tuple[int, ...], int] = {}
+    for seed in range(4_800):
+        order = tuple(kernels.shuffled(4, np.uint64(seed * 0x2545F4914F6CDD1D % 2**64)).tolist())
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 24
+    assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 49.7
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+def test_any_integer_type(dtype: Any) -> None:
+    assert rows_of(plan(np.array([3, 2, 4], dtype), seq_len=5, strategy="ffd", shuffle=False)) == [
+        [(2, 0, 4)],
+        [(0, 0, 3), (1, 0, 2)],
+    ]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("lengths", [[], [0], [0, 0, 0], [1], [7], [10**9]])
+def test_degenerate(strategy: str, lengths: list[int]) -> None:
+    found = plan(lengths, seq_len=7 if sum(lengths) < 10**9 else 1 << 20, strategy=strategy)
+    assert found.account().tokens_in == sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([1.5], "1-D array of integers"),
+        ([[1, 2]], "1-D array of integers"),
+        ([3, -1], r"lengths\[1\]: expected 0 to"),
+        ([2**31], r"lengths\[0\]: expected 0 to 2,147,483,647 tokens; got 2147483648"),
+        (["a"], "1-D array of integers"),
+    ],
+)
+def test_bad_lengths(lengths: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        plan(lengths)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seq_len": 0}, "seq_len: expected an integer from 1"),
+        ({"seq_len": True}, "seq_len: expected an integer"),
+        ({"strategy": "magic"}, "strategy: expected one of seamless, concat, best_fit, ffd, pad; got 'magic'"),
+        ({"leftover": "x"}, "leftover: expected one of"),
+        ({"extra_room": "x"}, "extra_room: expected one of"),
+        ({"extra_tokens": -1}, "extra_tokens: expected an integer"),
+        ({"max_overlap": 1.0}, "max_overlap: expected a share"),
+        ({"max_overlap": "a"}, "max_overlap: expected a share"),
+        ({"seed": -1}, "seed: expected"),
+        ({"sequence": 5}, "sequence: no such option; expected one of seq_len"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan([1], **options)
+
+
+def test_a_damaged_plan_is_found_out() -> None:
+    good = plan([5, 9, 3], seq_len=4, shuffle=False)
+    for name in ("start", "length", "doc"):
+        columns = {key: getattr(good, key).copy() for key in ("doc", "start", "length", "repeated")}
+        columns[name][0] += 1
+        bad = PackPlan(good.seq_len, good.lengths, good.row_offsets, *columns.values(), good.row_order)
+        with pytest.raises(SeampackError, match="does not cover"):
+            bad.account()

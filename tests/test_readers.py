@@ -1,0 +1,333 @@
+"""Readers against slow and obvious oracles, with blocks so small that borders fall everywhere."""
+
+import gzip
+import io
+import json
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, DatasetDict
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from seampack.errors import ConfigError, DataError
+from seampack.packer import column_blocks, text_blocks
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import BadRecord, Texts
+from seampack.packer.readers import read_blocks
+from seampack.packer.sources import expand
+
+BOM = b"\xef\xbb\xbf"
+block_bytes = st.integers(4, 40)
+characters = st.characters(exclude_categories=["Cs"])
+text = st.text(characters, max_size=12)
+few_characters = st.text(st.sampled_from("aé \t\r\n\u2003\x1c"), max_size=40)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the many examples of hypothesis."""
+    return tmp_path_factory.mktemp("inputs")
+
+
+def read(path: Path, block: int = 1 << 20, vocab_size: int = 1 << 32, **options: Any) -> tuple[list[Any], list[Any]]:
+    """All documents (texts or lists of ids) and all bad records of a file."""
+    documents: list[Any] = []
+    bad: list[BadRecord] = []
+    with mock.patch.object(text_blocks, "BLOCK_BYTES", block), mock.patch.object(column_blocks, "BLOCK_BYTES", block):
+        for found in (each.decode() for each in read_blocks([str(path)], PackConfig(**options), vocab_size)):
+            bad += found.bad
+            if isinstance(found, Texts):
+                documents += found.texts
+            else:
+                ends = found.offsets.tolist()
+                documents += [found.ids[a:b].tolist() for a, b in pairwise(ends)]
+            if found.names is not None:
+                assert len(found.names) == len(found.texts if isinstance(found, Texts) else found.lengths)
+    return documents, bad
+
+
+def zstd(data: bytes) -> bytes:
+    return bytes(pa.Codec("zstd").compress(data, asbytes=True))
+
+
+def parts(pack: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Compress in members of a few bytes, an empty one among them."""
+    return lambda data: pack(b"") + b"".join(pack(data[at : at + 9]) for at in range(0, len(data), 9)) + pack(b"")
+
+
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": parts(lambda data: gzip.compress(data, 1)),
+    "zstd": parts(zstd),
+    "pzstd": lambda data: b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd(data),
+}
+compressions = st.sampled_from(sorted(COMPRESSED))
+bom = st.sampled_from([b"", BOM])
+
+
+@st.composite
+def json_lines(draw: st.DrawFn) -> bytes:
+    lines = []
+    for each in draw(st.lists(st.one_of(text, st.none()), max_size=8)):
+        record = {"n": 1, "text": each, "other": ["}\n{"]}
+        lines.append("  " if each is None else json.dumps(record, ensure_ascii=draw(st.booleans())))
+        lines.append(draw(st.sampled_from(["\n", "\r\n", "\n\n"])))
+    return "".join(lines if draw(st.booleans()) else lines[:-1]).encode()
+
+
+@given(json_lines(), bom, block_bytes, compressions)
+def test_jsonl_is_json_loads_of_each_line(folder: Path, data: bytes, mark: bytes, block: int, compression: str) -> None:
+    (folder / "a.jsonl").write_bytes(COMPRESSED[compression](mark + data))
+    expected = [json.loads(line)["text"] for line in data.split(b"\n") if line.strip()]
+    assert read(folder / "a.jsonl", block, input_format="jsonl") == (expected, [])
+
+
+@given(few_characters, bom, block_bytes, compressions)
+@example("\x1c\né", BOM, 4, "plain")
+def test_lines_are_the_lines_that_are_not_blank(
+    folder: Path, content: str, mark: bytes, block: int, compression: str
+) -> None:
+    (folder / "a.txt").write_bytes(COMPRESSED[compression](mark + content.encode()))
+    expected = [line.removesuffix("\r") for line in content.split("\n") if line.strip()]
+    assert read(folder / "a.txt", block) == (expected, [])
+
+
+def naive_paragraphs(content: str) -> list[str]:
+    *lines, last = content.split("\n")
+    groups: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip(" \t\r"):
+            groups[-1].append(line)
+        else:
+            groups.append([])
+    groups[-1].append(last)
+    found = ["\n".join(group).strip("\r\n") for group in groups]
+    return [paragraph for paragraph in found if paragraph.strip()]
+
+
+@given(few_characters, bom, block_bytes)
+@example("a\n\n  code\n \n\t\nb\n", b"", 4)
+@example("abc \n\nd", b"", 4)
+def test_paragraphs_are_runs_of_lines_that_are_not_blank(folder: Path, content: str, mark: bytes, block: int) -> None:
+    (folder / "p.txt").write_bytes(mark + content.encode())
+    assert read(folder / "p.txt", block, input_format="paragraphs") == (naive_paragraphs(content), [])
+
+
+@given(few_characters.filter(bool), bom, block_bytes)
+def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, mark: bytes, block: int) -> None:
+    (folder / "f.txt").write_bytes(mark + content.encode())
+    assert read(folder / "f.txt", block, input_format="file", id_column="path") == ([content], [])
+
+
+# Lines that are no document, with a part of the reason that must be given.
+BAD_LINES = [
+    (b'{"text": "a"', "broken JSON"),
+    (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data"),
+    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'"),
+    (b"{}", "no field 'text'; the record has none"),
+    (b'{"text": 3}', "Expected `str`, got `int`"),
+    (b'{"text": null}', "Expected `str`, got `null`"),
+    (b'["text"]', "Expected `object`, got `array`"),
+    (b'{"text": "\xff"}', "invalid UTF-8"),
+    (b'{"text": "\\ud83d"}', "half a surrogate pair"),
+]
+lines = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(BAD_LINES), st.just(b"")), min_size=1, max_size=9)
+
+
+@given(lines, block_bytes, st.sampled_from([b"\n", b"\r\n"]))
+def test_bad_json_lines_are_told_with_line_and_reason(folder: Path, mixed: list[Any], block: int, end: bytes) -> None:
+    raw = [b'{"text": "%d"}' % line if isinstance(line, int) else line and line[0] for line in mixed]
+    path = folder / "bad.jsonl"
+    path.write_bytes(BOM + end.join(raw))
+    documents, bad = read(path, block, input_format="jsonl")
+    assert documents == [str(line) for line in mixed if isinstance(line, int)]
+    wrong = [(number, *line) for number, line in enumerate(mixed, 1) if isinstance(line, tuple)]
+    assert [(each.source, each.position) for each in bad] == [(str(path), number) for number, _, _ in wrong]
+    for each, (_, line, reason) in zip(bad, wrong, strict=True):
+        assert reason in each.reason
+        assert each.raw.strip() == line.decode(errors="backslashreplace")
+
+
+@given(st.lists(st.sampled_from([b"good", b"bad\xff", b"  ", b"", "é".encode()]), max_size=12), block_bytes)
+def test_invalid_utf8_in_text_is_told_with_its_line(folder: Path, raw: list[bytes], block: int) -> None:
+    (folder / "bad.txt").write_bytes(b"\n".join(raw))
+    wrong = [number for number, line in enumerate(raw, 1) if b"\xff" in line]
+    documents, bad = read(folder / "bad.txt", block)
+    assert documents == [line.decode() for line in raw if line.strip() and b"\xff" not in line]
+    assert [each.position for each in bad] == wrong
+    _, bad = read(folder / "bad.txt", block, input_format="paragraphs")
+    assert {each.position for each in bad} <= set(wrong)  # a paragraph is told with its first broken line
+    assert bool(bad) == bool(wrong)
+    _, bad = read(folder / "bad.txt", block, input_format="file")
+    assert [each.position for each in bad] == wrong[:1]
+
+
+def write_columns(path: Path, table: pa.Table, kind: str) -> Path:
+    if kind == "parquet":
+        pq.write_table(table, path, row_group_size=7)
+    else:
+        start = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+        with pa.OSFile(str(path), "wb") as sink, start(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=5)
+    return path
+
+
+KINDS = pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+STRINGS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+LISTS = [pa.list_(pa.int32()), pa.large_list(pa.uint16()), pa.list_(pa.int64(), 2), pa.list_(pa.uint64())]
+
+
+@KINDS
+@pytest.mark.parametrize("type_", STRINGS, ids=str)
+def test_columns_of_text(tmp_path: Path, kind: str, type_: pa.DataType) -> None:
+    texts = [None if n % 6 == 2 else f"{n} é\n" * n for n in range(40)]
+    column = pa.array(texts, pa.string()).cast(type_)
+    names = pa.array(range(40)).cast(pa.string())
+    path = write_columns(tmp_path / "x", pa.table({"other": texts, "text": column, "id": names}), kind)
+    documents, bad = read(path, 64, id_column="id")
+    assert documents == [each for each in texts if each is not None]
+    assert [(b.position, b.reason) for b in bad] == [(n + 1, "null instead of a document") for n in range(2, 40, 6)]
+
+
+@KINDS
+@pytest.mark.parametrize("type_", LISTS, ids=str)
+def test_columns_of_token_ids(tmp_path: Path, kind: str, type_: pa.DataType) -> None:
+    rows = [None if n % 6 == 2 else [n, n + 1] for n in range(40)]
+    path = write_columns(tmp_path / "x", pa.table({"input_ids": pa.array(rows, type_)}), kind)
+    documents, bad = read(path, 64, vocab_size=40)  # the last row has the id 40
+    assert documents == [row for row in rows[:-1] if row]
+    assert [b.position for b in bad] == [*range(3, 40, 6), 40]
+    assert bad[-1].reason == "token id 40: expected 0 to 39, the vocabulary's"
+    assert bad[-1].raw == "[39, 40]"
+
+
+@pytest.mark.parametrize("line", [b"[1, -1]", b"[1, 9]", b"[99999999999999999999]", b"[1.5]", b"[null]", b'"x"', b"3"])
+def test_wrong_token_ids_in_jsonl(tmp_path: Path, line: bytes) -> None:
+    good = b'{"input_ids": [0, 8]}\n'
+    (tmp_path / "ids.jsonl").write_bytes(good + b'{"input_ids": ' + line + b"}\n" + good)
+    documents, bad = read(tmp_path / "ids.jsonl", vocab_size=9)
+    assert documents == [[0, 8], [0, 8]]
+    assert [each.position for each in bad] == [2]
+
+
+@KINDS
+def test_null_names_and_null_ids_are_bad_rows(tmp_path: Path, kind: str) -> None:
+    table = pa.table({"input_ids": [[1], [2, None], [3], None], "id": ["a", "b", None, None]})
+    documents, bad = read(write_columns(tmp_path / "x", table, kind), id_column="id")
+    assert documents == [[1]]
+    assert [each.position for each in bad] == [2, 3, 4]
+
+
+@KINDS
+def test_invalid_utf8_in_a_column_is_told_with_its_row(tmp_path: Path, kind: str) -> None:
+    raw = pa.array([b"a", None, b"\xff", b"c", b"d\xff"])
+    column = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    documents, bad = read(write_columns(tmp_path / "x", pa.table({"text": column}), kind))
+    assert documents == ["a", "c"]
+    assert [(each.position, each.raw) for each in bad] == [(2, ""), (3, "\\xff"), (5, "d\\xff")]
+
+
+TEXTS = pa.table({"text": ["a" * 1000] * 100, "n": range(100)})
+TWICE = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        (TEXTS, {"text_column": "body"}, "no column 'body' or 'input_ids'; the file has text, n"),
+        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the file has text, n"),
+        (TEXTS, {"text_column": "n"}, "column 'n': expected strings; got int64"),
+        (TEXTS.rename_columns(["input_ids", "n"]), {}, "column 'input_ids': expected lists of integers; got string"),
+        (pa.table({"text": [b"a"]}), {}, "column 'text': expected strings; got binary"),
+        (TWICE, {}, "column 'text': expected one of that name; got 2"),
+    ],
+)
+def test_wrong_columns(tmp_path: Path, kind: str, table: pa.Table, options: dict[str, str], message: str) -> None:
+    path = write_columns(tmp_path / "x", table, kind)
+    with pytest.raises(DataError, match=f"^{re.escape(f'{path}: {message}')}$"):
+        read(path, **options)
+
+
+def columnar(kind: str) -> bytes:
+    sink = io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(TEXTS, sink, compression="none", use_dictionary=False)
+    else:
+        with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, TEXTS.schema) as writer:
+            writer.write_table(TEXTS)
+    return sink.getvalue()
+
+
+LINES = b"".join(b'{"text": "%d"}\n' % n for n in range(1000))
+DAMAGED = {
+    "cut.jsonl.gz": gzip.compress(LINES)[:-9],
+    "cut.jsonl.zst": zstd(LINES)[:-9],
+    "garbage-behind.gz": gzip.compress(LINES) + b"garbage",
+    "cut.parquet": columnar("parquet")[:-9],
+    "cut-file.arrow": columnar("file")[:-9],
+    "cut-stream.arrow": columnar("stream")[:-9000],
+    "cut-schema.arrow": columnar("stream")[:50],
+    "magic-alone.parquet": b"PAR1",
+    "magic-alone.arrow": b"ARROW1",
+    "garbage.parquet": b"garbage" * 99,
+    "garbage.arrow": b"garbage" * 99,
+    "empty.parquet": b"",
+    "empty.arrow": b"",
+    "array.json": b'[{"text": "a"}]',
+    "inside.parquet.gz": gzip.compress(columnar("parquet")),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(DAMAGED[name])
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: ")):
+        read(tmp_path / name)
+
+
+def test_options_that_contradict_the_input(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    with pytest.raises(DataError, match=r"a\.txt: plain text has no field 'uid'"):
+        read(tmp_path / "a.txt", id_column="uid")
+    with pytest.raises(ConfigError, match="id_column: expected another field than the text's"):
+        read(tmp_path / "a.txt", id_column="text")
+
+
+def test_expand_keeps_the_order_and_sorts_globs(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt", "[x].txt"):
+        (tmp_path / name).write_text("a")
+    found = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
+    assert found == [f"{tmp_path}/b.txt", f"{tmp_path}/a.txt", f"{tmp_path}/b.txt", "-", f"{tmp_path}/[x].txt"]
+
+
+def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
+    saved = Dataset.from_dict({"text": ["a", "b", "c"]})
+    saved.save_to_disk(tmp_path / "one", num_shards=2)
+    assert [document for path in expand(tmp_path / "one") for document in read(Path(path))[0]] == ["a", "b", "c"]
+    DatasetDict({"train": saved}).save_to_disk(tmp_path / "dict")
+    with pytest.raises(DataError, match=re.escape(f"several splits; name one, for example {tmp_path / 'dict/train'}")):
+        expand(tmp_path / "dict")
+    (tmp_path / "one/data-00001-of-00002.arrow").unlink()
+    with pytest.raises(DataError, match=r"the dataset is incomplete: no file data-00001-of-00002\.arrow"):
+        expand(tmp_path / "one")
+    (tmp_path / "one/state.json").write_text("{")
+    with pytest.raises(DataError, match="one: the dataset is damaged"):
+        expand(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("none.jsonl", "no such file"), ("*.jsonl", "no file matches"), (".", "a folder that is no saved dataset")],
+)
+def test_expand_refuses_what_is_not_there(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        expand(tmp_path / name)

@@ -1,0 +1,167 @@
+"""The fast path gives the reference's ids, and gives way where it does not."""
+
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from seampack.errors import ConfigError
+from seampack.packer import text_blocks
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import Texts, TokenBatch
+from seampack.packer.pipeline import token_batches
+from seampack.packer.tokenizing import TextTokenizer
+from tests.conftest import DATA
+
+END = "<|endoftext|>"
+PLAIN = TextTokenizer()
+SPECIAL = TextTokenizer(config=PackConfig(special_tokens_in_text=True))
+REFERENCE = tokenizers.Tokenizer.from_file(str(DATA / "tokenizer.json"))
+END_ID = REFERENCE.token_to_id(END)
+odd = st.sampled_from([END, "'s", "\r\n", " " * 9, "١"])
+pieces = st.one_of(st.text(st.characters(exclude_categories=["Cs"])), odd)
+texts = st.lists(st.lists(pieces, max_size=6).map("".join), max_size=5)
+
+
+def documents(batch: TokenBatch) -> list[list[int]]:
+    return [batch.ids[a:b].tolist() for a, b in zip(batch.offsets[:-1], batch.offsets[1:], strict=True)]
+
+
+def encode(tokenizer: TextTokenizer, *content: str) -> list[list[int]]:
+    return documents(tokenizer.encode(Texts(list(content))))
+
+
+@pytest.mark.parametrize("special", [False, True])
+@given(texts)
+@example([f"a {END} b", "", END + END])
+def test_both_paths_give_the_ids_of_tokenizers(special: bool, content: list[str]) -> None:
+    tokenizer = SPECIAL if special else PLAIN
+    assert tokenizer.is_fast
+    REFERENCE.encode_special_tokens = not special
+    expected = [REFERENCE.encode(text, add_special_tokens=False).ids for text in content]
+    assert encode(tokenizer, *content) == expected
+    with mock.patch.object(tokenizer, "_fast", None):
+        assert encode(tokenizer, *content) == expected
+
+
+def test_control_tokens_in_text_stay_text_unless_asked() -> None:
+    (ids,) = encode(PLAIN, f"a{END}b")
+    assert END_ID not in ids
+    assert PLAIN.decode(ids) == f"a{END}b"
+    (ids,) = encode(SPECIAL, f"a{END}b")
+    assert ids.count(END_ID) == 1
+
+
+@pytest.mark.parametrize("bos", [None, END])
+@pytest.mark.parametrize("eos", [None, END, "a"])
+def test_documents_are_framed(bos: str | None, eos: str | None) -> None:
+    tokenizer = TextTokenizer(config=PackConfig(bos=bos, eos=eos))
+    before, after = ([] if token is None else [REFERENCE.token_to_id(token)] for token in (bos, eos))
+    content = ["hello world", "", "x"]
+    expected = [[*before, *ids, *after] for ids in encode(PLAIN, *content)]
+    assert encode(tokenizer, *content) == expected
+    ids, offsets = np.array([5, 6, 7]), np.array([0, 2, 2, 3])
+    adopted = tokenizer.adopt(TokenBatch(ids, offsets))
+    assert documents(adopted) == [[*before, *ids, *after] for ids in ([5, 6], [], [7])]
+    assert adopted.ids.dtype == tokenizer.dtype
+
+
+@pytest.mark.parametrize("option", ["bos", "eos", "pad"])
+def test_a_token_that_is_not_in_the_vocabulary_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{option}: no token '<nope>' in the vocabulary of bundled$"):
+        TextTokenizer(config=PackConfig(**{option: "<nope>"}))
+
+
+def test_a_folder_with_a_tokenizer_is_a_tokenizer() -> None:
+    assert TextTokenizer(DATA).fingerprint == TextTokenizer(DATA / "tokenizer.json").fingerprint == PLAIN.fingerprint
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"model": {"type": "Nope"}}'])
+def test_a_broken_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: not a tokenizer\.json of Hugging Face tokenizers: "):
+        TextTokenizer(path)
+
+
+@pytest.mark.parametrize("name", ["nope.json", "."])
+def test_a_missing_tokenizer_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"no such tokenizer; train one with: seampack tokenizer train"):
+        TextTokenizer(tmp_path / name)
+
+
+def test_without_fastokens_the_reference_serves_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastokens", None)
+    with pytest.warns(UserWarning, match="fastokens is not installed"):
+        tokenizer = TextTokenizer()
+    assert not tokenizer.is_fast
+    assert encode(tokenizer, "hello world") == encode(PLAIN, "hello world")
+
+
+def test_a_model_that_fastokens_cannot_load_is_left_to_the_reference(tmp_path: Path) -> None:
+    model = tokenizers.models.WordLevel({"hello": 0, "<unk>": 1}, unk_token="<unk>")
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    with pytest.warns(UserWarning, match="fastokens cannot load this tokenizer .*using tokenizers"):
+        tokenizer = TextTokenizer(tmp_path)
+    assert not tokenizer.is_fast
+    assert encode(tokenizer, "hello", "world") == [[0], [1]]
+
+
+class WrongOn:
+    """A fast path that loses the last token of every batch that holds a word, or fails on it."""
+
+    def __init__(self, word: str, fails: bool = False) -> None:
+        self.inner: Any = TextTokenizer()._fast
+        self.word = word
+        self.fails = fails
+
+    def no_truncation(self) -> None:
+        pass
+
+    def encode_batch_flat(self, content: list[str], **options: Any) -> tuple[Any, Any]:
+        ids, offsets = self.inner.encode_batch_flat(content, **options)
+        if not any(self.word in text for text in content):
+            return ids, offsets
+        if self.fails:
+            raise RuntimeError("panic")
+        changed = np.frombuffer(ids, np.uint32).copy()
+        changed[-1] += 1
+        return changed.tobytes(), offsets
+
+
+def test_a_fast_path_that_disagrees_on_the_sample_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = WrongOn("naïve")
+    library = SimpleNamespace(Tokenizer=SimpleNamespace(from_json_str=lambda text: wrong))
+    monkeypatch.setitem(sys.modules, "fastokens", library)
+    with pytest.warns(UserWarning, match="fastokens gives other ids than tokenizers; using tokenizers"):
+        assert not TextTokenizer().is_fast
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_fast_path_that_disagrees_on_the_corpus_encodes_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, fails: bool
+) -> None:
+    content = [f"seam {n}" for n in range(300)]
+    (tmp_path / "a.txt").write_text("\n".join(content))
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 64)
+    tokenizer = TextTokenizer()
+    tokenizer._fast = WrongOn("seam", fails)
+    with pytest.warns(UserWarning, match="fastokens gives other ids"):
+        batches = list(token_batches([str(tmp_path / "a.txt")], tokenizer, PackConfig(), threads=threads))
+    assert len(batches) > 9
+    assert [ids for batch in batches for ids in documents(batch)] == encode(PLAIN, *content)
+
+
+def test_a_fast_path_that_agrees_gives_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert TextTokenizer().check(["hello " * 10_000, "world"])

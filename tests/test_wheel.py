@@ -1,0 +1,70 @@
+"""The wheel: one top-level name, the data, no links, nothing that it does not declare."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import seampack
+
+TOP = Path(seampack.__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheel and source distribution, built by the project's own backend."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=TOP, check=True, capture_output=True
+    )
+    return out
+
+
+def test_wheel(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    assert {name.split("/")[0] for name in names} == {"seampack", f"seampack-{seampack.__version__}.dist-info"}
+    here = {
+        path.relative_to(TOP).as_posix()
+        for path in (TOP / "seampack").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if name.startswith("seampack/")} == here
+    assert len(names) == len(set(names))
+    assert {"seampack/py.typed", "seampack/data/tokenizer.json", "seampack/data/corpus.jsonl.zst"} <= set(names)
+    base = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert not any("torch" in line or "datasets" in line for line in base)
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "License-File: NOTICE" in metadata
+
+
+def test_source_distribution(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        members = archive.getmembers()
+    assert not [member.name for member in members if member.issym() or member.islnk()]
+    assert any(member.name.endswith("/tests/naive.py") for member in members)
+
+
+def test_installed_wheel_packs(built: Path, tmp_path: Path) -> None:
+    """The package works from the wheel's files alone, outside of the checkout."""
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import seampack; assert seampack.__file__.startswith(sys.argv[1]);"
+        "print(seampack.pack(sys.argv[1] + '/seampack/data/corpus.jsonl.zst', out='packed')['accounting']['documents'])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path / "site")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert out.stdout.strip() == "3320"
