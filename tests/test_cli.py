@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
+import seampack
 from seampack import cli
 from seampack._version import __version__
 from seampack.packer.packed import PackedFolder
@@ -103,11 +104,12 @@ def test_standard_input_takes_text_and_arrow_streams(run: Run, tmp_path: Path) -
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    inputs = {"lines": b"a b\n\nc", "jsonl": b'{"text":"a b"}\n{"text":"c"}', "arrow": sink.getvalue().to_pybytes()}
+    inputs = {"lines": b"a b\n\nc", "arrow": sink.getvalue().to_pybytes()}
     for name, stdin in inputs.items():
         assert run("pack", "-", "-o", name, *SMALL, stdin=stdin).returncode == 0
     found = [PackedFolder(tmp_path / name).unpack()["input_ids"].to_pylist() for name in inputs]
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
 
 
 def test_a_saved_dataset_is_an_input(run: Run, tmp_path: Path) -> None:
@@ -190,8 +192,8 @@ def test_every_option_reaches_the_config(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/manifest.json").read_text())["config"] == chosen
 
 
-def test_a_reader_that_closes_stdout_early_ends_the_run_silently(run: Run, tmp_path: Path) -> None:
-    assert run("pack", CORPUS, "-o", "out", *SMALL).returncode == 0
+def test_a_reader_that_closes_stdout_early_ends_the_run_silently(tmp_path: Path) -> None:
+    seampack.pack(CORPUS, out=tmp_path / "out", seq_len=64)
     rows = [argument for n in range(100) for argument in ("--row", n)]
     process = subprocess.Popen(
         command("inspect", "out", *rows),

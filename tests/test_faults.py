@@ -21,6 +21,7 @@ from seampack.cli import main
 from seampack.errors import DataError, ShardError
 from seampack.packer import text_blocks
 from seampack.packer.packed import PackedFolder
+from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, DATA, Run, command
 
 SMALL = ("--tokenizer", "bundled", "--seq-len", 64, "--window-tokens", 1000, "--shard-tokens", 1000)
@@ -273,3 +274,31 @@ def test_training_a_tokenizer_on_nothing(call: Run, tmp_path: Path) -> None:
         call("tokenizer", "train", DATA / "tokenizer.json", "-o", "t.json", "--vocab-size", 3)
     )
     assert not (tmp_path / "t.json").exists()
+
+
+def test_nothing_is_written_after_a_failed_run_was_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last window is still being written when a later line turns out bad."""
+    source, out = tmp_path / "bad.jsonl", tmp_path / "out"
+    source.write_text('{"text": "a few words"}\n' * 400 + "{\n")
+    out.mkdir()
+    slowly = ShardWriter.write
+
+    def write(self: ShardWriter, batch: Any) -> None:
+        time.sleep(0.2)
+        slowly(self, batch)
+
+    monkeypatch.setattr(ShardWriter, "write", write)
+    monkeypatch.setattr("seampack.packer.text_blocks.BLOCK_BYTES", 2000)
+    with pytest.raises(seampack.DataError, match=r"bad.jsonl:401"):
+        seampack.pack(source, out=out, seq_len=8, window_tokens=64, shard_tokens=8, threads=1)
+    assert list(out.iterdir()) == []
+
+
+def test_an_output_folder_that_holds_the_input(tmp_path: Path) -> None:
+    seampack.pack(CORPUS, out=tmp_path / "packed")
+    before = {path.name for path in (tmp_path / "packed").iterdir()}
+    with pytest.raises(seampack.ConfigError, match="the input lies in the output folder"):
+        seampack.pack(tmp_path / "packed", out=tmp_path / "packed", overwrite=True)
+    with pytest.raises(seampack.ConfigError, match="threads: expected at least 1"):
+        seampack.pack(CORPUS, out=tmp_path / "packed", overwrite=True, threads=0)
+    assert {path.name for path in (tmp_path / "packed").iterdir()} == before

@@ -55,14 +55,18 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @STRATEGIES
-@FORMATS
-@pytest.mark.parametrize("options", [{}, {"pad": END}, {"id_column": "id"}, {"pad": END, "leftover": "pad"}])
-def test_unpack_gives_the_documents_back(
-    corpus: Path, tmp_path: Path, strategy: str, output_format: str, options: dict[str, Any]
-) -> None:
-    manifest = seampack.pack(
-        corpus, out=tmp_path / "out", strategy=strategy, extra_tokens=0, output_format=output_format, **SMALL, **options
-    )
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pad": END, "output_format": "parquet"},
+        {"id_column": "id", "output_format": "parquet"},
+        {"pad": END, "leftover": "pad"},
+    ],
+    ids=str,
+)
+def test_unpack_gives_the_documents_back(corpus: Path, tmp_path: Path, strategy: str, options: dict[str, Any]) -> None:
+    manifest = seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, extra_tokens=0, **SMALL, **options)
     assert len(manifest["shards"]) > 1
     assert manifest["accounting"]["dropped"] == 0
     folder = PackedFolder(tmp_path / "out")

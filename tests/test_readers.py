@@ -115,7 +115,7 @@ def naive_paragraphs(content: str) -> list[str]:
 
 @given(few_characters, bom, block_bytes)
 @example("a\n\n  code\n \n\t\nb\n", b"", 4)
-@example("abc \n\nd", b"", 4)
+@example("abcd\nef", b"", 4)
 def test_paragraphs_are_runs_of_lines_that_are_not_blank(folder: Path, content: str, mark: bytes, block: int) -> None:
     (folder / "p.txt").write_bytes(mark + content.encode())
     assert read(folder / "p.txt", block, input_format="paragraphs") == (naive_paragraphs(content), [])

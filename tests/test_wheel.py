@@ -57,8 +57,9 @@ def test_installed_wheel_packs(built: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import seampack; assert seampack.__file__.startswith(sys.argv[1]);"
-        "print(seampack.pack(sys.argv[1] + '/seampack/data/corpus.jsonl.zst', out='packed')['accounting']['documents'])"
+        "import sys; site = sys.argv[1]; sys.path.insert(0, site); import seampack;"
+        "assert seampack.__file__.startswith(site);"
+        "print(seampack.pack(site + '/seampack/data/corpus.jsonl.zst', out='packed')['accounting']['documents'])"
     )
     out = subprocess.run(
         [sys.executable, "-P", "-c", code, str(tmp_path / "site")],

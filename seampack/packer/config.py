@@ -221,6 +221,9 @@ class PackConfig(PlanConfig):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected a name; got {getattr(self, name)!r}")
 
+        if self.id_column == self.text_column:
+            raise ConfigError(f"id_column: expected another field than the text's; got {self.id_column!r} for both")
+
     @property
     def shard_rows(self) -> int:
         """Rows of a shard."""

@@ -8,8 +8,9 @@ while the next one fills. What a window leaves underfull, with its tokens, begin
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seampack._version import __version__
+from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import TokenBatch
 from seampack.packer.gather import gather
-from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
-from seampack.packer.sources import expand
+from seampack.packer.sources import STDIN, expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import Window, WindowPlanner, windows_of
 
@@ -54,21 +56,39 @@ def pack(
     """
     config = config or PackConfig()
     config = config.replace(**options) if options else config
+    workers = check_threads(threads)
     paths = expand(source)
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as thread:
-        pending = thread.submit(_load_kernels)
+    _refuse_own_input(paths, Path(out))
+    with ThreadPoolExecutor(1) as loading:
+        loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config)
-        with ShardWriter(out, config, overwrite=overwrite) as writer:
-            stage = _WindowStage(config, text_tokenizer, writer)
-            batches = token_batches(
-                paths, text_tokenizer, config, threads=threads, on_bad=writer.quarantine, on_progress=on_progress
+    # The writing thread ends before the writer is left: where the run failed, nothing is written after the clean-up.
+    with (
+        ShardWriter(out, config, overwrite=overwrite) as writer,
+        ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
+        closing(
+            token_batches(
+                paths, text_tokenizer, config, threads=workers, on_bad=writer.quarantine, on_progress=on_progress
             )
-            with closing(batches):
-                for window, last in windows_of(batches, config):
-                    pending.result()
-                    pending = thread.submit(stage.run, window, last)
+        ) as batches,
+    ):
+        stage = _WindowStage(config, text_tokenizer, writer)
+        pending: Future[None] | None = None
+        for window, last in windows_of(batches, config):
+            if pending is not None:
+                pending.result()
+            pending = thread.submit(stage.run, window, last)
+        if pending is not None:
             pending.result()
-            return writer.finish(stage.accounting, _facts(text_tokenizer))
+        return writer.finish(stage.accounting, _facts(text_tokenizer))
+
+
+def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
+    """Raise ConfigError where an input lies in the folder that is written, which may be cleared before it is read."""
+    folder = out.resolve()
+    for path in paths:
+        if path != STDIN and folder in Path(path).resolve().parents:
+            raise ConfigError(f"{path}: the input lies in the output folder {out}; choose another folder")
 
 
 def _load_kernels() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from seampack.errors import ConfigError
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import InputFormat, PackConfig
 from seampack.packer.sources import open_source
@@ -16,11 +15,8 @@ def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 <<
 
     Documents that are tokenised already must have ids below ``vocab_size``.
 
-    Raises ConfigError when text and name are one field, and DataError when a file cannot be opened, is truncated or
-    damaged, or lacks its columns.
+    Raises DataError when a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
-    if config.id_column == config.text_column:
-        raise ConfigError(f"id_column: expected another field than the text's; got {config.id_column!r} for both")
     for path in paths:
         with open_source(path, InputFormat(config.input_format)) as source:
             columnar = source.format in (InputFormat.PARQUET, InputFormat.ARROW)
