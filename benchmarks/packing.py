@@ -29,7 +29,7 @@ import seampack
 from benchmarks import measure
 from benchmarks.authors import authors_rows
 from seampack.packer._jit import kernel
-from seampack.packer.gather import gather
+from seampack.packer.gather import Ragged, gather
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"
 README = Path(__file__).parent.parent / "README.md"
@@ -110,8 +110,9 @@ def gather_rows(options: argparse.Namespace) -> list[Row]:
     lengths = lognormal(60_000).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     tokens = np.random.default_rng(0).integers(0, 50_000, int(offsets[-1])).astype(np.uint16)
+    columns = {"input_ids": Ragged.of_values(tokens, offsets)}
     planned = seampack.plan(lengths, seq_len=2048)
-    batches = list(gather({"input_ids": tokens}, offsets, planned))
+    batches = list(gather(columns, planned))
     with tempfile.TemporaryDirectory() as folder:
 
         def write(batches: Any) -> None:
@@ -120,9 +121,7 @@ def gather_rows(options: argparse.Namespace) -> list[Row]:
                     writer.write_batch(batch)
 
         _first = batches[0]
-        ours, plain, ratio = measure.paired(
-            lambda: write(gather({"input_ids": tokens}, offsets, planned)), lambda: write(batches), 15
-        )
+        ours, plain, ratio = measure.paired(lambda: write(gather(columns, planned)), lambda: write(batches), 15)
     out = int(planned.length.sum())
     speed = f"{out / ours / 1e6:,.0f} Mtok per CPU-s"
     return [
@@ -214,6 +213,7 @@ def dataset_rows(options: argparse.Namespace) -> list[Row]:
         datasets.Dataset(pa.table({"input_ids": arrays})).save_to_disk(f"{folder}/data", num_shards=1)
         dataset = datasets.load_from_disk(f"{folder}/data")
         datasets.disable_caching()
+        datasets.disable_progress_bars()
         fills: dict[str, float] = {}
 
         def ours() -> None:

@@ -1,11 +1,13 @@
 """The one place that knows numba: every kernel is compiled with the same options, once, and cached on disk."""
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
 Kernel = Callable[..., Any]
@@ -58,3 +60,26 @@ def _highest_bit(word):  # type: ignore[no-untyped-def]
 @overload(lowest_bit, inline="always")
 def _lowest_bit(word):  # type: ignore[no-untyped-def]
     return lambda word: np.int64(_trailing_zeros(np.uint64(word)))  # type: ignore[call-arg]
+
+
+def copy_memory(target: int, source: int, count: int) -> None:
+    """Copy ``count`` bytes from one address to another, which must not overlap."""
+    ctypes.memmove(int(target), int(source), int(count))
+
+
+@intrinsic
+def _copy_memory(typing_context, target, source, count):  # type: ignore[no-untyped-def]
+    def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        to, of, size = arguments
+        byte = ir.IntType(8).as_pointer()
+        cgutils.raw_memcpy(  # type: ignore[no-untyped-call]
+            builder, builder.inttoptr(to, byte), builder.inttoptr(of, byte), size, 1
+        )
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), emit
+
+
+@overload(copy_memory, inline="always")
+def _copy_memory_overload(target, source, count):  # type: ignore[no-untyped-def]
+    return lambda target, source, count: _copy_memory(target, source, count)  # type: ignore[call-arg]

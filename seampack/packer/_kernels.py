@@ -27,18 +27,23 @@ def _windows_and_rest(length, seq_len, max_overlap):
 
 @kernel
 def cut_documents(lengths, seq_len, max_overlap):
-    """Histogram of the short pieces' lengths, shape (seq_len,), and the number of whole rows.
+    """Histogram of the short pieces' lengths, shape (seq_len,), the number of whole rows, and the documents with any.
 
     ``max_overlap`` is the largest allowed overlap of two neighbouring windows in tokens; 0 cuts without overlap.
     """
     histogram = np.zeros(seq_len, np.int64)
+    long_documents = np.empty(lengths.size, np.int32)
+    count = 0
     rows = 0
     for document in range(lengths.size):
         whole, rest = _windows_and_rest(np.int64(lengths[document]), seq_len, max_overlap)
-        rows += whole
         histogram[rest] += 1
+        if whole > 0:
+            rows += whole
+            long_documents[count] = document
+            count += 1
     histogram[0] = 0
-    return histogram, rows
+    return histogram, rows, long_documents[:count]
 
 
 @kernel
@@ -66,7 +71,7 @@ def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
 
 
 @kernel
-def write_windows(lengths, seq_len, max_overlap, rows, repeated):
+def write_windows(lengths, long_documents, seq_len, max_overlap, rows, repeated):
     """One segment a row for the whole rows, in document order, as the first rows of all.
 
     A document of ``length`` tokens that ``n + 1`` overlapping windows cover has window ``i`` at
@@ -75,10 +80,8 @@ def write_windows(lengths, seq_len, max_overlap, rows, repeated):
     """
     row_offsets, out_document, out_start, out_length = rows
     row = 0
-    for document in range(lengths.size):
+    for document in long_documents:
         length = np.int64(lengths[document])
-        if length < seq_len:
-            continue
         windows, _ = _windows_and_rest(length, seq_len, max_overlap)
         overlapping = windows * seq_len > length
         end = 0
@@ -242,16 +245,16 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
         for entry in range(begin, end):
             length = piece_lengths[entry]
             count = counts[entry]
-            at = cursor[length]
-            cursor[length] = at + bins * count
+            at = np.uint64(cursor[length])  # unsigned, so that no index is checked for being negative
+            cursor[length] += bins * count
             for bin_ in range(bins):
-                to = column + bin_ * width
+                to = np.uint64(column + bin_ * width)
                 for _ in range(count):
                     out_document[to] = order[at]
                     out_start[to] = starts[at]
                     out_length[to] = length
-                    at += 1
-                    to += 1
+                    at += np.uint64(1)
+                    to += np.uint64(1)
             column += count
         for _ in range(bins):
             slot += width
@@ -382,21 +385,43 @@ def write_concat(documents, starts, lengths, seq_len, row, rows):
         row_offsets[row + 1] = slot
 
 
+@inlined
+def _random(state):
+    """The next state of SplitMix64 (Steele et al. 2014) and its 32 best bits."""
+    state += np.uint64(0x9E3779B97F4A7C15)
+    mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state, (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(32)
+
+
 @kernel
 def shuffled(size, seed):
-    """A random permutation of ``0 .. size - 1`` by Fisher and Yates, the same for a seed on every machine and version.
+    """A random permutation of ``0 .. size - 1``, the same for a seed on every machine and version.
 
-    The random numbers are SplitMix64's (Steele et al. 2014), their upper half scaled to the range by multiplication.
+    Each number is dealt to one of 256 piles, and each pile is shuffled where it fits into the cache (Rao 1961,
+    Sandelius 1962); within a pile by Fisher and Yates.
     """
-    order = np.arange(size).astype(np.int32)
+    order = np.empty(size, np.int32)
+    ends = np.zeros(257, np.int64)
     state = np.uint64(seed)
-    for last in range(size - 1, 0, -1):
-        state += np.uint64(0x9E3779B97F4A7C15)
-        mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-        other = np.int64(((mixed >> np.uint64(32)) * np.uint64(last + 1)) >> np.uint64(32))
-        order[last], order[other] = order[other], order[last]
+    for _ in range(size):
+        state, bits = _random(state)
+        ends[np.int64(bits & np.uint64(255)) + 1] += 1
+    for pile in range(256):
+        ends[pile + 1] += ends[pile]
+    state = np.uint64(seed)
+    for k in range(size):
+        state, bits = _random(state)
+        pile = np.int64(bits & np.uint64(255))
+        order[ends[pile]] = k
+        ends[pile] += 1
+    begin = 0
+    for pile in range(256):
+        for last in range(ends[pile] - 1, begin, -1):
+            state, bits = _random(state)
+            other = begin + np.int64((bits * np.uint64(last - begin + 1)) >> np.uint64(32))
+            order[last], order[other] = order[other], order[last]
+        begin = ends[pile]
     return order
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from seampack.errors import DataError
 from seampack.packer.config import PlanConfig
@@ -47,7 +48,10 @@ def pack_dataset(
         raise DataError(f"expected a datasets.Dataset or DatasetDict; got {type(dataset).__name__}; stream with pack")
     table = _table(dataset, columns)
     planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config)
-    packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels))
+    # Without a fingerprint of ours, datasets would read all of the table once more to make one.
+    told = repr((dataset._fingerprint, columns, config, pads, labels))
+    fingerprint = xxhash.xxh3_64(told.encode()).hexdigest()
+    packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels), fingerprint=fingerprint)
     shown = dataset.format
     if shown["columns"] is not None and set(shown["columns"]) == set(dataset.column_names):
         shown["columns"] = None

@@ -1,6 +1,7 @@
 """From a plan and the documents' tokens to packed rows in Arrow: copying only."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from seampack.packer.planning import PackPlan
 
 IGNORE_INDEX = -100
 """The label that losses of the Hugging Face ecosystem pass over."""
-_BATCH_TOKENS = 1 << 22
+_BATCH_TOKENS = 1 << 21
 
 Array = npt.NDArray[Any]
 
@@ -43,40 +44,60 @@ def apply_plan(
     """
     if not table.num_columns:
         raise DataError("the table has no column to pack")
-    values = {}
-    offsets = _offsets(plan.lengths)
-    for name in table.column_names:
-        values[name], own = _ragged(table[name], name)
-        if not np.array_equal(own, offsets):
+    columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
+    for name, column in columns.items():
+        if not np.array_equal(column.lengths, plan.lengths):
             raise DataError(
                 f"column '{name}': expected lists of the {plan.lengths.size:,} lengths of the plan; "
-                f"got {own.size - 1:,} lists of other lengths"
+                f"got {column.lengths.size:,} lists of other lengths"
             )
-    batches = list(gather(values, offsets, plan, doc_ids=doc_ids, pads=pads, labels=labels))
-    return pa.Table.from_batches(batches)
+    return pa.Table.from_batches(list(gather(columns, plan, doc_ids=doc_ids, pads=pads, labels=labels)))
 
 
-def _ragged(column: pa.ChunkedArray, name: str) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Values and offsets of a list column, without copying where it is one chunk."""
-    kind = column.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise DataError(f"column '{name}': expected lists; got {kind}")
-    if column.null_count:
-        raise DataError(f"column '{name}': expected a list in every row; got {column.null_count} nulls")
-    chunks = [chunk.flatten() for chunk in column.chunks]
-    if any(chunk.null_count for chunk in chunks):
-        raise DataError(f"column '{name}': a null among the values")
-    parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
-    offsets = np.zeros(len(column) + 1, np.int64)
-    np.cumsum(pc.list_value_length(column).to_numpy(), out=offsets[1:])
-    if not parts:
-        return np.empty(0, kind.value_type.to_pandas_dtype()), offsets
-    return parts[0] if len(parts) == 1 else np.concatenate(parts), offsets
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """The lists of a column where they are in memory: none of their values is copied."""
+
+    addresses: npt.NDArray[np.int64]  # shape (documents,), of each list's first value
+    lengths: npt.NDArray[np.int64]  # shape (documents,)
+    dtype: np.dtype[Any]
+    buffers: list[Array]  # what the addresses point into, kept alive
+
+    @classmethod
+    def of_values(cls, values: Array, offsets: npt.NDArray[np.int64]) -> "Ragged":
+        """Lists ``values[offsets[d]:offsets[d + 1]]`` of a contiguous array."""
+        if offsets.size and not 0 <= offsets[0] <= offsets[-1] <= values.size:
+            raise DataError(f"offsets: expected to stay within {values.size} values; got {offsets[0]} to {offsets[-1]}")
+        values = np.ascontiguousarray(values)
+        addresses = values.ctypes.data + offsets[:-1] * values.itemsize
+        return cls(addresses, np.diff(offsets), values.dtype, [values])
+
+    @classmethod
+    def of_column(cls, column: pa.ChunkedArray, name: str) -> "Ragged":
+        """The lists of a table's column. Raises DataError where it holds no lists, or nulls."""
+        kind = column.type
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+            raise DataError(f"column '{name}': expected lists; got {kind}")
+        if column.null_count:
+            raise DataError(f"column '{name}': expected a list in every row; got {column.null_count} nulls")
+        parts = []
+        for chunk in column.chunks:
+            values = chunk.flatten()
+            if values.null_count:
+                raise DataError(f"column '{name}': a null among the values")
+            offsets = _offsets(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
+            parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
+        none = np.empty(0, np.int64)
+        return cls(
+            np.concatenate([none, *(part.addresses for part in parts)]),
+            np.concatenate([none, *(part.lengths for part in parts)]),
+            np.dtype(kind.value_type.to_pandas_dtype()),
+            [buffer for part in parts for buffer in part.buffers],
+        )
 
 
 def gather(
-    values: Mapping[str, Array],
-    offsets: npt.NDArray[np.int64],
+    columns: Mapping[str, Ragged],
     plan: PackPlan,
     *,
     doc_ids: pa.Array | None = None,
@@ -84,20 +105,19 @@ def gather(
     pads: Mapping[str, int] | None = None,
     labels: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """Packed rows as record batches of about four million tokens; see ``apply_plan``.
+    """Packed rows as record batches of about two million tokens; see ``apply_plan``.
 
-    ``values[name][offsets[d]:offsets[d + 1]]`` is document ``d``; ``bases[d]`` is added to its ``doc_starts``.
+    ``columns`` hold the documents of the plan; ``bases[d]`` is added to the ``doc_starts`` of document ``d``.
     """
-    if labels and "input_ids" not in values:
-        raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(values)}")
+    if labels and "input_ids" not in columns:
+        raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
     step = max(1, _BATCH_TOKENS // plan.seq_len)
     for at in range(0, max(plan.rows, 1), step):  # no rows still make one batch, which carries the schema
-        yield _batch(values, offsets, plan, plan.row_order[at : at + step], doc_ids, bases, pads, labels)
+        yield _batch(columns, plan, plan.row_order[at : at + step], doc_ids, bases, pads, labels)
 
 
 def _batch(
-    values: Mapping[str, Array],
-    offsets: npt.NDArray[np.int64],
+    columns: Mapping[str, Ragged],
     plan: PackPlan,
     rows: npt.NDArray[np.int32],
     doc_ids: pa.Array | None,
@@ -122,25 +142,26 @@ def _batch(
         gap_lengths = plan.seq_len - np.diff(row_ends)
         row_ends = np.arange(rows.size + 1) * plan.seq_len
 
-    columns: dict[str, pa.Array] = {}
+    packed: dict[str, pa.Array] = {}
     total = int(row_ends[-1])
-    for name, column in values.items():
+    for name, column in columns.items():
         out = np.empty(total, column.dtype)
-        kernels.copy_segments(column, offsets[doc] + start, length, targets, out)
+        addresses = column.addresses[doc] + start * np.int64(column.dtype.itemsize)
+        kernels.copy_segments(addresses, length, targets, column.dtype.itemsize, out.ctypes.data)
         if pads is not None:
             kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
-        columns[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
+        packed[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     if labels:
-        out = _values(columns.get("labels", columns["input_ids"])).astype(np.int32)
+        out = _values(packed.get("labels", packed["input_ids"])).astype(np.int32)
         kernels.mask_segments(targets, repeated, IGNORE_INDEX, out)
         kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
-        columns["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
-    columns["seq_lengths"] = _rows(length, row_offsets)
+        packed["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
+    packed["seq_lengths"] = _rows(length, row_offsets)
     ids = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
-    columns["doc_ids"] = _rows(ids, row_offsets)
-    columns["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
-    columns["repeated"] = _rows(repeated, row_offsets)
-    return pa.record_batch(columns)
+    packed["doc_ids"] = _rows(ids, row_offsets)
+    packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
+    packed["repeated"] = _rows(repeated, row_offsets)
+    return pa.record_batch(packed)
 
 
 def _offsets(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -23,7 +23,7 @@ from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import TokenBatch
-from seampack.packer.gather import gather
+from seampack.packer.gather import Ragged, gather
 from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
@@ -130,8 +130,7 @@ class _WindowStage:
         window = self._planner.plan(lengths, last=last)
         names = self._names_of(batches, window)
         for batch in gather(
-            {"input_ids": tokens},
-            offsets,
+            {"input_ids": Ragged.of_values(tokens, offsets)},
             window.plan,
             doc_ids=names,
             bases=window.base,
@@ -153,5 +152,6 @@ class _WindowStage:
         self._lengths = carried.length.astype(np.int64)
         self._tokens = np.empty(carried.tokens, tokens.dtype)
         targets = np.cumsum(self._lengths) - self._lengths
-        kernels.copy_segments(tokens, offsets[carried.document] + carried.start, carried.length, targets, self._tokens)
+        first = tokens.ctypes.data + (offsets[carried.document] + carried.start) * tokens.itemsize
+        kernels.copy_segments(first, carried.length, targets, tokens.itemsize, self._tokens.ctypes.data)
         self._names = names.take(pa.array(carried.document))

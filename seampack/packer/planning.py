@@ -197,12 +197,12 @@ def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _P
 
 
 def _plan_best_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
-    histogram, whole_rows, (order, starts, _) = _cut_and_sort(lengths, config)
+    histogram, whole_rows, long, (order, starts, _) = _cut_and_sort(lengths, config)
     bin_of, pieces_per_bin, tokens = kernels.best_fit_bins(order, histogram, config.seq_len)
     chosen = _full_enough(tokens, np.ones_like(tokens), config, carry_limit_tokens)
     rows = _Rows.empty(whole_rows + int(chosen.sum()), whole_rows + int(pieces_per_bin[chosen].sum()))
     repeated = np.zeros_like(rows.doc)
-    kernels.write_windows(lengths, config.seq_len, 0, tuple(rows), repeated)
+    kernels.write_windows(lengths, long, config.seq_len, 0, tuple(rows), repeated)
     kernels.write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, whole_rows, tuple(rows))
     carried = no_pieces()
     if not chosen.all():
@@ -215,7 +215,7 @@ def _plan_best_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) 
 def _plan_first_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
     """``seamless`` and ``ffd``: whole rows or windows, bins by First-Fit-Decreasing, and joined leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
-    histogram, whole_rows, sorted_pieces = _cut_and_sort(lengths, config)
+    histogram, whole_rows, long, sorted_pieces = _cut_and_sort(lengths, config)
     sparing = config.extra_room == ExtraRoom.NEEDED
     patterns = kernels.ffd_patterns(histogram, seq_len, config.extra_room_tokens, sparing)
     tokens, pieces_per_bin, repeats = _totals(*patterns)
@@ -235,7 +235,7 @@ def _plan_first_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int)
     rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + bin_segments + joined_segments)
     repeated = np.zeros_like(rows.doc)
     cut = Pieces(*(np.empty(int(repeats[tokens > seq_len].sum()), np.int32) for _ in range(3)))
-    kernels.write_windows(lengths, seq_len, overlap, tuple(rows), repeated)
+    kernels.write_windows(lengths, long, seq_len, overlap, tuple(rows), repeated)
     kernels.write_patterns(patterns, chosen, sorted_pieces, seq_len, whole_rows, tuple(rows), tuple(cut))
     kernels.write_concat(*joined, seq_len, whole_rows + bins, tuple(rows))
     if dropped.document.size:
@@ -252,14 +252,17 @@ _PLANNERS = {
 }
 
 
-def _cut_and_sort(lengths: Int32, config: PlanConfig) -> tuple[Int64, int, tuple[Int32, Int32, Int64]]:
-    """Histogram of the short pieces, number of whole rows, and the pieces sorted: (documents, starts, firsts)."""
+def _cut_and_sort(lengths: Int32, config: PlanConfig) -> tuple[Int64, int, Int32, tuple[Int32, Int32, Int64]]:
+    """Histogram of the short pieces, whole rows, documents that have any, and the pieces sorted.
+
+    The last is (documents, starts, index of the first piece of each length).
+    """
     overlap = config.max_overlap_tokens
-    histogram, whole_rows = kernels.cut_documents(lengths, config.seq_len, overlap)
+    histogram, whole_rows, long = kernels.cut_documents(lengths, config.seq_len, overlap)
     pieces = int(histogram.sum())
     order, starts = np.empty(pieces, np.int32), np.zeros(pieces, np.int32)
     first = kernels.sort_pieces(lengths, config.seq_len, overlap, histogram, order, starts)
-    return histogram, whole_rows, (order, starts, first)
+    return histogram, whole_rows, long, (order, starts, first)
 
 
 def _totals(offsets: Int64, sizes: Int64, counts: Int64, repeats: Int64) -> tuple[Int64, Int64, Int64]:
