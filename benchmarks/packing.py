@@ -28,7 +28,7 @@ import pyarrow as pa
 import seampack
 from benchmarks import measure
 from benchmarks.authors import authors_rows
-from seampack.packer._jit import kernel
+from seampack._jit import kernel
 from seampack.packer.gather import Ragged, gather
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"

@@ -17,6 +17,7 @@ from seampack._report import accounting_lines, row_text, table
 from seampack._version import __version__
 from seampack.errors import SeampackError
 from seampack.packer.config import ExtraRoom, InputFormat, Leftover, OnBad, OutputFormat, PackConfig, Strategy
+from seampack.segment_cli import segment
 
 _CHOICES = {
     "strategy": Strategy,
@@ -256,6 +257,9 @@ def train(
         show_progress=sys.stderr.isatty(),
     )
     click.echo(f"{out}: {size:,} tokens")
+
+
+main.add_command(segment)
 
 
 def _chosen(tokenizer_name: str | None) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seampack._jit import kernel
 from seampack.packer._bitset import add_member, make_bitset, predecessor, remove_member, successor
-from seampack.packer._jit import kernel
 
 
 @kernel

@@ -16,11 +16,12 @@ STANDARD = sys.stdlib_module_names | {"__future__"}
 # What each module may import, besides the standard library, seampack.errors, _version and what stands before it.
 ALLOWED = {
     "errors": set(),
-    "packer/_jit": {"numba", "numpy"},
-    "packer/_bitset": {"numpy", "seampack.packer._jit"},
-    "packer/_kernels": {"numpy", "seampack.packer._jit", "seampack.packer._bitset"},
-    "packer/_copy_kernels": {"numpy", "seampack.packer._jit"},
-    "packer/config": set(),
+    "_jit": {"llvmlite", "numba", "numpy"},
+    "packer/_bitset": {"numpy", "seampack._jit"},
+    "packer/_kernels": {"numpy", "seampack._jit", "seampack.packer._bitset"},
+    "packer/_copy_kernels": {"numpy", "seampack._jit"},
+    "_fields": set(),
+    "packer/config": {"seampack._fields"},
     "packer/accounting": set(),
     "packer/planning": {
         "numpy",

@@ -6,7 +6,7 @@ values the top level is scanned word by word, which at a million values is still
 
 import numpy as np
 
-from seampack.packer._jit import highest_bit, inlined, kernel, lowest_bit
+from seampack._jit import highest_bit, inlined, kernel, lowest_bit
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)

@@ -5,7 +5,7 @@ Inner loops run over slices from 0 on: only where an index cannot be negative do
 
 import numpy as np
 
-from seampack.packer._jit import copy_memory, kernel
+from seampack._jit import copy_memory, kernel
 
 
 @kernel

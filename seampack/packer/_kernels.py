@@ -9,8 +9,8 @@ that row must be set, each kernel sets the one behind its last row.
 
 import numpy as np
 
+from seampack._jit import inlined, kernel
 from seampack.packer._bitset import add_member, make_bitset, predecessor, remove_member, successor
-from seampack.packer._jit import inlined, kernel
 
 
 @inlined

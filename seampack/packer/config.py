@@ -1,10 +1,9 @@
 """What a packing run is told to do. No heavy imports: the command line reads its defaults from here."""
 
-import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
 
+from seampack._fields import Config, check_choice, check_integer, option
 from seampack.errors import ConfigError
 
 MAX_SEQ_LEN = 1 << 24
@@ -43,62 +42,40 @@ class Leftover(StrEnum):
     """Each becomes a row of its own: no document is cut, the rows are padded."""
 
 
-def choices(enum: type[StrEnum]) -> str:
-    """The members' values, for a message."""
-    return ", ".join(member.value for member in enum)
-
-
-def check_choice(name: str, value: object, enum: type[StrEnum]) -> None:
-    """Raise ConfigError unless ``value`` is one of the enum's values."""
-    if value not in [member.value for member in enum]:
-        raise ConfigError(f"{name}: expected one of {choices(enum)}; got {value!r}")
-
-
-def check_integer(name: str, value: object, low: int, high: int, remedy: str = "") -> None:
-    """Raise ConfigError unless ``value`` is an integer in ``low .. high``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name}: expected an integer from {low:,} to {high:,}; got {value!r}{remedy}")
-
-
-def _option(default: Any, description: str) -> Any:
-    """A field whose description is also the help of the command line's option."""
-    return dataclasses.field(default=default, metadata={"help": description})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanConfig:
+class PlanConfig(Config):
     """How lengths become a plan. All lengths in tokens.
 
     Raises ConfigError naming the field, what was expected and what was given.
     """
 
-    seq_len: int = _option(2048, "Tokens of a row.")
-    strategy: str = _option(Strategy.SEAMLESS.value, "How documents become rows.")
-    max_overlap: float = _option(
+    seq_len: int = option(2048, "Tokens of a row.")
+    strategy: str = option(Strategy.SEAMLESS.value, "How documents become rows.")
+    max_overlap: float = option(
         0.3,
         "seamless: largest share of a row by which two neighbouring windows may overlap (the paper's r).",
     )
-    extra_tokens: int = _option(
+    extra_tokens: int = option(
         50,
         "seamless: room of a bin beyond seq-len (the paper's extra capacity); a bin that is over loses its tail, at "
         "most this many tokens. 0 drops nothing.",
     )
-    extra_room: str = _option(
+    extra_room: str = option(
         ExtraRoom.NEEDED.value,
         "seamless: use the extra room only where a row would not get full otherwise, or always, as the paper does.",
     )
-    leftover: str = _option(
+    leftover: str = option(
         Leftover.CONCAT.value, "seamless: what becomes of bins that did not get full: joined end to end, or padded."
     )
-    drop_last: bool = _option(
+    drop_last: bool = option(
         False,
         "concat, and seamless with joined leftovers: drop the last row when it is not full.",
     )
-    shuffle: bool = _option(
+    shuffle: bool = option(
         True,
         "Shuffle the rows, within a window of the stream; otherwise they are sorted by length within it.",
     )
-    seed: int = _option(0, "Seed of the shuffle.")
+    seed: int = option(0, "Seed of the shuffle.")
 
     def __post_init__(self) -> None:
         check_integer("seq_len", self.seq_len, 1, MAX_SEQ_LEN)
@@ -119,14 +96,6 @@ class PlanConfig:
     def extra_room_tokens(self) -> int:
         """Room of a bin beyond ``seq_len``; 0 for strategies that cut nothing off."""
         return min(self.extra_tokens, self.seq_len - 1) if self.strategy == Strategy.SEAMLESS else 0
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked again. Raises ConfigError for a field that does not exist."""
-        known = [field.name for field in dataclasses.fields(self)]
-        for name in changes:
-            if name not in known:
-                raise ConfigError(f"{name}: no such option; expected one of {', '.join(known)}")
-        return dataclasses.replace(self, **changes)
 
 
 class InputFormat(StrEnum):
@@ -173,42 +142,42 @@ class PackConfig(PlanConfig):
     Raises ConfigError naming the field, what was expected and what was given.
     """
 
-    input_format: str = _option(
+    input_format: str = option(
         InputFormat.AUTO.value, "How inputs are read; auto looks at the first bytes of each file."
     )
-    text_column: str = _option("text", "Field or column that holds a document's text.")
-    input_ids_column: str = _option(
+    text_column: str = option("text", "Field or column that holds a document's text.")
+    input_ids_column: str = option(
         "input_ids",
         "Column of token ids, read where there is no text column: the documents are tokenised already.",
     )
-    id_column: str | None = _option(
+    id_column: str | None = option(
         None,
         "Field or column that names a document; without it documents are numbered from 0 in reading order.",
     )
-    on_bad: str = _option(
+    on_bad: str = option(
         OnBad.STOP.value,
         "At a record that cannot be read: stop, or write it with the reason to quarantine.jsonl and go on.",
     )
-    special_tokens_in_text: bool = _option(
+    special_tokens_in_text: bool = option(
         False,
         "Let text such as <|endoftext|> inside a document become the control token of that name.",
     )
-    bos: str | None = _option(None, "Token put before each document, by its name in the vocabulary.")
-    eos: str | None = _option(None, "Token put behind each document, by its name in the vocabulary.")
-    pad: str | None = _option(
+    bos: str | None = option(None, "Token put before each document, by its name in the vocabulary.")
+    eos: str | None = option(None, "Token put behind each document, by its name in the vocabulary.")
+    pad: str | None = option(
         None,
         "Token that fills rows up to seq-len, by its name; without it, rows that are not full are shorter.",
     )
-    labels: bool = _option(
+    labels: bool = option(
         False,
         "Write a column labels: the ids as int32, with -100 where a token is repeated or padding.",
     )
-    window_tokens: int = _option(
+    window_tokens: int = option(
         1 << 24,
         "Tokens that are planned at a time: bounds the memory. What fills no row goes over to the next window.",
     )
-    output_format: str = _option(OutputFormat.ARROW.value, "How shards are written.")
-    shard_tokens: int = _option(1 << 26, "Tokens of a shard, rounded down to whole rows.")
+    output_format: str = option(OutputFormat.ARROW.value, "How shards are written.")
+    shard_tokens: int = option(1 << 26, "Tokens of a shard, rounded down to whole rows.")
 
     def __post_init__(self) -> None:
         PlanConfig.__post_init__(self)

@@ -1,0 +1,186 @@
+"""The segmenter's quality and speed; writes the tables of docs/segmenter.md.
+
+    seampack segment train .../sighan_pku_test/raw.txt -o models/pku-0            # and so on, see MODELS
+    python -m benchmarks.segmenting --data DATA --models models                   # quality of every model that is there
+    python -m benchmarks.segmenting --data DATA --models models --only speed      # characters per CPU second
+
+DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. Gold is read here alone: no model, decoder, weight or threshold is
+chosen by it. Rows are kept in ``benchmarks/results/segmenting.json``.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure
+from seampack.segmenter import _kernels as kernels
+from seampack.segmenter.decoders import DECODERS
+from seampack.segmenter.evaluate import score_words, split_line
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.peers import run_peers
+
+RESULTS = Path(__file__).parent / "results" / "segmenting.json"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "segmenter.md"
+PACKAGES = ("seampack", "numpy", "numba", "torch", "jieba", "budoux", "sentencepiece", "pythainlp")
+
+TESTS = {
+    "pku": ("sighan_pku_test", "SIGHAN 2005 PKU test, Chinese"),
+    "as": ("sighan_as_test", "SIGHAN 2005 AS test, Chinese (traditional)"),
+    "best": ("best_test100k", "BEST 100k, Thai"),
+    "br": ("br_phono", "Bernstein-Ratner, English phonemes"),
+    "zh": ("ud_zh_gsdsimp_test", "UD GSDSimp test, Chinese"),
+    "th": ("ud_th_pud_test", "UD PUD test, Thai"),
+}
+"""What a model is tested on, by the first part of its folder's name: ``pku-0``, ``pku-1`` ... are seeds."""
+
+Row = dict[str, str]
+
+
+def texts_and_gold(data: Path, name: str) -> tuple[list[str], list[list[str]]]:
+    """Raw texts and their gold words, line by line."""
+    gold = [split_line(line) for line in (data / name / "gold.txt").read_text("utf-8").splitlines()]
+    raw = (data / name / "raw.txt").read_text("utf-8").splitlines()
+    if len(raw) != len(gold):
+        raise SystemExit(f"{name}: {len(raw)} raw and {len(gold)} gold lines")
+    return raw, gold
+
+
+def f1(segmented: list[list[str]], gold: list[list[str]]) -> tuple[float, float]:
+    """Word F1 in per cent, with punctuation and without."""
+    scores = score_words(gold, segmented)
+    return 100 * scores.words.f1, 100 * scores.words_without_punctuation.f1
+
+
+def quality_rows(options: argparse.Namespace) -> list[Row]:
+    """Each model's F1 on its test, by decoder."""
+    rows = []
+    for folder in sorted(options.models.iterdir()):
+        test = folder.name.split("-")[0]
+        if not (folder / "segmenter.json").exists() or test not in TESTS:
+            continue
+        segmenter = Segmenter.load(folder)
+        raw, gold = texts_and_gold(options.data, TESTS[test][0])
+        config = segmenter.description["config"]
+        row = {
+            "model": folder.name,
+            "test": TESTS[test][1],
+            "K": str(config.get("longest", "")),
+            "units": f"{segmenter.description['units']:,}",
+        }
+        if "teacher" in segmenter.description["parts"]:
+            for name in DECODERS:
+                row[name] = f"{f1(segmenter.segment(raw, decoder=name), gold)[0]:.1f}"
+        else:
+            row |= dict.fromkeys(DECODERS, "")
+        with_, without = f1(segmenter.segment(raw), gold)
+        rows.append({**row, "student": f"{with_:.1f}", "student, no punctuation": f"{without:.1f}"})
+        print(" | ".join(rows[-1].values()), flush=True)
+    return rows
+
+
+def peer_rows(options: argparse.Namespace) -> list[Row]:
+    """The peers that are installed, on the same tests."""
+    rows = []
+    for test, (folder, title) in TESTS.items():
+        if not (options.data / folder).exists():
+            continue
+        raw, gold = texts_and_gold(options.data, folder)
+        script = {"best": "th", "th": "th", "br": "symbols"}.get(test, "zh")
+        for result in run_peers(gold, raw, script):
+            found = result.to_dict()
+            rows.append(
+                {
+                    "peer": found["segmenter"],
+                    "test": title,
+                    "F1": f"{100 * found['words_f1']:.1f}",
+                    "characters per CPU-s": f"{found['characters_per_second']:,}",
+                }
+            )
+            print(" | ".join(rows[-1].values()), flush=True)
+    return rows
+
+
+def speed_rows(options: argparse.Namespace) -> list[Row]:
+    """Characters per CPU second: kernels alone, exact, student."""
+    raw, _ = texts_and_gold(options.data, "sighan_pku_test")
+    characters = sum(map(len, raw))
+    rows = []
+
+    def add(what: str, work: Callable[[], Any], count: int, runs: int) -> None:
+        work()
+        speed = count / statistics.median(measure.cpu_seconds(work) for _ in range(runs))
+        rows.append({"work": what, "characters per CPU-s": f"{speed:,.0f}"})
+        print(" | ".join(rows[-1].values()), flush=True)
+
+    units = 2_000_000
+    scores = np.random.default_rng(0).normal(-3, 1, (units, 3)).astype(np.float32)
+    offsets = np.append(np.arange(0, units, 12), units)
+    ends, posteriors = np.empty(units, np.uint8), np.empty_like(scores)
+    add("kernel: Viterbi, K = 3", lambda: kernels.viterbi(scores, offsets, ends), units, 9)
+    add(
+        "kernel: forward-backward posteriors, K = 3",
+        lambda: kernels.forward_backward(scores, offsets, posteriors),
+        units,
+        5,
+    )
+    for folder in sorted(options.models.glob("pku-*")):
+        segmenter = Segmenter.load(folder)
+        if "teacher" in segmenter.description["parts"]:
+            import torch
+
+            torch.set_num_threads(1)
+            add(
+                f"{folder.name}: exact, both directions, h = {segmenter.description['config']['hidden']}",
+                lambda s=segmenter: s.spans(raw, exact=True),
+                characters,
+                1,
+            )  # type: ignore[misc]
+        size = (folder / "student.safetensors").stat().st_size / 1e6
+        add(f"{folder.name}: student of {size:.1f} MB, spans", lambda s=segmenter: s.spans(raw), characters, 9)  # type: ignore[misc]
+        add(f"{folder.name}: student, lists of words", lambda s=segmenter: s.segment(raw), characters, 9)  # type: ignore[misc]
+    return rows
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "quality": quality_rows,
+    "peers": peer_rows,
+    "speed": speed_rows,
+}
+
+
+def write_tables(results: dict[str, Any]) -> None:
+    """The document's tables from the results."""
+    for name, section in results.items():
+        rows = section["rows"]
+        if rows:
+            text = f"Made by `python -m benchmarks.segmenting` on {section['machine']}.\n\n"
+            measure.write_between(
+                DOCUMENT, name, text + measure.table(list(rows[0]), [list(row.values()) for row in rows])
+            )
+
+
+def main() -> None:
+    """Run the chosen sections, keep their rows, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.only:
+        started = time.perf_counter()
+        results[name] = {"rows": SECTIONS[name](options), "machine": measure.machine(PACKAGES)}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)
+    write_tables(results)
+
+
+if __name__ == "__main__":
+    main()

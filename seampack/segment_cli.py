@@ -1,0 +1,382 @@
+"""The commands of ``seampack segment``: words from unspaced text. Heavy imports are inside the commands."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from seampack._options import config_options
+from seampack._report import table
+from seampack.errors import DataError
+from seampack.segmenter.apply_config import ApplyConfig, FileFormat, OnBad, Output
+from seampack.segmenter.config import DistillConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from seampack.segmenter.evaluate import Agreement, Scores
+    from seampack.segmenter.model import Segmenter
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_CHOICES = {"output": Output, "input_format": FileFormat, "output_format": FileFormat, "on_bad": OnBad}
+_READING = ("text_column", "input_format", "on_bad")
+_WRITING = ("output", "n_best", "output_column", "output_format")
+_INTERRUPTED = 130
+
+_raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
+_inputs = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+_reading = config_options(ApplyConfig, choices=_CHOICES, leave_out=_WRITING)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+_gold = click.option(
+    "--gold", required=True, metavar="FILE", help="The right words: a line a text, spaces between words."
+)
+_out = click.option("-o", "--out", default="-", metavar="FILE", help="File to write; without it, standard output.")
+_model = click.option(
+    "-m",
+    "--model",
+    default=None,
+    metavar="MODEL",
+    help="A trained segmenter; without it, the bundled one for --script.",
+)
+_script = click.option(
+    "--script",
+    type=click.Choice(["zh", "th"]),
+    default="zh",
+    show_default=True,
+    help="Whose bundled model is used where none is given: Chinese or Thai.",
+)
+
+
+def _decoding(command: Command) -> Command:
+    """The options that decide where words end."""
+    for option in (
+        click.option(
+            "--dictionary",
+            default=None,
+            metavar="FILE",
+            help="Words that hold whatever the model says, one a line; a space in one says where it is cut.",
+        ),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(0, 1),
+            default=None,
+            help="Probability from which a word ends: below 0.5 for finer words, above for coarser ones.",
+        ),
+        click.option(
+            "--decoder",
+            default=None,
+            metavar="NAME",
+            help="How both directions of the language model are combined: posterior, product, mean, likelier, merge, "
+            "boundary, forward or backward. Means --exact.",
+        ),
+        click.option("--exact", is_flag=True, help="Use the language model, slower, in place of the fast student."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def segment() -> None:
+    """Find words in text that is written without spaces."""
+
+
+@segment.command()
+@_raw
+@click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the trained segmenter.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped, to the same result.")
+@click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads; by default all cores.")
+@config_options(TrainConfig, choices={})
+@_reading
+@_json
+def train(inputs: tuple[str, ...], out: str, resume: bool, threads: int | None, as_json: bool, **options: Any) -> None:
+    """Learn words from raw text alone.
+
+    RAW: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow, or - for standard input.
+
+    \b
+    seampack segment train raw.txt -o zh.model
+    """
+    reading = {name: options.pop(name) for name in _READING}
+    config = TrainConfig(**options)
+    from seampack.segmenter.inputs import texts
+    from seampack.segmenter.train import train as run
+
+    started = time.perf_counter()
+    with _resumable():
+        description = run(
+            texts(inputs, **reading), config, out, resume=resume, threads=threads, on_report=_show_progress
+        )
+    _show_trained(out, description, time.perf_counter() - started, as_json)
+
+
+@segment.command()
+@_raw
+@click.option(
+    "--teacher",
+    "teachers",
+    required=True,
+    multiple=True,
+    metavar="MODEL",
+    help="A trained segmenter to learn from; given often, they vote.",
+)
+@click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the fast segmenter.")
+@config_options(DistillConfig, choices={})
+@_reading
+@_json
+def distill(inputs: tuple[str, ...], teachers: tuple[str, ...], out: str, as_json: bool, **options: Any) -> None:
+    """Train a small fast segmenter on what one or several trained ones say of raw text."""
+    reading = {name: options.pop(name) for name in _READING}
+    config = DistillConfig(**options)
+    from seampack.segmenter.inputs import texts
+    from seampack.segmenter.model import Segmenter
+    from seampack.segmenter.train import distill as run
+
+    started = time.perf_counter()
+    loaded = [Segmenter.load(teacher) for teacher in teachers]
+    description = run(loaded, texts(inputs, **reading), out, config=config)
+    _show_trained(out, description, time.perf_counter() - started, as_json)
+
+
+@segment.command()
+@_inputs
+@_model
+@_script
+@_decoding
+@click.option("--posteriors", is_flag=True, help="Write the probabilities of word ends: --output posteriors.")
+@_out
+@config_options(ApplyConfig, choices=_CHOICES, leave_out=("n_best",))
+@click.option(
+    "--n-best", type=click.IntRange(min=1), default=None, help="Write the N best segmentations: --output n-best."
+)
+def apply(
+    inputs: tuple[str, ...],
+    model: str | None,
+    script: str,
+    posteriors: bool,
+    n_best: int | None,
+    out: str,
+    exact: bool,
+    decoder: str | None,
+    threshold: float | None,
+    dictionary: str | None,
+    **options: Any,
+) -> None:
+    """Split text into words.
+
+    INPUT: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow; without one, or as -, standard input.
+
+    \b
+    echo 研究生命的起源 | seampack segment apply
+    """
+    if posteriors and n_best is not None:
+        raise click.UsageError("--posteriors and --n-best: give one of the two")
+    if posteriors:
+        options["output"] = Output.POSTERIORS.value
+    elif n_best is not None:
+        options |= {"output": Output.N_BEST.value, "n_best": n_best}
+    config = ApplyConfig(**options)
+    from seampack.segmenter.stream import apply as run
+
+    settings = _settings(exact, decoder, threshold, dictionary)
+    run(_load(model, script), inputs or ("-",), out, config, **settings)
+
+
+@segment.command()
+@_inputs
+@_out
+def restore(inputs: tuple[str, ...], out: str) -> None:
+    """Give back the text of which apply made spaced text, to the last character.
+
+    INPUT: files or globs of spaced text; without one, or as -, standard input.
+    """
+    from seampack.segmenter.stream import restore as run
+
+    run(inputs or ("-",), out)
+
+
+@segment.command("eval")
+@_inputs
+@_gold
+@click.option("-m", "--model", default=None, metavar="MODEL", help="Score what this segmenter makes of raw text.")
+@_decoding
+@click.option("--errors", type=click.IntRange(min=0), default=10, show_default=True, help="Most frequent errors shown.")
+@_json
+def evaluate(
+    inputs: tuple[str, ...],
+    gold: str,
+    model: str | None,
+    exact: bool,
+    decoder: str | None,
+    threshold: float | None,
+    dictionary: str | None,
+    errors: int,
+    as_json: bool,
+) -> None:
+    """Compare words with the right ones: words, boundaries, different words, by length, frequent errors.
+
+    INPUT: spaced text, by default from standard input; with -m the raw text, by default the gold text without spaces.
+    """
+    settings = _settings(exact, decoder, threshold, dictionary)
+    if model is None and any(settings.values()):
+        raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
+    from seampack.segmenter.evaluate import raw_text, score
+
+    if model is None:
+        scores = score(_lines([gold]), _lines(inputs or ("-",)))
+    else:
+        segmenter = _load(model, "")
+        raw: Iterable[str] = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
+        scores = score(_lines([gold]), _segmented(segmenter, raw, settings))
+    click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else _scores_text(scores, errors))
+
+
+@segment.command()
+@click.argument("raw", required=False, metavar="[RAW]")
+@_gold
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="A trained segmenter; may be given often. Without one, the bundled one for --script.",
+)
+@_script
+@_decoding
+@_json
+def compare(
+    raw: str | None,
+    gold: str,
+    models: tuple[str, ...],
+    script: str,
+    exact: bool,
+    decoder: str | None,
+    threshold: float | None,
+    dictionary: str | None,
+    as_json: bool,
+) -> None:
+    """Score segmenters beside the other programs that are installed: jieba, budoux, pythainlp, sentencepiece.
+
+    RAW: the text of the gold lines; by default they without spaces.
+    """
+    settings = _settings(exact, decoder, threshold, dictionary)
+    from seampack.segmenter.evaluate import raw_text, split_line
+    from seampack.segmenter.peers import measure, run_peers
+
+    lines = list(_lines([gold]))
+    words = list(map(split_line, lines))
+    texts = list(_lines([raw])) if raw is not None else list(map(raw_text, lines))
+    if len(texts) != len(lines):
+        raise DataError(f"{raw}: expected the {len(lines):,} lines of {gold}; got {len(texts):,}")
+    found = []
+    for model in models or (script,):
+        loaded = _load(model, script)
+        script = loaded.description["script"]
+        found.append(
+            measure(model, lambda loaded=loaded: lambda batch: loaded.segment(batch, **settings), words, texts)  # type: ignore[misc]
+        )
+    found.extend(run_peers(words, texts, script))
+    rows = [result.to_dict() for result in found]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        row |= {name: 100 * value for name, value in row.items() if name.endswith("_f1")}
+    columns = {
+        "segmenter": "segmenter",
+        "words_f1": "word F1",
+        "no_punctuation_f1": "without punctuation",
+        "boundary_f1": "boundary F1",
+        "type_f1": "type F1",
+        "altered": "lines altered",
+        "setup_seconds": "set-up CPU-s",
+        "cpu_seconds": "CPU-s",
+        "characters_per_second": "characters/CPU-s",
+    }
+    click.echo(table(rows, columns))
+
+
+def _load(model: str | None, script: str) -> "Segmenter":
+    from seampack.segmenter.model import Segmenter
+
+    return Segmenter.load(model or script)
+
+
+def _settings(exact: bool, decoder: str | None, threshold: float | None, dictionary: str | None) -> dict[str, Any]:
+    """The options of ``Segmenter.spans``."""
+    if dictionary is None:
+        return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": None}
+    from seampack.segmenter.dictionary import Dictionary
+
+    return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": Dictionary.load(dictionary)}
+
+
+def _lines(inputs: Iterable[str]) -> Iterator[str]:
+    from seampack.segmenter.inputs import texts
+
+    for batch in texts(tuple(inputs), input_format=FileFormat.LINES.value):
+        yield from batch
+
+
+def _segmented(segmenter: "Segmenter", raw: Iterable[str], settings: dict[str, Any]) -> Iterator[str]:
+    """Lines of words, a thousand texts at a time."""
+    batch: list[str] = []
+    for text in raw:
+        batch.append(text)
+        if len(batch) == 1000:
+            yield from map(" ".join, segmenter.segment(batch, **settings))
+            batch = []
+    yield from map(" ".join, segmenter.segment(batch, **settings))
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """What an interrupted training says: unlike other commands it keeps its checkpoints."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("seampack: interrupted; the same command with --resume goes on from the last checkpoint", err=True)
+        sys.exit(_INTERRUPTED)
+
+
+def _show_progress(report: Any) -> None:
+    click.echo(
+        f"{report.direction:<8}  {report.step:>7,} of {report.steps:,} batches  "
+        f"{report.characters_per_second:>8,.0f} characters/s  {report.train_nats:.4f} nats, "
+        f"{report.validation_nats:.4f} held out",
+        err=True,
+    )
+
+
+def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({**description, "seconds": seconds}, ensure_ascii=False))
+        return
+    click.echo(
+        f"{out}: trained on {description['units']:,} units in {seconds:,.0f} s; {' and '.join(description['parts'])}"
+    )
+
+
+def _scores_text(scores: "Scores", errors: int) -> str:
+    parts: list[tuple[str, Agreement]] = [
+        ("words", scores.words),
+        ("words without punctuation", scores.words_without_punctuation),
+        ("boundaries", scores.boundaries),
+        ("types", scores.types),
+        *((f"words of {length}", part) for length, part in sorted(scores.by_length.items())),
+    ]
+    rows = [
+        {"": name, **{key: value * 100 if isinstance(value, float) else value for key, value in part.to_dict().items()}}
+        for name, part in parts
+    ]
+    columns = {"": "", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
+    text = table(rows, columns | {"gold": "gold", "predicted": "predicted", "right": "right"})
+    worst = [
+        {"times": count, "gold": gold, "predicted": predicted}
+        for (gold, predicted), count in scores.most_frequent_errors(errors)
+    ]
+    if worst:
+        text += "\n\n" + table(worst, {"times": "times", "gold": "gold", "predicted": "predicted"})
+    return text

@@ -1,0 +1,344 @@
+"""The lattice kernels: dynamic programmes over the segments of many sentences at once. No torch, no Python loop.
+
+A *lattice* is an array of scores, shape (units, K): row ``i`` holds the segments that begin at unit ``i``, column
+``l - 1`` the one of ``l`` units. The sentences of a batch stand one behind the other; sentence ``s`` is the rows
+``offsets[s]:offsets[s + 1]``. Segments that would leave their sentence are never looked at. *Ends* are flags, shape
+(units,): 1 where a word ends behind the unit; the last unit of a sentence always ends one.
+"""
+
+import numpy as np
+
+from seampack._jit import inlined, kernel
+
+_MINUS_INFINITY = -np.inf
+
+
+@inlined
+def _log_add(a, b):
+    if a < b:
+        a, b = b, a
+    if b == -np.inf:
+        return a
+    return a + np.log1p(np.exp(b - a))
+
+
+@kernel
+def forward_backward(scores, offsets, posteriors):
+    """Log-likelihood of each sentence over all its segmentations, shape (sentences,); fills the segment posteriors.
+
+    ``posteriors``, like ``scores``: the probability of each segment, which is also the gradient of the log-likelihood.
+    """
+    total = np.empty(offsets.size - 1)
+    longest = scores.shape[1]
+    for sentence in range(offsets.size - 1):
+        begin = offsets[sentence]
+        n = offsets[sentence + 1] - begin
+        alpha = np.full(n + 1, _MINUS_INFINITY)
+        beta = np.full(n + 1, _MINUS_INFINITY)
+        alpha[0] = 0.0
+        beta[n] = 0.0
+        for end in range(1, n + 1):
+            best = _MINUS_INFINITY
+            for length in range(1, min(longest, end) + 1):
+                best = max(best, alpha[end - length] + scores[begin + end - length, length - 1])
+            mass = 0.0
+            if best > _MINUS_INFINITY:
+                for length in range(1, min(longest, end) + 1):
+                    mass += np.exp(alpha[end - length] + scores[begin + end - length, length - 1] - best)
+                alpha[end] = best + np.log(mass)
+        for start in range(n - 1, -1, -1):
+            best = _MINUS_INFINITY
+            for length in range(1, min(longest, n - start) + 1):
+                best = max(best, beta[start + length] + scores[begin + start, length - 1])
+            mass = 0.0
+            if best > _MINUS_INFINITY:
+                for length in range(1, min(longest, n - start) + 1):
+                    mass += np.exp(beta[start + length] + scores[begin + start, length - 1] - best)
+                beta[start] = best + np.log(mass)
+        total[sentence] = alpha[n]
+        for start in range(n):
+            for length in range(1, longest + 1):
+                value = 0.0
+                if start + length <= n and alpha[n] > _MINUS_INFINITY:
+                    value = np.exp(alpha[start] + scores[begin + start, length - 1] + beta[start + length] - alpha[n])
+                posteriors[begin + start, length - 1] = value
+    return total
+
+
+@kernel
+def log_likelihood(scores, offsets):
+    """Log-likelihood of each sentence over all its segmentations, shape (sentences,)."""
+    total = np.empty(offsets.size - 1)
+    longest = scores.shape[1]
+    for sentence in range(offsets.size - 1):
+        begin = offsets[sentence]
+        n = offsets[sentence + 1] - begin
+        alpha = np.full(n + 1, _MINUS_INFINITY)
+        alpha[0] = 0.0
+        for end in range(1, n + 1):
+            for length in range(1, min(longest, end) + 1):
+                alpha[end] = _log_add(alpha[end], alpha[end - length] + scores[begin + end - length, length - 1])
+        total[sentence] = alpha[n]
+    return total
+
+
+@kernel
+def viterbi(scores, offsets, ends):
+    """The segmentation of the highest total score: fills ``ends``, returns the total of each sentence.
+
+    Of equal ones, that whose last word is shortest. On posteriors instead of scores this is minimum-Bayes-risk
+    decoding: the segmentation with the most expected right segments.
+    """
+    total = np.empty(offsets.size - 1)
+    longest = scores.shape[1]
+    for sentence in range(offsets.size - 1):
+        begin = offsets[sentence]
+        n = offsets[sentence + 1] - begin
+        best = np.full(n + 1, _MINUS_INFINITY)
+        best[0] = 0.0
+        last = np.ones(n + 1, np.int64)
+        for end in range(1, n + 1):
+            for length in range(1, min(longest, end) + 1):
+                value = best[end - length] + scores[begin + end - length, length - 1]
+                if value > best[end]:
+                    best[end] = value
+                    last[end] = length
+        total[sentence] = best[n]
+        for unit in range(begin, begin + n):
+            ends[unit] = 0
+        end = n
+        while end > 0:
+            ends[begin + end - 1] = 1
+            end -= last[end]
+    return total
+
+
+@kernel
+def n_best(scores, offsets, count, ends, totals):
+    """The ``count`` best segmentations of each sentence: fills ``ends``, shape (count, units), and ``totals``, shape
+    (count, sentences), which is minus infinity where a sentence has fewer."""
+    longest = scores.shape[1]
+    for sentence in range(offsets.size - 1):
+        begin = offsets[sentence]
+        n = offsets[sentence + 1] - begin
+        best = np.full((n + 1, count), _MINUS_INFINITY)
+        last = np.ones((n + 1, count), np.int64)
+        rank = np.zeros((n + 1, count), np.int64)
+        best[0, 0] = 0.0
+        for end in range(1, n + 1):
+            for length in range(1, min(longest, end) + 1):
+                score = scores[begin + end - length, length - 1]
+                for k in range(count):
+                    value = best[end - length, k] + score
+                    if value <= best[end, count - 1]:
+                        break
+                    at = count - 1
+                    while at > 0 and best[end, at - 1] < value:
+                        best[end, at] = best[end, at - 1]
+                        last[end, at] = last[end, at - 1]
+                        rank[end, at] = rank[end, at - 1]
+                        at -= 1
+                    best[end, at] = value
+                    last[end, at] = length
+                    rank[end, at] = k
+        for k in range(count):
+            totals[k, sentence] = best[n, k]
+            for unit in range(begin, begin + n):
+                ends[k, unit] = 0
+            if best[n, k] == _MINUS_INFINITY:
+                continue
+            end, at = n, k
+            while end > 0:
+                ends[k, begin + end - 1] = 1
+                length, at = last[end, at], rank[end, at]
+                end -= length
+
+
+@kernel
+def end_posteriors(posteriors, offsets):
+    """Probability that a word ends behind each unit, shape (units,): its segments' posteriors summed by their ends."""
+    longest = posteriors.shape[1]
+    result = np.zeros(posteriors.shape[0])
+    for sentence in range(offsets.size - 1):
+        stop = offsets[sentence + 1]
+        for start in range(offsets[sentence], stop):
+            for length in range(1, min(longest, stop - start) + 1):
+                result[start + length - 1] += posteriors[start, length - 1]
+    return result
+
+
+@kernel
+def reverse_lattice(scores, offsets, result):
+    """The lattice of the reversed sentences as one of the sentences themselves.
+
+    Segment ``[i, i + l)`` of a sentence of ``n`` units is the one that begins at ``n - i - l`` of its reversal.
+    """
+    longest = scores.shape[1]
+    for sentence in range(offsets.size - 1):
+        begin = offsets[sentence]
+        n = offsets[sentence + 1] - begin
+        for start in range(n):
+            for length in range(1, longest + 1):
+                value = _MINUS_INFINITY
+                if start + length <= n:
+                    value = scores[begin + n - start - length, length - 1]
+                result[begin + start, length - 1] = value
+
+
+@kernel
+def merge_by_block(scores, offsets, first, second, ends):
+    """Keep the ends on which two segmentations agree; between them, the side with the higher total score."""
+    for sentence in range(offsets.size - 1):
+        block = offsets[sentence]
+        for unit in range(offsets[sentence], offsets[sentence + 1]):
+            if first[unit] == 1 and second[unit] == 1:
+                if _total(scores, first, block, unit) >= _total(scores, second, block, unit):
+                    ends[block : unit + 1] = first[block : unit + 1]
+                else:
+                    ends[block : unit + 1] = second[block : unit + 1]
+                block = unit + 1
+
+
+@kernel
+def _total(scores, ends, begin, last):
+    """Score of the segments of ``ends`` from unit ``begin`` to unit ``last``."""
+    total = 0.0
+    start = begin
+    for unit in range(begin, last + 1):
+        if ends[unit] == 1:
+            if unit - start >= scores.shape[1]:
+                return _MINUS_INFINITY
+            total += scores[start, unit - start]
+            start = unit + 1
+    return total
+
+
+@kernel
+def total_scores(scores, offsets, ends):
+    """Score of one segmentation of each sentence, shape (sentences,)."""
+    result = np.empty(offsets.size - 1)
+    for sentence in range(offsets.size - 1):
+        result[sentence] = 0.0
+        if offsets[sentence + 1] > offsets[sentence]:
+            result[sentence] = _total(scores, ends, offsets[sentence], offsets[sentence + 1] - 1)
+    return result
+
+
+@kernel
+def find_units(points, classes, starts):
+    """Units of texts given as code points and their classes (see ``units``).
+
+    Returns (begin, end, kind, key, spaced) of each unit and the first unit of each text.
+    """
+    begin = np.empty(points.size, np.int64)
+    end = np.empty(points.size, np.int64)
+    kind = np.empty(points.size, np.uint8)
+    key = np.empty(points.size, np.uint64)
+    spaced = np.empty(points.size, np.uint8)
+    offsets = np.zeros(starts.size, np.int64)
+    count = 0
+    for text in range(starts.size - 1):
+        at = starts[text]
+        stop = starts[text + 1]
+        gap = 1
+        while at < stop:
+            found = classes[at]
+            if found == 8:
+                gap = 1
+                at += 1
+                continue
+            first = at
+            at += 1
+            if found == 4 or found == 5:  # runs of digits (a point between digits included), of letters
+                while at < stop and (
+                    classes[at] == found
+                    or classes[at] == 2
+                    or (
+                        found == 4
+                        and at + 1 < stop
+                        and (points[at] == 0x2E or points[at] == 0xFF0E)
+                        and classes[at + 1] == 4
+                    )
+                ):
+                    at += 1
+            else:
+                if found == 6 and at < stop and classes[at] == 6:  # a flag is two regional indicators
+                    at += 1
+                while at < stop and (classes[at] == 2 or classes[at] == 3):  # marks; a joiner takes what follows
+                    joined = classes[at] == 3
+                    at += 1
+                    if joined and found == 7 and at < stop and classes[at] == 7:
+                        at += 1
+            begin[count] = first
+            end[count] = at
+            spaced[count] = gap
+            gap = 0
+            if found == 1:
+                kind[count] = 0
+            elif found == 4:
+                kind[count] = 1
+            elif found == 5:
+                kind[count] = 2
+            else:
+                kind[count] = 3
+            if found == 4 or found == 5:
+                key[count] = np.uint64(found)
+            else:
+                value = np.uint64(0)
+                for k in range(first, min(at, first + 3)):
+                    value = (value << np.uint64(21)) | np.uint64(points[k])
+                key[count] = value
+            count += 1
+        offsets[text + 1] = count
+    return begin[:count], end[:count], kind[:count], key[:count], spaced[:count], offsets
+
+
+@kernel
+def find_chunks(spaced, kind, closes, offsets, most):
+    """First unit of each chunk, and the number of units: stretches that the language model reads at once.
+
+    A chunk ends with its text, before white space, behind a closing mark, or at ``most`` units; in its last third
+    behind whatever is a word by itself, so that as few words as possible are cut.
+    """
+    bounds = np.empty(spaced.size + 1, np.int64)
+    chunks = 0
+    for text in range(offsets.size - 1):
+        begin = offsets[text]
+        for unit in range(offsets[text], offsets[text + 1]):
+            size = unit - begin
+            if unit == begin:
+                bounds[chunks] = begin
+                chunks += 1
+            elif (
+                spaced[unit] == 1
+                or closes[unit - 1] == 1
+                or size >= most
+                or (3 * size >= 2 * most and kind[unit - 1] != 0)
+            ):
+                bounds[chunks] = unit
+                chunks += 1
+                begin = unit
+    bounds[chunks] = spaced.size
+    return bounds[: chunks + 1]
+
+
+@kernel
+def find_words(ends, begin, end, spaced, offsets, starts):
+    """Words of texts, (begin, end) in characters of their own text, and the first word of each text.
+
+    A word ends where ``ends`` says so, before white space and with its text.
+    """
+    word_begin = np.empty(ends.size, np.int64)
+    word_end = np.empty(ends.size, np.int64)
+    word_offsets = np.zeros(offsets.size, np.int64)
+    count = 0
+    for text in range(offsets.size - 1):
+        first = offsets[text]
+        last = offsets[text + 1]
+        for unit in range(first, last):
+            if unit == first or spaced[unit] == 1 or ends[unit - 1] == 1:
+                word_begin[count] = begin[unit] - starts[text]
+                count += 1
+            word_end[count - 1] = end[unit] - starts[text]
+        word_offsets[text + 1] = count
+    return word_begin[:count], word_end[:count], word_offsets

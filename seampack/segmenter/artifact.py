@@ -1,0 +1,89 @@
+"""A segmenter on disk: ``segmenter.json``, ``student.safetensors`` and, for exact decoding, ``teacher.safetensors``."""
+
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from seampack._version import __version__
+from seampack.errors import ShardError
+
+FORMAT = "seampack segmenter"
+FORMAT_VERSION = 1
+DESCRIPTION = "segmenter.json"
+BUNDLED = ("zh", "th")
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
+    """Write the parts (``student``, ``teacher``) and, last, the description that makes the folder a segmenter.
+
+    Raises ShardError when it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DESCRIPTION).unlink(missing_ok=True)
+        for part, arrays in parts.items():
+            partial = folder / f".{part}.partial"
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, partial)
+            partial.replace(folder / f"{part}.safetensors")
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "seampack_version": __version__,
+            **facts,
+            "parts": sorted(parts),
+        }
+        partial = folder / f".{DESCRIPTION}.partial"
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(folder / DESCRIPTION)
+    except (OSError, SafetensorError) as error:
+        raise ShardError(f"{folder}: the segmenter cannot be written: {error}") from error
+
+
+def find(name: str | os.PathLike[str]) -> Path:
+    """The folder of a segmenter, by path or by the name of a bundled one."""
+    path = Path(name)
+    if not path.exists() and str(name) in BUNDLED:
+        return Path(str(files("seampack") / "data" / "segmenters" / str(name)))
+    return path
+
+
+def load_description(folder: Path) -> dict[str, Any]:
+    """What ``segmenter.json`` says. Raises ShardError where there is none, or it is of another kind or version."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        what = "no such folder"
+        if folder.exists():
+            what = f"no {DESCRIPTION}: not a segmenter, or training did not finish"
+        raise ShardError(f"{folder}: {what}; train one with: seampack segment train RAW -o {folder}")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        if content["format_version"] != FORMAT_VERSION:
+            raise ShardError(
+                f"{path}: format version {content['format_version']}; this program reads version {FORMAT_VERSION}"
+            )
+        return dict(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(f"{path}: not the description of a segmenter: {error!r}") from error
+
+
+def load_part(folder: Path, part: str) -> Arrays:
+    """The arrays of a part. Raises ShardError where it is missing or damaged."""
+    path = folder / f"{part}.safetensors"
+    if not path.is_file():
+        raise ShardError(f"{path}: the segmenter has no {part}")
+    try:
+        arrays: Arrays = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ShardError(f"{path}: damaged: {error}") from error
+    return arrays

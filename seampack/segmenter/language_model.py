@@ -1,0 +1,117 @@
+"""The segmental language model: the probability of a sentence, summed over all ways to cut it into segments.
+
+Sun and Deng 2018 (segmental language models); both directions after Wang, Li and Zheng 2021 (arXiv 2103.01421). A
+segment is written character by character by a decoder that starts from what the context encoder has read so far, and
+ends with an end symbol:
+
+    S[i, l] = sum_(t <= l) log p(x_(i+t) | x_(i+1) .. x_(i+t-1), c_i) + log p(END | x_(i+1) .. x_(i+l), c_i)
+
+The backward model is the same model on reversed chunks.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from seampack.segmenter import _kernels as kernels
+
+IMPOSSIBLE = -1e6
+"""Score of a segment that must not be: one of several units that holds a digit run, a foreign word or punctuation."""
+
+END, BOS = 0, 1
+"""Ids of the end of a segment and of the begin of a chunk; units follow from 2 on."""
+
+
+class SegmentalLM(nn.Module):
+    """Scores of all segments of up to ``longest`` units, for chunks of unit ids.
+
+    ``vocab_size`` counts END and BOS. ``dropout`` is applied to the embeddings and the context.
+    """
+
+    def __init__(self, vocab_size: int, *, longest: int, hidden: int = 256, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.longest = longest
+        self.hidden = hidden
+        self.embedding = nn.Embedding(vocab_size, hidden)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.encoder = nn.LSTM(hidden, hidden, batch_first=True)
+        self.decoder_input = nn.Linear(hidden, 4 * hidden)
+        self.decoder_hidden = nn.Linear(hidden, 4 * hidden, bias=False)
+        self.first_input = nn.Linear(hidden, hidden)
+        self.first_hidden = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+
+    def forward(self, chunks: Tensor, lengths: Tensor, single: Tensor) -> Tensor:
+        """Lattice of a batch, shape (units, longest), the chunks one behind the other.
+
+        ``chunks``: ids, shape (chunks, most units), padded with anything; ``lengths``: units of each; ``single``: flags
+        like ``chunks`` of the units that are words by themselves.
+        """
+        batch, most = chunks.shape
+        device = chunks.device
+        inside = torch.arange(most, device=device)[None, :] < lengths[:, None]  # shape (chunks, most)
+        embedded = self.dropout(self.embedding(torch.where(inside, chunks, END)))
+        start = self.embedding.weight[BOS].expand(batch, 1, -1)
+        context, _ = self.encoder(torch.cat([start, embedded[:, :-1]], 1))
+        context = self.dropout(0.5 * context)[inside]  # shape (units, hidden): the state before each unit
+
+        # One decoder run for all starts. What a unit adds to the gates is the same from whichever start it is reached.
+        gates = self.decoder_input(embedded)
+        units = context.shape[0]
+        row, column = inside.nonzero(as_tuple=True)
+        state = torch.tanh(self.first_hidden(context))
+        cell = torch.zeros_like(state)
+        step_gates = self.decoder_input(self.first_input(context))
+        outputs = []
+        for step in range(self.longest + 1):
+            if step:
+                at = torch.clamp(column + step - 1, max=most - 1)
+                step_gates = gates[row, at]
+            i, f, g, o = (step_gates + self.decoder_hidden(state)).chunk(4, 1)
+            cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+            state = torch.sigmoid(o) * torch.tanh(cell)
+            outputs.append(state)
+        output = self.dropout(torch.stack(outputs))  # shape (longest + 1, units, hidden)
+
+        logits = torch.addmm(self.bias, output.view(-1, self.hidden), self.embedding.weight.t())
+        partition = torch.logsumexp(logits.float(), 1)
+        following = torch.zeros(self.longest + 1, units, dtype=torch.long, device=device)
+        for step in range(self.longest):
+            following[step] = chunks[row, torch.clamp(column + step, max=most - 1)]
+        written = logits.gather(1, following.view(-1, 1)).squeeze(1).float() - partition
+        ended = logits[:, END].float() - partition
+        written, ended = written.view(-1, units), ended.view(-1, units)
+        scores = torch.cumsum(written[:-1], 0) + ended[1:]  # shape (longest, units)
+
+        forbidden = torch.zeros_like(scores, dtype=torch.bool)
+        seen = torch.zeros(units, dtype=torch.bool, device=device)
+        for step in range(self.longest):
+            at = column + step
+            beyond = at >= lengths[row]
+            seen = seen | single[row, torch.clamp(at, max=most - 1)]
+            forbidden[step] = beyond | seen if step else beyond
+        return scores.masked_fill(forbidden, IMPOSSIBLE).t().contiguous()
+
+
+class _LogLikelihood(torch.autograd.Function):
+    """Sum of the chunks' log-likelihoods; the gradient of a segment's score is the segment's posterior."""
+
+    @staticmethod
+    def forward(ctx, scores: Tensor, offsets: npt.NDArray[np.int64]) -> Tensor:  # type: ignore[no-untyped-def]
+        posteriors = np.empty(scores.shape, np.float32)
+        total = kernels.forward_backward(scores.detach().numpy(), offsets, posteriors)
+        ctx.save_for_backward(torch.from_numpy(posteriors))
+        return torch.tensor(total.sum(), dtype=scores.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        (posteriors,) = ctx.saved_tensors
+        return gradient * posteriors, None
+
+
+def log_likelihood(scores: Tensor, offsets: npt.NDArray[np.int64]) -> Tensor:
+    """Log-likelihood of a batch, a scalar to be maximised. ``offsets``: first unit of each chunk and the end."""
+    result: Tensor = _LogLikelihood.apply(scores, offsets)  # type: ignore[no-untyped-call]
+    return result

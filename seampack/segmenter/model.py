@@ -1,0 +1,184 @@
+"""Segmenter: words of texts that are written without spaces."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
+from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import artifact, decoders
+from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.student import Student
+from seampack.segmenter.units import Alphabet, Units
+
+if TYPE_CHECKING:
+    from seampack.segmenter.teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Words of some texts, one text behind the other: text ``t`` has words ``offsets[t]:offsets[t + 1]``.
+
+    Word ``w`` is the characters ``begin[w]:end[w]`` of its text; white space is in none, all else in exactly one.
+    """
+
+    begin: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+
+class Segmenter:
+    """Cuts text into words, by the fast student where the model has one, or ``exact`` by both language models."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = artifact.find(folder)
+        self.description = artifact.load_description(self.folder)
+        try:
+            self._alphabet = Alphabet(self.description["script"])
+        except (KeyError, TypeError) as error:
+            raise ShardError(f"{self.folder}: the description names no script: {error!r}") from error
+
+    @classmethod
+    def load(cls, name: str | os.PathLike[str]) -> Self:
+        """A trained model by its folder, or a bundled one (``zh``, ``th``).
+
+        Raises ShardError where there is none, or it is damaged.
+        """
+        return cls(name)
+
+    @property
+    def has_student(self) -> bool:
+        """Whether there is a fast student."""
+        return "student" in self.description["parts"]
+
+    @cached_property
+    def _student(self) -> Student:
+        arrays = artifact.load_part(self.folder, "student")
+        try:
+            return Student.of_arrays(arrays)
+        except (KeyError, ValueError) as error:
+            raise ShardError(f"{self.folder}: student.safetensors does not hold a student: {error}") from error
+
+    @cached_property
+    def _teacher(self) -> "Teacher":
+        arrays = artifact.load_part(self.folder, "teacher")
+        try:
+            from seampack.segmenter.corpus import Vocabulary
+            from seampack.segmenter.teacher import Teacher
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(str(error.name), "segmenter", "exact segmentation") from error
+        try:
+            keys = arrays.pop("vocabulary").view(np.uint64)
+            return Teacher(Vocabulary(keys), self.description["config"], arrays)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ShardError(f"{self.folder}: teacher.safetensors does not hold a language model: {error}") from error
+
+    def segment(self, texts: list[str], **options: Any) -> list[list[str]]:
+        """The words of each text, white space left out. ``options`` as in ``spans``."""
+        return _lists(texts, self.spans(texts, **options))
+
+    def spans(
+        self,
+        texts: list[str],
+        *,
+        exact: bool = False,
+        decoder: str | None = None,
+        threshold: float | None = None,
+        dictionary: Dictionary | None = None,
+    ) -> Spans:
+        """Where the words are.
+
+        ``exact`` uses the language models (extra ``segmenter``), with ``decoder`` (see ``decoders``; default
+        posterior). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones.
+        ``dictionary``: words of the user's that hold whatever the model says.
+
+        Raises ConfigError for options that contradict each other, DataError for what is no text.
+        """
+        units, starts = self._units(texts)
+        exact = exact or decoder is not None or not self.has_student
+        if threshold is not None and decoder is not None:
+            raise ConfigError("threshold: it takes the place of a decoder; give one of the two")
+        if threshold is not None or not exact:
+            ends = (self._end_probabilities(units, exact) >= (0.5 if threshold is None else threshold)).astype(np.uint8)
+        else:
+            ends = decoders.decoder(decoder or decoders.DEFAULT)(self._teacher.lattices(units))
+        if dictionary is not None:
+            dictionary.apply(texts, units, starts, ends)
+        return self._words(ends, units, starts)
+
+    def end_probabilities(self, texts: list[str], *, exact: bool = False) -> list[npt.NDArray[np.float32]]:
+        """For each text, the probability that a word ends behind each character: shape (characters,).
+
+        Between characters of one unit it is 0; behind white space, 1.
+        """
+        units, starts = self._units(texts)
+        found = np.zeros(int(starts[-1]), np.float32)
+        found[units.end - 1] = self._end_probabilities(units, exact or not self.has_student)
+        edges = np.zeros(int(starts[-1]) + 1, np.int32)
+        np.add.at(edges, units.begin, 1)
+        np.add.at(edges, units.end, -1)
+        inside = np.cumsum(edges[:-1]) > 0
+        found[~inside] = 1
+        return [found[a:b] for a, b in pairwise(starts)]
+
+    def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:
+        """For each text its ``count`` best segmentations by both language models' product, with their log-scores.
+
+        They are best within each chunk; those of a text join the first of all chunks, the second, and so on.
+        """
+        if count < 1:
+            raise ConfigError(f"n_best: expected at least 1; got {count}")
+        units, starts = self._units(texts)
+        lattices = self._teacher.lattices(units)
+        ends = np.empty((count, units.key.size), np.uint8)
+        totals = np.empty((count, lattices.offsets.size - 1))
+        kernels.n_best(lattices.product(), lattices.offsets, count, ends, totals)
+        for rank in range(1, count):  # a chunk that has fewer keeps its last
+            missing = np.isneginf(totals[rank])
+            totals[rank, missing] = totals[rank - 1, missing]
+            where = np.repeat(missing, np.diff(lattices.offsets))
+            ends[rank, where] = ends[rank - 1, where]
+        result: list[list[tuple[float, list[str]]]] = [[] for _ in texts]
+        chunk_text = np.searchsorted(units.offsets, lattices.offsets[:-1], side="right") - 1
+        for rank in range(count):
+            spans = self._words(ends[rank], units, starts)
+            scores = np.bincount(chunk_text, totals[rank], len(texts)) if chunk_text.size else np.zeros(len(texts))
+            for text, score, words in zip(range(len(texts)), scores, _lists(texts, spans), strict=True):
+                if not result[text] or result[text][-1][1] != words:
+                    result[text].append((float(score), words))
+        return result
+
+    def map_batch(
+        self, batch: dict[str, list[Any]], column: str = "text", words: str = "words"
+    ) -> dict[str, list[Any]]:
+        """For ``datasets.Dataset.map(batched=True)``: adds a column of the words of another."""
+        return {**batch, words: self.segment(batch[column])}
+
+    def _words(self, ends: npt.NDArray[np.uint8], units: Units, starts: npt.NDArray[np.int64]) -> Spans:
+        return Spans(*kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts))
+
+    def _units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
+        if isinstance(texts, str):
+            raise DataError("expected a list of texts; got one string: segment([text])")
+        return self._alphabet.units(texts)
+
+    def _end_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
+        if not exact:
+            return self._student.end_probabilities(units)
+        lattices = self._teacher.lattices(units)
+        found: npt.NDArray[np.float64] = kernels.end_posteriors(lattices.posteriors(), lattices.offsets)
+        return found.astype(np.float32)
+
+
+def _lists(texts: list[str], spans: Spans) -> list[list[str]]:
+    """The words themselves, text by text."""
+    begin, end = spans.begin.tolist(), spans.end.tolist()
+    return [
+        [text[b:e] for b, e in zip(begin[first:last], end[first:last], strict=True)]
+        for text, (first, last) in zip(texts, pairwise(spans.offsets.tolist()), strict=True)
+    ]

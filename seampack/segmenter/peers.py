@@ -1,0 +1,159 @@
+"""Other segmenters, each behind the same small adapter, where they are installed; for ``segment compare``."""
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from seampack.segmenter.evaluate import Scores, score_words, split_line
+from seampack.segmenter.units import Alphabet
+
+Split = Callable[[list[str]], list[list[str]]]
+VOCABULARY = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A segmenter: ``prepare`` loads it, or trains it on the texts, and gives the function that splits texts."""
+
+    name: str
+    package: str | None
+    scripts: tuple[str, ...]  # empty: all
+    prepare: Callable[[list[str], str], Split]
+
+    def fits(self, script: str) -> bool:
+        """Whether it knows the script and is installed."""
+        return (not self.scripts or script in self.scripts) and (self.package is None or bool(find_spec(self.package)))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a segmenter reached, and what it took."""
+
+    name: str
+    scores: Scores
+    altered: int  # lines whose characters it changed; each counts as one wrong word
+    setup_seconds: float
+    cpu_seconds: float
+    characters: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and for the table."""
+        return {
+            "segmenter": self.name,
+            "words_f1": self.scores.words.f1,
+            "no_punctuation_f1": self.scores.words_without_punctuation.f1,
+            "boundary_f1": self.scores.boundaries.f1,
+            "type_f1": self.scores.types.f1,
+            "altered": self.altered,
+            "setup_seconds": self.setup_seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "characters_per_second": round(self.characters / max(self.cpu_seconds, 1e-9)),
+        }
+
+
+def _jieba(hmm: bool) -> Callable[[list[str], str], Split]:
+    def prepare(texts: list[str], script: str) -> Split:
+        jieba: Any = import_module("jieba")
+        jieba.setLogLevel(logging.WARNING)
+        tokenizer = jieba.Tokenizer()
+        tokenizer.initialize()
+        return lambda batch: [tokenizer.lcut(text, HMM=hmm) for text in batch]
+
+    return prepare
+
+
+def _budoux(texts: list[str], script: str) -> Split:
+    budoux: Any = import_module("budoux")
+    load = {
+        "zh": budoux.load_default_simplified_chinese_parser,
+        "ja": budoux.load_default_japanese_parser,
+        "th": budoux.load_default_thai_parser,
+    }
+    parser = load[script]()
+    return lambda batch: [parser.parse(text) for text in batch]
+
+
+def _sentencepiece(texts: list[str], script: str) -> Split:
+    sentencepiece: Any = import_module("sentencepiece")
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=VOCABULARY,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        max_sentence_length=1 << 20,
+        num_threads=1,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    # pieces write a space as U+2581
+    return lambda batch: [
+        [piece.replace("\u2581", " ") for piece in pieces] for pieces in processor.encode(batch, out_type=str)
+    ]
+
+
+def _newmm(texts: list[str], script: str) -> Split:
+    tokenize: Any = import_module("pythainlp.tokenize")
+    return lambda batch: [tokenize.word_tokenize(text, engine="newmm", keep_whitespace=False) for text in batch]
+
+
+def _units(texts: list[str], script: str) -> Split:
+    alphabet = Alphabet(script)
+
+    def split(batch: list[str]) -> list[list[str]]:
+        units, starts = alphabet.units(batch)
+        begin, end, offsets = units.begin.tolist(), units.end.tolist(), units.offsets.tolist()
+        spans = zip(batch, starts.tolist(), offsets, offsets[1:], strict=False)
+        return [
+            [text[b - start : e - start] for b, e in zip(begin[first:last], end[first:last], strict=True)]
+            for text, start, first, last in spans
+        ]
+
+    return split
+
+
+PEERS = (
+    Peer("jieba with HMM", "jieba", ("zh",), _jieba(True)),
+    Peer("jieba without HMM", "jieba", ("zh",), _jieba(False)),
+    Peer("budoux", "budoux", ("zh", "ja", "th"), _budoux),
+    Peer("pythainlp newmm", "pythainlp", ("th",), _newmm),
+    Peer(f"sentencepiece unigram, {VOCABULARY}", "sentencepiece", (), _sentencepiece),
+    Peer("every unit a word", None, (), _units),
+)
+
+
+def run_peers(gold: Sequence[Sequence[str]], texts: list[str], script: str) -> Iterator[Result]:
+    """Results of the peers that are installed and know the script, one after the other."""
+    for peer in PEERS:
+        if peer.fits(script):
+            yield measure(peer.name, lambda peer=peer: peer.prepare(texts, script), gold, texts)  # type: ignore[misc]
+
+
+def measure(name: str, prepare: Callable[[], Split], gold: Sequence[Sequence[str]], texts: list[str]) -> Result:
+    """Load a segmenter, warm it up, and take its CPU time and scores on the texts."""
+    started = time.process_time()
+    split = prepare()
+    split(texts[:1])  # what is loaded at the first call is not charged to the text
+    loaded = time.process_time()
+    found = split(texts)
+    cpu_seconds = time.process_time() - loaded
+    predicted: list[list[str]] = []
+    altered = 0
+    for words, right in zip(found, gold, strict=True):
+        clean = [part for word in words for part in split_line(word)]  # white space is no part of words
+        whole = "".join(right)
+        if "".join(clean) != whole:
+            altered += 1
+            clean = [whole] if len(right) > 1 else list(whole)
+        predicted.append(clean)
+    return Result(name, score_words(gold, predicted), altered, loaded - started, cpu_seconds, sum(map(len, texts)))

@@ -1,0 +1,209 @@
+"""From raw text to a segmenter on disk: both directions of the language model, each in a process, then the student."""
+
+import multiprocessing
+import os
+import queue
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seampack.errors import DataError, SeampackError, ShardError
+from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import artifact
+from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.student import Student, train_student
+from seampack.segmenter.teacher import Teacher
+from seampack.segmenter.training import Report, Trainer
+from seampack.segmenter.units import Alphabet, Units
+
+CHECKPOINT = ".checkpoint"
+_DIRECTIONS = ("forward", "backward")
+
+
+def train(
+    lines: Iterable[list[str]],
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    threads: int | None = None,
+    distill: DistillConfig | None = None,
+    on_report: Callable[[Report], None] | None = None,
+) -> dict[str, Any]:
+    """Train a segmenter on raw text and write it to the folder ``out``; returns its description.
+
+    ``lines``: batches of texts; all of it is held in memory. Both directions are trained at once where there are two
+    ``threads``. ``resume`` takes up the checkpoints of a run that was stopped, and comes to the
+    same result. The student is distilled from the finished model on the same text.
+
+    Raises DataError for a text that has nothing to learn from, ShardError for a folder that cannot be written or
+    checkpoints of another run.
+    """
+    folder = Path(out)
+    units = _joined(lines, Alphabet(config.script))
+    vocabulary = Vocabulary.of(units, config.least_count)
+    corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
+    if corpus.chunks < 10:
+        raise DataError(f"the text has {units.key.size:,} units in {corpus.chunks} chunks: too little to train on")
+    checkpoints = folder / CHECKPOINT
+    if not resume:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        np.savez(checkpoints / "corpus.npz", **asdict(corpus))
+    except OSError as error:
+        raise ShardError(f"{folder}: cannot be written: {error}") from error
+    workers = threads or len(os.sched_getaffinity(0))
+    if workers > 1:
+        _train_both(checkpoints, config, resume, max(1, workers // 2), on_report)
+    else:
+        for direction in _DIRECTIONS:
+            train_direction(checkpoints, config, direction, resume, 1, on_report)
+    state: dict[str, npt.NDArray[Any]] = {}
+    nats = {}
+    for direction in _DIRECTIONS:
+        found = torch.load(checkpoints / f"{direction}.done", weights_only=True)
+        state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
+        nats[direction] = found["nats"]
+    teacher = Teacher(vocabulary, config.to_dict(), state)
+    student = _distilled([teacher], units, distill or DistillConfig(seed=config.seed))
+    facts = {
+        "script": config.script,
+        "config": config.to_dict(),
+        "units": int(units.key.size),
+        "vocabulary": vocabulary.size,
+        "validation_nats": nats,
+    }
+    parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
+    artifact.save(folder, facts, parts)
+    shutil.rmtree(checkpoints)
+    return artifact.load_description(folder)
+
+
+def distill(
+    teachers: Sequence[Segmenter],
+    lines: Iterable[list[str]],
+    out: str | os.PathLike[str],
+    *,
+    config: DistillConfig | None = None,
+) -> dict[str, Any]:
+    """Train one student on what one teacher or several say of a text; returns its description.
+
+    Several teachers vote: their probabilities are averaged, and so are their decisions. Raises DataError for teachers
+    of different scripts or a text that has nothing to learn from.
+    """
+    if not teachers:
+        raise DataError("distillation needs at least one teacher")
+    scripts = sorted({teacher.description["script"] for teacher in teachers})
+    if len(scripts) > 1:
+        raise DataError(f"the teachers are of different scripts: {', '.join(scripts)}")
+    units = _joined(lines, Alphabet(scripts[0]))
+    student = _distilled([teacher._teacher for teacher in teachers], units, config or DistillConfig())
+    facts = {
+        "script": scripts[0],
+        "config": (config or DistillConfig()).to_dict(),
+        "units": int(units.key.size),
+        "teachers": [teacher.description["config"] for teacher in teachers],
+    }
+    artifact.save(Path(out), facts, {"student": student.to_arrays()})
+    return artifact.load_description(Path(out))
+
+
+def _distilled(teachers: Sequence[Teacher], units: Units, config: DistillConfig) -> Student:
+    probabilities = np.zeros(units.key.size, np.float32)
+    ends = np.zeros(units.key.size, np.float32)
+    for teacher in teachers:
+        lattices = teacher.lattices(units)
+        posteriors = lattices.posteriors()
+        probabilities += kernels.end_posteriors(posteriors, lattices.offsets).astype(np.float32) / len(teachers)
+        ends += lattices.ends(posteriors) / np.float32(len(teachers))
+    return train_student(units, np.minimum(probabilities, 1), ends, config)
+
+
+def _joined(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
+    """Units of all texts; a text's offsets count from the first text's begin."""
+    parts = [alphabet.units(batch)[0] for batch in lines]
+    if not parts:
+        raise DataError("there is no text")
+    shift = np.cumsum([0, *(part.key.size for part in parts)])[:-1]
+    offsets = [part.offsets[1:] + before for part, before in zip(parts, shift, strict=True)]
+    names = ("begin", "end", "kind", "key", "spaced")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Units(**columns, offsets=np.concatenate([[0], *offsets]))
+
+
+def train_direction(
+    checkpoints: Path,
+    config: TrainConfig,
+    direction: str,
+    resume: bool,
+    threads: int,
+    on_report: Callable[[Report], None] | None = None,
+) -> None:
+    """Train one direction on the corpus that ``checkpoints`` holds, and leave its parameters there."""
+    torch.set_num_threads(threads)
+    done, checkpoint = checkpoints / f"{direction}.done", checkpoints / f"{direction}.pt"
+    if resume and done.exists():
+        return
+    with np.load(checkpoints / "corpus.npz") as arrays:
+        corpus = ChunkCorpus(arrays["ids"], arrays["single"], arrays["offsets"], int(arrays["vocab_size"]))
+    trainer = Trainer(corpus, config, backward=direction == "backward")
+    if resume and checkpoint.exists():
+        trainer.resume(checkpoint)
+    trainer.run(on_report, checkpoint)
+    partial = checkpoints / f".{direction}.partial"
+    torch.save({"model": trainer.model.state_dict(), "nats": trainer.best}, partial)
+    partial.replace(done)
+
+
+def _train_both(
+    checkpoints: Path, config: TrainConfig, resume: bool, threads: int, on_report: Callable[[Report], None] | None
+) -> None:
+    """Both directions at once, each in a process of its own: they share nothing but the corpus."""
+    context = multiprocessing.get_context("spawn")
+    reports: Any = context.Queue()
+    processes = [
+        context.Process(target=_worker, args=(checkpoints, config, direction, resume, threads, reports), daemon=True)
+        for direction in _DIRECTIONS
+    ]
+    for process in processes:
+        process.start()
+    try:
+        running = len(processes)
+        while running:
+            try:
+                report = reports.get(timeout=1)
+            except queue.Empty:
+                if any(process.exitcode not in (None, 0) for process in processes):
+                    raise SeampackError("a training process was killed; go on with --resume") from None
+                continue
+            if report is None:
+                running -= 1
+            elif isinstance(report, SeampackError):
+                raise report
+            elif isinstance(report, str):
+                raise SeampackError(f"training failed: {report}")
+            elif on_report is not None:
+                on_report(report)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _worker(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, reports: Any) -> None:
+    try:
+        train_direction(checkpoints, config, direction, resume, threads, reports.put)
+        reports.put(None)
+    except SeampackError as error:
+        reports.put(error)
+    except Exception as error:  # noqa: BLE001  # told to the parent, which raises it
+        reports.put(repr(error))

@@ -1,0 +1,191 @@
+"""Training of one direction of the segmental language model on raw text: batches, schedule, validation, checkpoints."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seampack.errors import DataError, ShardError
+from seampack.segmenter.config import TrainConfig
+from seampack.segmenter.corpus import ChunkCorpus
+from seampack.segmenter.embeddings import cooccurrence_embeddings
+from seampack.segmenter.language_model import SegmentalLM, log_likelihood
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far training has come."""
+
+    direction: str
+    step: int
+    steps: int
+    characters_per_second: float
+    train_nats: float
+    """Negative log-likelihood in nats a unit, over the last batches."""
+    validation_nats: float
+
+
+def batches(
+    corpus: ChunkCorpus, which: npt.NDArray[np.int64], units: int, seed: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """One epoch: chunks of about equal length together, about ``units`` units a batch, batches in random order."""
+    rng = np.random.default_rng(seed)
+    lengths = np.diff(corpus.offsets)[which]
+    order = which[np.argsort(lengths + rng.random(lengths.size) * 2, kind="stable")]
+    ends = np.cumsum(np.diff(corpus.offsets)[order]) // units
+    groups = np.split(order, np.flatnonzero(np.diff(ends)) + 1)
+    for at in rng.permutation(len(groups)):
+        yield groups[at]
+
+
+class Trainer:
+    """One direction. ``run`` trains to the end or to the early stop; its state can be saved and taken up exactly."""
+
+    def __init__(self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool) -> None:
+        self.corpus = corpus.reversed() if backward else corpus
+        self.config = config
+        self.direction = "backward" if backward else "forward"
+        self.seed = 2 * config.seed + backward
+        torch.manual_seed(self.seed)
+        self.model = SegmentalLM(
+            corpus.vocab_size, longest=config.longest, hidden=config.hidden, dropout=config.dropout
+        )
+        with torch.no_grad():
+            self.model.embedding.weight[2:] = torch.from_numpy(cooccurrence_embeddings(corpus, config.hidden))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.998))
+        held_out = np.random.default_rng(config.seed).permutation(corpus.chunks)
+        count = min(int(config.validation_share * corpus.chunks), 2_000)
+        self.validation = np.sort(held_out[:count])
+        self.training = np.sort(held_out[count:])
+        if not self.training.size:
+            raise DataError("the text has too little to train on; expected at least a few hundred characters")
+        units = int(np.diff(corpus.offsets)[self.training].sum())
+        self.steps_per_epoch = sum(1 for _ in batches(self.corpus, self.training, config.batch_units, 0))
+        self.steps = max(1, round(config.epochs * self.steps_per_epoch))
+        self.units = units
+        self.step = 0
+        self.best = math.inf
+        self.best_state: dict[str, Any] | None = None
+        self.losses: list[float] = []
+        self.worse = 0
+
+    def rate(self, step: int) -> float:
+        """Share of the learning rate: a warm-up, then level, then a fall over the last 40 %."""
+        warm = min(100, max(1, self.steps // 20))
+        level = 0.6 * self.steps
+        fall = 1.0 if step < level else max(0.02, (self.steps - step) / (0.4 * self.steps))
+        return min(1.0, (step + 1) / warm) * fall
+
+    def _loss(self, which: npt.NDArray[np.int64]) -> tuple[torch.Tensor, int]:
+        chunks, lengths, single, offsets = self.corpus.batch(which)
+        scores = self.model(chunks, lengths, single)
+        return -log_likelihood(scores, offsets), int(offsets[-1])
+
+    def validate(self) -> float:
+        """Nats a unit of the held-out chunks; infinity where none are held out."""
+        if not self.validation.size:
+            return math.inf
+        self.model.eval()
+        total, units = 0.0, 0
+        with torch.no_grad():
+            for which in batches(self.corpus, self.validation, 2_000, 0):
+                loss, count = self._loss(which)
+                total += float(loss)
+                units += count
+        self.model.train()
+        return total / units
+
+    def run(
+        self,
+        on_report: Callable[[Report], None] | None = None,
+        checkpoint: Path | None = None,
+        stop_at: int | None = None,
+    ) -> None:
+        """Train; ``checkpoint`` is written at each validation. ``stop_at`` ends early at a step, for tests."""
+        self.model.train()
+        started, done = time.perf_counter(), 0
+        while self.step < self.steps and self.worse <= self.config.patience:
+            epoch, skip = divmod(self.step, self.steps_per_epoch)
+            groups = batches(self.corpus, self.training, self.config.batch_units, self.seed + 7919 * epoch)
+            for at, which in enumerate(groups):
+                if at < skip:
+                    continue
+                if self.step >= self.steps or self.step == stop_at:
+                    break
+                done += self._train_step(which)
+                if self.step % self.config.validate_every == 0 or self.step == self.steps:
+                    self._keep_best(self.validate())
+                    speed = done / (time.perf_counter() - started)
+                    recent = self.losses[-self.config.validate_every :]
+                    if on_report is not None:
+                        on_report(
+                            Report(self.direction, self.step, self.steps, speed, float(np.mean(recent)), self.best)
+                        )
+                    if checkpoint is not None:
+                        self.save(checkpoint)
+                    if self.worse > self.config.patience:
+                        break
+            if self.step == stop_at:
+                return
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state)
+
+    def _train_step(self, which: npt.NDArray[np.int64]) -> int:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self.rate(self.step)
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone: resuming is exact
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, units = self._loss(which)
+        (loss / units).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.losses.append(float(loss.detach()) / units)
+        self.step += 1
+        return units
+
+    def _keep_best(self, nats: float) -> None:
+        if nats < self.best or not self.validation.size:
+            self.best = nats
+            self.best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.worse = 0
+        else:
+            self.worse += 1
+
+    def save(self, path: Path) -> None:
+        """Write the exact state, to be taken up by ``resume``."""
+        partial = path.with_name(f".{path.name}.partial")
+        state = {
+            "config": json.dumps(self.config.to_dict()),
+            "fingerprint": self.corpus.fingerprint,
+            "step": self.step,
+            "best": self.best,
+            "worse": self.worse,
+            "losses": self.losses,
+            "model": self.model.state_dict(),
+            "best_state": self.best_state,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Take up a saved state. Raises ShardError when it is damaged or of another text or config."""
+        try:
+            state = torch.load(path, weights_only=True)
+            if state["fingerprint"] != self.corpus.fingerprint or state["config"] != json.dumps(self.config.to_dict()):
+                raise ShardError(f"{path}: of another text or other options; train anew without --resume")
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except ShardError:
+            raise
+        except Exception as error:  # torch raises many kinds for a damaged file
+            raise ShardError(f"{path}: the checkpoint cannot be read ({error}); train anew without --resume") from error
+        self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
+        self.losses, self.best_state = state["losses"], state["best_state"]

@@ -1,0 +1,165 @@
+"""Lattice kernels against every segmentation there is, for sentences of up to ten units."""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seampack.errors import ConfigError
+from seampack.segmenter import _kernels as kernels
+from seampack.segmenter.decoders import DECODERS, Lattices, decoder
+
+Segmentation = tuple[tuple[int, int], ...]
+
+
+def segmentations(n: int, longest: int) -> Iterator[Segmentation]:
+    """All ways to cut ``n`` units into segments (begin, length) of at most ``longest``."""
+
+    def from_(start: int) -> Iterator[Segmentation]:
+        if start == n:
+            yield ()
+        for length in range(1, min(longest, n - start) + 1):
+            for rest in from_(start + length):
+                yield ((start, length), *rest)
+
+    return from_(0)
+
+
+def total(scores: np.ndarray, segmentation: Segmentation) -> float:
+    return float(sum(scores[begin, length - 1] for begin, length in segmentation))
+
+
+def flags(segmentation: Segmentation, n: int) -> list[int]:
+    ends = {begin + length - 1 for begin, length in segmentation}
+    return [int(unit in ends) for unit in range(n)]
+
+
+def lattice(data: st.DataObject) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of a batch of sentences, and their offsets."""
+    sizes = data.draw(st.lists(st.integers(0, 10), min_size=1, max_size=3))
+    longest = data.draw(st.integers(1, 4))
+    values = st.floats(-8, 2, width=32)
+    count = sum(sizes) * longest
+    scores = np.array(data.draw(st.lists(values, min_size=count, max_size=count)), np.float32)
+    return scores.reshape(sum(sizes), longest), np.cumsum([0, *sizes])
+
+
+def sentences(scores: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[slice, np.ndarray, list[Segmentation]]]:
+    for begin, end in pairwise(offsets.tolist()):
+        yield slice(begin, end), scores[begin:end], list(segmentations(end - begin, scores.shape[1]))
+
+
+@given(st.data())
+def test_likelihood_and_posteriors(data: st.DataObject) -> None:
+    scores, offsets = lattice(data)
+    posteriors = np.empty(scores.shape, np.float32)
+    found = kernels.forward_backward(scores, offsets, posteriors)
+    assert found == pytest.approx(kernels.log_likelihood(scores, offsets), rel=1e-9)
+    ends = kernels.end_posteriors(posteriors, offsets)
+    for s, (where, mine, every) in enumerate(sentences(scores, offsets)):
+        weights = [math.exp(total(mine, one)) for one in every]
+        assert found[s] == pytest.approx(math.log(sum(weights)), rel=1e-5, abs=1e-5)
+        expected = np.zeros(mine.shape)
+        expected_ends = np.zeros(len(mine))
+        for one, weight in zip(every, weights, strict=True):
+            for begin, length in one:
+                expected[begin, length - 1] += weight / sum(weights)
+            expected_ends += np.array(flags(one, len(mine))) * weight / sum(weights)
+        assert posteriors[where] == pytest.approx(expected, abs=1e-5)
+        assert ends[where] == pytest.approx(expected_ends, abs=1e-5)
+
+
+@given(st.data())
+def test_viterbi_and_total(data: st.DataObject) -> None:
+    scores, offsets = lattice(data)
+    ends = np.full(len(scores), 9, np.uint8)
+    best = kernels.viterbi(scores, offsets, ends)
+    assert kernels.total_scores(scores, offsets, ends) == pytest.approx(best, abs=1e-4)
+    for s, (where, mine, every) in enumerate(sentences(scores, offsets)):
+        assert best[s] == pytest.approx(max(total(mine, one) for one in every), abs=1e-4)
+        assert list(ends[where]) in [flags(one, len(mine)) for one in every]
+
+
+@given(st.data(), st.integers(1, 6))
+def test_n_best(data: st.DataObject, count: int) -> None:
+    scores, offsets = lattice(data)
+    ends = np.empty((count, len(scores)), np.uint8)
+    totals = np.empty((count, offsets.size - 1))
+    kernels.n_best(scores, offsets, count, ends, totals)
+    for s, (where, mine, every) in enumerate(sentences(scores, offsets)):
+        expected = sorted((total(mine, one) for one in every), reverse=True)[:count]
+        assert totals[: len(expected), s] == pytest.approx(expected, abs=1e-4)
+        assert np.all(np.isneginf(totals[len(expected) :, s]))
+        rows = [tuple(ends[k, where]) for k in range(len(expected))]
+        assert len(set(rows)) == len(rows)
+        assert set(rows) <= {tuple(flags(one, len(mine))) for one in every}
+
+
+@given(st.data())
+def test_reversal(data: st.DataObject) -> None:
+    scores, offsets = lattice(data)
+    mirrored = np.empty_like(scores)
+    kernels.reverse_lattice(scores, offsets, mirrored)
+    for where, mine, every in sentences(scores, offsets):
+        n = len(mine)
+        for one in every:
+            back = tuple((n - begin - length, length) for begin, length in one)
+            assert total(mirrored[where], back) == pytest.approx(total(mine, one), abs=1e-4)
+
+
+@given(st.data())
+def test_merge_by_block(data: st.DataObject) -> None:
+    scores, offsets = lattice(data)
+    chosen = [[data.draw(st.sampled_from(every)) for _, _, every in sentences(scores, offsets)] for _ in range(2)]
+    sides = [
+        np.array([flag for s, one in enumerate(side) for flag in flags(one, offsets[s + 1] - offsets[s])], np.uint8)
+        for side in chosen
+    ]
+    ends = np.full(len(scores), 9, np.uint8)
+    kernels.merge_by_block(scores, offsets, *sides, ends)
+    common = sides[0] & sides[1]
+    assert np.all(ends[common == 1] == 1)
+    best = kernels.total_scores(scores, offsets, ends)
+    for side in sides:
+        assert np.all(best >= kernels.total_scores(scores, offsets, side) - 1e-4)
+    blocks = np.split(np.arange(len(scores)), np.flatnonzero(common) + 1)
+    for block in blocks:
+        assert any(np.array_equal(ends[block], side[block]) for side in sides)
+
+
+@given(st.data(), st.sampled_from(sorted(DECODERS)), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_every_decoder_ends_every_sentence(data: st.DataObject, name: str, weight: float) -> None:
+    scores, offsets = lattice(data)
+    other = np.array(scores[::-1], copy=True)
+    ends = decoder(name)(Lattices(scores, other, offsets, weight))
+    assert set(np.unique(ends)) <= {0, 1}
+    filled = np.diff(offsets) > 0
+    assert np.all(ends[offsets[1:][filled] - 1] == 1)
+
+
+@given(st.data())
+def test_one_direction_alone_is_that_direction(data: st.DataObject) -> None:
+    scores, offsets = lattice(data)
+    lattices = Lattices(scores, np.zeros_like(scores), offsets, 1.0)
+    assert np.array_equal(DECODERS["product"](lattices), DECODERS["forward"](lattices))
+
+
+def test_posterior_decoding_has_the_most_expected_right_words() -> None:
+    """A case where the likeliest segmentation is not the one with most expected right words."""
+    scores = np.log(np.array([[0.34, 0.36, 0.0], [0.34, 0.30, 0.0], [1.0, 0.0, 0.0]], np.float32) + 1e-9)
+    offsets = np.array([0, 3])
+    lattices = Lattices(scores, scores, offsets)
+    posteriors = lattices.posteriors()
+    expected = {}
+    for one in segmentations(3, 3):
+        expected[tuple(flags(one, 3))] = sum(posteriors[begin, length - 1] for begin, length in one)
+    assert tuple(DECODERS["posterior"](lattices)) == max(expected, key=lambda ends: expected[ends])
+
+
+def test_unknown_decoder() -> None:
+    with pytest.raises(ConfigError, match="decoder: expected one of posterior, product"):
+        decoder("magic")

@@ -1,0 +1,211 @@
+"""Training, artifacts and the segmenter itself, on a language small enough to learn in seconds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seampack.errors import ConfigError, DataError, ShardError
+from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.model import Segmenter
+
+torch = pytest.importorskip("torch")
+
+from seampack.segmenter.corpus import ChunkCorpus, Vocabulary  # noqa: E402
+from seampack.segmenter.language_model import IMPOSSIBLE, SegmentalLM  # noqa: E402
+from seampack.segmenter.train import CHECKPOINT, distill, train  # noqa: E402
+from seampack.segmenter.training import Trainer  # noqa: E402
+from seampack.segmenter.units import Alphabet  # noqa: E402
+
+WORDS = ["研究", "生命", "的", "起源", "我们", "在", "北京", "学习", "汉语", "是", "好"]
+
+
+def sentences(count: int, seed: int = 0) -> tuple[list[str], list[list[str]]]:
+    """Sentences of random words, and their words."""
+    rng = np.random.default_rng(seed)
+    gold = [[*rng.choice(WORDS, rng.integers(3, 9)).tolist(), "。"] for _ in range(count)]
+    return ["".join(words) for words in gold], gold
+
+
+TINY = TrainConfig(hidden=32, epochs=6, batch_units=200, learning_rate=1e-2, longest=3, validate_every=20)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    train([sentences(300)[0]], TINY, folder, threads=1)
+    return folder
+
+
+def right(found: list[list[str]], gold: list[list[str]]) -> float:
+    def spans(words: list[str]) -> set[tuple[int, int]]:
+        ends = np.cumsum([len(word) for word in words]).tolist()
+        return set(zip([0, *ends], ends, strict=False))
+
+    hits = sum(len(spans(a) & spans(b)) for a, b in zip(found, gold, strict=True))
+    return 2 * hits / sum(len(a) + len(b) for a, b in zip(found, gold, strict=True))
+
+
+def test_it_finds_the_words(trained: Path) -> None:
+    texts, gold = sentences(100, seed=1)
+    segmenter = Segmenter.load(trained)
+    exact = segmenter.segment(texts, exact=True)
+    fast = segmenter.segment(texts)
+    characters = right([list(text) for text in texts], gold)
+    assert right(exact, gold) > max(0.9, characters + 0.3)
+    assert right(fast, exact) > 0.95
+    assert not (trained / CHECKPOINT).exists()
+    assert ["".join(words) for words in fast] == texts
+
+
+def test_scores_are_those_of_the_definition() -> None:
+    """Each segment's score against a decoder that is run for it alone, step by step."""
+    torch.manual_seed(0)
+    model = SegmentalLM(9, longest=3, hidden=8).eval()
+    chunk = [3, 5, 4, 8, 3]
+    single = torch.tensor([[False, False, False, True, False]])
+    with torch.no_grad():
+        found = model(torch.tensor([chunk]), torch.tensor([5]), single).numpy()
+        for start in range(5):
+            read = torch.tensor([[1, *chunk[:start]]])
+            context = 0.5 * model.encoder(model.embedding(read))[0][0, -1]
+            for length in range(1, 4):
+                segment = chunk[start : start + length]
+                if len(segment) < length or (length > 1 and 8 in segment):
+                    assert found[start, length - 1] == IMPOSSIBLE
+                    continue
+                state, cell = torch.tanh(model.first_hidden(context)), torch.zeros(8)
+                inputs = model.first_input(context)
+                score = 0.0
+                for symbol in [*segment, 0]:
+                    gates = model.decoder_input(inputs) + model.decoder_hidden(state)
+                    i, f, g, o = gates.chunk(4)
+                    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+                    state = torch.sigmoid(o) * torch.tanh(cell)
+                    logits = model.embedding.weight @ state + model.bias
+                    score += float(torch.log_softmax(logits, 0)[symbol])
+                    inputs = model.embedding.weight[symbol]
+                assert found[start, length - 1] == pytest.approx(score, abs=1e-4)
+
+
+def test_resuming_gives_the_same_result(tmp_path: Path) -> None:
+    texts, _ = sentences(120)
+    units, _ = Alphabet("zh").units(texts)
+    corpus = ChunkCorpus.of(units, Vocabulary.of(units, 2), 40)
+    config = TINY.replace(epochs=2.0, validate_every=5)
+    whole = Trainer(corpus, config, backward=True)
+    whole.run()
+    first = Trainer(corpus, config, backward=True)
+    first.run(stop_at=7)
+    first.save(tmp_path / "state.pt")
+    second = Trainer(corpus, config, backward=True)
+    second.resume(tmp_path / "state.pt")
+    second.run()
+    assert second.losses == whole.losses
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = Trainer(corpus, config.replace(dropout=0.3), backward=True)
+    with pytest.raises(ShardError, match="other options"):
+        other.resume(tmp_path / "state.pt")
+    (tmp_path / "state.pt").write_bytes(b"nothing")
+    with pytest.raises(ShardError, match="cannot be read"):
+        other.resume(tmp_path / "state.pt")
+
+
+def test_offsets_and_mixed_text(trained: Path) -> None:
+    segmenter = Segmenter.load(trained)
+    texts = ["  研究 OK 12.5\t👩\u200d👧。\x00e\u0301 學習", "", " ", "研" * 1000]
+    found = segmenter.spans(texts)
+    for text, first, last in zip(texts, found.offsets, found.offsets[1:], strict=False):
+        covered = [0] * len(text)
+        for begin, end in zip(found.begin[first:last], found.end[first:last], strict=True):
+            for at in range(begin, end):
+                covered[at] += 1
+        assert covered == [int(not c.isspace()) for c in text]
+    words = segmenter.segment(texts)[0]
+    assert {"OK", "12.5", "👩\u200d👧", "e\u0301"} <= set(words)
+
+
+def test_probabilities_and_threshold(trained: Path) -> None:
+    segmenter = Segmenter.load(trained)
+    text = "研究 生命的起源"
+    for exact in (False, True):
+        (probabilities,) = segmenter.end_probabilities([text], exact=exact)
+        assert probabilities.shape == (8,)
+        assert np.all((probabilities >= 0) & (probabilities <= 1.0001))
+        assert probabilities[[1, 2, 7]] == pytest.approx(1, abs=1e-4)
+        counts = [len(segmenter.segment([text], threshold=t, exact=exact)[0]) for t in (0.0, 0.5, 1.1)]
+        assert counts[0] == 7
+        assert counts[0] > counts[1] > counts[2] >= 2
+    with pytest.raises(ConfigError, match="it takes the place of a decoder"):
+        segmenter.segment([text], threshold=0.5, decoder="product")
+
+
+def test_dictionary(trained: Path) -> None:
+    segmenter = Segmenter.load(trained)
+    dictionary = Dictionary.of(["研究生", "起 源", "的 起源是"])
+    assert segmenter.segment(["我研究生命的起源"], dictionary=dictionary)[0][-3:] == ["的", "起", "源"]
+    assert "研究生" in segmenter.segment(["我研究生命的起源"], dictionary=dictionary)[0]
+    assert segmenter.segment(["生命的起源是好"], dictionary=dictionary)[0][-3:] == ["的", "起源是", "好"]
+    with pytest.raises(DataError, match="no entry"):
+        Dictionary.of(["", " "])
+
+
+def test_n_best(trained: Path) -> None:
+    segmenter = Segmenter.load(trained)
+    (found,) = segmenter.n_best(["研究生命的起源"], 4)
+    scores = [score for score, _ in found]
+    assert len(found) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert all("".join(words) == "研究生命的起源" for _, words in found)
+    assert found[0][1] == segmenter.segment(["研究生命的起源"], decoder="product")[0]
+
+
+def test_an_ensemble_becomes_one_student(trained: Path, tmp_path: Path) -> None:
+    texts, gold = sentences(200)
+    train([texts], TINY.replace(seed=1, epochs=2.0), tmp_path / "second", threads=1)
+    teachers = [Segmenter.load(trained), Segmenter.load(tmp_path / "second")]
+    distill(teachers, [texts], tmp_path / "student", config=DistillConfig(table_bits=12))
+    student = Segmenter.load(tmp_path / "student")
+    assert right(student.segment(texts), gold) > 0.9
+    with pytest.raises(ShardError, match="the segmenter has no teacher"):
+        student.segment(texts, exact=True)
+
+
+def test_damaged_artifacts(trained: Path, tmp_path: Path) -> None:
+    def copy() -> Path:
+        shutil.rmtree(tmp_path / "m", ignore_errors=True)
+        return Path(shutil.copytree(trained, tmp_path / "m"))
+
+    with pytest.raises(ShardError, match="no such folder; train one with"):
+        Segmenter.load(tmp_path / "none")
+    (copy() / "segmenter.json").write_text("{")
+    with pytest.raises(ShardError, match="not the description of a segmenter"):
+        Segmenter.load(tmp_path / "m")
+    description = json.loads((copy() / "segmenter.json").read_text())
+    (tmp_path / "m" / "segmenter.json").write_text(json.dumps({**description, "format_version": 99}))
+    with pytest.raises(ShardError, match="format version 99"):
+        Segmenter.load(tmp_path / "m")
+    for part, exact in (("student", False), ("teacher", True)):
+        path = copy() / f"{part}.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(ShardError, match=rf"{part}\.safetensors: damaged"):
+            Segmenter.load(tmp_path / "m").segment(["研究"], exact=exact)
+    path = copy() / "student.safetensors"
+    shutil.copy(trained / "teacher.safetensors", path)
+    with pytest.raises(ShardError, match="does not hold a student"):
+        Segmenter.load(tmp_path / "m").segment(["研究"])
+
+
+def test_bad_training_input(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too little to train on"):
+        train([["研究"]], TINY, tmp_path / "m")
+    with pytest.raises(DataError, match="there is no text"):
+        train([], TINY, tmp_path / "m")
+    with pytest.raises(ConfigError, match="longest: expected an integer from 1 to 32; got 0"):
+        TrainConfig(longest=0)
+    with pytest.raises(ConfigError, match="drop_features: expected a number from 0 to"):
+        DistillConfig(drop_features=2).replace()

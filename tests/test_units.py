@@ -1,0 +1,117 @@
+"""Units cover every character that is not white space, in order; words put together give the text back."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seampack.errors import ConfigError
+from seampack.segmenter import _kernels as kernels
+from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets
+from seampack.segmenter.units import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT, Alphabet, Units
+
+ALPHABETS = {script: Alphabet(script) for script in ("zh", "ja", "th", "latin", "symbols", "a-cß")}
+TEXT = st.text(
+    st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d👩👍🏽🇩🇪é\u0301\t\n。，")), max_size=30
+)
+
+
+def pieces(text: str, script: str = "zh") -> list[tuple[str, int]]:
+    units, _ = ALPHABETS[script].units([text])
+    return [(text[b:e], int(k)) for b, e, k in zip(units.begin, units.end, units.kind, strict=True)]
+
+
+@given(st.lists(TEXT, max_size=4), st.sampled_from(sorted(ALPHABETS)))
+def test_units_cover_all_but_white_space(texts: list[str], script: str) -> None:
+    units, starts = ALPHABETS[script].units(texts)
+    joined = "".join(texts)
+    covered = np.zeros(len(joined), int)
+    for begin, end in zip(units.begin, units.end, strict=True):
+        assert begin < end
+        covered[begin:end] += 1
+    assert covered.tolist() == [int(not c.isspace()) for c in joined]
+    assert np.all(units.begin[1:] >= units.end[:-1])
+    for t, text in enumerate(texts):
+        mine = slice(units.offsets[t], units.offsets[t + 1])
+        assert all(
+            starts[t] <= b and e <= starts[t + 1] for b, e in zip(units.begin[mine], units.end[mine], strict=True)
+        )
+        for unit in range(mine.start, mine.stop):
+            at = int(units.begin[unit] - starts[t])
+            assert units.spaced[unit] == (at == 0 or text[at - 1].isspace())
+
+
+@given(st.lists(TEXT, max_size=4), st.sampled_from(sorted(ALPHABETS)), st.integers(2, 9))
+def test_chunks_cut_units_into_stretches(texts: list[str], script: str, most: int) -> None:
+    units, _ = ALPHABETS[script].units(texts)
+    offsets = chunk_offsets(units, most)
+    assert offsets[0] == 0
+    assert offsets[-1] == units.key.size
+    assert np.all((np.diff(offsets) >= 1) & (np.diff(offsets) <= most))
+    begins = set(offsets.tolist())
+    assert set(np.flatnonzero(units.spaced).tolist()) <= begins
+
+
+def test_kinds() -> None:
+    assert pieces("研究12.5米A座 ok?") == [
+        ("研", KIND_SCRIPT),
+        ("究", KIND_SCRIPT),
+        ("12.5", KIND_NUMBER),
+        ("米", KIND_SCRIPT),
+        ("A", KIND_LETTERS),
+        ("座", KIND_SCRIPT),
+        ("ok", KIND_LETTERS),
+        ("?", KIND_OTHER),
+    ]
+    assert pieces("12. 5") == [("12", KIND_NUMBER), (".", KIND_OTHER), ("5", KIND_NUMBER)]
+
+
+def test_marks_stay_with_their_character() -> None:
+    assert [text for text, _ in pieces("น้ำที่", "th")] == ["น้", "ำ", "ที่"]
+    assert [text for text, _ in pieces("e\u0301a", "latin")] == ["e\u0301", "a"]
+    assert [text for text, _ in pieces("👩\u200d👧👍🏽🇩🇪❤\ufe0f")] == ["👩\u200d👧", "👍🏽", "🇩🇪", "❤\ufe0f"]
+
+
+def test_keys_tell_equal_units() -> None:
+    units, _ = ALPHABETS["zh"].units(["研究研12研7"])
+    keys = units.key.tolist()
+    assert keys[0] == keys[2] == keys[4] != keys[1]
+    assert keys[3] == keys[5]
+
+
+def test_vocabulary() -> None:
+    units, _ = ALPHABETS["zh"].units(["研究研究生"])
+    vocabulary = Vocabulary.of(units, 2)
+    assert vocabulary.size == 5
+    assert vocabulary.ids(units.key).tolist().count(2) == 1
+    assert Vocabulary(np.empty(0, np.uint64)).ids(units.key).tolist() == [2] * 5
+
+
+def test_reversed_chunks() -> None:
+    units, _ = ALPHABETS["zh"].units(["研究，生命的"])
+    corpus = ChunkCorpus.of(units, Vocabulary.of(units, 1), 40)
+    back = corpus.reversed()
+    for begin, end in zip(corpus.offsets, corpus.offsets[1:], strict=False):
+        assert back.ids[begin:end].tolist() == corpus.ids[begin:end][::-1].tolist()
+    assert np.array_equal(back.reversed().ids, corpus.ids)
+
+
+def test_words() -> None:
+    text = "研究 生命"
+    units, starts = ALPHABETS["zh"].units([text, "", "起源"])
+    ends = np.array([1, 0, 0, 1, 0, 1], np.uint8)
+    begin, end, offsets = kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts)
+    assert offsets.tolist() == [0, 3, 3, 4]
+    assert [text[b:e] for b, e in zip(begin[:3], end[:3], strict=True)] == ["研", "究", "生命"]
+    assert isinstance(units, Units)
+
+
+def test_a_script_of_ones_own() -> None:
+    assert [kind for _, kind in pieces("abß d", "a-cß")] == [KIND_SCRIPT, KIND_SCRIPT, KIND_SCRIPT, KIND_LETTERS]
+    assert all(unicodedata.category(c)[0] == "L" for c in "abßd")
+    with pytest.raises(ConfigError, match="the range z-a runs backwards"):
+        Alphabet("z-a")
+    with pytest.raises(ConfigError, match="expected one of zh, ja"):
+        Alphabet("")
