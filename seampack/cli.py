@@ -84,6 +84,11 @@ _tokenizer = click.option(
     metavar="FILE|NAME",
     help="A tokenizer.json or hub name; without it, a small bundled one.",
 )
+_pre_segment = click.option(
+    "--pre-segment",
+    metavar="MODEL",
+    help="Cut text into words first, by a segmenter (zh, th or a folder): no token crosses a word.",
+)
 _threads = click.option(
     "--threads", type=click.IntRange(min=1), default=None, help="Worker threads; by default all cores."
 )
@@ -95,6 +100,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for mac
 @click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder for the shards and their manifest.")
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards that the folder holds.")
 @_tokenizer
+@_pre_segment
 @config_options(PackConfig, choices=_CHOICES)
 @_threads
 @_json
@@ -103,6 +109,7 @@ def pack(
     out: str,
     overwrite: bool,
     tokenizer: str | None,
+    pre_segment: str | None,
     threads: int | None,
     as_json: bool,
     **options: Any,
@@ -128,6 +135,8 @@ def pack(
             tokenizer=_chosen(tokenizer),
             threads=threads,
             overwrite=overwrite,
+            split=_split(pre_segment),
+            notes={"pre_segment": pre_segment} if pre_segment else None,
             on_progress=on_progress,
         )
     seconds = time.perf_counter() - started[0]
@@ -226,6 +235,7 @@ def tokenizer() -> None:
     show_default=True,
     help="A control token; may be given often.",
 )
+@_pre_segment
 @click.option("--text-column", default="text", show_default=True, help="Field or column that holds a document's text.")
 @click.option(
     "--input-format",
@@ -240,6 +250,7 @@ def train(
     vocab_size: int,
     min_frequency: int,
     special_tokens: tuple[str, ...],
+    pre_segment: str | None,
     text_column: str,
     input_format: str,
 ) -> None:
@@ -254,12 +265,22 @@ def train(
         min_frequency=min_frequency,
         special_tokens=special_tokens,
         config=config,
+        split=_split(pre_segment),
         show_progress=sys.stderr.isatty(),
     )
     click.echo(f"{out}: {size:,} tokens")
 
 
 main.add_command(segment)
+
+
+def _split(model: str | None) -> Any:
+    """How ``--pre-segment`` cuts texts, or None."""
+    if model is None:
+        return None
+    from seampack.segmenter.model import Segmenter
+
+    return Segmenter.load(model).pieces
 
 
 def _chosen(tokenizer_name: str | None) -> str:

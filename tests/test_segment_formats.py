@@ -14,6 +14,7 @@ from tests.segmenter_dummy import spans_of
 
 # white space of all kinds, control characters, marks, joiners, emoji with skin tones and flags, several scripts
 ODD = " \t\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\u00a0\u2028\u3000\x00\x07\u200b\u200d\ufeff\u0301\u0e48👩🏽🇹🇭研究ไทยab1。"
+EVERY_LENGTH_IN_UTF8 = "\x7f\x80\u07ff\u0800\uffff\U00010000"
 CHARACTERS = st.one_of(st.sampled_from(ODD), st.characters(exclude_categories=["Cs"], exclude_characters="\n"))
 TEXT = st.text(CHARACTERS, max_size=40)
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=4)
@@ -64,6 +65,7 @@ def test_text_that_nobody_spaced_is_refused(line: str, where: int) -> None:
 
 
 @given(st.lists(TEXT, max_size=5), SIZES)
+@example(["", EVERY_LENGTH_IN_UTF8, " a"], [1])
 def test_offsets_index_the_text(texts: list[str], sizes: list[int]) -> None:
     found = spans_of(texts, sizes)
     words = formats.word_lists(texts, found)

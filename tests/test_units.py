@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError
-from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import _unit_kernels as kernels
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets
 from seampack.segmenter.units import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT, Alphabet, Units
 

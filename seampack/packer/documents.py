@@ -1,5 +1,6 @@
 """What readers hand on: batches of documents, as text or as token ids, and the records that could not be read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +37,13 @@ class Texts:
     texts: list[str]
     names: pa.Array | None = None  # shape (documents,), the ids of ``id_column``
     bad: list[BadRecord] = field(default_factory=list)
+
+
+Split = Callable[[list[str]], tuple[list[str], npt.NDArray[np.int64]]]
+"""Cuts texts into pieces that no token may cross: all pieces, one text's behind the other's, and each text's first.
+
+The pieces of a text are the text when they are put together.
+"""
 
 
 @dataclass(frozen=True, slots=True)

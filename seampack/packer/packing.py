@@ -7,7 +7,7 @@ while the next one fills. What a window leaves underfull, with its tokens, begin
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +22,7 @@ from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import TokenBatch
+from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
@@ -42,6 +42,8 @@ def pack(
     tokenizer: str | os.PathLike[str] = BUNDLED,
     threads: int | None = None,
     overwrite: bool = False,
+    split: Split | None = None,
+    notes: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -49,7 +51,8 @@ def pack(
 
     ``source``: paths, globs, saved dataset folders, or ``"-"`` for standard input. ``tokenizer``: a
     ``tokenizer.json``, a hub name, or the small bundled one. ``options`` are fields of PackConfig, in place of or on
-    top of ``config``. Memory is bounded by ``config.window_tokens`` and the longest document; the bytes written do not
+    top of ``config``. ``split`` cuts texts into pieces that no token crosses (``Segmenter.pieces``); ``notes`` go into
+    the manifest. Memory is bounded by ``config.window_tokens`` and the longest document; the bytes written do not
     depend on ``threads``.
 
     Raises ConfigError, DataError or ShardError; the folder then holds nothing that looks whole.
@@ -68,7 +71,13 @@ def pack(
         ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
         closing(
             token_batches(
-                paths, text_tokenizer, config, threads=workers, on_bad=writer.quarantine, on_progress=on_progress
+                paths,
+                text_tokenizer,
+                config,
+                threads=workers,
+                split=split,
+                on_bad=writer.quarantine,
+                on_progress=on_progress,
             )
         ) as batches,
     ):
@@ -80,7 +89,7 @@ def pack(
             pending = thread.submit(stage.run, window, last)
         if pending is not None:
             pending.result()
-        return writer.finish(stage.accounting, _facts(text_tokenizer))
+        return writer.finish(stage.accounting, {**_facts(text_tokenizer), **(notes or {})})
 
 
 def _refuse_own_input(paths: Sequence[str], out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from seampack.errors import ConfigError
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.documents import BadRecord, Split, Texts, TokenBatch
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -59,12 +59,14 @@ def token_batches(
     config: PackConfig,
     *,
     threads: int | None = None,
+    split: Split | None = None,
     on_bad: Callable[[list[BadRecord]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[TokenBatch, None, None]:
     """All documents of the inputs as token ids, in order.
 
-    ``on_bad`` receives the records that are no documents (with ``config.on_bad == "quarantine"``).
+    ``split`` cuts texts into pieces that no token crosses. ``on_bad`` receives the records that are no documents (with
+    ``config.on_bad == "quarantine"``).
 
     Raises DataError at the first such record otherwise, and for inputs that cannot be read.
     """
@@ -86,7 +88,7 @@ def token_batches(
         if isinstance(documents, TokenBatch):
             return tokenizer.adopt(documents), documents.ids.nbytes
         checked.wait()  # the first block decides for all how they are encoded, whichever thread is faster
-        return tokenizer.encode(documents), _size(block, documents)
+        return tokenizer.encode(documents, split), _size(block, documents)
 
     blocks = read_blocks(paths, config, tokenizer.vocab_size)
     documents = tokens = size = 0

@@ -15,7 +15,7 @@ import tokenizers
 from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Texts, TokenBatch, id_type
+from seampack.packer.documents import Split, Texts, TokenBatch, id_type
 
 BUNDLED = "bundled"
 _CHECK_CHARACTERS = 1 << 15
@@ -109,10 +109,14 @@ class TextTokenizer:
         if not self.check(texts):
             self._distrust()
 
-    def encode(self, texts: Texts) -> TokenBatch:
-        """Token ids of a batch of documents, ``bos`` and ``eos`` around each where configured."""
-        ids, offsets = self._encode_fast(texts.texts) if self._fast is not None else self._encode_reference(texts.texts)
-        return self._framed(ids, offsets, texts)
+    def encode(self, texts: Texts, split: Split | None = None) -> TokenBatch:
+        """Token ids of a batch of documents, ``bos`` and ``eos`` around each where configured.
+
+        ``split`` cuts each document into pieces that are encoded by themselves.
+        """
+        pieces, firsts = split(texts.texts) if split is not None else (texts.texts, None)
+        ids, offsets = self._encode_fast(pieces) if self._fast is not None else self._encode_reference(pieces)
+        return self._framed(ids, offsets if firsts is None else offsets[firsts], texts)
 
     def adopt(self, batch: TokenBatch) -> TokenBatch:
         """Documents that were tokenised elsewhere; the readers checked that all ids are below ``vocab_size``."""

@@ -9,7 +9,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import TokenBatch
+from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
 from seampack.packer.sources import expand
@@ -23,12 +23,14 @@ def train_tokenizer(
     min_frequency: int = 2,
     special_tokens: Sequence[str] = ("<|endoftext|>",),
     config: PackConfig | None = None,
+    split: Split | None = None,
     show_progress: bool = False,
 ) -> int:
     """Train a byte-level BPE vocabulary on the documents of ``source`` and write ``out`` (a tokenizer.json).
 
-    The same corpus and options give the same file. Special tokens take the first ids. Returns the vocabulary's size,
-    which is below ``vocab_size`` where the corpus has no more pairs that occur ``min_frequency`` times.
+    ``split`` cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``). The same corpus,
+    options and split give the same file. Special tokens take the first ids. Returns the vocabulary's size, which is
+    below ``vocab_size`` where the corpus has no more pairs that occur ``min_frequency`` times.
 
     Raises ConfigError for options that cannot work, DataError for a corpus without text.
     """
@@ -46,7 +48,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=show_progress,
     )
-    tokenizer.train_from_iterator(_texts(expand(source), config), trainer)
+    tokenizer.train_from_iterator(_texts(expand(source), config, split), trainer)
     path = Path(out)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -59,7 +61,7 @@ def train_tokenizer(
     return int(tokenizer.get_vocab_size())
 
 
-def _texts(paths: Sequence[str], config: PackConfig) -> Iterator[list[str]]:
+def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Iterator[list[str]]:
     empty = True
     for block in read_blocks(paths, config):
         documents = block.decode()
@@ -68,6 +70,6 @@ def _texts(paths: Sequence[str], config: PackConfig) -> Iterator[list[str]]:
         if isinstance(documents, TokenBatch):
             raise DataError(f"expected text to train on; got token ids in column '{config.input_ids_column}'")
         empty = empty and not any(documents.texts)
-        yield documents.texts
+        yield split(documents.texts)[0] if split is not None else documents.texts
     if empty:
         raise DataError("the corpus has no text to train on")

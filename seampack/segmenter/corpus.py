@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import _unit_kernels as unit_kernels
 from seampack.segmenter.units import KIND_SCRIPT, Alphabet, Units
 
 CLOSING = np.array(sorted(map(ord, "，。！？；：、,.!?;:")), np.uint64)
@@ -46,7 +46,7 @@ class Vocabulary:
 def chunk_offsets(units: Units, most: int) -> npt.NDArray[np.int64]:
     """First unit of each chunk, and the number of units."""
     closes = np.isin(units.key, CLOSING).astype(np.uint8)
-    found: npt.NDArray[np.int64] = kernels.find_chunks(units.spaced, units.kind, closes, units.offsets, most)
+    found: npt.NDArray[np.int64] = unit_kernels.find_chunks(units.spaced, units.kind, closes, units.offsets, most)
     return found
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import _unit_kernels as unit_kernels
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.student import Student
@@ -111,6 +112,21 @@ class Segmenter:
             dictionary.apply(texts, units, starts, ends)
         return self._words(ends, units, starts)
 
+    def pieces(self, texts: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """All words of all texts, each with the white space before it, and the first of each text, (texts + 1,).
+
+        Put together, the pieces of a text are the text: for tokenizers that must not cross words.
+        """
+        found = self.spans(texts)
+        ends = found.end.tolist()
+        pieces: list[str] = []
+        firsts = np.zeros(len(texts) + 1, np.int64)
+        for t, (text, (first, last)) in enumerate(zip(texts, pairwise(found.offsets.tolist()), strict=True)):
+            cuts = [0, *ends[first : last - 1], len(text)] if last > first else [0, len(text)]
+            pieces += [text[a:b] for a, b in pairwise(cuts)]
+            firsts[t + 1] = len(pieces)
+        return pieces, firsts
+
     def end_probabilities(self, texts: list[str], *, exact: bool = False) -> list[npt.NDArray[np.float32]]:
         """For each text, the probability that a word ends behind each character: shape (characters,).
 
@@ -160,7 +176,7 @@ class Segmenter:
         return {**batch, words: self.segment(batch[column])}
 
     def _words(self, ends: npt.NDArray[np.uint8], units: Units, starts: npt.NDArray[np.int64]) -> Spans:
-        return Spans(*kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts))
+        return Spans(*unit_kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts))
 
     def _units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         if isinstance(texts, str):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import ConfigError
-from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import _unit_kernels as unit_kernels
 
 # What a code point is, for the kernel that makes units of a text.
 UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE = range(9)
@@ -80,7 +80,7 @@ class Alphabet:
         np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=starts[1:])
         joined = "".join(texts).encode("utf-32-le", "surrogatepass")
         points = np.frombuffer(joined, np.uint32)
-        begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
+        begin, end, kind, key, spaced, offsets = unit_kernels.find_units(points, self.classes(points), starts)
         return Units(begin, end, kind, key, spaced, offsets), starts
 
 
