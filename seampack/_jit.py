@@ -6,7 +6,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
@@ -71,7 +70,7 @@ def copy_memory(target: int, source: int, count: int) -> None:
 def _copy_memory(typing_context, target, source, count):  # type: ignore[no-untyped-def]
     def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         to, of, size = arguments
-        byte = ir.IntType(8).as_pointer()
+        byte = cgutils.voidptr_t
         cgutils.raw_memcpy(  # type: ignore[no-untyped-call]
             builder, builder.inttoptr(to, byte), builder.inttoptr(of, byte), size, 1
         )

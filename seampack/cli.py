@@ -67,7 +67,7 @@ class _Group(click.Group):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"seampack: {' '.join(message.split())}", err=True)
+    click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
     sys.exit(code)
 
 
@@ -144,18 +144,20 @@ def pack(
     if as_json:
         click.echo(json.dumps({**manifest, "seconds": seconds, "cpu_seconds": cpu_seconds}))
         return
+    if not manifest["accounting"]["documents"]:
+        click.echo("seampack: warning: the input has no document", err=True)
     size = sum(shard["bytes"] for shard in manifest["shards"])
     click.echo(accounting_lines(manifest["accounting"]))
     if manifest["quarantined"]:
         click.echo(f"quarantined {manifest['quarantined']:>16,}   records, in quarantine.jsonl")
-    click.echo(f"written     {size / 1e6:>13,.1f} MB   in {len(manifest['shards'])} shards, {out}")
+    click.echo(f"written     {size / 1e6:>13,.1f} MB   in {len(manifest['shards'])} shard(s), {out}")
     click.echo(f"time        {seconds:>14,.1f} s   {cpu_seconds:,.1f} CPU-s")
 
 
 @main.command()
 @_inputs
 @_tokenizer
-@config_options(PackConfig, choices=_CHOICES, leave_out=("strategy", *_WRITING))
+@config_options(PackConfig, choices=_CHOICES, leave_out=("strategy", "shuffle", "seed", *_WRITING))
 @_threads
 @_json
 def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any) -> None:
@@ -197,23 +199,25 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
     packed = PackedFolder(folder)
     if verify:
         packed.verify()
+    outcome = {"verified": True} if verify else {}
     if rows:
         shown = [packed.row(index) for index in rows]
         decode = _decoder(packed.manifest["tokenizer"], tokenizer)
         for index, row in zip(rows, shown, strict=True):
-            click.echo(json.dumps({"row": index, **row}) if as_json else f"row {index}\n{row_text(row, decode)}")
-        return
-    if as_json:
-        click.echo(json.dumps({**packed.manifest, **({"verified": True} if verify else {})}))
-        return
-    manifest = packed.manifest
-    tokenizer_facts = manifest["tokenizer"]
-    click.echo(f"strategy    {manifest['config']['strategy']:>16}   seampack {manifest['seampack_version']}")
-    click.echo(f"tokenizer   {tokenizer_facts['vocab_size']:>16,}   ids, {tokenizer_facts['name']}")
-    click.echo(accounting_lines(manifest["accounting"]))
-    for shard in packed.shards:
-        click.echo(f"{shard['file']}  {shard['rows']:>10,} rows  {shard['bytes'] / 1e6:>9,.1f} MB  {shard['checksum']}")
-    if verify:
+            line = json.dumps({"row": index, **row, **outcome}) if as_json else f"row {index}\n{row_text(row, decode)}"
+            click.echo(line)
+    elif as_json:
+        click.echo(json.dumps({**packed.manifest, **outcome}))
+    else:
+        manifest = packed.manifest
+        facts = manifest["tokenizer"]
+        click.echo(f"strategy    {manifest['config']['strategy']:>16}   seampack {manifest['seampack_version']}")
+        click.echo(f"tokenizer   {facts['vocab_size']:>16,}   ids, {facts['name']}")
+        click.echo(accounting_lines(manifest["accounting"]))
+        for shard in packed.shards:
+            size = f"{shard['bytes'] / 1e6:>9,.1f} MB"
+            click.echo(f"{shard['file']}  {shard['rows']:>10,} rows  {size}  {shard['checksum']}")
+    if verify and not as_json:
         click.echo("verified: every checksum, and the accounting against the rows")
 
 

@@ -82,6 +82,8 @@ def test_json_is_all_that_stands_on_stdout(run: Run, tmp_path: Path) -> None:
     assert json.loads(inspected.stdout) == {**manifest, "verified": True}
     rows = [json.loads(line) for line in run("inspect", "out", "--row", 3, "--row", 0, "--json").stdout.splitlines()]
     assert rows == [{"row": n, **PackedFolder(tmp_path / "out").row(n)} for n in (3, 0)]
+    row = json.loads(run("inspect", "out", "--row", 3, "--verify", "--json").stdout)
+    assert row == {**rows[0], "verified": True}
     compared = json.loads(run("compare", CORPUS, *SMALL[:6], "--json").stdout)
     assert [each["strategy"] for each in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
     assert {each["tokens_in"] for each in compared} == {manifest["accounting"]["tokens_in"]}
@@ -96,7 +98,9 @@ def test_rows_are_shown_as_text(run: Run) -> None:
     assert "second\n" in shown
     assert "document 0, tokens 0.." in shown
     verified = run("inspect", "out", "--verify").stdout.decode()
-    assert verified.endswith("verified: every checksum, and the accounting against the rows\n")
+    outcome = "verified: every checksum, and the accounting against the rows\n"
+    assert verified.endswith(outcome)
+    assert run("inspect", "out", "--row", 0, "--verify").stdout.decode() == shown + outcome
 
 
 def test_standard_input_takes_text_and_arrow_streams(run: Run, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_indices_columns_and_format() -> None:
     assert [row["doc_ids"].tolist() for row in packed] == [[1], [2, 0], [1]]
 
 
+def test_a_format_of_columns_that_are_left_out() -> None:
+    dataset = datasets.Dataset.from_dict(ROWS).with_format("numpy", columns=["attention_mask"])
+    packed = pack(dataset, columns=["input_ids"])
+    assert packed.format["columns"] == []
+    assert pack(dataset).format["columns"] == ["attention_mask"]
+
+
 def test_dataset_dict() -> None:
     packed = pack(datasets.DatasetDict(train=datasets.Dataset.from_dict(ROWS), test=datasets.Dataset.from_dict(ROWS)))
     assert sorted(packed) == ["test", "train"]
@@ -67,6 +74,7 @@ def test_it_can_be_saved_and_mapped(tmp_path: Any) -> None:
     [
         (datasets.Dataset.from_dict({"text": ["a"]}), {}, "column 'text': expected lists; got string; choose"),
         (datasets.Dataset.from_dict(ROWS), {"columns": ["ids"]}, "no column 'ids'; the dataset has input_ids"),
+        (datasets.Dataset.from_dict({"input_ids": [[1], None]}), {}, "expected a list in every row; got 1 nulls"),
         ([[1, 2]], {}, "expected a datasets.Dataset or DatasetDict; got list"),
         (datasets.Dataset.from_dict({"a": [[1, 2]], "b": [[1]]}), {}, "column 'b': expected lists of the 1 lengths"),
     ],

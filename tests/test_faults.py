@@ -20,6 +20,8 @@ import seampack
 from seampack.cli import main
 from seampack.errors import DataError, ShardError
 from seampack.packer import text_blocks
+from seampack.packer.accounting import Accounting
+from seampack.packer.config import PackConfig
 from seampack.packer.packed import PackedFolder
 from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, DATA, Run, command
@@ -62,6 +64,17 @@ def write_table(path: Path, **columns: Any) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> dict[str, bytes]:
+    """What an earlier run left in ``out``; asked for before ``slow``."""
+    seampack.pack(CORPUS, out=tmp_path / "out", shard_tokens=50_000)
+    return contents(tmp_path / "out")
+
+
 INPUTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no file": ("none.jsonl", lambda path: None, "none.jsonl: no such file"),
     "no match": ("*.jsonl", lambda path: None, "*.jsonl: no file matches"),
@@ -91,7 +104,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
         (("--seq-len", 0), "seq_len: expected an integer from 1 to"),
-        (("--id-column", "text"), "id_column: expected another field than the text's"),
+        (("--id-column", "text"), "id_column: expected another field than the content's"),
     ],
 )
 def test_options_that_cannot_work(call: Run, tmp_path: Path, options: tuple[Any, ...], message: str) -> None:
@@ -177,19 +190,134 @@ def test_overwrite_replaces_own_files_only(tmp_path: Path) -> None:
         seampack.pack(corpus, out=corpus)
 
 
-def test_a_failed_run_leaves_a_folder_that_was_there_empty(tmp_path: Path) -> None:
+OTHERS: dict[str, tuple[str, str]] = {
+    "foreign manifest": ("manifest.json", '{"format": "web app"}'),
+    "no format": ("manifest.json", '{"shards": []}'),
+    "list": ("manifest.json", "[]"),
+    "damaged manifest": ("manifest.json", "{"),
+    "bytes": ("manifest.json", "\udcff"),
+    "name of a shard": ("shard-1.arrow", ""),
+    "suffix": ("shard-00000.arrow.bak", ""),
+    "no partial": ("shard-00000.arrow.partial", ""),
+    "hidden": (".manifest.json", ""),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_overwrite_refuses_what_others_wrote(tmp_path: Path, case: str) -> None:
+    name, content = OTHERS[case]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "shard-00000.arrow").touch()
+    (out / name).write_text(content, "utf-8", "surrogateescape")
+    before = contents(out)
+    with pytest.raises(ShardError, match="out: --overwrite replaces packed shards only; the folder has"):
+        seampack.pack(tmp_path / CORPUS, out=out, overwrite=True)
+    assert contents(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_overwrite_refuses_a_folder_of_a_shards_name(tmp_path: Path) -> None:
+    (tmp_path / "out/shard-00000.arrow").mkdir(parents=True)
+    with pytest.raises(ShardError, match=r"the folder has shard-00000\.arrow"):
+        seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
+
+
+def test_overwrite_replaces_what_an_unfinished_run_left(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
+    for name in ("shard-00000.arrow", ".shard-00001.arrow.partial", "quarantine.jsonl"):
+        (tmp_path / "out" / name).touch()
+    manifest = seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
+    assert set(contents(tmp_path / "out")) == {
+        "manifest.json",
+        "dataset_info.json",
+        "state.json",
+        *(shard["file"] for shard in manifest["shards"]),
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("out", ["out", "out/", "deep/er/out", "."])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_failed_run_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, there: bool
+) -> None:
     (tmp_path / "a.jsonl").write_text(GOOD * 500 + "{")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    if there:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DataError):
-        seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+        seampack.pack(tmp_path / "a.jsonl", out=out)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("out", ["out/", "deep/er/out", ".", "../work/", "link"])
+def test_ways_to_name_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "link").symlink_to(work)
+    monkeypatch.chdir(tmp_path if out == "link" else work)
+    seampack.pack(CORPUS, out=out)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / out if out == "link" else work / out
+    PackedFolder(folder).verify()
+    assert not [path for path in tmp_path.rglob(".*") if path.is_dir()]
+
+
+def test_a_mount_point_is_refused_at_once() -> None:
+    with pytest.raises(ShardError, match="/: a mount point, which cannot be replaced; choose a folder inside it"):
+        ShardWriter("/", PackConfig())
+
+
+def test_a_folder_that_gets_files_during_the_run_is_left_alone(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "out", PackConfig()) as writer:
+        writer.write(pa.record_batch({"input_ids": [[1]]}))
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/notes.txt").write_text("mine")
+        with pytest.raises(ShardError, match=r"the folder is not empty \(notes\.txt\)"):
+            writer.finish(Accounting(seq_len=2048), {})
+    assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_overwrite_that_cannot_be_put_in_place(
+    old: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """The renames of whole folders: the old one aside, the new one in its place."""
+    rename, calls = Path.rename, 0
+
+    def fail(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += self.is_dir()
+        if self.is_dir() and calls == failing:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(ShardError, match="out: cannot be written: Input/output error"):
+        seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
+    assert calls >= failing
+    assert contents(tmp_path / "out") == old
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_writer_that_was_left_writes_no_more(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "out", PackConfig()) as writer:
+        pass
+    with pytest.raises(ShardError, match="the run was given up"):
+        writer.write(pa.record_batch({"input_ids": [[1]]}))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run that has written shards and waits for more input."""
+    """A run that has written shards, over those of an earlier one where there are, and waits for more input."""
     with subprocess.Popen(
-        command("pack", "-", "-o", "out", *SMALL),
+        command("pack", "-", "-o", "out", *SMALL, "--overwrite"),
         cwd=tmp_path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -200,10 +328,10 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
             process.stdin.write(GOOD.encode() * 3_000_000)  # several blocks
             process.stdin.flush()
             for _ in range(600):
-                if (tmp_path / "out/shard-00001.arrow").exists():
+                if list(tmp_path.glob(".out.partial-*/shard-00001.arrow")):
                     break
                 time.sleep(0.05)
-            assert (tmp_path / "out/shard-00001.arrow").exists()
+            assert list(tmp_path.glob(".out.partial-*/shard-00001.arrow"))
             yield process
         finally:
             process.kill()
@@ -216,20 +344,47 @@ def test_a_stopped_run_leaves_nothing(slow: "subprocess.Popen[bytes]", tmp_path:
     assert slow.wait(60) == 130
     assert slow.stderr is not None
     assert slow.stderr.read() == b"seampack: interrupted; nothing incomplete was kept\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pause", [0.001, 0.05])
+def test_an_impatient_user_leaves_nothing(slow: "subprocess.Popen[bytes]", tmp_path: Path, pause: float) -> None:
+    for _ in range(3):
+        slow.send_signal(signal.SIGINT)
+        time.sleep(pause)
+    assert slow.wait(60) == 130
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_run_does_not_look_whole(slow: "subprocess.Popen[bytes]", run: Run, tmp_path: Path) -> None:
+def test_a_stopped_overwrite_leaves_the_old_folder(
+    old: dict[str, bytes], slow: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    slow.send_signal(signal.SIGINT)
+    assert slow.wait(60) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert contents(tmp_path / "out") == old
+
+
+def test_a_killed_overwrite_leaves_the_old_folder(
+    old: dict[str, bytes], slow: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
     slow.kill()
     slow.wait(60)
-    left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert "shard-00000.arrow" in left
-    assert not left & {"manifest.json", "state.json", "dataset_info.json"}
-    assert "no manifest.json: no packed folder, or a run that did not finish" in failed(run("inspect", "out"))
-    assert "use --overwrite or another folder" in failed(run("pack", "-", "-o", "out", *SMALL, stdin=b"a"))
-    assert run("pack", "-", "-o", "out", *SMALL, "--overwrite", stdin=b"a").returncode == 0
-    assert run("inspect", "out", "--verify").returncode == 0
-    assert len(list((tmp_path / "out").glob("*shard*"))) + len(list((tmp_path / "out").glob(".*"))) == 1
+    assert contents(tmp_path / "out") == old
+    PackedFolder(tmp_path / "out").verify()
+
+
+def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Run, tmp_path: Path) -> None:
+    slow.kill()
+    slow.wait(60)
+    (hidden,) = tmp_path.iterdir()
+    assert hidden.name == f".out.partial-{slow.pid}"
+    assert "manifest.json" not in contents(hidden)
+    assert failed(call("inspect", "out")) == "out: no such folder"
+    assert "no manifest.json: no packed folder, or a run that did not finish" in failed(call("inspect", hidden))
+    (tmp_path / "a.txt").write_text("a")
+    assert call("pack", "a.txt", "-o", "out", *SMALL).returncode == 0
+    assert call("inspect", "out", "--verify").returncode == 0
 
 
 def limit_files() -> None:

@@ -115,11 +115,27 @@ def test_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         (column([[1, 2], None]), "expected a list in every row; got 1 nulls"),
         (column([[1, 2], [None]]), "a null among the values"),
         (pa.table({}), "no column to pack"),
+        (pa.table({"words": [["a", "b"], ["c"]]}), r"column 'words': expected lists of numbers; got list<"),
+        (pa.table({"boxes": [[[1], [2]], [[3]]]}), "column 'boxes': expected lists of numbers"),
+        (pa.table({"repeated": [[1, 2], [3]]}), "column 'repeated': packing adds a column of this name"),
     ],
 )
 def test_bad_tables(table: pa.Table, message: str) -> None:
     with pytest.raises(DataError, match=message):
         apply_plan(table, plan([2, 1], seq_len=4))
+
+
+def test_values_that_do_not_fit() -> None:
+    table = column([[1, 2], [3]], pa.list_(pa.uint16()))
+    for pad in (70_000, -1):
+        with pytest.raises(ConfigError, match=f"a value that uint16 holds in column 'input_ids'; got {pad}"):
+            apply_plan(table, plan([2, 1], seq_len=4), pads={"input_ids": pad})
+    with pytest.raises(ConfigError, match="labels: expected a column 'input_ids' of integers; got float32"):
+        apply_plan(column([[1, 2], [3]], pa.list_(pa.float32())), plan([2, 1], seq_len=4), labels=True)
+    with pytest.raises(DataError, match=r"labels: expected ids below 2\^31; got 3000000000"):
+        apply_plan(column([[3_000_000_000]]), plan([1], seq_len=4), labels=True)
+    with pytest.raises(DataError, match="doc_ids: expected one for each of 2 documents; got 1"):
+        apply_plan(table, plan([2, 1], seq_len=4), doc_ids=pa.array(["a"]))
 
 
 def test_labels_need_input_ids() -> None:

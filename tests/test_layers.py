@@ -16,16 +16,18 @@ STANDARD = sys.stdlib_module_names | {"__future__"}
 # What each module may import, besides the standard library, seampack.errors, _version and what stands before it.
 ALLOWED = {
     "errors": set(),
-    "_jit": {"llvmlite", "numba", "numpy"},
+    "_jit": {"numba", "numpy"},
     "packer/_bitset": {"numpy", "seampack._jit"},
     "packer/_kernels": {"numpy", "seampack._jit", "seampack.packer._bitset"},
     "packer/_copy_kernels": {"numpy", "seampack._jit"},
     "_fields": set(),
     "packer/config": {"seampack._fields"},
     "packer/accounting": set(),
+    "packer/_layout_kernels": {"numpy", "seampack._jit"},
     "packer/planning": {
         "numpy",
         "seampack.packer._kernels",
+        "seampack.packer._layout_kernels",
         "seampack.packer.accounting",
         "seampack.packer.config",
     },

@@ -1,8 +1,11 @@
 """What is written: read by its own ecosystem, unpacked to the documents again, and refused when damaged."""
 
+import functools
 import json
+import operator
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from seampack.errors import ShardError
 from seampack.packer import text_blocks
 from seampack.packer.documents import Texts
 from seampack.packer.packed import PackedFolder
+from seampack.packer.shards import checksum
 from seampack.packer.tokenizing import TextTokenizer
 
 END = "<|endoftext|>"
@@ -204,13 +208,14 @@ def test_damage_is_found_and_the_shard_named(corpus: Path, tmp_path: Path, outpu
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ('{"format_version": 2}', "format version 2; this program reads version 1"),
+        ('{"format": "seampack packed shards", "format_version": 2}', "format version 2; this program reads version 1"),
         ("{", "not a manifest of packed shards"),
         ("[]", "not a manifest of packed shards"),
+        ("[" * 99_999, "not a manifest of packed shards"),
         ('{"format_version": 1}', "not a manifest of packed shards"),
-        ('{"format_version": 1, "shards": [{}]}', "not a manifest of packed shards"),
         (None, r"no manifest\.json: no packed folder, or a run that did not finish"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_a_wrong_manifest_is_refused(tmp_path: Path, manifest: str | None, message: str) -> None:
     if manifest is not None:
@@ -219,11 +224,155 @@ def test_a_wrong_manifest_is_refused(tmp_path: Path, manifest: str | None, messa
         PackedFolder(tmp_path)
 
 
-def test_the_accounting_is_verified(corpus: Path, tmp_path: Path) -> None:
-    manifest = seampack.pack(corpus, out=tmp_path / "out", **SMALL)
-    edit_manifest(tmp_path / "out", accounting={**manifest["accounting"], "repeated": 999_999})
-    with pytest.raises(ShardError, match="repeated: the manifest says 999999, the shards hold"):
-        PackedFolder(tmp_path / "out").verify()
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of several shards, for tests that change its manifest alone."""
+    folder = tmp_path_factory.mktemp("packed")
+    seampack.pack(write_corpus(folder / "corpus.jsonl", TEXTS), out=folder / "out", **SMALL)
+    return folder / "out"
+
+
+@contextmanager
+def changed(folder: Path) -> Iterator[dict[str, Any]]:
+    """The manifest, to be changed and written; put back in the end."""
+    path = folder / "manifest.json"
+    whole = path.read_text()
+    manifest = json.loads(whole)
+    try:
+        yield manifest
+    finally:
+        path.write_text(whole)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something stands in a manifest that is read from it."""
+    unread = {("columns",), ("quarantined",), ("tokenizer", "pad_id")}
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, below in items:
+        here = (*path, key)
+        if here not in unread and (path != ("config",) or key in ("strategy", "output_format", "seq_len")):
+            yield here
+            yield from places(below, here)
+
+
+def test_every_key_of_the_manifest_is_checked(packed: Path) -> None:
+    whole = json.loads((packed / "manifest.json").read_text())
+    for path in places(whole):
+        for wrong in (None, [], {"a": 1}, True, -1, "?" if path[-1] != "strategy" else 0):
+            with changed(packed) as manifest:
+                *above, key = path
+                holder = functools.reduce(operator.getitem, above, manifest)
+                if wrong is None and isinstance(holder, dict):
+                    del holder[key]
+                else:
+                    holder[key] = wrong
+                if isinstance(wrong, str) and isinstance(functools.reduce(operator.getitem, path, whole), str):
+                    continue  # any text will do, but for the names of shards
+                (packed / "manifest.json").write_text(json.dumps(manifest))
+                with pytest.raises(ShardError, match=r"manifest\.json: "):
+                    PackedFolder(packed)
+
+
+@pytest.mark.parametrize("file", ["../x", "/etc/passwd", "x.arrow", "shard-00001.arrow", "shard-00000.parquet", ""])
+def test_a_shard_by_another_name_is_refused(packed: Path, file: str) -> None:
+    with changed(packed) as manifest:
+        manifest["shards"][0]["file"] = file
+        (packed / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(ShardError, match=r"manifest is damaged: expected shard shard-00000\.arrow; got "):
+            PackedFolder(packed)
+
+
+def test_the_accounting_is_verified(packed: Path) -> None:
+    whole = json.loads((packed / "manifest.json").read_text())["accounting"]
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"repeated": 999_999}, r"manifest\.json: the accounting does not balance"),
+        ({"padding": whole["padding"] + 1}, r"accounting: padding: expected \d+; got"),
+        ({"fill": 0.5}, r"accounting: fill: expected 0\.\d+; got 0\.5"),
+        ({"documents": 3, "empty_documents": 0}, "documents: the manifest says 3 documents, 0 empty; the shards hold"),
+        ({"segments": 1}, "segments: the manifest says 1, the shards hold"),
+        (
+            {name: whole[name] + 1 for name in ("tokens_in", "dropped")} | {"segments": whole["segments"] + 1},
+            "segments: the manifest says",
+        ),
+        ({name: whole[name] + 1 for name in ("repeated", "dropped")}, "repeated: the manifest says"),
+    ]
+    for changes, message in cases:
+        with changed(packed) as manifest:
+            manifest["accounting"].update(changes)
+            (packed / "manifest.json").write_text(json.dumps(manifest))
+            with pytest.raises(ShardError, match=message):
+                PackedFolder(packed).verify()
+    PackedFolder(packed).verify()
+
+
+@pytest.mark.parametrize("pad", [None, END])
+def test_rows_that_their_segments_do_not_make_up(tmp_path: Path, pad: str | None) -> None:
+    """As a program might write them: checksums and sums are right, the borders of the rows are not."""
+    (tmp_path / "a.jsonl").write_text('{"text": "seam pack seam"}\n{"text": "pack"}\n')
+    out = tmp_path / "out"
+    manifest = seampack.pack(tmp_path / "a.jsonl", out=out, seq_len=16, strategy="pad", pad=pad)
+    file = out / "shard-00000.arrow"
+    table = pa.ipc.open_stream(file.read_bytes()).read_all()
+    column = table.column_names.index("seq_lengths")
+    lengths = table["seq_lengths"].to_pylist()
+    lengths[0][0], lengths[1][0] = lengths[0][0] + 16, lengths[1][0] - 16
+    for name, values, message in (
+        ("seq_lengths", lengths, "row 0: expected .*16.* in its segments; got"),
+        ("doc_ids", [[0, 1], []], "doc_ids: expected as many values in each row as seq_lengths has"),
+        ("other", lengths, "expected a column seq_lengths; got input_ids, other"),
+    ):
+        place = column if name == "other" else table.column_names.index(name)
+        kind = table.schema.field(place).type
+        wrong = table.set_column(place, name, pa.array(values, kind))
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, wrong.schema) as writer:
+            writer.write_table(wrong)
+        shard = {**manifest["shards"][0], "bytes": file.stat().st_size, "checksum": checksum(file)}
+        edit_manifest(out, shards=[shard])
+        with pytest.raises(ShardError, match=message):
+            PackedFolder(out).verify()
+
+
+def test_a_row_opens_its_shard_alone(packed: Path) -> None:
+    folder = PackedFolder(packed)
+    rows = [row for table in folder.tables() for row in table.to_pylist()]
+    assert [folder.row(n) for n in range(len(rows))] == rows
+    shard = packed / "shard-00001.arrow"
+    whole = shard.read_bytes()
+    shard.write_bytes(b"")
+    try:
+        assert folder.row(0) == rows[0]
+        assert folder.row(len(rows) - 1) == rows[-1]
+        with pytest.raises(ShardError, match=r"shard-00001\.arrow: the shard cannot be read"):
+            folder.row(folder.shards[0]["rows"])
+    finally:
+        shard.write_bytes(whole)
+
+
+@STRATEGIES
+@pytest.mark.parametrize("texts", [["a", "a"], ["seam " * 99, "pack", "seam " * 9]], ids=["short", "long"])
+def test_documents_of_one_id_cannot_be_unpacked(tmp_path: Path, strategy: str, texts: list[str]) -> None:
+    corpus = tmp_path / "a.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text, "id": "same"}) + "\n" for text in texts))
+    seampack.pack(corpus, out=tmp_path / "out", id_column="id", strategy=strategy, **SMALL)
+    folder = PackedFolder(tmp_path / "out")
+    folder.verify()
+    with pytest.raises(ShardError, match=r"document 'same': expected a segment from .* several documents share this"):
+        folder.unpack()
+
+
+@STRATEGIES
+@pytest.mark.parametrize(
+    "options", [{}, {"extra_room": "always", "leftover": "pad"}, {"drop_last": True}, {"max_overlap": 0.9}], ids=str
+)
+def test_what_was_dropped_is_missing_at_the_ends(
+    corpus: Path, tmp_path: Path, strategy: str, options: dict[str, Any]
+) -> None:
+    seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, **SMALL, **options)
+    folder = PackedFolder(tmp_path / "out")
+    folder.verify()
+    unpacked = folder.unpack()
+    for number, ids in zip(unpacked["doc_ids"].to_pylist(), unpacked["input_ids"].to_pylist(), strict=True):
+        assert TOKENS[number][: len(ids)] == ids
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

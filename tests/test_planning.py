@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.authors import authors_rows, authors_windows
 from seampack.errors import ConfigError, DataError, SeampackError
-from seampack.packer import _kernels as kernels
+from seampack.packer import _layout_kernels as layout
 from seampack.packer.config import PlanConfig, Strategy
 from seampack.packer.planning import PackPlan, plan
 from tests import naive
@@ -167,7 +167,7 @@ def test_shuffle_is_uniform() -> None:
     """Each of the 24 orders of four rows about equally often: chi-square below the 0.1 % bound for 23 degrees."""
     counts: dict[tuple[int, ...], int] = {}
     for seed in range(4_800):
-        order = tuple(kernels.shuffled(4, np.uint64(seed * 0x2545F4914F6CDD1D % 2**64)).tolist())
+        order = tuple(layout.shuffled(4, np.uint64(seed * 0x2545F4914F6CDD1D % 2**64)).tolist())
         counts[order] = counts.get(order, 0) + 1
     assert len(counts) == 24
     assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 49.7

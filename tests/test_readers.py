@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import re
+import subprocess
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +25,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import BadRecord, Texts
 from seampack.packer.readers import read_blocks
 from seampack.packer.sources import expand
+from tests.conftest import command
 
 BOM = b"\xef\xbb\xbf"
 block_bytes = st.integers(4, 40)
@@ -298,7 +301,7 @@ def test_options_that_contradict_the_input(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     with pytest.raises(DataError, match=r"a\.txt: plain text has no field 'uid'"):
         read(tmp_path / "a.txt", id_column="uid")
-    with pytest.raises(ConfigError, match="id_column: expected another field than the text's"):
+    with pytest.raises(ConfigError, match="id_column: expected another field than the content's"):
         read(tmp_path / "a.txt", id_column="text")
 
 
@@ -331,3 +334,41 @@ def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
 def test_expand_refuses_what_is_not_there(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         expand(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"\xfd7zXZ\x00rest", "xz cannot be read; expected plain, gzip or zstd"),
+        (b"BZh91AY", "bzip2 cannot be read"),
+        (b"PK\x03\x04rest", "a zip archive cannot be read"),
+        (b'[{"text": "a"}]', "a JSON array, expected one JSON object a line"),
+    ],
+)
+def test_inputs_of_kinds_that_are_not_read(tmp_path: Path, head: bytes, message: str) -> None:
+    (tmp_path / "input").write_bytes(head)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "input")
+
+
+@pytest.mark.parametrize("data", [b'\n{"text": "hello"}\n', zstd(b'{"text": "hello"}\n')])
+def test_what_a_pipe_holds_does_not_depend_on_its_timing(tmp_path: Path, data: bytes) -> None:
+    """The first bytes come alone, seconds before the rest: they must not decide what the input is."""
+    process = subprocess.Popen(
+        command("pack", "-", "--tokenizer", "bundled", "--json", "-o", tmp_path / "out"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(data[:1])
+    process.stdin.flush()
+    time.sleep(3)
+    out, _ = process.communicate(data[1:])
+    assert json.loads(out)["accounting"]["tokens_in"] < 4
+
+
+def test_several_objects_on_a_line_beside_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text":"b"}{"text":"c"}\n\n')
+    documents, bad = read(tmp_path / "a.jsonl")
+    assert documents == []
+    assert [(record.position, record.reason.split(":")[0]) for record in bad] == [(1, "broken JSON")]

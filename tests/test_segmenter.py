@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +210,26 @@ def test_bad_training_input(tmp_path: Path) -> None:
         TrainConfig(longest=0)
     with pytest.raises(ConfigError, match="drop_features: expected a number from 0 to"):
         DistillConfig(drop_features=2).replace()
+
+
+def test_pieces_for_the_packer(trained: Path, tmp_path: Path) -> None:
+    """Tokens never cross a word, and the packed tokens decode to the text."""
+    from seampack.packer.packed import PackedFolder
+    from seampack.packer.packing import pack
+    from seampack.packer.tokenizing import TextTokenizer
+    from seampack.packer.train_tokenizer import train_tokenizer
+
+    segmenter = Segmenter.load(trained)
+    texts = [*sentences(50, seed=3)[0], " 研究  生命 ", "", "\n"]
+    pieces, firsts = segmenter.pieces(texts)
+    assert ["".join(pieces[a:b]) for a, b in pairwise(firsts.tolist())] == texts
+    source = tmp_path / "texts.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    train_tokenizer(source, tmp_path / "t.json", vocab_size=400, split=segmenter.pieces)
+    pack(source, out=tmp_path / "out", tokenizer=tmp_path / "t.json", seq_len=64, split=segmenter.pieces)
+    tokenizer = TextTokenizer(tmp_path / "t.json")
+    unpacked = PackedFolder(tmp_path / "out").unpack().to_pylist()
+    assert [tokenizer.decode(row["input_ids"]) for row in unpacked] == [text for text in texts if text]
+    for row, text in zip(unpacked, [text for text in texts if text], strict=True):
+        whole = [i for piece in segmenter.pieces([text])[0] for i in tokenizer.reference.encode(piece).ids]
+        assert row["input_ids"] == whole

@@ -103,7 +103,7 @@ def test_carrying_is_bounded_where_waiting_does_not_help() -> None:
 def test_windows_end_at_batches() -> None:
     config = PackConfig(seq_len=10, window_tokens=10)
     windows = list(windows_of(batches([4] * 10, 2), config))
-    assert [(len(window), last) for window, last in windows] == [(2, False), (2, False), (1, True)]
+    assert [(len(window), last) for window, last in windows] == [(1, False)] * 4 + [(1, True)]
     assert [last for _, last in windows_of([], config)] == [True]
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from seampack.errors import DataError
 from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.documents import BadRecord, Texts, TokenBatch, offsets_of
 from seampack.packer.sources import Source, reading
 from seampack.packer.text_blocks import BLOCK_BYTES
 
@@ -92,9 +92,7 @@ def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> Non
 
 
 def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
-    offsets = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy(), out=offsets[1:])
-    return offsets
+    return offsets_of(pc.list_value_length(lists).fill_null(0).to_numpy())
 
 
 def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[ColumnBlock]:
@@ -110,7 +108,7 @@ def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterat
             if batch.num_rows == 0:
                 continue
             column = _normal(batch.column(content))
-            names = batch.column(config.id_column).cast(pa.string()) if config.id_column else None
+            names = batch.column(config.id_column).cast(pa.large_string()) if config.id_column else None
             step = max(1, batch.num_rows * BLOCK_BYTES // max(1, column.nbytes))
             for at in range(0, batch.num_rows, step):
                 part = names.slice(at, step) if names is not None else None

@@ -143,7 +143,9 @@ class PackConfig(PlanConfig):
     """
 
     input_format: str = option(
-        InputFormat.AUTO.value, "How inputs are read; auto looks at the first bytes of each file."
+        InputFormat.AUTO.value,
+        "How inputs are read: auto goes by each file's first bytes and name, and takes plain text for lines (a "
+        "document a line); paragraphs are separated by blank lines; file is one document a file, its path the id.",
     )
     text_column: str = option("text", "Field or column that holds a document's text.")
     input_ids_column: str = option(
@@ -190,8 +192,8 @@ class PackConfig(PlanConfig):
             if not getattr(self, name):
                 raise ConfigError(f"{name}: expected a name; got {getattr(self, name)!r}")
 
-        if self.id_column == self.text_column:
-            raise ConfigError(f"id_column: expected another field than the text's; got {self.id_column!r} for both")
+        if self.id_column in (self.text_column, self.input_ids_column):
+            raise ConfigError(f"id_column: expected another field than the content's; got {self.id_column!r} for both")
 
     @property
     def shard_rows(self) -> int:

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from seampack.errors import DataError
+from seampack._version import __version__
+from seampack.errors import DataError, MissingExtraError
 from seampack.packer.config import PlanConfig
 from seampack.packer.gather import apply_plan
 from seampack.packer.planning import plan
@@ -34,7 +35,10 @@ def pack_dataset(
 
     Raises DataError for a column that cannot be packed, ConfigError for a wrong option.
     """
-    import datasets  # heavy, and needed here alone
+    try:
+        import datasets  # heavy, and needed here alone
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("datasets", "datasets", "pack_dataset") from error
 
     config = PlanConfig(seq_len=seq_len, strategy=strategy).replace(**options)
     if isinstance(dataset, datasets.DatasetDict):
@@ -45,22 +49,25 @@ def pack_dataset(
             }
         )
     if not isinstance(dataset, datasets.Dataset):
-        raise DataError(f"expected a datasets.Dataset or DatasetDict; got {type(dataset).__name__}; stream with pack")
+        raise DataError(f"expected a datasets.Dataset or DatasetDict; got {type(dataset).__name__}")
     table = _table(dataset, columns)
+    if nulls := table.column(0).null_count:
+        raise DataError(f"column '{table.column_names[0]}': expected a list in every row; got {nulls} nulls")
     planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config)
     # Without a fingerprint of ours, datasets would read all of the table once more to make one.
-    told = repr((dataset._fingerprint, columns, config, pads, labels))
+    told = repr((__version__, dataset._fingerprint, columns, config, pads, labels))
     fingerprint = xxhash.xxh3_64(told.encode()).hexdigest()
     packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels), fingerprint=fingerprint)
     shown = dataset.format
-    if shown["columns"] is not None and set(shown["columns"]) == set(dataset.column_names):
-        shown["columns"] = None
+    if shown["columns"] is not None:
+        kept = [name for name in shown["columns"] if name in packed.column_names]
+        shown["columns"] = kept if len(kept) < len(table.column_names) else None
     packed.set_format(shown["type"], shown["columns"], shown["output_all_columns"], **shown["format_kwargs"])
     return packed
 
 
 def _table(dataset: "Dataset", columns: list[str] | None) -> pa.Table:
-    names = columns or dataset.column_names
+    names = list(dict.fromkeys(columns or dataset.column_names))
     for name in names:
         if name not in dataset.column_names:
             raise DataError(f"no column '{name}'; the dataset has {', '.join(dataset.column_names)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,9 @@ class BadRecord:
     raw: str
     """The record as text; bytes that are no UTF-8 as ``\\xNN``."""
 
-    def error(self) -> DataError:
+    def error(self, advice: str = "") -> DataError:
         """The error that stops a run at this record."""
-        return DataError(f"{self.source}:{self.position}: {self.reason}; skip such records with --on-bad quarantine")
+        return DataError(f"{self.source}:{self.position}: {self.reason}{advice}")
 
     def to_dict(self) -> dict[str, str | int]:
         """For a line of the quarantine file."""
@@ -59,6 +60,13 @@ class TokenBatch:
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each document, shape (documents,)."""
         return np.diff(self.offsets)
+
+
+def offsets_of(lengths: Any) -> npt.NDArray[np.int64]:
+    """Where each of some lists that stand one behind the other begins, and where the last ends: shape (n + 1,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:

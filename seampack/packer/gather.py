@@ -11,10 +11,12 @@ import pyarrow.compute as pc
 
 from seampack.errors import ConfigError, DataError
 from seampack.packer import _copy_kernels as kernels
+from seampack.packer.documents import offsets_of
 from seampack.packer.planning import PackPlan
 
 IGNORE_INDEX = -100
 """The label that losses of the Hugging Face ecosystem pass over."""
+ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 _BATCH_TOKENS = 1 << 21
 
 Array = npt.NDArray[Any]
@@ -44,6 +46,10 @@ def apply_plan(
     """
     if not table.num_columns:
         raise DataError("the table has no column to pack")
+    if taken := [name for name in table.column_names if name in ADDED_COLUMNS]:
+        raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or leave out yours")
+    if doc_ids is not None and len(doc_ids) != plan.lengths.size:
+        raise DataError(f"doc_ids: expected one for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
     columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
     for name, column in columns.items():
         if not np.array_equal(column.lengths, plan.lengths):
@@ -78,6 +84,9 @@ class Ragged:
         kind = column.type
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
             raise DataError(f"column '{name}': expected lists; got {kind}")
+        item = kind.value_type
+        if not (pa.types.is_integer(item) or pa.types.is_floating(item) or pa.types.is_boolean(item)):
+            raise DataError(f"column '{name}': expected lists of numbers; got {kind}")
         if column.null_count:
             raise DataError(f"column '{name}': expected a list in every row; got {column.null_count} nulls")
         parts = []
@@ -85,7 +94,7 @@ class Ragged:
             values = chunk.flatten()
             if values.null_count:
                 raise DataError(f"column '{name}': a null among the values")
-            offsets = _offsets(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
+            offsets = offsets_of(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
             parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
         none = np.empty(0, np.int64)
         return cls(
@@ -111,6 +120,8 @@ def gather(
     """
     if labels and "input_ids" not in columns:
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
+    for name, column in columns.items():
+        _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
     step = max(1, _BATCH_TOKENS // plan.seq_len)
     for at in range(0, max(plan.rows, 1), step):  # no rows still make one batch, which carries the schema
         yield _batch(columns, plan, plan.row_order[at : at + step], doc_ids, bases, pads, labels)
@@ -126,12 +137,11 @@ def _batch(
     labels: bool,
 ) -> pa.RecordBatch:
     counts = np.diff(plan.row_offsets)[rows]
-    row_offsets = _offsets(counts)
+    row_offsets = offsets_of(counts)
     segment = np.repeat(plan.row_offsets[rows] - row_offsets[:-1], counts) + np.arange(row_offsets[-1])
     doc, start, length, repeated = (column[segment] for column in (plan.doc, plan.start, plan.length, plan.repeated))
 
-    ends = np.zeros(segment.size + 1, np.int64)
-    np.cumsum(length, out=ends[1:])
+    ends = offsets_of(length)
     row_ends = ends[row_offsets]
     targets = ends[:-1]
     gap_starts = gap_lengths = np.empty(0, np.int64)
@@ -146,28 +156,35 @@ def _batch(
     total = int(row_ends[-1])
     for name, column in columns.items():
         out = np.empty(total, column.dtype)
-        addresses = column.addresses[doc] + start * np.int64(column.dtype.itemsize)
+        addresses = column.addresses[doc] + start.astype(np.int64) * column.dtype.itemsize
         kernels.copy_segments(addresses, length, targets, column.dtype.itemsize, out.ctypes.data)
         if pads is not None:
             kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
         packed[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     if labels:
-        out = _values(packed.get("labels", packed["input_ids"])).astype(np.int32)
+        given = _values(packed.get("labels", packed["input_ids"]))
+        if given.size and int(given.max()) > np.iinfo(np.int32).max:
+            raise DataError(f"labels: expected ids below 2^31; got {given.max()}")
+        out = given.astype(np.int32)
         kernels.mask_segments(targets, repeated, IGNORE_INDEX, out)
         kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
         packed["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     packed["seq_lengths"] = _rows(length, row_offsets)
     ids = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
+    if pa.types.is_large_string(ids.type):
+        ids = ids.cast(pa.string())
     packed["doc_ids"] = _rows(ids, row_offsets)
     packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
     packed["repeated"] = _rows(repeated, row_offsets)
     return pa.record_batch(packed)
 
 
-def _offsets(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    offsets = np.zeros(counts.size + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
+def _check_values(name: str, dtype: np.dtype[Any], pad: int, labelled: bool) -> None:
+    """Raise ConfigError where a column's type cannot hold the padding, or make no labels."""
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= pad <= np.iinfo(dtype).max:
+        raise ConfigError(f"pads: expected a value that {dtype} holds in column '{name}'; got {pad}")
+    if labelled and dtype.kind not in "iu":
+        raise ConfigError(f"labels: expected a column '{name}' of integers; got {dtype}")
 
 
 def _values(column: pa.Array) -> Array:

@@ -22,14 +22,14 @@ from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, TokenBatch
+from seampack.packer.documents import Split, TokenBatch, offsets_of
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
 from seampack.packer.sources import STDIN, expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
-from seampack.packer.windows import Window, WindowPlanner, windows_of
+from seampack.packer.windows import Window, WindowPlanner, joined_lengths, windows_of
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -128,14 +128,13 @@ class _WindowStage:
         self._writer = writer
         self._tokens = np.empty(0, tokenizer.dtype)
         self._lengths = np.empty(0, np.int64)
-        self._names = pa.array([], pa.string())
+        self._names = pa.array([], pa.large_string())
         self.accounting = Accounting(seq_len=config.seq_len)
 
     def run(self, batches: list[TokenBatch], last: bool) -> None:
-        lengths = np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in batches)])
+        lengths = joined_lengths(batches)
         tokens = np.concatenate([self._tokens, *(batch.ids for batch in batches)])
-        offsets = np.zeros(self._lengths.size + lengths.size + 1, np.int64)
-        np.cumsum(np.concatenate([self._lengths, lengths]), out=offsets[1:])
+        offsets = offsets_of(np.concatenate([self._lengths, lengths]))
         window = self._planner.plan(lengths, last=last)
         names = self._names_of(batches, window)
         for batch in gather(

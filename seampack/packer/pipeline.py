@@ -72,6 +72,7 @@ def token_batches(
     """
     workers = check_threads(threads)
     stop = config.on_bad == OnBad.STOP
+    advice = "; skip such records with --on-bad quarantine" if on_bad is not None else ""
     checked = threading.Event()
 
     def encode(numbered: tuple[int, Block]) -> tuple[TokenBatch, int]:
@@ -79,7 +80,7 @@ def token_batches(
         try:
             documents = block.decode()
             if stop and documents.bad:
-                raise documents.bad[0].error()
+                raise documents.bad[0].error(advice)
             if number == 0 and isinstance(documents, Texts):
                 tokenizer.check_on(documents.texts)
         finally:
@@ -93,7 +94,7 @@ def token_batches(
     blocks = read_blocks(paths, config, tokenizer.vocab_size)
     documents = tokens = size = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
-        for batch, read in ordered_map(encode, enumerate(blocks), pool, 2 * workers + 2):
+        for batch, read in ordered_map(encode, enumerate(blocks), pool, workers + 4):
             if batch.bad and on_bad is not None:
                 on_bad(batch.bad)
             documents += batch.offsets.size - 1

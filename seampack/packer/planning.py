@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from seampack.errors import DataError, SeampackError
 from seampack.packer import _kernels as kernels
+from seampack.packer import _layout_kernels as layout
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
 
@@ -74,7 +75,7 @@ class PackPlan:
         Raises SeampackError when the segments, drops and carried pieces do not cover each document exactly once.
         """
         lengths = self.lengths.astype(np.int64)
-        covered, positions, segments = kernels.audit(self.lengths, self.doc, self.start, self.length, self.repeated)
+        covered, positions, segments = layout.audit(self.lengths, self.doc, self.start, self.length, self.repeated)
         for pieces in (self.dropped, self.carried):
             begin, count = pieces.start.astype(np.int64), pieces.length.astype(np.int64)
             np.add.at(covered, pieces.document, count)
@@ -145,7 +146,7 @@ def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_li
     planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
     rows = planned.rows.row_offsets.size - 1
     if config.shuffle:
-        order = kernels.shuffled(rows, np.random.SeedSequence([config.seed, window]).generate_state(1, np.uint64)[0])
+        order = layout.shuffled(rows, np.random.SeedSequence([config.seed, window]).generate_state(1, np.uint64)[0])
     else:
         order = np.arange(rows, dtype=np.int32)
     columns = (*planned.rows, planned.repeated, order)
@@ -182,8 +183,8 @@ class _Planned(NamedTuple):
 def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
     every = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
     joined, dropped, carried = _joined(every, config, carry_limit_tokens > 0)
-    rows = _Rows.empty(*kernels.count_concat(joined.length, config.seq_len))
-    kernels.write_concat(*joined, config.seq_len, 0, tuple(rows))
+    rows = _Rows.empty(*layout.count_concat(joined.length, config.seq_len))
+    layout.write_concat(*joined, config.seq_len, 0, tuple(rows))
     return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
 
 
@@ -231,13 +232,13 @@ def _plan_first_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int)
             carried = waiting
 
     bins, bin_segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
-    joined_rows, joined_segments = kernels.count_concat(joined.length, seq_len)
+    joined_rows, joined_segments = layout.count_concat(joined.length, seq_len)
     rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + bin_segments + joined_segments)
     repeated = np.zeros_like(rows.doc)
     cut = Pieces(*(np.empty(int(repeats[tokens > seq_len].sum()), np.int32) for _ in range(3)))
     kernels.write_windows(lengths, long, seq_len, overlap, tuple(rows), repeated)
     kernels.write_patterns(patterns, chosen, sorted_pieces, seq_len, whole_rows, tuple(rows), tuple(cut))
-    kernels.write_concat(*joined, seq_len, whole_rows + bins, tuple(rows))
+    layout.write_concat(*joined, seq_len, whole_rows + bins, tuple(rows))
     if dropped.document.size:
         cut = Pieces(*(np.concatenate(both) for both in zip(cut, dropped, strict=True)))
     return _Planned(rows, repeated, cut, carried)

@@ -17,6 +17,7 @@ from seampack.packer.config import InputFormat
 
 STDIN = "-"
 _SNIFF_BYTES = 1 << 16
+_UNREADABLE = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "a zip archive", b"\x04\x22\x4d\x18": "lz4"}
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x50\x2a\x4d\x18": "zstd"}  # the last: pzstd
 _ENDINGS = {
     ".jsonl": InputFormat.JSONL,
@@ -99,35 +100,43 @@ def open_source(path: str, wanted: InputFormat) -> Iterator[Source]:
     except OSError as error:
         raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
     with raw:
-        with reading(name):
-            head = raw.peek(4)[:4]
-        codec = next((codec for magic, codec in _COMPRESSION.items() if head.startswith(magic)), None)
+        stream = _Sniffed(raw, name)
+        if other := next((kind for magic, kind in _UNREADABLE.items() if stream.head.startswith(magic)), None):
+            raise DataError(f"{name}: {other} cannot be read; expected plain, gzip or zstd; decompress it first")
+        codec = next((codec for magic, codec in _COMPRESSION.items() if stream.head.startswith(magic)), None)
         if codec:
-            kind, stream = _sniff_compressed(name, path, pa.CompressedInputStream(raw, codec), wanted)
-        else:
-            kind, stream = _format(name, path, raw.peek(_SNIFF_BYTES), wanted), raw
+            stream = _Sniffed(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec), name)
+        kind = _format(name, path, stream.head, wanted)
+        if codec and kind in (InputFormat.PARQUET, InputFormat.ARROW):
+            raise DataError(f"{name}: {kind} inside a compressed file cannot be read; decompress it first")
         yield Source(name, None if path == STDIN else path, kind, stream)
 
 
-def _sniff_compressed(name: str, path: str, stream: pa.NativeFile, wanted: InputFormat) -> tuple[InputFormat, Any]:
-    with reading(name):
-        head = stream.read(_SNIFF_BYTES)
-    kind = _format(name, path, head, wanted)
-    if kind in (InputFormat.PARQUET, InputFormat.ARROW):
-        raise DataError(f"{name}: {kind} inside a compressed file cannot be read; decompress it first")
-    return kind, _Rewound(head, stream)
+class _Sniffed:
+    """A stream whose head was read to see what it is; reading begins with the head all the same.
 
+    The head is full unless the stream ends before: what a pipe holds at the first moment tells nothing.
+    """
 
-class _Rewound:
-    """A stream of which the beginning was read already."""
+    closed = False
 
-    def __init__(self, head: bytes, stream: pa.NativeFile) -> None:
-        self._head = head
+    def __init__(self, stream: Any, name: str) -> None:
         self._stream = stream
+        parts = []
+        room = _SNIFF_BYTES
+        with reading(name):
+            while room > 0 and (part := stream.read(room)):
+                parts.append(part)
+                room -= len(part)
+        self.head = self._left = b"".join(parts)
 
     def read(self, size: int) -> bytes:
-        head, self._head = self._head[:size], self._head[size:]
-        return head or self._stream.read(size)
+        """The next bytes, fewer only at the end."""
+        left, self._left = self._left[:size], self._left[size:]
+        return left + self._stream.read(size - len(left)) if len(left) < size else left
+
+    def close(self) -> None:
+        """Arrow asks for it; who opened the stream closes it."""
 
 
 @contextmanager
@@ -150,7 +159,7 @@ def _format(name: str, path: str, head: bytes, wanted: InputFormat) -> InputForm
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return InputFormat.ARROW
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"[") and _ending(path) == InputFormat.JSONL:
+    if text.startswith(b"[") and (_ending(path) == InputFormat.JSONL or text[1:].lstrip().startswith(b"{")):
         raise DataError(f"{name}: a JSON array, expected one JSON object a line: convert it with jq -c '.[]'")
     if text.startswith(b"{"):
         return InputFormat.JSONL

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.documents import BadRecord, Texts, TokenBatch, offsets_of
 from seampack.packer.sources import Source, reading
 
 BLOCK_BYTES = 8 << 20
@@ -109,16 +109,16 @@ class _JsonDecoder:
         bad: list[BadRecord] = []
         try:
             records: list[Any] = self.decoder.decode_lines(block.data)
-            if len(records) != block.lines:  # blank lines, or several objects on one line
+            blank = block.data.startswith((b"\n", b"\r\n")) or b"\n\n" in block.data or b"\n\r\n" in block.data
+            if blank or len(records) != block.lines:  # there may be several objects on one line
                 records = self._line_by_line(block, bad)
         except _JSON_ERRORS:
             records = self._line_by_line(block, bad)
         content = [record.content for record in records]
-        names = pa.array([str(record.name) for record in records], pa.string()) if self.named else None
+        names = pa.array([str(record.name) for record in records], pa.large_string()) if self.named else None
         if not self.tokens:
             return Texts(content, names, bad)
-        offsets = np.zeros(len(content) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, content), np.int64, len(content)), out=offsets[1:])
+        offsets = offsets_of(np.fromiter(map(len, content), np.int64, len(content)))
         ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
         return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed by the tokenizer
 
@@ -194,10 +194,10 @@ def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> tuple[list[
 
 def _decode_file(block: TextBlock) -> Texts:
     try:
-        return Texts([block.data.decode()], pa.array([block.source]))
+        return Texts([block.data.decode()], pa.array([block.source], pa.large_string()))
     except UnicodeDecodeError as error:
         line = block.first_line + block.data.count(b"\n", 0, error.start)
-        return Texts([], pa.array([], pa.string()), [_bad(block.source, line, _invalid(error), block.data)])
+        return Texts([], pa.array([], pa.large_string()), [_bad(block.source, line, _invalid(error), block.data)])
 
 
 def _invalid(error: UnicodeDecodeError) -> str:

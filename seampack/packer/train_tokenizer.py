@@ -35,6 +35,9 @@ def train_tokenizer(
     Raises ConfigError for options that cannot work, DataError for a corpus without text.
     """
     config = config or PackConfig()
+    path = Path(out)
+    if not path.name or path.is_dir():
+        raise ConfigError(f"{out}: expected the name of a file to write; got a folder")
     least = 256 + len(special_tokens)
     if vocab_size < least:
         raise ConfigError(f"vocab_size: expected at least {least} (256 bytes and the special tokens); got {vocab_size}")
@@ -49,7 +52,6 @@ def train_tokenizer(
         show_progress=show_progress,
     )
     tokenizer.train_from_iterator(_texts(expand(source), config, split), trainer)
-    path = Path(out)
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ class WindowPlanner:
 
 
 def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], bool]]:
-    """Batches of documents by window of at least ``window_tokens`` new tokens; True with the last one.
+    """Batches of documents by window of at least ``window_tokens`` new tokens and documents; True with the last one.
 
     The borders follow from the input alone, so every run over it has the same windows.
     """
@@ -78,13 +78,17 @@ def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[l
             yield window, False
             window, tokens = [], 0
         window.append(batch)
-        tokens += int(batch.lengths.sum())
+        tokens += int(batch.lengths.sum()) + batch.lengths.size  # an empty document takes memory too
     yield window, True
+
+
+def joined_lengths(batches: Iterable[HasLengths]) -> npt.NDArray[np.int64]:
+    """Lengths of the documents of all batches."""
+    return np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in batches)])
 
 
 def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window]:
     """The windows of a stream of documents, planned as ``pack`` plans them."""
     planner = WindowPlanner(config)
     for window, last in windows_of(batches, config):
-        lengths = np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in window)])
-        yield planner.plan(lengths, last=last)
+        yield planner.plan(joined_lengths(window), last=last)

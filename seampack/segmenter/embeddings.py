@@ -6,14 +6,16 @@ import numpy.typing as npt
 from seampack.segmenter.corpus import ChunkCorpus
 
 _WINDOW = 5
+EMBEDDING_SCALE = 0.5
+"""Standard deviation to begin with. At 0.1 the model hardly leaves segments of one unit in a short training: after 150
+batches of Chinese, held-out likelihood is 6.43 nats a unit against 5.55."""
 
 
 def cooccurrence_embeddings(corpus: ChunkCorpus, size: int) -> npt.NDArray[np.float32]:
     """Embeddings of the ids from 2 on, shape (vocabulary - 2, size): the leading factors of shifted positive PMI.
 
     What skip-gram with negative sampling factorises implicitly (Levy and Goldberg 2014), here exactly: pairs of units
-    at most 5 apart within a chunk, the nearer ones weighted more. Scaled to the size that the model's other
-    parameters begin with.
+    at most 5 apart within a chunk, the nearer ones weighted more.
     """
     vocabulary = corpus.vocab_size - 2
     counts = np.zeros((vocabulary, vocabulary), np.float32)
@@ -34,5 +36,5 @@ def cooccurrence_embeddings(corpus: ChunkCorpus, size: int) -> npt.NDArray[np.fl
     order = np.argsort(-np.abs(values))[:size]
     found = vectors[:, order] * np.sqrt(np.abs(values[order]))
     result = np.zeros((vocabulary, size), np.float32)
-    result[:, : found.shape[1]] = found * (0.1 / max(float(found.std()), 1e-6))
+    result[:, : found.shape[1]] = found * (EMBEDDING_SCALE / max(float(found.std()), 1e-6))
     return result

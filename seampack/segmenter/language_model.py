@@ -41,7 +41,7 @@ class SegmentalLM(nn.Module):
         self.first_input = nn.Linear(hidden, hidden)
         self.first_hidden = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.normal_(self.embedding.weight, 0, 0.5)
 
     def forward(self, chunks: Tensor, lengths: Tensor, single: Tensor) -> Tensor:
         """Lattice of a batch, shape (units, longest), the chunks one behind the other.

@@ -12,7 +12,7 @@ from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.language_model import SegmentalLM
 from seampack.segmenter.units import Units
 
-_BATCH_UNITS = 2_000
+_BATCH_UNITS = 400
 
 
 class Teacher:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seampack._memory import keep_freed_memory
 from seampack.errors import DataError, SeampackError, ShardError
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter import artifact
@@ -200,6 +201,7 @@ def _train_both(
 
 
 def _worker(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, reports: Any) -> None:
+    keep_freed_memory()
     try:
         train_direction(checkpoints, config, direction, resume, threads, reports.put)
         reports.put(None)

@@ -95,7 +95,7 @@ class Trainer:
         self.model.eval()
         total, units = 0.0, 0
         with torch.no_grad():
-            for which in batches(self.corpus, self.validation, 2_000, 0):
+            for which in batches(self.corpus, self.validation, 400, 0):
                 loss, count = self._loss(which)
                 total += float(loss)
                 units += count
