@@ -30,7 +30,8 @@ wheel: $(VENV)/.dev
 
 # The kernels once more as plain Python: index errors show, and coverage sees them.
 jitless: $(VENV)/.dev
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/test_bitset.py tests/test_planning.py tests/test_gather.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/test_bitset.py tests/test_planning.py tests/test_gather.py \
+		tests/test_lattice.py tests/test_units.py
 
 ci: test lint types wheel jitless
 

@@ -68,7 +68,7 @@ def _decoding(command: Command) -> Command:
             "--decoder",
             default=None,
             metavar="NAME",
-            help="How both directions of the language model are combined: posterior, product, mean, likelier, merge, "
+            help="How both directions of the language model are combined: product, posterior, mean, likelier, merge, "
             "boundary, forward or backward. Means --exact.",
         ),
         click.option("--exact", is_flag=True, help="Use the language model, slower, in place of the fast student."),

@@ -30,6 +30,7 @@ class TextBlock:
     source: str
     first_line: int
     lines: int
+    has_blank: bool
     decoder: Callable[["TextBlock"], Texts | TokenBatch]
 
     def decode(self) -> Texts | TokenBatch:
@@ -55,8 +56,11 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
     for data in _whole(source, _last_end(source.format)):
         if decoder is None:
             decoder = _JsonDecoder(data, config, vocab_size).decode
-        newlines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
-        yield TextBlock(data, source.name, line, newlines + (not data.endswith(b"\n")), decoder)
+        ends = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: looking for two newlines in bytes is slow
+        newlines = int(np.count_nonzero(ends))
+        has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
+        has_blank = has_blank or bool((ends[1:] & ends[:-1]).any())
+        yield TextBlock(data, source.name, line, newlines + (not data.endswith(b"\n")), has_blank, decoder)
         line += newlines
 
 
@@ -109,8 +113,7 @@ class _JsonDecoder:
         bad: list[BadRecord] = []
         try:
             records: list[Any] = self.decoder.decode_lines(block.data)
-            blank = block.data.startswith((b"\n", b"\r\n")) or b"\n\n" in block.data or b"\n\r\n" in block.data
-            if blank or len(records) != block.lines:  # there may be several objects on one line
+            if block.has_blank or len(records) != block.lines:  # there may be several objects on one line
                 records = self._line_by_line(block, bad)
         except _JSON_ERRORS:
             records = self._line_by_line(block, bad)

@@ -64,7 +64,7 @@ class DistillConfig(Config):
     epochs: int = option(12, "Passes over the text.")
     learning_rate: float = option(0.1, "Learning rate of AdaGrad.")
     drop_features: float = option(0.1, "Share of features that is dropped in training.")
-    hard_share: float = option(0.5, "Share of the teachers' decisions in the target; the rest is their probabilities.")
+    hard_share: float = option(0.0, "Share of the teachers' decisions in the target; the rest is their probabilities.")
     seed: int = option(0, "Seed of order and dropping.")
 
     def __post_init__(self) -> None:

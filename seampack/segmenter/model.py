@@ -95,7 +95,7 @@ class Segmenter:
         """Where the words are.
 
         ``exact`` uses the language models (extra ``segmenter``), with ``decoder`` (see ``decoders``; default
-        posterior). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones.
+        product). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones.
         ``dictionary``: words of the user's that hold whatever the model says.
 
         Raises ConfigError for options that contradict each other, DataError for what is no text.

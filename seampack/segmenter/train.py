@@ -16,7 +16,7 @@ import torch
 from seampack._memory import keep_freed_memory
 from seampack.errors import DataError, SeampackError, ShardError
 from seampack.segmenter import _kernels as kernels
-from seampack.segmenter import artifact
+from seampack.segmenter import artifact, decoders
 from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.model import Segmenter
@@ -125,7 +125,7 @@ def _distilled(teachers: Sequence[Teacher], units: Units, config: DistillConfig)
         lattices = teacher.lattices(units)
         posteriors = lattices.posteriors()
         probabilities += kernels.end_posteriors(posteriors, lattices.offsets).astype(np.float32) / len(teachers)
-        ends += lattices.ends(posteriors) / np.float32(len(teachers))
+        ends += decoders.decoder(decoders.DEFAULT)(lattices) / np.float32(len(teachers))
     return train_student(units, np.minimum(probabilities, 1), ends, config)
 
 
