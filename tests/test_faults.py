@@ -243,9 +243,9 @@ def test_a_failed_run_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, there: bool
 ) -> None:
     (tmp_path / "a.jsonl").write_text(GOOD * 500 + "{")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     if there:
         Path(out).mkdir(parents=True, exist_ok=True)
     before = sorted(tmp_path.rglob("*"))
@@ -254,15 +254,15 @@ def test_a_failed_run_leaves_everything_as_it_was(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("out", ["out/", "deep/er/out", ".", "../work/", "link"])
+@pytest.mark.parametrize("out", ["out/", "deep/er/out", ".", "../here/", "link"])
 def test_ways_to_name_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
-    (tmp_path / "link").symlink_to(work)
-    monkeypatch.chdir(tmp_path if out == "link" else work)
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "link").symlink_to(here)
+    monkeypatch.chdir(tmp_path if out == "link" else here)
     seampack.pack(CORPUS, out=out)
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / out if out == "link" else work / out
+    folder = tmp_path / out if out == "link" else here / out
     PackedFolder(folder).verify()
     assert not [path for path in tmp_path.rglob(".*") if path.is_dir()]
 
@@ -313,6 +313,11 @@ def test_a_writer_that_was_left_writes_no_more(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def obey_interrupts() -> None:
+    """A test run in the background of a script inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A run that has written shards, over those of an earlier one where there are, and waits for more input."""
@@ -322,6 +327,7 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=obey_interrupts,
     ) as process:
         assert process.stdin is not None
         try:
