@@ -87,7 +87,7 @@ _tokenizer = click.option(
 _pre_segment = click.option(
     "--pre-segment",
     metavar="MODEL",
-    help="Cut text into words first, by a segmenter (zh, th or a folder): no token crosses a word.",
+    help="Cut text into words first, by a segmenter (zh or a folder): no token crosses a word.",
 )
 _threads = click.option(
     "--threads", type=click.IntRange(min=1), default=None, help="Worker threads; by default all cores."

@@ -36,16 +36,10 @@ _out = click.option("-o", "--out", default="-", metavar="FILE", help="File to wr
 _model = click.option(
     "-m",
     "--model",
-    default=None,
-    metavar="MODEL",
-    help="A trained segmenter; without it, the bundled one for --script.",
-)
-_script = click.option(
-    "--script",
-    type=click.Choice(["zh", "th"]),
     default="zh",
     show_default=True,
-    help="Whose bundled model is used where none is given: Chinese or Thai.",
+    metavar="MODEL",
+    help="A trained segmenter: its folder, or zh, the bundled one for Chinese.",
 )
 
 
@@ -142,7 +136,6 @@ def distill(inputs: tuple[str, ...], teachers: tuple[str, ...], out: str, as_jso
 @segment.command()
 @_inputs
 @_model
-@_script
 @_decoding
 @click.option("--posteriors", is_flag=True, help="Write the probabilities of word ends: --output posteriors.")
 @_out
@@ -153,7 +146,6 @@ def distill(inputs: tuple[str, ...], teachers: tuple[str, ...], out: str, as_jso
 def apply(
     inputs: tuple[str, ...],
     model: str | None,
-    script: str,
     posteriors: bool,
     n_best: int | None,
     out: str,
@@ -180,7 +172,7 @@ def apply(
     from seampack.segmenter.stream import apply as run
 
     settings = _settings(exact, decoder, threshold, dictionary)
-    run(_load(model, script), inputs or ("-",), out, config, **settings)
+    run(_load(model), inputs or ("-",), out, config, **settings)
 
 
 @segment.command()
@@ -241,16 +233,14 @@ def evaluate(
     "models",
     multiple=True,
     metavar="MODEL",
-    help="A trained segmenter; may be given often. Without one, the bundled one for --script.",
+    help="A trained segmenter; may be given often. Without one, the bundled one for Chinese.",
 )
-@_script
 @_decoding
 @_json
 def compare(
     raw: str | None,
     gold: str,
     models: tuple[str, ...],
-    script: str,
     exact: bool,
     decoder: str | None,
     threshold: float | None,
@@ -271,8 +261,9 @@ def compare(
     if len(texts) != len(lines):
         raise DataError(f"{raw}: expected the {len(lines):,} lines of {gold}; got {len(texts):,}")
     found = []
-    for model in models or (script,):
-        loaded = _load(model, script)
+    script = ""
+    for model in models or ("zh",):
+        loaded = _load(model)
         script = loaded.description["script"]
         found.append(
             measure(model, lambda loaded=loaded: lambda batch: loaded.segment(batch, **settings), words, texts)  # type: ignore[misc]
@@ -298,10 +289,10 @@ def compare(
     click.echo(table(rows, columns))
 
 
-def _load(model: str | None, script: str) -> "Segmenter":
+def _load(model: str) -> "Segmenter":
     from seampack.segmenter.model import Segmenter
 
-    return Segmenter.load(model or script)
+    return Segmenter.load(model)
 
 
 def _settings(exact: bool, decoder: str | None, threshold: float | None, dictionary: str | None) -> dict[str, Any]:

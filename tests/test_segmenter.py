@@ -233,3 +233,13 @@ def test_pieces_for_the_packer(trained: Path, tmp_path: Path) -> None:
     for row, text in zip(unpacked, [text for text in texts if text], strict=True):
         whole = [i for piece in segmenter.pieces([text])[0] for i in tokenizer.reference.encode(piece).ids]
         assert row["input_ids"] == whole
+
+
+def test_the_bundled_model() -> None:
+    """It works at once, without torch's help: the data are whole, and the words put together are the text."""
+    segmenter = Segmenter.load("zh")
+    text = "研究生命的起源。"
+    assert segmenter.has_student
+    assert segmenter.segment([text]) == [["研究", "生命", "的", "起源", "。"]]
+    with pytest.raises(ShardError, match="the segmenter has no teacher"):
+        segmenter.segment([text], exact=True)

@@ -17,7 +17,7 @@ from seampack.errors import ShardError
 FORMAT = "seampack segmenter"
 FORMAT_VERSION = 1
 DESCRIPTION = "segmenter.json"
-BUNDLED = ("zh", "th")
+BUNDLED = ("zh",)
 
 Arrays = dict[str, npt.NDArray[Any]]
 

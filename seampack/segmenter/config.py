@@ -59,11 +59,11 @@ class TrainConfig(Config):
 class DistillConfig(Config):
     """Options of training the fast student on what teachers say of a text."""
 
-    table_bits: int = option(17, "Rows of the feature table, as a power of two: size of the model, 2^17 is 2 MB.")
+    table_bits: int = option(18, "Rows of the feature table, as a power of two; 18 makes a model of 4 MB.")
     width: int = option(16, "Numbers a row.")
-    epochs: int = option(12, "Passes over the text.")
+    epochs: int = option(8, "Passes over the text.")
     learning_rate: float = option(0.1, "Learning rate of AdaGrad.")
-    drop_features: float = option(0.1, "Share of features that is dropped in training.")
+    drop_features: float = option(0.3, "Share of features that is dropped in training.")
     hard_share: float = option(0.0, "Share of the teachers' decisions in the target; the rest is their probabilities.")
     seed: int = option(0, "Seed of order and dropping.")
 

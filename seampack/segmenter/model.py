@@ -46,7 +46,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Self:
-        """A trained model by its folder, or a bundled one (``zh``, ``th``).
+        """A trained model by its folder, or the bundled one (``zh``).
 
         Raises ShardError where there is none, or it is damaged.
         """
