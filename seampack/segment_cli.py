@@ -145,7 +145,7 @@ def distill(inputs: tuple[str, ...], teachers: tuple[str, ...], out: str, as_jso
 )
 def apply(
     inputs: tuple[str, ...],
-    model: str | None,
+    model: str,
     posteriors: bool,
     n_best: int | None,
     out: str,
@@ -218,7 +218,7 @@ def evaluate(
     if model is None:
         scores = score(_lines([gold]), _lines(inputs or ("-",)))
     else:
-        segmenter = _load(model, "")
+        segmenter = _load(model)
         raw: Iterable[str] = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
         scores = score(_lines([gold]), _segmented(segmenter, raw, settings))
     click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else _scores_text(scores, errors))
