@@ -1,13 +1,17 @@
 """Shared fixtures: the command as a real process, and the small corpus that ships with the package."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from seampack.cli import main
 
 DATA = Path(__file__).parent.parent / "seampack" / "data"
 CORPUS = DATA / "corpus.jsonl.zst"
@@ -43,6 +47,23 @@ def run(tmp_path: Path) -> Run:
         )
 
     return start
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Run]:
+    """As ``run``, but inside this process: a second less each."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back behind the test
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def start(*arguments: object) -> "subprocess.CompletedProcess[bytes]":
+        with pytest.raises(SystemExit) as stop:
+            main(list(map(str, arguments)))
+        assert isinstance(stop.value.code, int)
+        return subprocess.CompletedProcess(arguments, stop.value.code, *capfdbinary.readouterr())
+
+    yield start
+    signal.signal(signal.SIGTERM, handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
