@@ -16,6 +16,7 @@ from seampack._options import config_options
 from seampack._report import accounting_lines, row_text, table
 from seampack._version import __version__
 from seampack.errors import SeampackError
+from seampack.models_cli import models
 from seampack.packer.config import ExtraRoom, InputFormat, Leftover, OnBad, OutputFormat, PackConfig, Strategy
 from seampack.segment_cli import segment
 
@@ -276,6 +277,7 @@ def train(
 
 
 main.add_command(segment)
+main.add_command(models)
 
 
 def _split(model: str | None) -> Any:

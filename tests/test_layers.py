@@ -108,7 +108,7 @@ def test_root_links() -> None:
     top = ROOT.parent
     if not (top / "pyproject.toml").is_file():
         pytest.skip("not a checkout")
-    for name in ("packer", "segmenter", "cli.py"):
+    for name in ("packer", "segmenter", "models", "cli.py"):
         assert os.readlink(top / name) == f"seampack/{name}"
     out = subprocess.run([sys.executable, "cli.py", "--version"], cwd=top, capture_output=True, text=True, check=True)
     assert seampack.__version__ in out.stdout

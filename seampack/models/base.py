@@ -1,0 +1,82 @@
+"""What every adapter does: prepare a dataset, train on it, evaluate what was trained."""
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from datasets import Dataset
+
+from seampack._fields import Config
+from seampack.models.artifact import Artifact
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+C = TypeVar("C", bound=Config)
+Row = dict[str, Any]
+Draw = Callable[["Axes"], None]
+
+
+class Adapter(ABC, Generic[C]):
+    """One method. Adapters hold no state: all there is to know is in the config, the dataset and the artifact."""
+
+    name: ClassVar[str]
+    config: type[C]
+    """The frozen dataclass of the method's options; its defaults run on the columns that ``columns`` names."""
+    columns: ClassVar[Mapping[str, str]]
+    """What a dataset must have, as column: meaning; ``NAME_column`` options of the config rename columns."""
+
+    @abstractmethod
+    def prepare(self, dataset: Dataset, config: C) -> Dataset:
+        """The dataset as ``train`` and ``evaluate`` want it, checked. What was prepared already is returned as it is.
+
+        Raises DataError for an empty dataset, a missing column or a value that cannot be used.
+        """
+
+    @abstractmethod
+    def train(self, dataset: Dataset, config: C) -> Artifact:
+        """Train on a prepared dataset. The same dataset, config and machine give the same artifact."""
+
+    @abstractmethod
+    def evaluate(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
+        """Measure an artifact on a prepared dataset. Raises DataError for labels that it was not trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    metrics: dict[str, Any]
+    """Single numbers; None where one is not defined."""
+    rows: Dataset
+    """The dataset's rows with what the method says of each."""
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+    """Small tables for people, as name: rows."""
+    pictures: dict[str, Draw] = field(default_factory=dict)
+    """Pictures, as name: a function that draws on matplotlib axes."""
+
+    def save(self, folder: Path) -> None:
+        """Write ``metrics.json``, ``rows.parquet``, and each table as CSV and each picture as PNG and SVG."""
+        (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        self.rows.to_parquet(str(folder / "rows.parquet"))
+        for name, rows in self.tables.items():
+            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+                writer.writeheader()
+                writer.writerows(rows)
+        for name, draw in self.pictures.items():
+            save_picture(folder / name, draw)
+
+
+def save_picture(path: Path, draw: Draw) -> None:
+    """Draw on empty axes and write ``path`` with the endings .png and .svg."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    draw(figure.subplots())
+    for ending in ("png", "svg"):
+        figure.savefig(path.with_name(f"{path.name}.{ending}"), dpi=150)

@@ -1,0 +1,156 @@
+"""Datasets from files or the hub, and the checks that adapters share."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.ipc as paipc
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+
+from seampack.errors import DataError
+
+_COMPRESSED = (".gz", ".zst", ".bz2")
+_READABLE = "CSV, TSV, JSON, JSON lines, Parquet, Arrow, a folder of a saved dataset, or a dataset of the hub"
+
+
+def load(source: str, split: str | None = None) -> Dataset:
+    """A dataset from a file (also .gz, .zst, .bz2), a folder of ``save_to_disk``, or the hub.
+
+    ``split`` names one of several; files have none. Raises DataError for what cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _chosen(_saved(path), source, split)
+    if path.is_file():
+        if split is not None:
+            raise DataError(f"{source}: a file has no splits; leave --split out")
+        return _from_file(path)
+    if path.suffix or source.startswith((".", "/")):
+        raise DataError(f"{source}: no such file or folder")
+    try:
+        return _chosen(load_dataset(source), source, split)
+    except Exception as error:  # the hub's client raises many kinds
+        reason = " ".join(str(error).split())
+        raise DataError(f"{source}: no such file, and not to be had from the hub: {reason}") from error
+
+
+def _saved(folder: Path) -> Any:
+    try:
+        return load_from_disk(str(folder))
+    except Exception as error:  # as many kinds as formats inside
+        raise DataError(f"{folder}: not a folder of a saved dataset: {' '.join(str(error).split())}") from error
+
+
+def _chosen(found: Any, source: str, split: str | None) -> Dataset:
+    if not isinstance(found, DatasetDict):
+        if split is not None:
+            raise DataError(f"{source}: the dataset has no splits; leave --split out")
+        return found
+    if split is None and len(found) > 1:
+        raise DataError(f"{source}: has several splits; choose one of {', '.join(found)} with --split")
+    name = split or next(iter(found))
+    if name not in found:
+        raise DataError(f"{source}: no split {name!r}; expected one of {', '.join(found)}")
+    return found[name]
+
+
+def _from_file(path: Path) -> Dataset:
+    compressed = path.suffix in _COMPRESSED
+    ending = Path(path.stem).suffix if compressed else path.suffix
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            if ending in (".csv", ".tsv"):
+                parse = pacsv.ParseOptions(delimiter="\t" if ending == ".tsv" else ",", newlines_in_values=True)
+                return Dataset(pacsv.read_csv(stream, parse_options=parse))
+            if ending in (".json", ".jsonl", ".ndjson"):
+                return Dataset.from_list(_objects(stream.read(), path))
+            if ending in (".parquet", ".pq"):
+                return Dataset(pq.read_table(pa.BufferReader(stream.read())))
+            if ending == ".arrow":
+                return Dataset(_arrow(stream.read()))
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    raise DataError(f"{path}: unknown kind of file {ending or path.name!r}; expected {_READABLE}")
+
+
+def _objects(content: bytes, path: Path) -> list[dict[str, Any]]:
+    if content.lstrip()[:1] == b"[":
+        found = msgspec.json.decode(content)
+    else:
+        found = []
+        for number, line in enumerate(content.splitlines(), 1):
+            if line.strip():
+                try:
+                    found.append(json.loads(line))
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+    for number, item in enumerate(found, 1):
+        if not isinstance(item, dict):
+            raise DataError(f"{path}, record {number}: expected an object; got {type(item).__name__}")
+    return list(found)
+
+
+def _arrow(content: bytes) -> pa.Table:
+    try:
+        return paipc.open_file(content).read_all()
+    except pa.ArrowInvalid:
+        return paipc.open_stream(content).read_all()
+
+
+def require(
+    dataset: Dataset, columns: Iterable[str], remedy: str = "rename the columns, or name yours in the options"
+) -> None:
+    """Raise DataError unless the dataset has rows and these columns, none of which holds a null."""
+    if not len(dataset):
+        raise DataError("the dataset is empty; expected at least one row")
+    for column in columns:
+        if column not in dataset.column_names:
+            have = ", ".join(dataset.column_names)
+            raise DataError(f"the dataset has no column {column!r}; it has: {have}; {remedy}")
+        nulls = dataset.data.column(column).null_count
+        if nulls:
+            raise DataError(f"column {column!r}: {nulls:,} of {len(dataset):,} values are null; drop those rows first")
+
+
+def require_text(dataset: Dataset, column: str) -> None:
+    """Raise DataError unless a column holds text."""
+    require(dataset, [column])
+    kind = dataset.data.column(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"column {column!r}: expected text; got {kind}")
+
+
+def classes_of(dataset: Dataset, column: str) -> list[str]:
+    """The names of the classes in a column of labels, in the order of their ids: declared, or sorted by value."""
+    feature = dataset.features[column]
+    if isinstance(feature, ClassLabel):
+        return list(feature.names)
+    values = dataset.unique(column)
+    if any(isinstance(value, float) for value in values):
+        raise DataError(f"column {column!r}: expected labels as text or whole numbers; got {values[0]!r}")
+    return [str(value) for value in sorted(values)]
+
+
+def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
+    """The dataset with its labels as ids of ``classes``, in the column ``label``.
+
+    Raises DataError for a label that is not among them.
+    """
+    wanted = ClassLabel(names=list(classes))
+    feature = dataset.features[column]
+    if isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
+        return dataset if column == "label" else dataset.rename_column(column, "label")
+    values = dataset[column][:]
+    names = [feature.int2str(value) for value in values] if isinstance(feature, ClassLabel) else list(map(str, values))
+    known = {name: at for at, name in enumerate(classes)}
+    if unknown := sorted(set(names) - set(known)):
+        raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
+    kept = dataset.remove_columns([name for name in {column, "label"} if name in dataset.column_names])
+    return kept.add_column("label", [known[name] for name in names], feature=wanted)

@@ -1,0 +1,133 @@
+"""What every adapter must do; each adapter's test file inherits the class and says what data it is given."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from seampack._fields import Config
+from seampack.errors import ConfigError, DataError, ShardError
+from seampack.models import METHODS, get
+from seampack.models.artifact import DESCRIPTION, Artifact
+from seampack.models.base import Adapter, Evaluation
+from seampack.models.folders import new_folder
+
+
+class AdapterContract:
+    """Give ``method``, ``options`` (a small run, seconds) and ``dataset``."""
+
+    method: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+    """Changes of the default config."""
+    tolerance: ClassVar[float] = 1e-5
+    """Largest difference between metrics before and after the artifact was saved and loaded."""
+
+    @pytest.fixture(scope="class")
+    def dataset(self) -> Dataset:
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def adapter(self) -> "Adapter[Any]":
+        return get(self.method)
+
+    @pytest.fixture(scope="class")
+    def config(self, adapter: "Adapter[Any]") -> Config:
+        config: Config = adapter.config().replace(**self.options)
+        return config
+
+    @pytest.fixture(scope="class")
+    def prepared(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> Dataset:
+        return adapter.prepare(dataset, config)
+
+    @pytest.fixture(scope="class")
+    def artifact(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> Artifact:
+        return adapter.train(prepared, config)
+
+    @pytest.fixture(scope="class")
+    def evaluation(self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config) -> Evaluation:
+        return adapter.evaluate(prepared, artifact, config)
+
+    def test_is_registered(self, adapter: "Adapter[Any]") -> None:
+        assert adapter.name == self.method
+        assert METHODS[self.method].summary
+        assert adapter.columns
+
+    def test_config_is_frozen_and_explains_itself(self, adapter: "Adapter[Any]") -> None:
+        config = adapter.config()
+        assert config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        for field in dataclasses.fields(config):  # type: ignore[arg-type]
+            assert field.metadata["help"].endswith("."), field.name
+        with pytest.raises(ConfigError, match="no such option"):
+            config.replace(no_such_option=1)
+        assert json.loads(json.dumps(config.to_dict()))
+
+    def test_prepare_twice_is_prepare_once(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> None:
+        again = adapter.prepare(prepared, config)
+        assert again.features == prepared.features
+        assert again.to_dict() == prepared.to_dict()
+
+    def test_bad_data_is_named(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
+        with pytest.raises(DataError, match="empty"):
+            adapter.prepare(dataset.select([]), config)
+        for column in adapter.columns:
+            if column in dataset.column_names:
+                with pytest.raises(DataError, match=column):
+                    adapter.prepare(dataset.remove_columns(column), config)
+
+    def test_artifact_says_what_made_it(self, artifact: Artifact, config: Config) -> None:
+        assert artifact.method == self.method
+        assert artifact.config == json.loads(json.dumps(config.to_dict()))
+        assert artifact.facts["data"]["fingerprint"]
+        assert artifact.facts["data"]["rows"] > 0
+        assert type(config)().replace(**artifact.config) == config
+
+    def test_evaluation_can_be_saved(self, evaluation: Evaluation, tmp_path: Path) -> None:
+        assert evaluation.metrics
+        assert evaluation.tables
+        assert evaluation.pictures
+        evaluation.save(tmp_path)
+        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics
+        assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
+        for name in evaluation.pictures:
+            assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+            assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
+
+    def test_saved_and_loaded_it_measures_the_same(
+        self,
+        adapter: "Adapter[Any]",
+        prepared: Dataset,
+        artifact: Artifact,
+        evaluation: Evaluation,
+        config: Config,
+        tmp_path: Path,
+    ) -> None:
+        with new_folder(tmp_path / "artifact", overwrite=False, marker=DESCRIPTION) as folder:
+            artifact.save(folder)
+        loaded = Artifact.load(tmp_path / "artifact", self.method)
+        assert loaded.facts == json.loads(json.dumps(artifact.facts))
+        assert sorted(loaded.tensors) == sorted(artifact.tensors)
+        for name, array in loaded.tensors.items():
+            np.testing.assert_array_equal(array, np.asarray(artifact.tensors[name]))
+        again = adapter.evaluate(prepared, loaded, config).metrics
+        assert again.keys() == evaluation.metrics.keys()
+        for name, value in evaluation.metrics.items():
+            assert again[name] == (pytest.approx(value, abs=self.tolerance) if isinstance(value, float) else value), (
+                name
+            )
+
+    def test_damage_is_noticed(self, artifact: Artifact, tmp_path: Path) -> None:
+        artifact.save(tmp_path)
+        with pytest.raises(ConfigError, match="expected another"):
+            Artifact.load(tmp_path, "another")
+        path = tmp_path / DESCRIPTION
+        path.write_text(path.read_text("utf-8")[:-20], "utf-8")
+        with pytest.raises(ShardError, match="damaged"):
+            Artifact.load(tmp_path)
+        path.unlink()
+        with pytest.raises(ShardError, match="not a trained model"):
+            Artifact.load(tmp_path)
