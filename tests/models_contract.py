@@ -28,28 +28,34 @@ class AdapterContract:
     """Largest difference between metrics before and after the artifact was saved and loaded."""
 
     @pytest.fixture(scope="class")
-    def dataset(self) -> Dataset:
+    @classmethod
+    def dataset(cls) -> Dataset:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def adapter(self) -> "Adapter[Any]":
-        return get(self.method)
+    @classmethod
+    def adapter(cls) -> "Adapter[Any]":
+        return get(cls.method)
 
     @pytest.fixture(scope="class")
-    def config(self, adapter: "Adapter[Any]") -> Config:
-        config: Config = adapter.config().replace(**self.options)
+    @classmethod
+    def config(cls, adapter: "Adapter[Any]") -> Config:
+        config: Config = adapter.config().replace(**cls.options)
         return config
 
     @pytest.fixture(scope="class")
-    def prepared(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> Dataset:
+    @classmethod
+    def prepared(cls, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> Dataset:
         return adapter.prepare(dataset, config)
 
     @pytest.fixture(scope="class")
-    def artifact(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> Artifact:
+    @classmethod
+    def artifact(cls, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> Artifact:
         return adapter.train(prepared, config)
 
     @pytest.fixture(scope="class")
-    def evaluation(self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config) -> Evaluation:
+    @classmethod
+    def evaluation(cls, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config) -> Evaluation:
         return adapter.evaluate(prepared, artifact, config)
 
     def test_is_registered(self, adapter: "Adapter[Any]") -> None:

@@ -94,7 +94,7 @@ class Artifact:
 def fingerprint(dataset: Dataset) -> str:
     """Hash of a dataset's columns and values, the same however it is stored."""
     digest = xxhash.xxh3_128()
-    table = dataset.flatten_indices().data.table if dataset._indices is not None else dataset.data.table
+    table = dataset.with_format("arrow")[:]
 
     class Sink:
         closed = False
@@ -105,7 +105,7 @@ def fingerprint(dataset: Dataset) -> str:
 
         def flush(self) -> None: ...
 
-    plain = table.replace_schema_metadata(None).combine_chunks()
+    plain = table.replace_schema_metadata(None).take(pa.array(range(len(table)), pa.int64())).combine_chunks()
     with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), plain.schema) as writer:
         writer.write_table(plain)
     return digest.hexdigest()

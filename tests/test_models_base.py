@@ -1,0 +1,211 @@
+"""The base of the adapters: datasets from files, artifacts, output folders, and the commands as users see them."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
+from seampack.models import METHODS, data, get, registry
+from seampack.models.artifact import Artifact, fingerprint
+from seampack.models.folders import new_folder
+from tests.models_contract import AdapterContract
+
+ROWS = [
+    {"text": "good, really", "label": "yes"},
+    {"text": 'a "quoted"\nline', "label": "no"},
+    {"text": "so", "label": "yes"},
+]
+REVIEWS = Path(__file__).parent / "data" / "reviews.csv"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def majority() -> Any:
+    METHODS["majority"] = registry.Method("Says the most frequent label.", "tests.models_dummy")
+    yield
+    del METHODS["majority"]
+
+
+class TestMajority(AdapterContract):
+    method = "majority"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def dataset(cls) -> Dataset:
+        return data.load(str(REVIEWS)).select(range(50))
+
+
+def written(folder: Path, kind: str) -> Path:
+    """The rows in a file of one kind."""
+    path = folder / f"rows.{kind}"
+    table = pa.Table.from_pylist(ROWS)
+    if kind == "csv":
+        path.write_text('text,label\n"good, really",yes\n"a ""quoted""\nline",no\nso,yes\n', "utf-8")
+    elif kind == "tsv":
+        path.write_text('text\tlabel\ngood, really\tyes\n"a ""quoted""\nline"\tno\nso\tyes\n', "utf-8")
+    elif kind == "json":
+        path.write_text(json.dumps(ROWS), "utf-8")
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, ROWS)) + "\n\n", "utf-8")
+    elif kind == "jsonl.gz":
+        path.write_bytes(gzip.compress("\n".join(map(json.dumps, ROWS)).encode()))
+    elif kind == "parquet":
+        pq.write_table(table, path)
+    elif kind == "arrow":
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        Dataset(table).save_to_disk(str(path))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "jsonl.gz", "parquet", "arrow", "folder"])
+def test_every_kind_of_file(tmp_path: Path, kind: str) -> None:
+    found = data.load(str(written(tmp_path, kind)))
+    assert found.to_list() == ROWS
+    assert fingerprint(found) == fingerprint(Dataset.from_list(ROWS))
+
+
+def test_splits(tmp_path: Path) -> None:
+    rows = Dataset.from_list(ROWS)
+    DatasetDict({"train": rows, "test": rows.select([0])}).save_to_disk(str(tmp_path / "both"))
+    assert len(data.load(str(tmp_path / "both"), "test")) == 1
+    with pytest.raises(DataError, match=r"several splits; choose one of train, test"):
+        data.load(str(tmp_path / "both"))
+    with pytest.raises(DataError, match=r"no split 'dev'; expected one of train, test"):
+        data.load(str(tmp_path / "both"), "dev")
+    with pytest.raises(DataError, match="has no splits"):
+        data.load(str(written(tmp_path, "csv")), "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"text": 1}\n{"te', r"a\.jsonl, line 2: not JSON"),
+        ("a.json", "[1, 2]", r"a\.json, record 1: expected an object; got int"),
+        ("a.csv", "text,label\nonly one\n", r"a\.csv: cannot be read"),
+        ("a.parquet", "nonsense", r"a\.parquet: cannot be read"),
+        ("a.docx", "nonsense", r"unknown kind of file '\.docx'; expected CSV"),
+        ("a.csv.gz", "not gzip", r"a\.csv\.gz: cannot be read"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(DataError, match=message):
+        data.load(str(tmp_path / name))
+    with pytest.raises(DataError, match="no such file"):
+        data.load(str(tmp_path / "missing.csv"))
+    with pytest.raises(DataError, match="not a folder of a saved dataset"):
+        data.load(str(tmp_path))
+
+
+def test_labels() -> None:
+    rows = Dataset.from_list(ROWS)
+    assert data.classes_of(rows, "label") == ["no", "yes"]
+    encoded = data.with_labels(rows, "label", ["yes", "no"])
+    assert encoded["label"][:] == [0, 1, 0]
+    assert data.with_labels(encoded, "label", ["yes", "no"]) is encoded
+    assert data.with_labels(encoded, "label", ["no", "yes"])["label"][:] == [1, 0, 1]
+    with pytest.raises(DataError, match=r"unknown label 'no'; expected one of yes, maybe"):
+        data.with_labels(rows, "label", ["yes", "maybe"])
+    numbers = Dataset.from_dict({"label": [3, 1, 10]})
+    assert data.classes_of(numbers, "label") == ["1", "3", "10"]
+    with pytest.raises(DataError, match="whole numbers"):
+        data.classes_of(Dataset.from_dict({"label": [0.5]}), "label")
+    with pytest.raises(DataError, match="1 of 2 values are null"):
+        data.require(Dataset.from_dict({"text": ["a", None]}), ["text"])
+    with pytest.raises(DataError, match="expected text; got int64"):
+        data.require_text(numbers, "label")
+
+
+def test_fingerprint_is_of_the_values() -> None:
+    rows = Dataset.from_dict({"a": list(range(20)), "b": list("abcdefghijklmnopqrst")})
+    part = rows.select(range(5, 10))
+    assert fingerprint(part) == fingerprint(Dataset.from_dict(part.to_dict()))
+    assert fingerprint(rows.select([5, 6, 7, 8, 9])) == fingerprint(part)
+    assert fingerprint(rows.select([6, 5, 7, 8, 9])) != fingerprint(part)
+    labelled = Features({"a": ClassLabel(num_classes=20), "b": Value("string")})
+    assert fingerprint(rows.cast(labelled)) == fingerprint(rows)
+
+
+def test_output_folder(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(ZeroDivisionError), new_folder(out, overwrite=False, marker="mark") as folder:
+        (folder / str(1 // 0)).touch()
+    assert not list((tmp_path / "deep").iterdir())
+    with new_folder(out, overwrite=False, marker="mark") as folder:
+        (folder / "mark").touch()
+    assert [path.name for path in out.iterdir()] == ["mark"]
+    with pytest.raises(ShardError, match="use --overwrite"), new_folder(out, overwrite=False, marker="mark"):
+        pass
+    with new_folder(out, overwrite=True, marker="mark") as folder:
+        (folder / "other").touch()
+    assert [path.name for path in out.iterdir()] == ["other"]
+    with pytest.raises(ShardError, match="no mark"), new_folder(out, overwrite=True, marker="mark"):
+        pass
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    (tmp_path / "file").touch()
+    with pytest.raises(ShardError, match="it is a file"), new_folder(tmp_path / "file", overwrite=True, marker="m"):
+        pass
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="no such method; expected one of"):
+        get("nothing")
+    monkeypatch.setitem(METHODS, "lost", registry.Method("Needs what is not there.", "no_such_package.module"))
+    with pytest.raises(MissingExtraError, match=r"no_such_package.*seampack\[models\]"):
+        get("lost")
+
+
+def test_a_part_in_memory_is_not_loaded() -> None:
+    part = object()
+    assert Artifact("m", {}, parts={"model": part}).part("model", lambda folder: None) is part
+
+
+def test_the_commands(call: Any, tmp_path: Path) -> None:
+    listed = json.loads(call("models", "list", "--json").stdout)
+    assert {row["method"] for row in listed} == set(METHODS)
+    described = call("models", "list", "majority").stdout.decode()
+    assert "label_column" in described
+    assert "its class" in described
+
+    made = call("models", "prepare", "majority", "--data", REVIEWS, "-o", "prepared", "--json")
+    assert json.loads(made.stdout) == {"rows": 2000, "columns": ["text", "label"]}
+    (tmp_path / "options.toml").write_text("share = 0.5\n", "utf-8")
+    reading = ("--data", "prepared", "--config", "options.toml", "--set", "text_column=text")
+    trained = json.loads(call("models", "train", "majority", *reading, "-o", "artifact", "--json").stdout)
+    assert trained["config"] == {"text_column": "text", "label_column": "label", "share": 0.5}
+    assert Artifact.load(tmp_path / "artifact").facts == trained["facts"]
+
+    measured = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
+    assert measured.returncode == 0
+    assert b"0.5000" in measured.stdout
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8")) == {"accuracy": 0.5, "undefined": None}
+    again = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
+    assert again.returncode == 1
+    assert b"use --overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nothing", "--data", REVIEWS, "-o", "out"), b"nothing: no such method"),
+        (("train", "majority", "--data", "none.csv", "-o", "out"), b"none.csv: no such file"),
+        (("train", "majority", "--data", REVIEWS, "--set", "share=2", "-o", "out"), b"share: expected a number"),
+        (("train", "majority", "--data", REVIEWS, "--set", "shares=1", "-o", "out"), b"shares: no such option"),
+        (("train", "majority", "--data", REVIEWS, "--set", "share", "-o", "out"), b"expected NAME=VALUE"),
+        (("train", "majority", "--data", REVIEWS, "--set", "label_column=none", "-o", "out"), b"no column 'none'"),
+        (("evaluate", "majority", "--artifact", "none", "--data", REVIEWS, "-o", "out"), b"none: no such folder"),
+    ],
+)
+def test_what_users_get_wrong(call: Any, tmp_path: Path, arguments: tuple[Any, ...], message: bytes) -> None:
+    result = call("models", *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.count(b"\n") == 1
+    assert not list(tmp_path.iterdir())
