@@ -16,7 +16,7 @@ from seampack.segmenter.model import Segmenter
 torch = pytest.importorskip("torch")
 
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary  # noqa: E402
-from seampack.segmenter.language_model import IMPOSSIBLE, SegmentalLM  # noqa: E402
+from seampack.segmenter.language_model import END, IMPOSSIBLE, SegmentalLM, _Writing  # noqa: E402
 from seampack.segmenter.train import CHECKPOINT, distill, train  # noqa: E402
 from seampack.segmenter.training import Trainer  # noqa: E402
 from seampack.segmenter.units import Alphabet  # noqa: E402
@@ -167,7 +167,7 @@ def test_n_best(trained: Path) -> None:
 
 def test_an_ensemble_becomes_one_student(trained: Path, tmp_path: Path) -> None:
     texts, gold = sentences(200)
-    train([texts], TINY.replace(seed=1, epochs=2.0), tmp_path / "second", threads=1)
+    train([texts], TINY.replace(seed=1), tmp_path / "second", threads=1)
     teachers = [Segmenter.load(trained), Segmenter.load(tmp_path / "second")]
     distill(teachers, [texts], tmp_path / "student", config=DistillConfig(table_bits=12))
     student = Segmenter.load(tmp_path / "student")
@@ -243,3 +243,15 @@ def test_the_bundled_model() -> None:
     assert segmenter.segment([text]) == [["研究", "生命", "的", "起源", "。"]]
     with pytest.raises(ShardError, match="the segmenter has no teacher"):
         segmenter.segment([text], exact=True)
+
+
+def test_gradients_of_the_output_layer() -> None:
+    torch.manual_seed(0)
+    shapes = (7, 5), (11, 5), (11,)
+    states, weight, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    following = torch.randint(0, 11, (7,))
+    assert torch.autograd.gradcheck(_Writing.apply, (states, weight, bias, following))
+    logs = torch.log_softmax(states @ weight.t() + bias, 1)
+    written, ended = _Writing.apply(states, weight, bias, following)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(written, logs[torch.arange(7), following])
+    torch.testing.assert_close(ended, logs[:, END])

@@ -41,7 +41,6 @@ class SegmentalLM(nn.Module):
         self.first_input = nn.Linear(hidden, hidden)
         self.first_hidden = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.embedding.weight, 0, 0.5)
 
     def forward(self, chunks: Tensor, lengths: Tensor, single: Tensor) -> Tensor:
         """Lattice of a batch, shape (units, longest), the chunks one behind the other.
@@ -75,13 +74,11 @@ class SegmentalLM(nn.Module):
             outputs.append(state)
         output = self.dropout(torch.stack(outputs))  # shape (longest + 1, units, hidden)
 
-        logits = torch.addmm(self.bias, output.view(-1, self.hidden), self.embedding.weight.t())
-        partition = torch.logsumexp(logits.float(), 1)
         following = torch.zeros(self.longest + 1, units, dtype=torch.long, device=device)
         for step in range(self.longest):
             following[step] = chunks[row, torch.clamp(column + step, max=most - 1)]
-        written = logits.gather(1, following.view(-1, 1)).squeeze(1).float() - partition
-        ended = logits[:, END].float() - partition
+        states = output.view(-1, self.hidden)
+        written, ended = _Writing.apply(states, self.embedding.weight, self.bias, following.view(-1))  # type: ignore[no-untyped-call]
         written, ended = written.view(-1, units), ended.view(-1, units)
         scores = torch.cumsum(written[:-1], 0) + ended[1:]  # shape (longest, units)
 
@@ -92,7 +89,30 @@ class SegmentalLM(nn.Module):
             beyond = at >= lengths[row]
             seen = seen | single[row, torch.clamp(at, max=most - 1)]
             forbidden[step] = beyond | seen if step else beyond
-        return scores.masked_fill(forbidden, IMPOSSIBLE).t().contiguous()
+        lattice: Tensor = scores.masked_fill(forbidden, IMPOSSIBLE).t().contiguous()
+        return lattice
+
+
+class _Writing(torch.autograd.Function):
+    """Log-probabilities of the following unit and of END behind each decoder state, each of shape (states,).
+
+    Differentiated by hand: autograd would hold and add four matrices of shape (states, vocabulary), this holds one.
+    """
+
+    @staticmethod
+    def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        logits = torch.addmm(bias, states, weight.t())
+        partition = torch.logsumexp(logits, 1)
+        ctx.save_for_backward(states, weight, logits, partition, following)
+        return logits.gather(1, following[:, None]).squeeze(1) - partition, logits[:, END] - partition
+
+    @staticmethod
+    def backward(ctx, written: Tensor, ended: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+        states, weight, logits, partition, following = ctx.saved_tensors
+        gradient = (logits - partition[:, None]).exp_().mul_(-(written + ended)[:, None])
+        gradient.scatter_add_(1, following[:, None], written[:, None])
+        gradient[:, END] += ended
+        return gradient @ weight, gradient.t() @ states, gradient.sum(0), None
 
 
 class _LogLikelihood(torch.autograd.Function):

@@ -15,7 +15,7 @@ import torch
 from seampack.errors import DataError, ShardError
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
-from seampack.segmenter.embeddings import cooccurrence_embeddings
+from seampack.segmenter.embeddings import skip_gram_embeddings
 from seampack.segmenter.language_model import SegmentalLM, log_likelihood
 
 
@@ -58,8 +58,9 @@ class Trainer:
             corpus.vocab_size, longest=config.longest, hidden=config.hidden, dropout=config.dropout
         )
         with torch.no_grad():
-            self.model.embedding.weight[2:] = torch.from_numpy(cooccurrence_embeddings(corpus, config.hidden))
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.998))
+            self.model.embedding.weight[:] = torch.from_numpy(skip_gram_embeddings(corpus, config.hidden, config.seed))
+        parameters = self.model.parameters()
+        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.998), fused=True)
         held_out = np.random.default_rng(config.seed).permutation(corpus.chunks)
         count = min(int(config.validation_share * corpus.chunks), 2_000)
         self.validation = np.sort(held_out[:count])
