@@ -1,5 +1,6 @@
 """Training, artifacts and the segmenter itself, on a language small enough to learn in seconds."""
 
+import fcntl
 import json
 import shutil
 from itertools import pairwise
@@ -255,3 +256,12 @@ def test_gradients_of_the_output_layer() -> None:
     written, ended = _Writing.apply(states, weight, bias, following)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(written, logs[torch.arange(7), following])
     torch.testing.assert_close(ended, logs[:, END])
+
+
+def test_two_runs_into_one_folder(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with (tmp_path / "model" / ".training").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ShardError, match="another run is training into this folder"):
+            train([sentences(50)[0]], TINY, tmp_path / "model")
+    assert not (trained / ".training").exists()

@@ -1,10 +1,12 @@
 """From raw text to a segmenter on disk: both directions of the language model, each in a process, then the student."""
 
+import fcntl
 import multiprocessing
 import os
 import queue
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,39 +56,63 @@ def train(
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < 10:
         raise DataError(f"the text has {units.key.size:,} units in {corpus.chunks} chunks: too little to train on")
-    checkpoints = folder / CHECKPOINT
-    if not resume:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    with _only_run(folder):
+        checkpoints = folder / CHECKPOINT
+        if not resume:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        checkpoints.mkdir(exist_ok=True)
+        with _writing(folder):
+            np.savez(checkpoints / "corpus.npz", **asdict(corpus))
+        workers = threads or len(os.sched_getaffinity(0))
+        if workers > 1:
+            _train_both(checkpoints, config, resume, max(1, workers // 2), on_report)
+        else:
+            for direction in _DIRECTIONS:
+                train_direction(checkpoints, config, direction, resume, 1, on_report)
+        state: dict[str, npt.NDArray[Any]] = {}
+        nats = {}
+        for direction in _DIRECTIONS:
+            found = torch.load(checkpoints / f"{direction}.done", weights_only=True)
+            state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
+            nats[direction] = found["nats"]
+        teacher = Teacher(vocabulary, config.to_dict(), state)
+        student = _distilled([teacher], units, distill or DistillConfig(seed=config.seed))
+        facts = {
+            "script": config.script,
+            "config": config.to_dict(),
+            "units": int(units.key.size),
+            "vocabulary": vocabulary.size,
+            "validation_nats": nats,
+        }
+        parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
+        artifact.save(folder, facts, parts)
+        shutil.rmtree(checkpoints)
+        return artifact.load_description(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name the folder in errors of the file system."""
     try:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        np.savez(checkpoints / "corpus.npz", **asdict(corpus))
+        yield
     except OSError as error:
         raise ShardError(f"{folder}: cannot be written: {error}") from error
-    workers = threads or len(os.sched_getaffinity(0))
-    if workers > 1:
-        _train_both(checkpoints, config, resume, max(1, workers // 2), on_report)
-    else:
-        for direction in _DIRECTIONS:
-            train_direction(checkpoints, config, direction, resume, 1, on_report)
-    state: dict[str, npt.NDArray[Any]] = {}
-    nats = {}
-    for direction in _DIRECTIONS:
-        found = torch.load(checkpoints / f"{direction}.done", weights_only=True)
-        state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
-        nats[direction] = found["nats"]
-    teacher = Teacher(vocabulary, config.to_dict(), state)
-    student = _distilled([teacher], units, distill or DistillConfig(seed=config.seed))
-    facts = {
-        "script": config.script,
-        "config": config.to_dict(),
-        "units": int(units.key.size),
-        "vocabulary": vocabulary.size,
-        "validation_nats": nats,
-    }
-    parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
-    artifact.save(folder, facts, parts)
-    shutil.rmtree(checkpoints)
-    return artifact.load_description(folder)
+
+
+@contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Make the folder, and refuse a second run into it; the lock ends with the process."""
+    path = folder / ".training"
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ShardError(f"{folder}: another run is training into this folder") from error
+        yield
+        path.unlink()
 
 
 def distill(
