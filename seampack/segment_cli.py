@@ -336,7 +336,7 @@ def _show_progress(report: Any) -> None:
     click.echo(
         f"{report.direction:<8}  {report.step:>7,} of {report.steps:,} batches  "
         f"{report.characters_per_second:>8,.0f} characters/s  {report.train_nats:.4f} nats, "
-        f"{report.validation_nats:.4f} held out",
+        f"{report.validation_nats:.4f} held out, {report.units_per_word:.2f} units a word",
         err=True,
     )
 

@@ -21,6 +21,11 @@ class TrainConfig(Config):
     epochs: float = option(2.5, "Passes over the text.")
     batch_units: int = option(500, "Units of a batch; small ones learn more from little text.")
     learning_rate: float = option(2e-3, "Learning rate of Adam, behind a warm-up and before the fall at the end.")
+    word_cost: float = option(
+        2.0,
+        "Cost of each word in nats when training begins, falling to nothing over its first 40 %; without it a model "
+        "may settle on words of one unit.",
+    )
     clip: float = option(1.0, "Largest norm of the gradient.")
     least_count: int = option(2, "Units that occur less often share one id.")
     chunk_units: int = option(40, "Units that are read at once, at most; shorter between marks and spaces.")
@@ -46,6 +51,7 @@ class TrainConfig(Config):
             ("dropout", 0.0, 0.9),
             ("epochs", 0.01, 1e4),
             ("learning_rate", 1e-6, 1.0),
+            ("word_cost", 0.0, 100.0),
             ("clip", 1e-3, 1e6),
             ("validation_share", 0.0, 0.5),
             ("forward_weight", 0.0, 1.0),

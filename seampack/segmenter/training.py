@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from seampack.errors import DataError, ShardError
+from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.embeddings import skip_gram_embeddings
@@ -30,6 +31,9 @@ class Report:
     train_nats: float
     """Negative log-likelihood in nats a unit, over the last batches."""
     validation_nats: float
+    """The same of the chunks held out, the best so far."""
+    units_per_word: float
+    """Mean length of the words in the chunks held out; near 1, every unit has become a word."""
 
 
 def batches(
@@ -84,24 +88,32 @@ class Trainer:
         fall = 1.0 if step < level else max(0.02, (self.steps - step) / (0.4 * self.steps))
         return min(1.0, (step + 1) / warm) * fall
 
+    def word_cost(self, step: int) -> float:
+        """Nats that each word costs beside its probability: what makes the model try long words first."""
+        return self.config.word_cost * max(0.0, 1 - step / (0.4 * self.steps))
+
     def _loss(self, which: npt.NDArray[np.int64]) -> tuple[torch.Tensor, int]:
         chunks, lengths, single, offsets = self.corpus.batch(which)
-        scores = self.model(chunks, lengths, single)
+        scores = self.model(chunks, lengths, single) - self.word_cost(self.step)
         return -log_likelihood(scores, offsets), int(offsets[-1])
 
-    def validate(self) -> float:
-        """Nats a unit of the held-out chunks; infinity where none are held out."""
+    def validate(self) -> tuple[float, float]:
+        """Nats a unit of the held-out chunks, and units a word; infinity and NaN where none are held out."""
         if not self.validation.size:
-            return math.inf
+            return math.inf, math.nan
         self.model.eval()
-        total, units = 0.0, 0
+        total, units, words = 0.0, 0, 0
         with torch.no_grad():
             for which in batches(self.corpus, self.validation, 400, 0):
-                loss, count = self._loss(which)
-                total += float(loss)
-                units += count
+                chunks, lengths, single, offsets = self.corpus.batch(which)
+                scores = self.model(chunks, lengths, single)
+                total -= float(log_likelihood(scores, offsets))
+                units += int(offsets[-1])
+                ends = np.empty(len(scores), np.uint8)
+                kernels.viterbi(scores.numpy(), offsets, ends)
+                words += int(ends.sum())
         self.model.train()
-        return total / units
+        return total / units, units / words
 
     def run(
         self,
@@ -122,12 +134,14 @@ class Trainer:
                     break
                 done += self._train_step(which)
                 if self.step % self.config.validate_every == 0 or self.step == self.steps:
-                    self._keep_best(self.validate())
+                    nats, units_per_word = self.validate()
+                    self._keep_best(nats)
                     speed = done / (time.perf_counter() - started)
                     recent = self.losses[-self.config.validate_every :]
                     if on_report is not None:
+                        train_nats = float(np.mean(recent))
                         on_report(
-                            Report(self.direction, self.step, self.steps, speed, float(np.mean(recent)), self.best)
+                            Report(self.direction, self.step, self.steps, speed, train_nats, self.best, units_per_word)
                         )
                     if checkpoint is not None:
                         self.save(checkpoint)
