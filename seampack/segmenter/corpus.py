@@ -77,6 +77,14 @@ class ChunkCorpus:
         digest.update(self.offsets.tobytes())
         return digest.hexdigest()
 
+    @property
+    def open_places(self) -> npt.NDArray[np.bool_]:
+        """Units behind which a word may end or go on: those followed by another of a word's units in their chunk."""
+        inside = ~self.single
+        inside[:-1] &= ~self.single[1:]
+        inside[self.offsets[1:] - 1] = False
+        return inside
+
     def reversed(self) -> "ChunkCorpus":
         """The same chunks, each back to front."""
         where = np.repeat(self.offsets[1:] + self.offsets[:-1] - 1, np.diff(self.offsets)) - np.arange(self.ids.size)

@@ -47,6 +47,19 @@ class Lattices:
         kernels.viterbi(scores, self.offsets, found)
         return found
 
+    def agreement(self, places: npt.NDArray[np.bool_]) -> float | None:
+        """Cohen's kappa of both directions on where words end, over some places, shape (units,).
+
+        1 where they always agree, 0 where they agree as chance would; None where either has no choice to make: they
+        agree on nothing when every unit is a word.
+        """
+        one, other = self.ends(self.forward)[places], self.ends(self.backward)[places]
+        if not one.size:
+            return None
+        shares = float(one.mean()), float(other.mean())
+        chance = shares[0] * shares[1] + (1 - shares[0]) * (1 - shares[1])
+        return None if chance == 1 else (float((one == other).mean()) - chance) / (1 - chance)
+
 
 def forward(lattices: Lattices) -> Ends:
     """The best segmentation of the forward direction alone."""

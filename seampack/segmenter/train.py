@@ -21,6 +21,7 @@ from seampack.segmenter import _kernels as kernels
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
+from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import Teacher
@@ -76,13 +77,15 @@ def train(
             state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
             nats[direction] = found["nats"]
         teacher = Teacher(vocabulary, config.to_dict(), state)
-        student = _distilled([teacher], units, distill or DistillConfig(seed=config.seed))
+        lattices = teacher.lattices(units)
+        student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
         facts = {
             "script": config.script,
             "config": config.to_dict(),
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
             "validation_nats": nats,
+            "agreement": lattices.agreement(corpus.open_places),
         }
         parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
         artifact.save(folder, facts, parts)
@@ -133,7 +136,8 @@ def distill(
     if len(scripts) > 1:
         raise DataError(f"the teachers are of different scripts: {', '.join(scripts)}")
     units = _joined(lines, Alphabet(scripts[0]))
-    student = _distilled([teacher._teacher for teacher in teachers], units, config or DistillConfig())
+    lattices = (teacher._teacher.lattices(units) for teacher in teachers)
+    student = _distilled(lattices, len(teachers), units, config or DistillConfig())
     facts = {
         "script": scripts[0],
         "config": (config or DistillConfig()).to_dict(),
@@ -144,14 +148,13 @@ def distill(
     return artifact.load_description(Path(out))
 
 
-def _distilled(teachers: Sequence[Teacher], units: Units, config: DistillConfig) -> Student:
+def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, config: DistillConfig) -> Student:
     probabilities = np.zeros(units.key.size, np.float32)
     ends = np.zeros(units.key.size, np.float32)
-    for teacher in teachers:
-        lattices = teacher.lattices(units)
+    for lattices in all_lattices:
         posteriors = lattices.posteriors()
-        probabilities += kernels.end_posteriors(posteriors, lattices.offsets).astype(np.float32) / len(teachers)
-        ends += decoders.decoder(decoders.DEFAULT)(lattices) / np.float32(len(teachers))
+        probabilities += kernels.end_posteriors(posteriors, lattices.offsets).astype(np.float32) / teachers
+        ends += decoders.decoder(decoders.DEFAULT)(lattices) / np.float32(teachers)
     return train_student(units, np.minimum(probabilities, 1), ends, config)
 
 
