@@ -18,7 +18,35 @@ class Method:
     module: str
 
 
-METHODS: dict[str, Method] = {}
+METHODS: dict[str, Method] = {
+    "ranmask": Method(
+        "classifiers of text that provably stand the change of some words", "seampack.models.ranmask.adapter"
+    ),
+    "watermark": Method(
+        "a secret trigger in an encoder, found again after others have fine-tuned it",
+        "seampack.models.watermark.adapter",
+    ),
+    "double_descent": Method(
+        "double descent under label noise, and where a network's features put the noisy rows",
+        "seampack.models.double_descent.adapter",
+    ),
+    "rope_scaling": Method(
+        "a factor of the rotary positions for each layer, so that the middle of a long context is found",
+        "seampack.models.rope_scaling.adapter",
+    ),
+    "refine": Method(
+        "a refiner that rewords queries before a model, so that answers get better and attacks fail",
+        "seampack.models.refine.adapter",
+    ),
+    "curriculum": Method(
+        "questions from easy to hard by a model's own pass rates, hints for what it cannot solve, training in stages",
+        "seampack.models.curriculum.adapter",
+    ),
+    "empathy": Method(
+        "empathetic responses with commonsense knowledge that is chosen for each dialogue",
+        "seampack.models.empathy.adapter",
+    ),
+}
 
 
 def get(name: str) -> "Adapter[Any]":
