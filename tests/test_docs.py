@@ -1,5 +1,6 @@
 """The documentation says what the program does: examples, commands, options, files."""
 
+import dataclasses
 import doctest
 import re
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import seampack
 from examples import readme, strategies
 from seampack import cli
+from seampack.models import METHODS, get
 from seampack.packer import gather, planning
 
-SEGMENTER = (Path(seampack.__file__).parent.parent / "docs" / "segmenter.md").read_text("utf-8")
+DOCS = Path(seampack.__file__).parent.parent / "docs"
+SEGMENTER = (DOCS / "segmenter.md").read_text("utf-8")
 README = (Path(seampack.__file__).parent.parent / "README.md").read_text("utf-8")
 
 
@@ -45,6 +48,19 @@ def test_every_command_is_in_the_readme(name: str) -> None:
 def test_every_option_has_help(name: str) -> None:
     for parameter in COMMANDS[name].params:
         assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_page(method: str) -> None:
+    page = (DOCS / f"{method}.md").read_text("utf-8")
+    assert f"docs/{method}.md" in README
+    assert f"seampack models train {method} " in page
+    assert f"seampack models evaluate {method} " in page
+    assert "\n## Measured" in page
+    known = {field.name for field in dataclasses.fields(get(method).config)}
+    assert set(re.findall(r"--set (\w+)=", page)) <= known
+    for picture in re.findall(r"\]\((pictures/[^)]+)\)", page):
+        assert (DOCS / picture).exists(), picture
 
 
 def test_options_in_the_readme_exist() -> None:

@@ -1,0 +1,238 @@
+"""RanMASK as an adapter: train on masked text, certify, attack."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from datasets import ClassLabel, Dataset
+from transformers import AutoModel, AutoTokenizer
+
+from seampack.errors import DataError
+from seampack.models import text
+from seampack.models.artifact import Artifact, fingerprint
+from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.data import classes_of, require, require_text, with_labels
+from seampack.models.ranmask.attacks import Attacked, Candidates, attack, character_bugs, neighbours, strong_words
+from seampack.models.ranmask.bag import BagPredictor
+from seampack.models.ranmask.config import Attacks, RanmaskConfig
+from seampack.models.ranmask.masks import RandomMask
+from seampack.models.ranmask.smoothing import Certified, PredictFn, certified_accuracy, certify, scorer, smooth
+
+_SURELY = 0.001  # level at which a broken certificate is called one
+
+
+class RanmaskAdapter(Adapter[RanmaskConfig]):
+    """Classifiers of text with certificates against the change of words."""
+
+    name: ClassVar[str] = "ranmask"
+    config = RanmaskConfig
+    columns: ClassVar[dict[str, str]] = {
+        "text": "a text; its words are what stands between white space",
+        "label": "its class, a name or a whole number",
+    }
+
+    def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
+        """Adds ``words``, lists of at most ``max_words`` words, and makes ``label`` ids of classes."""
+        given = "words" in dataset.column_names
+        source = "words" if given else config.text_column
+        label = "label" if given and config.label_column not in dataset.column_names else config.label_column
+        require(dataset, [source, label])
+        if given:
+            _require_words(dataset)
+        else:
+            require_text(dataset, source)
+        cells = dataset[source][:]
+        words = [(cell if given else cell.split())[: config.max_words] for cell in cells]
+        if empty := [at for at, found in enumerate(words, 1) if not found]:
+            raise DataError(f"column {source!r}, row {empty[0]}: no words; expected at least one; drop such rows")
+        labelled = with_labels(dataset, label, classes_of(dataset, label))
+        if given and words == cells:
+            return labelled
+        rest = labelled.remove_columns("words") if given else labelled
+        return rest.add_column("words", pa.array(words, pa.list_(pa.string())))
+
+    def train(self, dataset: Dataset, config: RanmaskConfig) -> Artifact:
+        """Train with one fresh mask a text and step."""
+        classes = _declared(dataset)
+        if len(classes) < 2:
+            raise DataError(f"column 'label': expected at least two classes; got {', '.join(classes)}")
+        layers = None if config.layers < 0 else config.layers
+        plain = [" ".join(words) for words in dataset["words"]]
+        encoder, tokenizer = text.encoder_and_tokenizer(config.encoder, plain, layers=layers, seed=config.seed)
+        model = text.TextClassifier(encoder, len(classes))
+        options = text.FitOptions(
+            config.epochs, config.batch_rows, config.learning_rate, config.weight_decay, config.seed
+        )
+        mask = _mask(tokenizer, config)
+        used = dataset.select_columns(["words", "label"])
+        losses = text.fit(model, tokenizer, used, options, column="words", max_tokens=config.max_tokens, change=mask)
+        facts = {
+            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
+            "classes": classes,
+            "losses": losses,
+        }
+        parts = {"encoder": encoder, "tokenizer": tokenizer}
+        options_used = json.loads(json.dumps(config.to_dict()))
+        return Artifact(self.name, options_used, text.tensors_of(model.head), facts, parts)
+
+    def evaluate(self, dataset: Dataset, artifact: Artifact, config: RanmaskConfig) -> Evaluation:
+        """Accuracy with and without masks, certified accuracy by radius, and accuracy under attack."""
+        dataset = with_labels(dataset, "label", artifact.facts["classes"])
+        predict_fn, mask, vocabulary, vectors = load(artifact, config)
+        words, labels = dataset["words"][:], np.array(dataset["label"][:])
+        plain = np.asarray(predict_fn(words)).argmax(1)
+        smoothed = smooth(
+            predict_fn,
+            words,
+            mask,
+            n=config.guess_masks,
+            ensemble=config.ensemble,
+            alpha=config.alpha,
+            seed=config.seed,
+        )
+        certified = certify(
+            predict_fn,
+            words,
+            mask,
+            n0=config.guess_masks,
+            n=config.masks,
+            alpha=config.alpha,
+            beta=config.beta,
+            seed=config.seed,
+        )
+        right = certified.radius[(certified.guess == labels) & ~certified.abstain]
+        shown = range(int(certified.radius.max()) + 2)
+        curve = [{"words": r, "certified_accuracy": certified_accuracy(certified, labels, r)} for r in shown]
+        metrics = {
+            "accuracy": float((smoothed.pred == labels).mean()),
+            "accuracy_unmasked": float((plain == labels).mean()),
+            "abstained": float(certified.abstain.mean()),
+            "certified_accuracy_1": certified_accuracy(certified, labels, 1),
+            "median_radius_of_right": float(np.median(right)) if right.size else None,
+            "mean_radius_of_right": float(right.mean()) if right.size else None,
+        }
+        rows = dataset
+        for name, column in ({"pred": smoothed.pred, "p_hat": smoothed.p_hat} | certified.columns()).items():
+            rows = _column(rows, name, pa.array(column))
+        found: list[Row] = []
+        few = min(config.attack_rows, len(words))
+        for kind in config.attacks if few else ():
+            candidates = _candidates(kind, predict_fn, vocabulary, vectors)
+            row, texts = _under_attack(predict_fn, mask, words[:few], labels[:few], certified, candidates, config)
+            found.append({"attack": kind, **row})
+            rows = _column(rows, f"attacked_{kind}", pa.array(texts + [None] * (len(words) - few), pa.string()))
+        tables = {"certified": curve} | ({"attacks": found} if found else {})
+        return Evaluation(metrics, rows, tables, {"certified": partial(draw_curve, curves={str(config.beta): curve})})
+
+
+def load(artifact: Artifact, config: RanmaskConfig) -> tuple[PredictFn, RandomMask, list[str], npt.NDArray[np.float32]]:
+    """A trained classifier as ``predict_fn``, its mask, and the words that it knows with their embeddings."""
+    encoder = artifact.part("encoder", text.load_part(AutoModel))
+    tokenizer = artifact.part("tokenizer", text.load_part(AutoTokenizer))
+    model = text.TextClassifier(encoder, len(artifact.facts["classes"]))
+    text.load_tensors(model.head, artifact.tensors)
+    model.eval()
+    predict_fn: PredictFn = partial(text.predict, model, tokenizer, max_tokens=config.max_tokens)
+    if BagPredictor.fits(model):
+        predict_fn = BagPredictor(model, tokenizer, config.max_tokens)
+    # a token that is a word by itself, as a word of that spelling would be encoded
+    spelled = {at: tokenizer.decode([at]).strip() for at in range(len(tokenizer))}
+    words = {word: at for at, word in spelled.items() if len(word) > 2 and word.isalpha()}
+    encoded = tokenizer([[word] for word in words], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    known = [word for word, ids in zip(words, encoded, strict=True) if ids == [words[word]]]
+    table = encoder.get_input_embeddings().weight.detach().float().cpu().numpy()
+    return predict_fn, _mask(tokenizer, config), known, table[[words[word] for word in known]]
+
+
+def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
+    """Certified accuracy over the number of changed words, one line a curve."""
+    for name, curve in curves.items():
+        axes.step(
+            [row["words"] for row in curve],
+            [100 * row["certified_accuracy"] for row in curve],
+            where="post",
+            label=name,
+        )
+    axes.set(xlabel="words changed at will", ylabel="certified accuracy, %", ylim=(0, 100))
+    axes.legend()
+
+
+def _under_attack(
+    predict_fn: PredictFn,
+    mask: RandomMask,
+    texts: list[list[str]],
+    labels: npt.NDArray[np.int64],
+    certified: Certified,
+    candidates: Candidates,
+    config: RanmaskConfig,
+) -> tuple[Row, list[str]]:
+    score = scorer(predict_fn, mask, n=config.attack_masks, ensemble=config.ensemble, seed=config.seed + 1)
+    clean = robust = tried = broken = 0
+    made = []
+    for at, (words, label) in enumerate(zip(texts, labels, strict=True)):
+        allowed = max(1, int(config.attack_share * len(words)))
+        radius = int(certified.radius[at]) if certified.guess[at] == label else 0
+        found = attack(words, int(label), score, candidates, max(allowed, radius))
+        made.append(" ".join(found.words))
+        clean += bool(found.changed) or not found.flipped
+        robust += not found.flipped or len(found.changed) > allowed
+        tried += radius > 0
+        broken += found.flipped and 0 < len(found.changed) <= radius and breaks(predict_fn, mask, found, label, config)
+    row = {
+        "texts": len(texts),
+        "clean_accuracy": clean / len(texts),
+        "robust_accuracy": robust / len(texts),
+        "success": 1 - robust / clean if clean else None,
+        "certificates": tried,
+        "broken": broken,
+    }
+    return row, made
+
+
+def breaks(predict_fn: PredictFn, mask: RandomMask, found: Attacked, label: int, config: RanmaskConfig) -> bool:
+    """Whether an attacked text is surely of another class: by new masks that the attack has not seen."""
+    verdict = smooth(predict_fn, [found.words], mask, n=config.masks, alpha=_SURELY, seed=config.seed + 2)
+    return bool(verdict.pred[0] != label and not verdict.abstain[0])
+
+
+def _candidates(
+    kind: str, predict_fn: PredictFn, vocabulary: list[str], vectors: npt.NDArray[np.float32]
+) -> Candidates:
+    if kind == Attacks.BUGS:
+        return character_bugs
+    if kind == Attacks.NEIGHBOURS:
+        return neighbours(vocabulary, vectors)
+    return strong_words(predict_fn, vocabulary)
+
+
+def _mask(tokenizer: Any, config: RanmaskConfig) -> RandomMask:
+    if tokenizer.mask_token is None:
+        raise DataError(f"{config.encoder}: its tokenizer has no mask token; expected one; use another encoder")
+    return RandomMask(config.rate, tokenizer.mask_token, config.min_keep, config.seed)
+
+
+def _declared(dataset: Dataset) -> list[str]:
+    feature = dataset.features["label"]
+    if not isinstance(feature, ClassLabel):
+        raise DataError("column 'label': expected ids of classes; prepare the dataset first")
+    return list(feature.names)
+
+
+def _require_words(dataset: Dataset) -> None:
+    kind = dataset.data.column("words").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
+        pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
+    ):
+        raise DataError(f"column 'words': expected lists of text; got {kind}")
+
+
+def _column(dataset: Dataset, name: str, values: pa.Array) -> Dataset:
+    kept = dataset.remove_columns(name) if name in dataset.column_names else dataset
+    return kept.add_column(name, values)
+
+
+ADAPTER = RanmaskAdapter()
