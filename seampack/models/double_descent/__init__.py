@@ -1,0 +1,34 @@
+"""Double descent under label noise, and where a network's features put the noisy rows (arXiv 2310.13572).
+
+    labels -> inject_label_noise -> WidthSweep.fit -> measure -> summarise -> find_double_descent
+                                                  `-> FeatureKNN: the share P of noisy rows among their true class
+
+``config`` has the options, ``noise`` the wrong labels, ``inputs`` turns vectors, images or text into features,
+``sweep`` trains networks of growing width, ``neighbours`` has P, ``curve`` the numbers by width and their picture,
+``adapter`` puts them together.
+"""
+
+from seampack.models.double_descent.config import DoubleDescentConfig, Noise, Scaling
+from seampack.models.double_descent.curve import DoubleDescent, draw_curve, find_double_descent, summarise
+from seampack.models.double_descent.inputs import NoisySet
+from seampack.models.double_descent.neighbours import FeatureKNN, measure
+from seampack.models.double_descent.noise import flip_labels, inject_label_noise
+from seampack.models.double_descent.sweep import Perceptron, Trained, WidthSweep
+
+__all__ = [
+    "DoubleDescent",
+    "DoubleDescentConfig",
+    "FeatureKNN",
+    "Noise",
+    "NoisySet",
+    "Perceptron",
+    "Scaling",
+    "Trained",
+    "WidthSweep",
+    "draw_curve",
+    "find_double_descent",
+    "flip_labels",
+    "inject_label_noise",
+    "measure",
+    "summarise",
+]

@@ -1,0 +1,123 @@
+"""Features of fixed length from vectors, images, nested lists or text; and the arrays that training takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset, Image, concatenate_datasets
+from torch import Tensor
+
+from seampack.errors import DataError
+from seampack.models.double_descent.config import DoubleDescentConfig, Scaling
+from seampack.models.text import SMALL, TextClassifier, encoder_and_tokenizer, predict
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoisySet:
+    """A data set with its noise. The features may have any shape (rows, ...) that the model takes."""
+
+    features: Tensor
+    """float32, shape (rows, ...)"""
+    labels: Tensor
+    """int64, shape (rows,): what is trained on"""
+    clean: Tensor
+    """int64, shape (rows,): the true labels"""
+    train: Tensor
+    """bool, shape (rows,): the rest is held out"""
+
+    @classmethod
+    def of(cls, dataset: Dataset, device: torch.device | str = "cpu") -> "NoisySet":
+        """From a prepared dataset."""
+        return cls(
+            features=torch.tensor(numbers(dataset, "features"), device=device),
+            labels=torch.tensor(dataset["label"][:], device=device),
+            clean=torch.tensor(dataset["label_clean"][:], device=device),
+            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=device),
+        )
+
+
+def vectors(dataset: Dataset, train: Bools, config: DoubleDescentConfig) -> Floats:
+    """The rows' features, scaled, shape (rows, inputs); ``train``, shape (rows,), marks the rows to learn from.
+
+    Raises DataError for rows of different sizes, values that are not finite numbers, or an encoder that cannot be had.
+    """
+    column = config.features_column
+    kind = dataset.data.column(column).type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        found = _encoded(dataset[column][:], train, config)
+    elif isinstance(dataset.features[column], Image):
+        found = _pixels(dataset, column)
+    else:
+        found = numbers(dataset, column)
+    if not np.isfinite(found).all():
+        raise DataError(f"column {column!r}: {int((~np.isfinite(found)).any(1).sum()):,} rows hold NaN or infinity")
+    return _scaled(found, train, config.scaling)
+
+
+def with_vectors(dataset: Dataset, column: str, values: Floats) -> Dataset:
+    """The dataset with ``values``, shape (rows, inputs), as lists of fixed length in ``column``."""
+    kept = dataset.remove_columns(column) if column in dataset.column_names else dataset
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    added = Dataset(pa.table({column: flat}))
+    return concatenate_datasets([kept, added], axis=1) if kept.column_names else added
+
+
+def numbers(dataset: Dataset, column: str) -> Floats:
+    """A column of numbers, or of lists of them however deep, flattened row by row, shape (rows, inputs)."""
+    table = dataset.data.table if dataset._indices is None else dataset.with_format("arrow")[:]
+    array: Any = table.column(column).combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    while True:
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if array.null_count:
+            raise DataError(f"column {column!r}: {array.null_count:,} values inside the rows are null")
+        if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or _fixed(array.type)):
+            break
+        sizes = pc.unique(pc.list_value_length(array)).to_pylist()
+        if len(sizes) > 1:
+            raise DataError(f"column {column!r}: expected rows of one size; got lists of {min(sizes)} and {max(sizes)}")
+        array = array.flatten()
+    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or not len(array):
+        raise DataError(f"column {column!r}: expected numbers, images or text; got {table.column(column).type}")
+    values: Floats = array.to_numpy(zero_copy_only=False).astype(np.float32)
+    return values.reshape(len(dataset), -1)
+
+
+def _fixed(kind: pa.DataType) -> bool:
+    fixed: bool = pa.types.is_fixed_size_list(kind)
+    return fixed
+
+
+def _pixels(dataset: Dataset, column: str) -> Floats:
+    images = [np.asarray(image, np.float32) for image in dataset[column]]
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise DataError(f"column {column!r}: expected images of one size; got {shapes[0]} and {shapes[-1]}")
+    return np.stack(images).reshape(len(images), -1)
+
+
+def _encoded(texts: list[str], train: Bools, config: DoubleDescentConfig) -> Floats:
+    small = config.encoder == SMALL
+    known = [text for text, is_train in zip(texts, train, strict=True) if is_train]
+    encoder, tokenizer = encoder_and_tokenizer(config.encoder, known, layers=0 if small else None, seed=config.seed)
+    classifier = TextClassifier(encoder, classes=2).to("cuda" if torch.cuda.is_available() else "cpu")
+    return predict(classifier, tokenizer, texts, max_tokens=config.max_tokens, features=True)
+
+
+def _scaled(values: Floats, train: Bools, scaling: str) -> Floats:
+    scale: dict[str, Callable[[Floats], Floats]] = {
+        Scaling.LARGEST: lambda known: values / (np.abs(known).max() or 1),
+        Scaling.STANDARD: lambda known: (values - known.mean(0)) / np.where(known.std(0) > 0, known.std(0), 1),
+        Scaling.NONE: lambda _: values,
+    }
+    return scale[scaling](values[train]).astype(np.float32)

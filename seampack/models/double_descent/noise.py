@@ -1,0 +1,73 @@
+"""Wrong labels on purpose, with the true ones kept beside them."""
+
+import numpy as np
+import numpy.typing as npt
+from datasets import ClassLabel, Dataset
+
+from seampack._fields import check_choice, check_number
+from seampack.errors import DataError
+from seampack.models.data import classes_of, require, with_labels
+from seampack.models.double_descent.config import Noise
+
+Ints = npt.NDArray[np.int64]
+
+
+def flip_labels(labels: Ints, classes: int, share: float, kind: str, rng: np.random.Generator) -> Ints:
+    """Labels of which ``int(share * rows)``, chosen at random, were given another by the noise, shape (rows,).
+
+    Under uniform noise some of them get their own label again. Raises ConfigError for a wrong share or kind.
+    """
+    check_number("noise", share, 0, 1)
+    check_choice("noise_kind", kind, Noise)
+    chosen = rng.permutation(labels.size)[: int(share * labels.size)]
+    if kind == Noise.UNIFORM:
+        wrong = rng.integers(classes, size=chosen.size)
+    elif kind == Noise.SYMMETRIC:
+        wrong = (labels[chosen] + rng.integers(1, classes, size=chosen.size)) % classes
+    else:
+        wrong = (labels[chosen] + 1) % classes
+    result = labels.copy()
+    result[chosen] = wrong
+    return result
+
+
+def inject_label_noise(
+    dataset: Dataset,
+    share: float,
+    seed: int,
+    *,
+    kind: str = Noise.UNIFORM,
+    column: str = "label",
+    rows: npt.NDArray[np.bool_] | None = None,
+) -> Dataset:
+    """Wrong labels in ``label``, the true ones in ``label_clean``, and ``is_flipped`` where they differ.
+
+    ``share`` is the share of rows that the noise chooses, among those that ``rows``, shape (len(dataset),), allows.
+    Raises DataError for a missing column, fewer than two classes, or noise on noise.
+    """
+    require(dataset, [column])
+    if "label_clean" in dataset.column_names:
+        raise DataError("the dataset has a column 'label_clean': noise was injected already; start from clean labels")
+    named = as_classes(dataset, column, classes_of(dataset, column))
+    feature: ClassLabel = named.features["label"]
+    clean = np.asarray(named["label"][:], np.int64)
+    allowed = np.flatnonzero(np.ones(clean.size, np.bool_) if rows is None else rows)
+    noisy = clean.copy()
+    noisy[allowed] = flip_labels(clean[allowed], len(feature.names), share, kind, np.random.default_rng(seed))
+    others = [name for name in named.column_names if name not in ("label", "is_flipped")]
+    kept = named.remove_columns("is_flipped") if "is_flipped" in named.column_names else named
+    kept = kept.rename_column("label", "label_clean").add_column("label", noisy, feature=feature)
+    kept = kept.add_column("is_flipped", noisy != clean)
+    return kept.select_columns([*others, "label", "label_clean", "is_flipped"])
+
+
+def as_classes(dataset: Dataset, column: str, classes: list[str]) -> Dataset:
+    """``with_labels``, checked: at least two classes, and every row has one."""
+    if len(classes) < 2:
+        raise DataError(f"column {column!r}: expected at least two classes; got {', '.join(classes)}")
+    if column != "label" and "label" in dataset.column_names:
+        dataset = dataset.remove_columns("label")
+    ids = np.asarray(dataset[column][:]) if isinstance(dataset.features[column], ClassLabel) else np.zeros(0)
+    if ids.size and ids.min() < 0:
+        raise DataError(f"column {column!r}: {int((ids < 0).sum()):,} rows have no label (-1); drop them first")
+    return with_labels(dataset, column, classes)
