@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -197,8 +198,12 @@ def _adapter(method: str) -> "Adapter[Any]":
 
 
 def _load(data: str, split: str | None) -> "Dataset":
+    from datasets import disable_progress_bars
+
     from seampack.models.data import load
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     return load(data, split)
 
 

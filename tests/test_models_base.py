@@ -113,6 +113,13 @@ def test_labels() -> None:
     assert data.with_labels(encoded, "label", ["no", "yes"])["label"][:] == [1, 0, 1]
     with pytest.raises(DataError, match=r"unknown label 'no'; expected one of yes, maybe"):
         data.with_labels(rows, "label", ["yes", "maybe"])
+    both = encoded.rename_column("label", "stars").add_column("label", ["x", "y", "z"])
+    assert data.with_labels(both, "stars", ["yes", "no"])["label"][:] == [0, 1, 0]
+    alone = data.with_labels(rows.select_columns("label"), "label", ["yes", "no"])
+    assert alone.to_dict() == {"label": [0, 1, 0]}
+    unlabelled = Dataset.from_dict({"label": [0, -1]}, Features({"label": ClassLabel(names=["yes", "no"])}))
+    with pytest.raises(DataError, match=r"1 rows have no label \(-1\)"):
+        data.with_labels(unlabelled, "label", ["yes", "no"])
     numbers = Dataset.from_dict({"label": [3, 1, 10]})
     assert data.classes_of(numbers, "label") == ["1", "3", "10"]
     with pytest.raises(DataError, match="whole numbers"):

@@ -73,10 +73,12 @@ class Evaluation:
 
 
 def save_picture(path: Path, draw: Draw) -> None:
-    """Draw on empty axes and write ``path`` with the endings .png and .svg."""
+    """Draw on empty axes and write ``path`` with the endings .png and .svg, the same bytes for the same drawing."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    draw(figure.subplots())
-    for ending in ("png", "svg"):
-        figure.savefig(path.with_name(f"{path.name}.{ending}"), dpi=150)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "seampack"}):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        draw(figure.subplots())
+        figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})

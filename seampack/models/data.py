@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.ipc as paipc
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
 
 from seampack.errors import DataError
 
@@ -145,12 +145,25 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
     """
     wanted = ClassLabel(names=list(classes))
     feature = dataset.features[column]
-    if isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
-        return dataset if column == "label" else dataset.rename_column(column, "label")
+    if column == "label" and isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
+        _check_labelled(dataset["label"][:], column)
+        return dataset
     values = dataset[column][:]
-    names = [feature.int2str(value) for value in values] if isinstance(feature, ClassLabel) else list(map(str, values))
+    if isinstance(feature, ClassLabel):
+        _check_labelled(values, column)
+        values = [feature.int2str(value) for value in values]
+    names = list(map(str, values))
     known = {name: at for at, name in enumerate(classes)}
     if unknown := sorted(set(names) - set(known)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
-    kept = dataset.remove_columns([name for name in {column, "label"} if name in dataset.column_names])
-    return kept.add_column("label", [known[name] for name in names], feature=wanted)
+    ids = [known[name] for name in names]
+    kept = [name for name in dataset.column_names if name not in (column, "label")]
+    if not kept:
+        return Dataset.from_dict({"label": ids}, Features({"label": wanted}))
+    return dataset.select_columns(kept).add_column("label", ids, feature=wanted)
+
+
+def _check_labelled(ids: Sequence[int], column: str) -> None:
+    """Refuse the -1 by which data sets of the hub mark rows without a label."""
+    if missing := sum(number < 0 for number in ids):
+        raise DataError(f"column {column!r}: {missing:,} rows have no label (-1); drop them or choose another split")
