@@ -1,0 +1,112 @@
+"""What papers on empathetic dialogue measure, with each number's definition."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
+from sacrebleu.metrics.bleu import BLEU
+
+from seampack.errors import DataError
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmpathyMetrics:
+    """Of responses, of the true responses' probabilities, and of emotions; None where there was nothing to measure."""
+
+    perplexity: float
+    """exp(sum of negative log-likelihoods / number of tokens), over the corpus."""
+    perplexity_sentence_mean: float
+    """Mean of the sentences' own perplexities, as some papers print it: larger, and ruled by short sentences."""
+    emotion_accuracy: float | None
+    dist_1: float | None
+    dist_2: float | None
+    bleu_1: float | None
+    bleu_2: float | None
+    bleu_3: float | None
+    bleu_4: float | None
+    rouge_1: float | None
+    rouge_2: float | None
+    rouge_l: float | None
+
+    @classmethod
+    def of(
+        cls,
+        nll: npt.ArrayLike,
+        tokens: npt.ArrayLike,
+        *,
+        correct: Sequence[bool] | None = None,
+        responses: Sequence[str] = (),
+        references: Sequence[str] = (),
+    ) -> "EmpathyMetrics":
+        """``nll``: each true response's negative log-likelihood, in nats; ``tokens``: how many tokens it has."""
+        scores: dict[str, float | None] = dict.fromkeys(
+            ("dist_1", "dist_2", *(f"bleu_{n}" for n in range(1, 5)), "rouge_1", "rouge_2", "rouge_l")
+        )
+        if responses:
+            scores |= {f"dist_{n}": distinct(responses, n) for n in (1, 2)}
+            scores |= bleu(responses, references)
+            scores |= rouge(responses, references)
+        return cls(
+            perplexity=perplexity(nll, tokens),
+            perplexity_sentence_mean=sentence_perplexity(nll, tokens),
+            emotion_accuracy=None if correct is None else float(np.mean(correct)),
+            **scores,
+        )
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The numbers, for JSON."""
+        return asdict(self)
+
+
+def perplexity(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> float:
+    """Perplexity of a corpus: exp(sum of ``nll`` / sum of ``tokens``), both of shape (sentences,)."""
+    losses, counts = _checked(nll, tokens)
+    return float(np.exp(losses.sum() / counts.sum()))
+
+
+def sentence_perplexity(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> float:
+    """Mean of exp(``nll`` / ``tokens``), both of shape (sentences,)."""
+    losses, counts = _checked(nll, tokens)
+    return float(np.exp(losses / counts).mean())
+
+
+def _checked(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> tuple[Float, Float]:
+    losses, counts = np.asarray(nll, np.float64), np.asarray(tokens, np.float64)
+    if losses.shape != counts.shape or losses.ndim != 1 or not losses.size or (counts < 1).any():
+        raise DataError(
+            f"perplexity: expected as many losses as counts, and counts from 1; got {losses.shape} and {counts.shape}"
+        )
+    return losses, counts
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Dist-n: 100 * different n-grams / n-grams of the whole corpus, of words between white space; 0 without any."""
+    grams = [gram for text in texts for gram in zip(*(text.split()[at:] for at in range(n)), strict=False)]
+    return 100 * len(set(grams)) / len(grams) if grams else 0.0
+
+
+def bleu(responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """BLEU-1 to BLEU-4 of the corpus by sacrebleu: lower case, tokenizer 13a, one reference each, 0 to 100."""
+    _paired(responses, references)
+    return {
+        f"bleu_{n}": float(BLEU(lowercase=True, max_ngram_order=n).corpus_score(responses, [references]).score)
+        for n in range(1, 5)
+    }
+
+
+def rouge(responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L by rouge_score, without stemming, 0 to 100."""
+    _paired(responses, references)
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    scores = [scorer.score(truth, said) for said, truth in zip(responses, references, strict=True)]
+    names = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+    return {ours: 100 * float(np.mean([score[theirs].fmeasure for score in scores])) for ours, theirs in names.items()}
+
+
+def _paired(responses: Sequence[str], references: Sequence[str]) -> None:
+    if len(responses) != len(references) or not responses:
+        raise DataError(f"expected a reference for each response; got {len(references)} for {len(responses)}")

@@ -1,0 +1,171 @@
+"""Making, training and using the model."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer, BartConfig, Trainer, TrainingArguments, set_seed
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.trainer_callback import PrinterCallback
+
+from seampack.errors import DataError
+from seampack.models.empathy.config import HEADS, POSITIONS, EmpathyConfig
+from seampack.models.empathy.model import EmpathyModel
+from seampack.models.empathy.tokens import IGNORED, byte_tokenizer, collate
+from seampack.models.text import SMALL, quiet
+
+Float = npt.NDArray[np.float32]
+
+
+def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConfig) -> tuple[EmpathyModel, Any]:
+    """A new model with its tokenizer; ``texts`` teach ``small`` its vocabulary. Raises DataError for no BART."""
+    set_seed(config.seed)
+    ours: dict[str, Any] = {
+        "emotions": emotions,
+        "selection": config.selection,
+        "selection_temperature": config.temperature,
+        "emotion_weight": config.emotion_weight,
+    }
+    if config.base_model != SMALL:
+        return _pretrained(config.base_model, ours)
+    tokenizer = byte_tokenizer(texts, config.vocabulary)
+    shape = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=config.hidden_size,
+        encoder_layers=config.layers,
+        decoder_layers=config.layers,
+        encoder_attention_heads=HEADS,
+        decoder_attention_heads=HEADS,
+        encoder_ffn_dim=2 * config.hidden_size,
+        decoder_ffn_dim=2 * config.hidden_size,
+        max_position_embeddings=POSITIONS,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        # not eos, as BART has it: the penalty on repeated tokens would keep responses from ending
+        decoder_start_token_id=tokenizer.bos_token_id,
+        forced_eos_token_id=tokenizer.eos_token_id,
+    )
+    shape.update(ours)
+    return EmpathyModel(shape), tokenizer
+
+
+def _pretrained(source: str, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
+    try:
+        with quiet():
+            shape = BartConfig.from_pretrained(source)
+            if shape.model_type != "bart":
+                raise DataError(f"base_model: expected a BART; {source} is a {shape.model_type}")
+            shape.update(ours)
+            return EmpathyModel.from_pretrained(source, config=shape), AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{source}: no BART can be loaded: {' '.join(str(error).split())}") from error
+
+
+def fit(
+    model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
+) -> list[float]:
+    """Train on prepared rows by transformers' Trainer; returns the losses, one for every 20 steps."""
+    most = config.max_context_tokens, config.max_knowledge_tokens, config.max_target_tokens
+
+    def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        return collate(tokenizer, rows, relations, most)
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            num_train_epochs=config.epochs,
+            per_device_train_batch_size=config.batch_rows,
+            learning_rate=config.learning_rate,
+            weight_decay=0.01,
+            lr_scheduler_type="linear",
+            max_grad_norm=1.0,
+            seed=config.seed,
+            remove_unused_columns=False,
+            report_to="none",
+            save_strategy="no",
+            logging_steps=20,
+            disable_tqdm=not sys.stderr.isatty(),
+            use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=False,
+        )
+        trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=batch)
+        trainer.remove_callback(PrinterCallback)
+        with quiet():
+            trainer.train()
+    module: nn.Module = model
+    module.eval()
+    return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+
+
+@dataclass(slots=True)
+class Scores:
+    """What a model says of rows, in their order."""
+
+    nll: list[float] = field(default_factory=list)
+    """Negative log-likelihood of each target, in nats."""
+    tokens: list[int] = field(default_factory=list)
+    probabilities: list[list[float]] = field(default_factory=list)
+    """Of each emotion."""
+    weights: list[list[float]] = field(default_factory=list)
+    """Of each relation."""
+    responses: list[str] = field(default_factory=list)
+    """Of the first rows, as many as were asked for."""
+
+
+def score(
+    model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
+) -> Scores:
+    """Read every row, score its target, and write responses for the first ``config.responses`` of them."""
+    most = config.max_context_tokens, config.max_knowledge_tokens, config.max_target_tokens
+    scores = Scores()
+    module: nn.Module = model
+    module.eval()
+    with torch.inference_mode():
+        for rows in _batches(dataset, config.batch_rows):
+            batch = {name: value.to(model.device) for name, value in collate(tokenizer, rows, relations, most).items()}
+            labels = batch.pop("labels")
+            batch.pop("emotion")
+            understood = model.understand(**batch)
+            logits = model(labels=labels, **understood.inputs).logits
+            losses = cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+            left = config.responses - len(scores.responses)
+            scores.nll += losses.double().sum(1).tolist()
+            scores.tokens += (labels != IGNORED).sum(1).tolist()
+            scores.probabilities += understood.reading.logits.softmax(-1).tolist()
+            scores.weights += understood.reading.weights.tolist()
+            if left > 0:
+                scores.responses += respond(model, tokenizer, understood.inputs, config)[:left]
+    return scores
+
+
+def respond(model: EmpathyModel, tokenizer: Any, inputs: dict[str, Any], config: EmpathyConfig) -> list[str]:
+    """Responses to a batch that the model has understood: beam search with a penalty on repeated tokens."""
+    states = inputs["encoder_outputs"].last_hidden_state
+    copied = {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}  # the search changes its own
+    with quiet():
+        ids = model.generate(
+            **copied,
+            num_beams=config.beams,
+            do_sample=False,
+            repetition_penalty=config.repetition_penalty,
+            max_new_tokens=config.max_target_tokens,
+            min_new_tokens=2,
+        )
+    texts: list[str] = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def _batches(dataset: Dataset, rows: int) -> Iterator[list[dict[str, Any]]]:
+    for at in range(0, len(dataset), rows):
+        yield dataset.select(range(at, min(at + rows, len(dataset)))).to_list()
