@@ -1,0 +1,252 @@
+"""Layer-wise rotary scaling of SmolLM2-135M on key-value retrieval; writes the tables and pictures of its document.
+
+    python -m benchmarks.rope_scaling --data DATA                   # all of it
+    python -m benchmarks.rope_scaling --data DATA --only cubic      # one part
+    python -m benchmarks.rope_scaling --tables                      # the document again, from the kept rows
+
+DATA holds ``retrieval/kv-retrieval-75_keys.jsonl.gz`` (lost-in-the-middle) and ``corpora/sotu.jsonl.zst``. The search
+sees the first rows of the file, held-out numbers are from rows behind them. Rows are kept in
+``benchmarks/results/rope_scaling.json``.
+"""
+
+import argparse
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from benchmarks import measure
+from benchmarks.pretrained import smollm2
+from seampack.models.base import Draw, save_picture
+from seampack.models.data import load
+from seampack.models.rope_scaling import BezierSearch, KVRetrieval, LayerwiseRope, Scores, perplexity
+from seampack.models.rope_scaling.adapter import (
+    draw_convergence,
+    draw_factors,
+    draw_positions,
+    gain,
+    load_model,
+    score_rows,
+)
+
+RESULTS = Path(__file__).parent / "results" / "rope_scaling.json"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "rope_scaling.md"
+PICTURES = DOCUMENT.parent / "pictures"
+PACKAGES = ("seampack", "torch", "transformers", "pygad", "numpy")
+COMMAND = "python -m benchmarks.rope_scaling"
+
+LAYERS = 30
+PAIRS = 10
+POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SEARCHED = 2  # rows, each of whose ten records is asked for
+HELD_OUT, HELD_OUT_ROWS = 100, 8  # first row, rows
+MOVED_ROWS = 3
+WINDOWS, WINDOW_TOKENS = 2, 2048
+KNOWN = {
+    "no scaling": [1.0] * LAYERS,
+    "uniform 1.5": [1.5] * LAYERS,
+    "by thirds 1.75, 1, 1.75": [1.75] * 10 + [1.0] * 10 + [1.75] * 10,
+}
+SEARCHES = {"cubic": 4, "line": 2}
+PARTS = ("known", *SEARCHES, "moved", "perplexity")
+AT_EQUAL_MEAN_NATS = 3.0
+
+
+class Setting:
+    """The model and the data, read once."""
+
+    def __init__(self, data: Path) -> None:
+        self.model, self.tokenizer = load_model(smollm2())
+        self.file = load(str(data / "retrieval" / "kv-retrieval-75_keys.jsonl.gz"))
+        self.speeches = data / "corpora" / "sotu.jsonl.zst"
+
+    def prompts(self, first: int, rows: int, gold: str = "asked", positions: tuple[float, ...] = POSITIONS) -> Dataset:
+        """Prompts of some rows of the standard file."""
+        return KVRetrieval(PAIRS, positions, gold).prompts(self.file.select(range(first, first + rows)))
+
+    def scores(self, prompts: Dataset, factors: list[float]) -> dict[str, list[Any]]:
+        """What the model says under some factors, as it is kept."""
+        found: list[Scores] = []
+        with LayerwiseRope(self.model, "pi", factors):
+            spent = measure.cpu_seconds(lambda: found.append(score_rows(self.model, self.tokenizer, prompts)))
+        print(f"  {len(prompts)} prompts, {spent:.0f} CPU-s, {found[0].log_prob.mean():.2f}", flush=True)
+        return {"log_prob": found[0].log_prob.tolist(), "correct": found[0].correct.tolist()}
+
+
+def search(setting: Setting, name: str) -> dict[str, Any]:
+    """Factors from the first rows, and their scores on the held-out ones."""
+    prompts = setting.prompts(0, SEARCHED, positions=tuple(at / (PAIRS - 1) for at in range(PAIRS)))
+
+    def fitness(factors: Any) -> float:
+        with LayerwiseRope(setting.model, "pi", factors.tolist()):
+            return float(score_rows(setting.model, setting.tokenizer, prompts).log_prob.mean())
+
+    engine = BezierSearch(
+        fitness, (0.7, 1.3), SEARCHES[name], layers=LAYERS, step=0.05, population=8, generations=3, elite=2
+    )
+    started = time.process_time()
+    found = engine.run(lambda row: print(f"  {row}", flush=True))
+    return {
+        "control_points": list(found.control_points),
+        "factors": found.factors.tolist(),
+        "fitness": found.fitness,
+        "unscaled": found.unscaled,
+        "convergence": found.convergence,
+        "cpu_seconds": time.process_time() - started,
+        "held_out": setting.scores(setting.prompts(HELD_OUT, HELD_OUT_ROWS), found.factors.tolist()),
+    }
+
+
+def run(setting: Setting, part: str, results: dict[str, Any]) -> dict[str, Any]:
+    """One part."""
+    if part in SEARCHES:
+        return search(setting, part)
+    if part == "known":
+        prompts = setting.prompts(HELD_OUT, HELD_OUT_ROWS)
+        scores = {name: setting.scores(prompts, factors) for name, factors in KNOWN.items()}
+        return {"example": prompts["example"][:], "position": prompts["gold_position"][:], "scores": scores}
+    cubic = results["cubic"]["factors"]
+    if part == "moved":
+        prompts = setting.prompts(HELD_OUT, MOVED_ROWS, gold="moved")
+        named = {"no scaling": KNOWN["no scaling"], "searched cubic": cubic}
+        scores = {name: setting.scores(prompts, factors) for name, factors in named.items()}
+        return {"example": prompts["example"][:], "position": prompts["gold_position"][:], "scores": scores}
+    texts = load(str(setting.speeches))["text"][:]
+    found = {}
+    for name, factors in {**KNOWN, "searched cubic": cubic, "searched line": results["line"]["factors"]}.items():
+        with LayerwiseRope(setting.model, "pi", factors):
+            longest = max(texts, key=len)
+            measured = partial(perplexity, window_tokens=WINDOW_TOKENS, windows=WINDOWS)
+            found[name] = measured(setting.model, setting.tokenizer, longest)
+        print(f"  {name}: {found[name]:.2f}", flush=True)
+    return {"perplexity": found}
+
+
+def made(results: dict[str, Any], part: str) -> str:
+    return f"Made by `{COMMAND}` on {results[part]['machine']}.\n\n"
+
+
+def compared(part: dict[str, Any], scores: dict[str, Any]) -> list[list[str]]:
+    """One row a configuration: mean, interval of the gain, accuracy, gap between positions."""
+    data = Dataset.from_dict({"example": part["example"]})
+    positions = np.array(part["position"])
+    plain = as_scores(scores["no scaling"])
+    rows = []
+    for name, kept in scores.items():
+        found = as_scores(kept)
+        means = [float(found.log_prob[positions == position].mean()) for position in np.unique(positions)]
+        each = gain(data, plain, found, seed=0)
+        interval = f"{each['log_prob_gain_low']:+.2f} .. {each['log_prob_gain_high']:+.2f}"
+        cells = [name, f"{found.log_prob.mean():.2f}", interval if name != "no scaling" else ""]
+        rows.append([*cells, f"{found.correct.mean():.3f}", f"{max(means) - min(means):.2f}"])
+    return rows
+
+
+HEADER = ["factors", "log-probability, nats", "gain, 95 % interval", "accuracy", "best less worst position, nats"]
+
+
+def as_scores(kept: dict[str, list[Any]]) -> Scores:
+    return Scores(np.array(kept["log_prob"]), np.array(kept["correct"]), [])
+
+
+def by_position(part: dict[str, Any], scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """Means, one row a position, as the adapter's pictures want them."""
+    positions = np.array(part["position"])
+    rows = []
+    for position in np.unique(positions):
+        row = {"position": float(position)}
+        for name, kept in scores.items():
+            row[f"log_prob_{name}"] = float(np.array(kept["log_prob"])[positions == position].mean())
+            row[f"accuracy_{name}"] = float(np.array(kept["correct"])[positions == position].mean())
+        rows.append(row)
+    return rows
+
+
+def write(results: dict[str, Any]) -> None:
+    """The document's tables and pictures."""
+    known = results["known"]
+    scores = known["scores"] | {f"searched {name}": results[name]["held_out"] for name in SEARCHES}
+    text = made(results, "known") + measure.table(HEADER, compared(known, scores))
+    measure.write_between(DOCUMENT, "held-out", text)
+    header = ["curve", "control points", "fitness unscaled", "fitness found", "curves measured", "CPU-s"]
+    rows = []
+    for name in SEARCHES:
+        found = results[name]
+        points = ", ".join(f"{point:g}" for point in found["control_points"])
+        numbers = [f"{found['unscaled']:.2f}", f"{found['fitness']:.2f}"]
+        measured = str(found["convergence"][-1]["evaluations"])
+        rows.append([name, points, *numbers, measured, f"{found['cpu_seconds']:,.0f}"])
+    measure.write_between(DOCUMENT, "searches", made(results, "cubic") + measure.table(header, rows))
+    shown = {name: kept for name, kept in scores.items() if name == "no scaling" or name.startswith("searched")}
+    positions = by_position(known, shown)
+    header = ["position", *(f"{name}: {kind}" for name in shown for kind in ("nats", "accuracy"))]
+    rows = [
+        [f"{row['position']:g}"]
+        + [cell for name in shown for cell in (f"{row[f'log_prob_{name}']:.2f}", f"{row[f'accuracy_{name}']:.2f}")]
+        for row in positions
+    ]
+    measure.write_between(DOCUMENT, "positions", made(results, "known") + measure.table(header, rows))
+    text = made(results, "moved") + measure.table(HEADER, compared(results["moved"], results["moved"]["scores"]))
+    measure.write_between(DOCUMENT, "moved", text)
+    perplexities = results["perplexity"]["perplexity"]
+    rows = [[name, f"{value:.2f}"] for name, value in perplexities.items()]
+    text = made(results, "perplexity") + measure.table(["factors", "perplexity"], rows)
+    measure.write_between(DOCUMENT, "perplexity", text)
+    curves = {name: results[name]["factors"] for name in SEARCHES} | {"by thirds": KNOWN["by thirds 1.75, 1, 1.75"]}
+    pictures: dict[str, Draw] = {
+        "accuracy": partial(draw_positions, positions, "accuracy"),
+        "log_prob": partial(draw_positions, positions, "log_prob"),
+        "convergence": partial(draw_convergence, {name: results[name]["convergence"] for name in SEARCHES}),
+        "factors": partial(draw_factors, curves),
+    }
+    PICTURES.mkdir(exist_ok=True)
+    for name, draw in pictures.items():
+        with tempfile.TemporaryDirectory() as folder:
+            save_picture(Path(folder) / name, draw)
+            shutil.copy(Path(folder) / f"{name}.svg", PICTURES / f"rope_scaling-{name}.svg")
+    links = [f"![{name}](pictures/rope_scaling-{name}.svg)" for name in pictures]
+    measure.write_between(DOCUMENT, "pictures", "\n".join(links))
+
+
+def check(results: dict[str, Any]) -> None:
+    """The claim of the paper that is held here: at an equal mean factor, layers of their own beat one for all."""
+    names = ("by thirds 1.75, 1, 1.75", "uniform 1.5")
+    assert np.mean(KNOWN[names[0]]) == np.mean(KNOWN[names[1]])
+    thirds, uniform = (float(np.mean(results["known"]["scores"][name]["log_prob"])) for name in names)
+    assert thirds > uniform + AT_EQUAL_MEAN_NATS, (thirds, uniform)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with retrieval/ and corpora/")
+    parser.add_argument("--only", choices=PARTS, action="append", help="parts to run, all by default")
+    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
+    options = parser.parse_args()
+    if options.data is None and not options.tables:
+        parser.error("--data is needed")
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError):
+        results = json.loads(RESULTS.read_text("utf-8"))
+    if not options.tables:
+        setting = Setting(options.data)
+        for part in options.only or PARTS:
+            print(part, flush=True)
+            results[part] = run(setting, part, results) | {"machine": measure.machine(PACKAGES)}
+            RESULTS.write_text(json.dumps(results) + "\n", "utf-8")
+    if missing := [part for part in PARTS if part not in results]:
+        raise SystemExit(f"the document needs all parts; not run yet: {', '.join(missing)}")
+    check(results)
+    write(results)
+
+
+if __name__ == "__main__":
+    main()

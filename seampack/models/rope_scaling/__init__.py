@@ -1,0 +1,27 @@
+"""A scaling factor of rotary positions for each layer, found by a genetic search over Bezier curves; no training.
+
+After "Layer-specific scaling of positional encodings for superior long-context modeling" (arXiv 2503.04355).
+"""
+
+from seampack.models.rope_scaling.bezier import bezier
+from seampack.models.rope_scaling.config import Base, Fitness, Gold, RopeScalingConfig
+from seampack.models.rope_scaling.retrieval import KVRetrieval
+from seampack.models.rope_scaling.rope import LayerFactors, LayerwiseRope
+from seampack.models.rope_scaling.scoring import Scores, perplexity, score
+from seampack.models.rope_scaling.search import BezierSearch, Found
+
+__all__ = [
+    "Base",
+    "BezierSearch",
+    "Fitness",
+    "Found",
+    "Gold",
+    "KVRetrieval",
+    "LayerFactors",
+    "LayerwiseRope",
+    "RopeScalingConfig",
+    "Scores",
+    "bezier",
+    "perplexity",
+    "score",
+]

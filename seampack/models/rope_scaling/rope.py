@@ -1,0 +1,145 @@
+"""Rotary positions scaled layer by layer, by hooks on the layers of a model of transformers."""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from seampack._fields import Config, check_choice
+from seampack.errors import ConfigError, DataError
+from seampack.models.rope_scaling.config import Base, check_factors
+
+FILE = "rope_scaling.json"
+_FORMAT = "seampack rope scaling"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFactors(Config):
+    """A factor for each layer and what it scales, as they are saved."""
+
+    base: str
+    factors: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.factors, list):
+            object.__setattr__(self, "factors", tuple(self.factors))
+        check_choice("base", self.base, Base)
+        check_factors("factors", self.factors)
+
+    def save(self, path: Path) -> None:
+        """Write a JSON file."""
+        path.write_text(json.dumps({"format": _FORMAT, **self.to_dict()}, indent=2) + "\n", "utf-8")
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the JSON file into a folder, as the parts of an artifact are saved."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder / FILE)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` or ``save_pretrained`` wrote. Raises DataError for anything else."""
+        file = path / FILE if path.is_dir() else path
+        try:
+            content = json.loads(file.read_text("utf-8"))
+            if content.get("format") != _FORMAT:
+                raise ValueError(f"expected the format {_FORMAT!r}; got {content.get('format')!r}")
+            return cls(base=content["base"], factors=tuple(map(float, content["factors"])))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file}: no saved factors: {error}") from error
+
+
+class LayerwiseRope:
+    """Scale the rotary positions of each layer while the block lasts; the weights stay as they are.
+
+    ``factors`` has one number a layer. With ``pi`` layer l turns by positions ``m / s_l``; with ``ntk`` its base is
+    ``b * s_l^(d / (d - 2))``, d rotated dimensions of a head (arXiv 2503.04355, after arXiv 2306.15595 and NTK-aware
+    scaling). Frequencies come from the model's own module, so that whatever the model does itself (linear, dynamic,
+    llama3 and other kinds of transformers) happens first. Of two nested blocks the inner one holds.
+
+    Keys in a cache stay as they were turned: make a cache and use it under the same factors.
+
+    Raises ConfigError for factors that do not fit the model, DataError for a model without rotary positions that are
+    the same in all layers (Llama, Qwen2, Mistral and others of their make have them).
+    """
+
+    def __init__(self, model: nn.Module, base: str, factors: Sequence[float]) -> None:
+        self.saved = LayerFactors(base=base, factors=tuple(map(float, factors)))
+        self._layers, self._rotary = rotary_of(model)
+        if len(self._layers) != len(self.saved.factors):
+            have, got = len(self._layers), len(self.saved.factors)
+            raise ConfigError(f"factors: the model has {have} layers; expected one number for each; got {got}")
+        self._handles: list[Any] = []
+
+    @classmethod
+    def load(cls, model: nn.Module, path: Path) -> Self:
+        """The saved factors on a model."""
+        saved = LayerFactors.load(path)
+        return cls(model, saved.base, saved.factors)
+
+    def save(self, path: Path) -> None:
+        """Write base and factors as JSON."""
+        self.saved.save(path)
+
+    def __enter__(self) -> Self:
+        if self._handles:
+            raise ConfigError("this LayerwiseRope is active already; make a second one")
+        scaled = {factor: self._module(factor) for factor in set(self.saved.factors)}
+        for layer, factor in zip(self._layers, self.saved.factors, strict=True):
+            hook = self._hook(factor, scaled[factor])
+            self._handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _module(self, factor: float) -> Any:
+        """The rotary module of the layers that share a factor."""
+        if self.saved.base == Base.PI:
+            module = copy.deepcopy(self._rotary)
+            module.rope_type = "default"  # its frequencies are set by the hook; it must not update them itself
+            return module
+        config = copy.deepcopy(self._rotary.config)
+        rotated = 2 * self._rotary.inv_freq.numel()
+        if rotated < 4:
+            raise DataError(f"the model rotates {rotated} dimensions of a head; ntk needs at least 4; use pi")
+        config.rope_parameters["rope_theta"] *= factor ** (rotated / (rotated - 2))
+        return type(self._rotary)(config).to(self._rotary.inv_freq.device)
+
+    def _hook(self, factor: float, module: Any) -> Any:
+        def turn(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            if kwargs.get("position_embeddings") is None or kwargs.get("position_ids") is None:
+                raise DataError(f"{type(layer).__name__}: it is not told position_embeddings and position_ids by name")
+            if self.saved.base == Base.PI:
+                # The model's own call stands before its layers: its frequencies are those of this sequence.
+                module.inv_freq = self._rotary.inv_freq / factor
+                module.attention_scaling = self._rotary.attention_scaling
+            states = args[0] if args else kwargs["hidden_states"]
+            return args, kwargs | {"position_embeddings": module(states, kwargs["position_ids"])}
+
+        return turn
+
+
+def rotary_of(model: nn.Module) -> tuple[list[nn.Module], Any]:
+    """A model's decoder layers and the rotary module that they share, also inside wrappers.
+
+    Raises DataError where there is none.
+    """
+    for module in model.modules():
+        rotary, layers = getattr(module, "rotary_emb", None), getattr(module, "layers", None)
+        if rotary is not None and isinstance(layers, nn.ModuleList):
+            if not isinstance(getattr(rotary, "rope_type", None), str) or not hasattr(rotary, "inv_freq"):
+                raise DataError(f"{type(model).__name__}: its kinds of layers have rotary positions of their own")
+            return list(layers), rotary
+    raise DataError(f"{type(model).__name__}: no rotary positions that its layers share; expected a model like Llama")
+
+
+def moves_with_length(model: nn.Module) -> bool:
+    """Whether the model's own frequencies depend on the length of the sequence."""
+    kind: str = rotary_of(model)[1].rope_type
+    return "dynamic" in kind or kind == "longrope"
