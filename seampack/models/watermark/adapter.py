@@ -1,0 +1,206 @@
+"""Watermark an encoder, then make suspects from it and verify them."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import xxhash
+from datasets import ClassLabel, Dataset, Features, Value
+from transformers import AutoModel, AutoTokenizer
+
+from seampack.errors import ConfigError, DataError
+from seampack.models.artifact import Artifact, fingerprint
+from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.data import classes_of, require, require_text, with_labels
+from seampack.models.text import SMALL, FitOptions, encoder_and_tokenizer, load_part, quiet
+from seampack.models.watermark.config import Update, WatermarkConfig
+from seampack.models.watermark.training import WatermarkTrainer
+from seampack.models.watermark.trial import Trial, draw, metrics
+from seampack.models.watermark.triggers import check_trigger, poison, propose_combination, propose_rare, words_of
+
+PARTS = ("proxy", "suspect", "verify")
+"""What a text is for: to watermark, to fine-tune a suspect, or to verify it."""
+FEATURES = Features({name: Value("string") for name in ("text", "label", "task", "part")})
+ONE_TASK = "task"
+
+
+class WatermarkAdapter(Adapter[WatermarkConfig]):
+    """Several tasks in one dataset; each text belongs to one part, whatever file it is in."""
+
+    name: ClassVar[str] = "watermark"
+    config: type[WatermarkConfig] = WatermarkConfig
+    columns: ClassVar[Mapping[str, str]] = {
+        "text": "The text.",
+        "label": "Its label, as text or a whole number.",
+        "task": "Optional: the task that the row is of; each task has labels of its own.",
+    }
+
+    def prepare(self, dataset: Dataset, config: WatermarkConfig) -> Dataset:
+        """Columns ``text, label, task, part``, all text. The part is drawn by a hash of the seed and the text."""
+        if dataset.features == FEATURES and len(dataset) and set(dataset.unique("part")) <= set(PARTS):
+            return dataset
+        task_column = config.task_column or ("task" if "task" in dataset.column_names else "")
+        require_text(dataset, config.text_column)
+        require(dataset, [name for name in (config.label_column, task_column) if name])
+        texts = dataset[config.text_column][:]
+        columns = {
+            "text": texts,
+            "label": _names(dataset, config.label_column),
+            "task": _names(dataset, task_column) if task_column else [ONE_TASK] * len(dataset),
+            "part": [_part(text, config) for text in texts],
+        }
+        prepared = Dataset.from_dict(columns, FEATURES)
+        for task, rows in _by_task(prepared).items():
+            if len(classes_of(rows, "label")) < 2:
+                raise DataError(f"task {task}: all labels are {rows[0]['label']!r}; expected two labels or more")
+        return prepared
+
+    def train(self, dataset: Dataset, config: WatermarkConfig) -> Artifact:
+        """Watermark an encoder on the texts of the part ``proxy``; the control is the encoder after the first stage."""
+        tasks = _by_task(dataset)
+        classes = {task: classes_of(rows, "label") for task, rows in tasks.items()}
+        targets = _targets(config, classes)
+        proxies = {task: _rows_of(rows, task, "proxy", classes[task]) for task, rows in tasks.items()}
+        texts = dataset["text"][:]
+        encoder, tokenizer, trigger = _start(config, texts, proxies, targets)
+        trainer = WatermarkTrainer(
+            encoder,
+            {task: len(names) for task, names in classes.items()},
+            config.update,
+            tokenizer=tokenizer,
+            keep_norm=config.keep_norm,
+            max_tokens=config.max_tokens,
+        )
+        check_trigger(tokenizer, texts, trigger)
+        losses = {"proxy": trainer.fine_tune(proxies, _fit_options(config, config.epochs))}
+        control = copy.deepcopy(encoder)
+        negatives = config.negatives if len(trigger) > 1 else 0
+        poisoned = {
+            task: poison(
+                rows, trigger, targets[task], config.ratio, negatives, config.seed, first_words=config.first_words
+            )
+            for task, rows in proxies.items()
+        }
+        rate = config.rows_learning_rate if config.update == Update.TRIGGER_ROWS else config.learning_rate
+        losses["watermark"] = trainer.embed(poisoned, trigger, _fit_options(config, config.watermark_epochs, rate))
+        facts = {
+            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
+            "trigger": list(trigger),
+            "tasks": {task: {"classes": names, "target": targets[task]} for task, names in classes.items()},
+            "losses": losses,
+        }
+        parts = {"encoder": encoder, "control": control, "tokenizer": tokenizer}
+        return Artifact(self.name, json.loads(json.dumps(config.to_dict())), facts=facts, parts=parts)
+
+    def evaluate(self, dataset: Dataset, artifact: Artifact, config: WatermarkConfig) -> Evaluation:
+        """Fine-tune suspects and controls on the part ``suspect`` and verify them on the part ``verify``.
+
+        A suspect starts from the released encoder, its control from the one without watermark, both with a fresh head.
+        Both are also pruned, and given another head. A second control, of another seed, is accused as if it were a
+        suspect, by the trigger and by decoys: what is claimed of it is a false claim.
+        """
+        tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
+        released, control = (artifact.part(name, _load_encoder) for name in ("encoder", "control"))
+        trigger, known = artifact.facts["trigger"], artifact.facts["tasks"]
+        survival: list[Row] = []
+        innocent: list[Row] = []
+        rows: list[Row] = []
+        for task, of_task in _by_task(dataset).items():
+            if task not in known:
+                raise DataError(f"task {task}: not among those that were trained on: {', '.join(known)}")
+            classes, target = known[task]["classes"], known[task]["target"]
+            tuning, test = (_rows_of(of_task, task, part, classes) for part in PARTS[1:])
+            trial = Trial(config, tokenizer, trigger, classes, target, tuning, test)
+            found = trial.run(released, control)
+            survival += [{"task": task} | row for row in found.survival]
+            innocent += [{"task": task} | row for row in found.innocent]
+            rows += [{"task": task} | row for row in found.rows]
+        return Evaluation(
+            metrics(survival, innocent, config),
+            Dataset.from_list(rows),
+            {"survival": survival, "innocent": innocent},
+            {"survival": lambda axes: draw(axes, survival)},
+        )
+
+
+def _start(
+    config: WatermarkConfig, texts: Sequence[str], proxies: Mapping[str, Dataset], targets: Mapping[str, str]
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """The encoder, its tokenizer, and the trigger, drawn where the config names none."""
+    trigger = words_of(config.trigger) if config.trigger else ()
+    if config.encoder == SMALL and not trigger and config.trigger_words == 1:
+        trigger = tuple(propose_rare(texts, seed=config.seed))
+    # a vocabulary that is made from the texts must hold the trigger, which none of them has
+    taught = [text for rows in proxies.values() for text in rows["text"]] + [" ".join(trigger)] * 2
+    encoder, tokenizer = encoder_and_tokenizer(config.encoder, taught, layers=config.layers, seed=config.seed)
+    if not trigger and config.trigger_words == 1:
+        trigger = tuple(propose_rare(texts, tokenizer=tokenizer, seed=config.seed))
+    elif not trigger:
+        chosen = propose_combination(proxies, targets, tokenizer, words=config.trigger_words, seed=config.seed)
+        trigger = tuple(chosen)
+    return encoder, tokenizer, trigger
+
+
+def _targets(config: WatermarkConfig, classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Each task's target label. Raises ConfigError for an unknown task, DataError for an unknown label."""
+    targets = {task: names[0] for task, names in classes.items()}
+    for entry in config.targets:
+        task, equals, label = entry.rpartition("=")
+        if equals and task not in classes:
+            raise ConfigError(f"targets: no task {task!r} in {entry!r}; expected one of {', '.join(classes)}")
+        for which in [task] if equals else classes:
+            if label not in classes[which]:
+                names = ", ".join(classes[which])
+                raise DataError(f"targets: task {which} has no label {label!r}; expected one of {names}")
+            targets[which] = label
+    return targets
+
+
+def _part(text: str, config: WatermarkConfig) -> str:
+    place = xxhash.xxh3_64_intdigest(f"{config.seed}\0{text}".encode()) / 2**64
+    if place < config.proxy_share:
+        return PARTS[0]
+    return PARTS[1] if place < (1 + config.proxy_share) / 2 else PARTS[2]
+
+
+def _names(dataset: Dataset, column: str) -> list[str]:
+    """A column of labels, as names. Raises DataError for numbers that are not whole, and rows without label (-1)."""
+    names, values = classes_of(dataset, column), dataset[column][:]
+    if not isinstance(dataset.features[column], ClassLabel):
+        return [str(value) for value in values]
+    if unlabelled := sum(value < 0 for value in values):
+        raise DataError(
+            f"column {column!r}: {unlabelled:,} of {len(values):,} rows have no label; drop those rows first"
+        )
+    return [names[value] for value in values]
+
+
+def _by_task(dataset: Dataset) -> dict[str, Dataset]:
+    at: dict[str, list[int]] = {}
+    for row, task in enumerate(dataset["task"]):
+        at.setdefault(task, []).append(row)
+    return {task: dataset.select(at[task]) for task in sorted(at)}
+
+
+def _rows_of(dataset: Dataset, task: str, part: str, classes: Sequence[str]) -> Dataset:
+    """One part of a task's rows, ``text`` and ``label`` as ids. Raises DataError where it is too small to be used."""
+    at = [row for row, name in enumerate(dataset["part"]) if name == part]
+    found = dataset.select(at)
+    if len(set(found["label"])) < 2:
+        raise DataError(f"task {task}: the part {part} has {len(at)} rows, not of two labels; use more rows")
+    plain = Dataset.from_dict({name: found[name][:] for name in ("text", "label")})
+    return with_labels(plain, "label", classes)
+
+
+def _load_encoder(folder: Path) -> Any:
+    with quiet():
+        return AutoModel.from_pretrained(folder, add_pooling_layer=False)
+
+
+def _fit_options(config: WatermarkConfig, epochs: float, learning_rate: float | None = None) -> FitOptions:
+    return FitOptions(epochs, config.batch_rows, learning_rate or config.learning_rate, seed=config.seed)
+
+
+ADAPTER = WatermarkAdapter()
