@@ -1,0 +1,57 @@
+"""Curriculum learning by a model's own pass rates, with hints for what it cannot solve (arXiv 2506.04065).
+
+    question, steps, final -> estimate -> pass_rate -> build -> stage -> guide -> prompt, target -> train
+
+Each step is of use alone: the dataset after any of them is plain Arrow, for trl, axolotl, verl or a filter of your own.
+"""
+
+from seampack.models.curriculum.answers import (
+    CHECKERS,
+    Solution,
+    checker,
+    gsm8k_matches,
+    math_matches,
+    number_matches,
+    split_gsm8k,
+    split_math,
+    text_matches,
+)
+from seampack.models.curriculum.config import CurriculumConfig
+from seampack.models.curriculum.difficulty import DifficultyEstimator, draw_difficulty, grade, pass_at_k
+from seampack.models.curriculum.export import for_axolotl, for_trl, for_verl
+from seampack.models.curriculum.guiding import GuidedPrompter, hint_steps, unguided
+from seampack.models.curriculum.prompts import PromptFormat
+from seampack.models.curriculum.sampling import TransformersSampler, sample_all
+from seampack.models.curriculum.stages import CurriculumBuilder, composition, draw_stages, in_order
+from seampack.models.curriculum.training import CurriculumTrainer
+
+__all__ = [
+    "CHECKERS",
+    "CurriculumBuilder",
+    "CurriculumConfig",
+    "CurriculumTrainer",
+    "DifficultyEstimator",
+    "GuidedPrompter",
+    "PromptFormat",
+    "Solution",
+    "TransformersSampler",
+    "checker",
+    "composition",
+    "draw_difficulty",
+    "draw_stages",
+    "for_axolotl",
+    "for_trl",
+    "for_verl",
+    "grade",
+    "gsm8k_matches",
+    "hint_steps",
+    "in_order",
+    "math_matches",
+    "number_matches",
+    "pass_at_k",
+    "sample_all",
+    "split_gsm8k",
+    "split_math",
+    "text_matches",
+    "unguided",
+]

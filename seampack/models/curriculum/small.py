@@ -1,0 +1,71 @@
+"""The model that is trained on: a tiny Llama from scratch, a folder, or a name of the hub."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
+
+from seampack.errors import DataError
+from seampack.models.text import SMALL, quiet
+
+_PIECES = Regex(r"\d+|\p{L}+|\s|.")
+
+
+def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
+    """A tokenizer of whole numbers, words, and single other characters, the most frequent of ``texts``."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106  # not a password
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(_PIECES, "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    special = ["[PAD]", "[UNK]", "[EOS]"]
+    tokenizer.train_from_iterator(
+        texts, trainers.WordLevelTrainer(vocab_size=most, special_tokens=special, show_progress=False)
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "eos_token": "[EOS]"}
+    tokens: Any = PreTrainedTokenizerFast
+    return tokens(tokenizer_object=tokenizer, **names)
+
+
+def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int = 0) -> Any:
+    """A Llama with random weights, 0.5 million parameters beside its embeddings at the default size."""
+    set_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            max_position_embeddings=1024,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def model_and_tokenizer(source: str, texts: Sequence[str], *, seed: int = 0) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer: ``small``, a folder, or a name of the hub.
+
+    ``texts`` teach ``small`` its vocabulary. Raises DataError for what cannot be loaded.
+    """
+    if source == SMALL:
+        tokenizer = piece_tokenizer(texts)
+        return small_model(tokenizer, seed=seed), tokenizer
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(source)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{source}: no language model can be loaded: {' '.join(str(error).split())}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
