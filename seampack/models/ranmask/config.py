@@ -52,9 +52,9 @@ class RanmaskConfig(Config):
     encoder: str = option(SMALL, "Encoder: small (of our own, untrained), a folder, or a name of the hub.")
     layers: int = option(0, "How many of its layers to use: 0 is a bag of its word embeddings, -1 all.")
     max_tokens: int = option(256, "Tokens of a masked text that the classifier sees.")
-    epochs: float = option(5.0, "Passes over the training data, each with new masks.")
-    batch_rows: int = option(32, "Texts in a training step.")
-    learning_rate: float = option(1e-3, "Peak learning rate; 5e-5 suits a pretrained encoder with its layers.")
+    epochs: float = option(12.0, "Passes over the training data, each with new masks.")
+    batch_rows: int = option(64, "Texts in a training step.")
+    learning_rate: float = option(5e-3, "Peak learning rate; 5e-5 suits a pretrained encoder with its layers.")
     weight_decay: float = option(1e-6, "Weight decay of AdamW.")
     seed: int = option(0, "Seed of the training and of all masks.")
 
