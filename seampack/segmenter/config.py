@@ -16,7 +16,7 @@ class TrainConfig(Config):
         "ranges of your own such as a-zé.",
     )
     longest: int = option(3, "Units of the longest word that the language model writes (K).")
-    hidden: int = option(256, "Width of the language model.")
+    hidden: int = option(128, "Width of the language model.")
     dropout: float = option(0.1, "Share of embeddings and states that is dropped in training.")
     epochs: float = option(2.5, "Passes over the text.")
     batch_units: int = option(500, "Units of a batch; small ones learn more from little text.")
