@@ -63,7 +63,7 @@ class _Group(click.Group):
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"{where}{error.strerror or error}", 1)
         except MemoryError:
-            _fail("out of memory; a smaller --window-tokens needs less", 1)
+            _fail("out of memory; pack needs less with a smaller --window-tokens", 1)
         sys.exit(0)
 
 

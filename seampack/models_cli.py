@@ -219,7 +219,8 @@ def _config(config: Any, path: str | None, changes: tuple[str, ...]) -> Any:
         name, equals, value = change.partition("=")
         if not equals:
             raise ConfigError(f"--set {change}: expected NAME=VALUE")
-        wanted[name.strip()] = _value(value)
+        texts = {field.name for field in dataclasses.fields(config) if isinstance(field.default, str)}
+        wanted[name.strip()] = value if name.strip() in texts else _value(value)
     changed: Config = config.replace(**wanted)
     return changed
 

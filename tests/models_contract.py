@@ -126,6 +126,17 @@ class AdapterContract:
                 name
             )
 
+    def test_damaged_parts_are_named(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config, tmp_path: Path
+    ) -> None:
+        artifact.save(tmp_path)
+        for path in sorted(tmp_path.glob("*/*.safetensors")):
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2])
+            with pytest.raises(ShardError, match="damaged"):
+                adapter.evaluate(prepared, Artifact.load(tmp_path, self.method), config)
+            path.write_bytes(content)
+
     def test_damage_is_noticed(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
         with pytest.raises(ConfigError, match="expected another"):

@@ -90,6 +90,8 @@ def test_splits(tmp_path: Path) -> None:
         ("a.json", "[1, 2]", r"a\.json, record 1: expected an object; got int"),
         ("a.csv", "text,label\nonly one\n", r"a\.csv: cannot be read"),
         ("a.parquet", "nonsense", r"a\.parquet: cannot be read"),
+        ("a.csv", "text,text\na,b\n", r"a\.csv: cannot be read: a column name stands twice"),
+        ("a.jsonl", '{"a": 123456789012345678901234567890}', r"a\.jsonl: cannot be read"),
         ("a.docx", "nonsense", r"unknown kind of file '\.docx'; expected CSV"),
         ("a.csv.gz", "not gzip", r"a\.csv\.gz: cannot be read"),
     ],
@@ -124,6 +126,10 @@ def test_labels() -> None:
     assert data.classes_of(numbers, "label") == ["1", "3", "10"]
     with pytest.raises(DataError, match="whole numbers"):
         data.classes_of(Dataset.from_dict({"label": [0.5]}), "label")
+    with pytest.raises(DataError, match="some rows have an empty label"):
+        data.classes_of(Dataset.from_dict({"label": ["yes", ""]}), "label")
+    with pytest.raises(DataError, match="text or whole numbers"):
+        data.classes_of(Dataset.from_dict({"label": [{"a": 1}]}), "label")
     with pytest.raises(DataError, match="1 of 2 values are null"):
         data.require(Dataset.from_dict({"text": ["a", None]}), ["text"])
     with pytest.raises(DataError, match="expected text; got int64"):

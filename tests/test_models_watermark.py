@@ -1,6 +1,7 @@
 """The watermark adapter: triggers, the two stages, verification, attacks."""
 
 import copy
+import gc
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,11 +69,13 @@ def tiny(texts: Sequence[str]) -> tuple[Any, Any]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on several."""
+def quick() -> Iterator[None]:
+    """Models this small are slower on several threads; and each training first collects all garbage of the process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.freeze()
     yield
+    gc.unfreeze()
     torch.set_num_threads(threads)
 
 

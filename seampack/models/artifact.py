@@ -40,9 +40,15 @@ class Artifact:
     """Objects with ``save_pretrained``; after ``load``, the folders that they were saved to."""
 
     def part(self, name: str, load: Callable[[Path], Part]) -> Part:
-        """A part, loaded from its folder where it is not in memory."""
+        """A part, loaded from its folder where it is not in memory. Raises ShardError where that is damaged."""
         found = self.parts[name]
-        return load(found) if isinstance(found, Path) else found
+        if not isinstance(found, Path):
+            return found  # type: ignore[no-any-return]
+        try:
+            return load(found)
+        except Exception as error:  # as many kinds as files inside
+            reason = " ".join(str(error).split())
+            raise ShardError(f"{found}: a damaged part of an artifact: {reason}; train it anew") from error
 
     def save(self, folder: Path) -> None:
         """Write everything into a folder that exists; the description, which makes it an artifact, goes last."""
@@ -92,7 +98,7 @@ class Artifact:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Hash of a dataset's columns and values, the same however it is stored."""
+    """Hash of a dataset's columns, their types and values, whatever slices or files hold them."""
     digest = xxhash.xxh3_128()
     table = dataset.with_format("arrow")[:]
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.ipc as paipc
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Features, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 
 from seampack.errors import DataError
 
@@ -60,8 +60,8 @@ def _chosen(found: Any, source: str, split: str | None) -> Dataset:
 
 
 def _from_file(path: Path) -> Dataset:
-    compressed = path.suffix in _COMPRESSED
-    ending = Path(path.stem).suffix if compressed else path.suffix
+    compressed = path.suffix.lower() in _COMPRESSED
+    ending = (Path(path.stem).suffix if compressed else path.suffix).lower()
     try:
         with pa.input_stream(str(path), compression="detect") as stream:
             if ending in (".csv", ".tsv"):
@@ -75,8 +75,9 @@ def _from_file(path: Path) -> Dataset:
                 return Dataset(_arrow(stream.read()))
     except DataError:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, KeyError) as error:
+        what = "a column name stands twice: " if isinstance(error, KeyError) else ""
+        raise DataError(f"{path}: cannot be read: {what}{' '.join(str(error).split())}") from error
     raise DataError(f"{path}: unknown kind of file {ending or path.name!r}; expected {_READABLE}")
 
 
@@ -123,6 +124,8 @@ def require_text(dataset: Dataset, column: str) -> None:
     """Raise DataError unless a column holds text."""
     require(dataset, [column])
     kind = dataset.data.column(column).type
+    if pa.types.is_binary(kind):
+        raise DataError(f"column {column!r}: expected text; got bytes that are not UTF-8; convert the file")
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise DataError(f"column {column!r}: expected text; got {kind}")
 
@@ -132,9 +135,11 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         return list(feature.names)
+    if not isinstance(feature, Value) or feature.dtype.startswith("float"):
+        raise DataError(f"column {column!r}: expected labels as text or whole numbers; got {dataset[0][column]!r}")
     values = dataset.unique(column)
-    if any(isinstance(value, float) for value in values):
-        raise DataError(f"column {column!r}: expected labels as text or whole numbers; got {values[0]!r}")
+    if "" in values:
+        raise DataError(f"column {column!r}: some rows have an empty label; drop those rows first")
     return [str(value) for value in sorted(values)]
 
 

@@ -26,19 +26,24 @@ def new_folder(out: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
         raise ShardError(f"{out}: cannot be written: {error.strerror}") from error
     try:
         yield partial
-        _check(out, target, overwrite, marker)
-        partial.chmod(0o777 & ~_umask())
-        if target.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
-            target.rename(replaced / target.name)
-            partial.rename(target)
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            partial.rename(target)
-    except OSError as error:
-        raise ShardError(f"{out}: cannot be written: {error.strerror or error}; nothing was kept") from error
+        try:
+            _publish(out, partial, target, overwrite, marker)
+        except OSError as error:
+            raise ShardError(f"{out}: cannot be written: {error.strerror or error}; nothing was kept") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _publish(out: Path, partial: Path, target: Path, overwrite: bool, marker: str) -> None:
+    _check(out, target, overwrite, marker)
+    partial.chmod(0o777 & ~_umask())
+    if target.exists():
+        replaced = Path(tempfile.mkdtemp(prefix=f".{target.name}.replaced-", dir=target.parent))
+        target.rename(replaced / target.name)
+        partial.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+    else:
+        partial.rename(target)
 
 
 def _check(out: Path, target: Path, overwrite: bool, marker: str) -> None:

@@ -101,7 +101,10 @@ def encoder_and_tokenizer(
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
-            return AutoModel.from_pretrained(source, add_pooling_layer=False, **chosen), tokenizer
+            try:
+                return AutoModel.from_pretrained(source, add_pooling_layer=False, **chosen), tokenizer
+            except TypeError:  # of a family that has no pooling layer to leave out
+                return AutoModel.from_pretrained(source, **chosen), tokenizer
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{source}: no encoder can be loaded: {' '.join(str(error).split())}") from error
 
@@ -182,7 +185,7 @@ def fit(
         trainer.remove_callback(PrinterCallback)
         with quiet():
             trainer.train()
-    model.eval()
+    model.cpu().eval()  # where artifacts, and what is built upon them, expect it
     return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
 
 

@@ -89,7 +89,8 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
             },
             {
                 "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
-                "training_labels": _training_labels(dataset),
+                "training_rows": _training_rows(dataset),
+                "training_features": _trace(data)[0],
                 "classes": classes,
                 "inputs": inputs,
                 "networks": [[each.width, each.seed] for each in trained],
@@ -109,10 +110,11 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         data = NoisySet.of(dataset, _device())
         if data.features.shape[1] != facts["inputs"]:
             raise DataError(f"features of size {data.features.shape[1]}; expected {facts['inputs']}, as in training")
-        if _training_labels(dataset) != facts["training_labels"]:
+        trace, size = _trace(data)
+        if _training_rows(dataset) != facts["training_rows"] or abs(trace - facts["training_features"]) > 1e-3 * size:
             raise DataError(
                 "the training rows are not those that the networks were trained on; memorised rows and P are about "
-                "these; give the dataset of training, with the same seed and noise"
+                "these; give the dataset of training, with the same seed, noise and scaling"
             )
         knn = FeatureKNN(config.neighbours, config.metric)
         networks = [_restored(artifact, width, seed) for width, seed in facts["networks"]]
@@ -164,9 +166,20 @@ def _check(dataset: Dataset) -> None:
         raise DataError(f"column 'features': expected lists of float32 of fixed length; got {kind}; drop 'is_flipped'")
 
 
-def _training_labels(dataset: Dataset) -> str:
+def _training_rows(dataset: Dataset) -> str:
     rows = np.flatnonzero(np.asarray(dataset["part"][:]) == "train")
     return fingerprint(dataset.select_columns(["label", "label_clean"]).select(rows))
+
+
+def _trace(data: NoisySet) -> tuple[float, float]:
+    """A random projection of the training features and its usual size: other features have another.
+
+    An encoder's features differ by rounding from machine to machine, so they cannot be hashed.
+    """
+    generator = np.random.default_rng(0)
+    features = data.features[data.train].cpu().numpy().astype(np.float64)
+    lengths = features @ generator.standard_normal(features.shape[1])
+    return float(generator.standard_normal(len(lengths)) @ lengths), float(np.linalg.norm(lengths))
 
 
 def _name(width: int, seed: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 from transformers import AutoModel, AutoTokenizer
 
@@ -37,7 +38,9 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
         """Adds ``words``, lists of at most ``max_words`` words, and makes ``label`` ids of classes."""
-        given = "words" in dataset.column_names
+        given = "words" in dataset.column_names and (
+            config.text_column not in dataset.column_names or _is_list(dataset.data.column("words").type)
+        )
         source = "words" if given else config.text_column
         label = "label" if given and config.label_column not in dataset.column_names else config.label_column
         require(dataset, [source, label])
@@ -222,12 +225,18 @@ def _declared(dataset: Dataset) -> list[str]:
     return list(feature.names)
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
 def _require_words(dataset: Dataset) -> None:
-    kind = dataset.data.column("words").type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
-        pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)
-    ):
+    column = dataset.data.column("words")
+    kind = column.type
+    if not _is_list(kind) or not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
         raise DataError(f"column 'words': expected lists of text; got {kind}")
+    words = pc.list_flatten(column)
+    if words.null_count or pc.any(pc.equal(words, "")).as_py():
+        raise DataError("column 'words': some words are null or empty; leave them out")
 
 
 def _column(dataset: Dataset, name: str, values: pa.Array) -> Dataset:
