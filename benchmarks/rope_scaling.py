@@ -121,7 +121,8 @@ def run(setting: Setting, part: str, results: dict[str, Any]) -> dict[str, Any]:
         return {"example": prompts["example"][:], "position": prompts["gold_position"][:], "scores": scores}
     texts = load(str(setting.speeches))["text"][:]
     found = {}
-    for name, factors in {**KNOWN, "searched cubic": cubic, "searched line": results["line"]["factors"]}.items():
+    searched = {f"searched {name}": results[name]["factors"] for name in SEARCHES if name in results}
+    for name, factors in (KNOWN | searched).items():
         with LayerwiseRope(setting.model, "pi", factors):
             longest = max(texts, key=len)
             measured = partial(perplexity, window_tokens=WINDOW_TOKENS, windows=WINDOWS)

@@ -176,19 +176,23 @@ def survival_rows(runs: list[Row]) -> list[list[str]]:
 
 
 def innocent_rows(runs: list[Row]) -> list[list[str]]:
-    """How often a model without watermark was accused wrongly, by variant."""
+    """How often a model without watermark was accused wrongly, by kind of trigger.
+
+    Runs that differ in the second stage alone have the same innocent models: each accusation counts once.
+    """
     lines = []
+    alpha = ADAPTER.config().alpha
     for kind in ("rare word", "combination"):
-        found = [row for run in runs if run["variant"].startswith(kind) for row in run["innocent"]]
-        alpha = ADAPTER.config().alpha
+        of_kind = [run for run in runs if run["variant"].startswith(kind)]
+        found = {(run["seed"], row["task"], row["trigger"]): row for run in of_kind for row in run["innocent"]}
         if found:
             lines.append(
                 [
                     kind,
                     str(len(found)),
-                    f"{100 * max(row['wesr'] for row in found):.1f}",
-                    str(sum(row["p_value"] < alpha for row in found)),
-                    str(sum(row["claimed"] for row in found)),
+                    f"{100 * max(row['wesr'] for row in found.values()):.1f}",
+                    str(sum(row["p_value"] < alpha for row in found.values())),
+                    str(sum(row["claimed"] for row in found.values())),
                 ]
             )
     return lines
