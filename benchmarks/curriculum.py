@@ -1,7 +1,7 @@
 """Curriculum learning on chains of operations and on GSM8K; writes the tables and pictures of its document.
 
     python -m benchmarks.curriculum --data DATA                  # all of it
-    python -m benchmarks.curriculum --data DATA --only gsm8k     # one part: base, arms, gsm8k
+    python -m benchmarks.curriculum --data DATA --only gsm8k     # one part: base, arms, gsm8k, smollm2
     python -m benchmarks.curriculum --tables                     # the document again, from the kept rows
 
 DATA holds ``math/gsm8k/*.jsonl``. Rows are kept in ``benchmarks/results/curriculum.json``, the chains' base model in
@@ -25,6 +25,7 @@ from scipy.stats import spearmanr
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import measure
+from benchmarks.pretrained import smollm2
 from seampack.models.base import save_picture
 from seampack.models.curriculum import (
     CurriculumBuilder,
@@ -121,7 +122,7 @@ def rates_by_length(dataset: Dataset) -> list[float]:
     return [float(rates[lengths == length].mean()) for length in LENGTHS]
 
 
-def base_facts() -> dict[str, Any]:
+def base_facts(_: Path) -> dict[str, Any]:
     """The base model, its pass rates by length, the stages, and what hints do."""
     seconds = {"base": train_base()}
     model, tokenizer = loaded()
@@ -158,9 +159,9 @@ def base_facts() -> dict[str, Any]:
     }
 
 
-def arms() -> dict[str, Any]:
+def arms(_: Path) -> dict[str, Any]:
     """GRPO from the same base along three orders, measured on new chains that no arm is trained on."""
-    guided = Dataset.from_parquet(str(BASE / CURRICULUM), keep_in_memory=True)
+    guided = load(str(BASE / CURRICULUM))
     test = chains(240, 2)
     model, tokenizer = loaded()
     estimator = DifficultyEstimator(sample=sampler(model, tokenizer), correct=gsm8k_matches, n_samples=8)
@@ -244,6 +245,37 @@ def gsm8k(data: Path) -> dict[str, Any]:
     }
 
 
+def smollm(data: Path) -> dict[str, Any]:
+    """SmolLM2-135M on the first questions of GSM8K's training set, each response at most 128 tokens."""
+    folder = smollm2()
+    with quiet():
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    rows = ADAPTER.prepare(load(str(data / "math" / "gsm8k" / "train.jsonl")).select(range(12)), ADAPTER.config())
+    shared: dict[str, Any] = {
+        "sample": TransformersSampler(model, tokenizer, 0.7, 128, batch_responses=48),
+        "correct": number_matches,
+        "prompt": PromptFormat(chat=tokenizer),
+        "n_samples": 4,
+        "batch_rows": 12,
+    }
+    started = time.process_time()
+    estimated = DifficultyEstimator(**shared).estimate(rows)
+    guided = GuidedPrompter(**shared).guide(estimated)
+    return {
+        "machine": measure.machine(PACKAGES),
+        "cpu_seconds": time.process_time() - started,
+        "rows": [
+            {name: row[name] for name in ("pass_rate", "hint_ratio", "hint_steps", "pass_rate_hinted")}
+            | {"steps": len(row["steps"])}
+            for row in guided
+        ],
+        "example": {name: guided[int(np.argmax(guided["hint_steps"]))][name] for name in ("prompt", "target")},
+    }
+
+
+PARTS = {"base": base_facts, "arms": arms, "gsm8k": gsm8k, "smollm2": smollm}
+
+
 def number(value: float) -> str:
     return f"{value:.3f}"
 
@@ -277,7 +309,7 @@ def base_table(found: dict[str, Any]) -> str:
         [
             *(
                 [
-                    f"hint of {row['ratio']:g} of the steps" if row["ratio"] else "no hint needed",
+                    f"hint of {row['ratio']:g} of the steps" if row["ratio"] else "no hint",
                     str(row["questions"]),
                     number(row["without"]),
                     number(row["with"]),
@@ -370,6 +402,20 @@ def gsm8k_table(found: dict[str, Any]) -> str:
     )
 
 
+def smollm_table(found: dict[str, Any]) -> str:
+    """One row a question, and the prompt with the longest hint."""
+    rows = [
+        [number(row["pass_rate"]), f"{row['hint_steps']} of {row['steps']}", number(row["pass_rate_hinted"])]
+        for row in found["rows"]
+    ]
+    example = "\n".join(f"    {line}" for line in found["example"]["prompt"].splitlines())
+    rest = "\n".join(f"    {line}" for line in found["example"]["target"].splitlines())
+    return (
+        f"{measure.table(['pass rate', 'steps given', 'pass rate with them'], rows)}\n\n"
+        f"Sampling took {found['cpu_seconds']:.0f} CPU-s. A prompt with a hint, and its target:\n\n{example}\n\n{rest}"
+    )
+
+
 def write(results: dict[str, Any]) -> None:
     """The document's tables and pictures."""
     PICTURES.mkdir(exist_ok=True)
@@ -389,20 +435,23 @@ def write(results: dict[str, Any]) -> None:
         found = results["gsm8k"]
         shown = picture("gsm8k", draw_difficulty(found["pass_rates"], "GSM8K test, four responses"), "GSM8K")
         measure.write_between(DOCUMENT, "gsm8k", f"{made(found['machine'])}{gsm8k_table(found)}\n\n{shown}")
+    if "smollm2" in results:
+        found = results["smollm2"]
+        measure.write_between(DOCUMENT, "smollm2", made(found["machine"]) + smollm_table(found))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with math/gsm8k/")
-    parser.add_argument("--only", choices=["base", "arms", "gsm8k"], action="append", help="parts to run")
+    parser.add_argument("--only", choices=PARTS, action="append", help="parts to run")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
     options = parser.parse_args()
     if options.data is None and not options.tables:
         parser.error("--data is needed")
     torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    for name in [] if options.tables else options.only or ["base", "arms", "gsm8k"]:
-        results[name] = {"base": base_facts, "arms": arms, "gsm8k": lambda: gsm8k(options.data)}[name]()
+    for name in [] if options.tables else options.only or PARTS:
+        results[name] = PARTS[name](options.data)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     write(results)
 

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models.artifact import Artifact
@@ -388,6 +389,11 @@ class TestHints:
             PromptFormat(chat=tokenizer)
         tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
         assert PromptFormat(chat=tokenizer)("why?", "so") == "<user>why?<assistant>so"
+        tokenizer.bos_token = "[EOS]"
+        tokenizer.chat_template = "[EOS]" + tokenizer.chat_template
+        assert PromptFormat(chat=tokenizer)("why?") == "[EOS]<user>why?<assistant>"
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("[EOS] $A", None, [("[EOS]", 2)])
+        assert PromptFormat(chat=tokenizer)("why?") == "<user>why?<assistant>"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -139,6 +139,11 @@ class TestRefine(AdapterContract):
         assert again.facts["instruction"] == ""
         assert len(again.facts["curve"]) == 1
 
+    def test_nothing_to_evaluate_on(self, artifact: Artifact, config: RefineConfig) -> None:
+        rows = [{"prompt": "a", "optimized_prompt": "b", "query": None, "attack": "no"}]
+        with pytest.raises(DataError, match="no row has a query"):
+            ADAPTER.evaluate(ADAPTER.prepare(Dataset.from_list(rows), config), artifact, config)
+
     def test_stages_are_not_mixed_up(self, prepared: Dataset, artifact: Artifact, config: RefineConfig) -> None:
         with pytest.raises(ConfigError, match="the artifact is of refiner; got safety"):
             ADAPTER.evaluate(prepared, artifact, config.replace(stage="safety"))
@@ -492,7 +497,7 @@ def test_attacks_fail_and_the_rest_is_answered_after_both_rewards() -> None:
     learnt = measured()
     assert learnt["attack_success_rate"] > 0.8
     assert learnt["benign_quality"] > 0.95
-    refiner = RefinerRL(refiner, target, rewards, steps=25, queries_per_step=4, learning_rate=5e-4).fit(queries).refiner
+    refiner = RefinerRL(refiner, target, rewards, steps=18, queries_per_step=4, learning_rate=5e-4).fit(queries).refiner
     rewarded = measured()
     assert rewarded["attack_success_rate"] < 0.05
     assert rewarded["benign_quality"] > 0.95

@@ -13,6 +13,7 @@ from datasets import Dataset, List, Value
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from seampack.errors import DataError
+from seampack.models import data
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Row
 from seampack.models.curriculum.answers import SPLITTERS, Checker, checker
@@ -188,7 +189,7 @@ def curriculum_of(artifact: Artifact) -> Dataset:
     """The rows of an artifact's curriculum, the easiest first."""
     found = artifact.parts["curriculum"]
     if isinstance(found, Path):
-        return Dataset.from_parquet(str(found / ROWS), keep_in_memory=True)
+        return data.load(str(found / ROWS))
     rows: Dataset = found.dataset
     return rows
 

@@ -53,8 +53,10 @@ class PromptFormat:
         if self.chat is not None:
             message = [{"role": "user", "content": text.strip()}]
             text = self.chat.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-            # tokenizing the text puts it there once more
-            text = text.removeprefix(self.chat.bos_token or "")
+            ids = self.chat("a")["input_ids"]
+            if self.chat.bos_token and ids[0] == self.chat.bos_token_id:
+                # such a tokenizer puts it there once more
+                text = text.removeprefix(self.chat.bos_token)
         return text + hint if self.prefills else text
 
     @property

@@ -82,6 +82,8 @@ class RefineAdapter(Adapter[RefineConfig]):
         lengths = {name: getattr(config, name) for name in ("max_query_tokens", "max_new_tokens")}
         refiner = replace(Refiner.of_artifact(artifact), **lengths)
         asked = where(dataset, "query")
+        if not len(asked):
+            raise DataError("no row has a query to evaluate on; name their column with query_column")
         target, scorer = _scorer(asked, config)
         evaluation = RefinerEval(refiner, target, scorer, _judge(config), config.batch_rows)
         found = evaluation.run(asked["query"][:], asked["attack"][:])
@@ -141,7 +143,7 @@ def _train_refiner(dataset: Dataset, config: RefineConfig) -> tuple[Refiner, lis
             seed=config.seed,
         )
         refiner, curve = (found := second.fit(asked["query"][:])).refiner, found.curve
-    refiner.model.config._name_or_path = ""  # where it was loaded from is nobody's business
+    refiner.model.config._name_or_path = ""  # a folder of this machine
     return refiner, losses, curve
 
 

@@ -57,7 +57,7 @@ class RefinerSFT:
         self.seed = seed
 
     def fit(self, prompts: Sequence[str], optimized: Sequence[str]) -> tuple[Refiner, list[float]]:
-        """The trained refiner and the losses, one a step. Raises DataError where there are no pairs."""
+        """The refiner, its model trained in place, and the losses, one a step. Raises DataError for no pairs."""
         if not prompts:
             raise DataError("there are no pairs of a prompt and an optimized prompt to learn from")
         set_seed(self.seed)
