@@ -78,7 +78,7 @@ class SegmentalLM(nn.Module):
         for step in range(self.longest):
             following[step] = chunks[row, torch.clamp(column + step, max=most - 1)]
         states = output.view(-1, self.hidden)
-        written, ended = _Writing.apply(states, self.embedding.weight, self.bias, following.view(-1))  # type: ignore[no-untyped-call]
+        written, ended = self._write(states, following.view(-1))
         written, ended = written.view(-1, units), ended.view(-1, units)
         scores = torch.cumsum(written[:-1], 0) + ended[1:]  # shape (longest, units)
 
@@ -92,19 +92,40 @@ class SegmentalLM(nn.Module):
         lattice: Tensor = scores.masked_fill(forbidden, IMPOSSIBLE).t().contiguous()
         return lattice
 
+    def _write(self, states: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the following unit and of END behind each decoder state, each of shape (states,)."""
+        weight, bias = self.embedding.weight, self.bias
+        if torch.is_grad_enabled():
+            return _Writing.apply(states, weight, bias, following)  # type: ignore[no-untyped-call, no-any-return]
+        # blocks whose logits stay in the cache
+        blocks = zip(torch.split(states, _BLOCK), torch.split(following, _BLOCK), strict=True)
+        parts = [_log_probabilities(block, weight, bias, units)[:2] for block, units in blocks]
+        written, ended = zip(*parts, strict=True)
+        return torch.cat(written), torch.cat(ended)
+
+
+_BLOCK = 512
+
+
+def _log_probabilities(
+    states: Tensor, weight: Tensor, bias: Tensor, following: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probabilities of the following unit and of END, the logits, the logarithm of their sum."""
+    logits = torch.addmm(bias, states, weight.t())
+    partition = torch.logsumexp(logits, 1)
+    return logits.gather(1, following[:, None]).squeeze(1) - partition, logits[:, END] - partition, logits, partition
+
 
 class _Writing(torch.autograd.Function):
-    """Log-probabilities of the following unit and of END behind each decoder state, each of shape (states,).
-
-    Differentiated by hand: autograd would hold and add four matrices of shape (states, vocabulary), this holds one.
+    """``_log_probabilities``, differentiated by hand: autograd would hold and add four matrices of shape (states,
+    vocabulary), this holds one.
     """
 
     @staticmethod
     def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
-        logits = torch.addmm(bias, states, weight.t())
-        partition = torch.logsumexp(logits, 1)
+        written, ended, logits, partition = _log_probabilities(states, weight, bias, following)
         ctx.save_for_backward(states, weight, logits, partition, following)
-        return logits.gather(1, following[:, None]).squeeze(1) - partition, logits[:, END] - partition
+        return written, ended
 
     @staticmethod
     def backward(ctx, written: Tensor, ended: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
