@@ -16,9 +16,16 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
 
 
 def _cell(key: str, value: Any) -> str:
-    if key == "fill":
-        return f"{value:.4%}"
-    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:.4%}" if key == "fill" else readable(value)
+
+
+def readable(value: Any, digits: int = 3) -> str:
+    """A value for people: yes or no, so many digits behind the point, or 1.2e-07 where those would all be zeros."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1e}" if 0 < abs(value) < 0.5 * 10**-digits else f"{value:,.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def accounting_lines(accounting: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from seampack._fields import Config
-from seampack._report import table
+from seampack._report import readable, table
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS
 
@@ -105,8 +104,9 @@ def prepare(
     adapter = _adapter(method)
     config = _config(adapter.config(), config_file, changes)
     from seampack.models.folders import new_folder
+    from seampack.models.progress import no_bars_in_files
 
-    with new_folder(Path(out), overwrite=overwrite, marker="dataset_info.json") as folder:
+    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker="dataset_info.json") as folder:
         prepared = adapter.prepare(_load(data, split), config)
         prepared.save_to_disk(str(folder))
     facts = {"rows": len(prepared), "columns": prepared.column_names}
@@ -138,9 +138,10 @@ def train(
     config = _config(adapter.config(), config_file, changes)
     from seampack.models.artifact import DESCRIPTION
     from seampack.models.folders import new_folder
+    from seampack.models.progress import no_bars_in_files
 
     started = time.perf_counter(), time.process_time()
-    with new_folder(Path(out), overwrite=overwrite, marker=DESCRIPTION) as folder:
+    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker=DESCRIPTION) as folder:
         artifact = adapter.train(adapter.prepare(_load(data, split), config), config)
         artifact.save(folder)
     spent = {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
@@ -175,17 +176,18 @@ def evaluate(
     adapter = _adapter(method)
     from seampack.models.artifact import Artifact
     from seampack.models.folders import new_folder
+    from seampack.models.progress import no_bars_in_files
 
     artifact = Artifact.load(Path(trained), method)
     config = _config(adapter.config().replace(**artifact.config), config_file, changes)
-    with new_folder(Path(out), overwrite=overwrite, marker="metrics.json") as folder:
+    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker="metrics.json") as folder:
         found = adapter.evaluate(adapter.prepare(_load(data, split), config), artifact, config)
         found.save(folder)
     if as_json:
         click.echo(json.dumps({"method": method, "metrics": found.metrics, "tables": found.tables}))
         return
     for name, value in found.metrics.items():
-        click.echo(f"{name:<28} {value:,.4f}" if isinstance(value, float) else f"{name:<28} {value}")
+        click.echo(f"{name:<28} {readable(value, 4)}")
     for name, rows in found.tables.items():
         if rows:
             click.echo(f"\n{name}\n" + table(rows, {column: column for column in rows[0]}))
@@ -198,12 +200,8 @@ def _adapter(method: str) -> "Adapter[Any]":
 
 
 def _load(data: str, split: str | None) -> "Dataset":
-    from datasets import disable_progress_bars
-
     from seampack.models.data import load
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
     return load(data, split)
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,8 @@ class AdapterContract:
     """Changes of the default config."""
     tolerance: ClassVar[float] = 1e-5
     """Largest difference between metrics before and after the artifact was saved and loaded."""
+    trains_fast: ClassVar[bool] = True
+    """Whether training takes so little that it can be done twice."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -92,11 +95,45 @@ class AdapterContract:
         assert artifact.facts["data"]["rows"] > 0
         assert type(config)().replace(**artifact.config) == config
 
-    def test_evaluation_can_be_saved(self, evaluation: Evaluation, tmp_path: Path) -> None:
+    def test_training_again_gives_the_same(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config, tmp_path: Path
+    ) -> None:
+        if not self.trains_fast:
+            pytest.skip("training takes too long to do it twice")
+        found = []
+        for name, each in (("first", artifact), ("second", adapter.train(prepared, config))):
+            (tmp_path / name).mkdir()
+            each.save(tmp_path / name)
+            files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+            found.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
+        assert found[0].keys() == found[1].keys()
+        assert [name for name in found[0] if found[0][name] != found[1][name]] == []
+
+    def test_own_columns_are_kept_beside_results(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, evaluation: Evaluation, config: Config
+    ) -> None:
+        results = [name for name in evaluation.rows.column_names if name not in prepared.column_names]
+        if not set(prepared.column_names) <= set(evaluation.rows.column_names):
+            pytest.skip("the rows are the method's own")
+        own = prepared
+        for name in results:
+            own = own.add_column(name, [f"my {name}"] * len(own))
+        rows = adapter.evaluate(own, artifact, config).rows
+        for name in results:
+            assert set(rows[f"{name}_given"]) == {f"my {name}"}
+            assert f"my {name}" not in rows[name][:]
+
+    def test_evaluation_can_be_saved(
+        self, evaluation: Evaluation, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         assert evaluation.metrics
         assert evaluation.tables
         assert evaluation.pictures
+        datasets.enable_progress_bars()
+        capfd.readouterr()
         evaluation.save(tmp_path)
+        assert capfd.readouterr().err == ""  # no bars where no terminal is
+        assert datasets.is_progress_bar_enabled()
         assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics
         assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
         for name in evaluation.pictures:
@@ -111,9 +148,12 @@ class AdapterContract:
         evaluation: Evaluation,
         config: Config,
         tmp_path: Path,
+        capfd: pytest.CaptureFixture[str],
     ) -> None:
+        capfd.readouterr()
         with new_folder(tmp_path / "artifact", overwrite=False, marker=DESCRIPTION) as folder:
             artifact.save(folder)
+        assert capfd.readouterr().err == ""
         loaded = Artifact.load(tmp_path / "artifact", self.method)
         assert loaded.facts == json.loads(json.dumps(artifact.facts))
         assert sorted(loaded.tensors) == sorted(artifact.tensors)

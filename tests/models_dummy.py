@@ -11,7 +11,7 @@ from datasets import Dataset
 from seampack._fields import Config, check_number, option
 from seampack.models import data
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation
+from seampack.models.base import Adapter, Evaluation, with_results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,8 @@ class Majority(Adapter[MajorityConfig]):
         correct = [label == best for label in dataset["label"]]
         accuracy = sum(correct) / len(correct)
         return Evaluation(
-            {"accuracy": accuracy, "undefined": None},
-            dataset.add_column("correct", correct),
+            {"accuracy": accuracy, "undefined": None, "even": accuracy == 0.5, "p": 1e-9},
+            with_results(dataset, {"correct": correct}),
             {"accuracy": [{"class": artifact.facts["classes"][best], "accuracy": accuracy}]},
             {"accuracy": lambda axes: axes.bar(["accuracy"], [accuracy])},
         )

@@ -8,11 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, is_progress_bar_enabled
 
+from seampack._report import readable
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.models import METHODS, data, get, registry
 from seampack.models.artifact import Artifact, fingerprint
+from seampack.models.base import with_results
 from seampack.models.folders import new_folder
 from tests.models_contract import AdapterContract
 
@@ -150,7 +152,7 @@ def test_output_folder(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     with pytest.raises(ZeroDivisionError), new_folder(out, overwrite=False, marker="mark") as folder:
         (folder / str(1 // 0)).touch()
-    assert not list((tmp_path / "deep").iterdir())
+    assert not list(tmp_path.iterdir())
     with new_folder(out, overwrite=False, marker="mark") as folder:
         (folder / "mark").touch()
     assert [path.name for path in out.iterdir()] == ["mark"]
@@ -165,6 +167,53 @@ def test_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ShardError, match="it is a file"), new_folder(tmp_path / "file", overwrite=True, marker="m"):
         pass
+
+
+def test_a_failure_leaves_no_folders_behind(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b" / "c"
+    with pytest.raises(DataError), new_folder(deep, overwrite=False, marker="mark"):
+        raise DataError("bad data")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").mkdir()
+
+    def interrupted() -> None:
+        (tmp_path / "a" / "b" / "of another").touch()
+        raise DataError("bad data")
+
+    with pytest.raises(DataError), new_folder(deep, overwrite=False, marker="mark"):
+        interrupted()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "of another"]
+
+
+def test_results_stand_beside_what_was_given() -> None:
+    dataset = Dataset.from_dict({"count": [1, 2], "count_given": ["a", "b"], "text": ["x", "y"]})
+    found = with_results(dataset, {"count": [3, 4], "said": ([0, 1], ClassLabel(names=["no", "yes"]))})
+    assert found.to_dict() == {
+        "count_given_given": [1, 2],
+        "count_given": ["a", "b"],
+        "text": ["x", "y"],
+        "count": [3, 4],
+        "said": [0, 1],
+    }
+    assert found.features["said"].names == ["no", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (True, 3, "yes"),
+        (False, 3, "no"),
+        (1234, 3, "1,234"),
+        (0.0, 3, "0.000"),
+        (4.2e-9, 3, "4.2e-09"),
+        (-4e-4, 3, "-4.0e-04"),
+        (-4e-4, 4, "-0.0004"),
+        (1234.5, 4, "1,234.5000"),
+        (None, 3, "None"),
+    ],
+)
+def test_what_people_read(value: Any, digits: int, text: str) -> None:
+    assert readable(value, digits) == text
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +247,12 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
     measured = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
     assert measured.returncode == 0
     assert b"0.5000" in measured.stdout
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8")) == {"accuracy": 0.5, "undefined": None}
+    assert measured.stdout.split()[4:8] == [b"even", b"yes", b"p", b"1.0e-09"]
+    metrics = {"accuracy": 0.5, "undefined": None, "even": True, "p": 1e-9}
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8")) == metrics
     again = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
     assert again.returncode == 1
+    assert is_progress_bar_enabled()
     assert b"use --overwrite" in again.stderr
 
 

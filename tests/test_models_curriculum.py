@@ -526,6 +526,7 @@ class TestExports:
 
 class TestCurriculum(AdapterContract):
     method = "curriculum"
+    trains_fast = False
     options = {  # noqa: RUF012
         "n_samples": 4,
         "max_new_tokens": 20,

@@ -83,6 +83,7 @@ class TestContract(AdapterContract):
     """Two tasks, end to end."""
 
     method = "watermark"
+    trains_fast: ClassVar[bool] = False
     options: ClassVar[dict[str, Any]] = {
         "task_column": "task",
         "layers": 1,

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, ShardError
+from seampack.models.progress import no_bars_in_files
 
 FORMAT = "seampack model"
 FORMAT_VERSION = 1
@@ -50,6 +51,7 @@ class Artifact:
             reason = " ".join(str(error).split())
             raise ShardError(f"{found}: a damaged part of an artifact: {reason}; train it anew") from error
 
+    @no_bars_in_files()
     def save(self, folder: Path) -> None:
         """Write everything into a folder that exists; the description, which makes it an artifact, goes last."""
         arrays = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}

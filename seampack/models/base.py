@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from seampack._fields import Config
 from seampack.models.artifact import Artifact
+from seampack.models.progress import no_bars_in_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,12 +54,13 @@ class Evaluation:
     metrics: dict[str, Any]
     """Single numbers; None where one is not defined."""
     rows: Dataset
-    """The dataset's rows with what the method says of each."""
+    """The dataset's rows with what the method says of each; see ``with_results``."""
     tables: dict[str, list[Row]] = field(default_factory=dict)
     """Small tables for people, as name: rows."""
     pictures: dict[str, Draw] = field(default_factory=dict)
     """Pictures, as name: a function that draws on matplotlib axes."""
 
+    @no_bars_in_files()
     def save(self, folder: Path) -> None:
         """Write ``metrics.json``, ``rows.parquet``, and each table as CSV and each picture as PNG and SVG."""
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -70,6 +72,24 @@ class Evaluation:
                 writer.writerows(rows)
         for name, draw in self.pictures.items():
             save_picture(folder / name, draw)
+
+
+def with_results(dataset: Dataset, results: Mapping[str, Any]) -> Dataset:
+    """The dataset with a column for each result, as name: values, or name: (values, their feature).
+
+    A column of the dataset's own that has such a name is kept as ``NAME_given``: nothing that was given is lost.
+    """
+    features = dict(dataset.features)
+    for name in [name for name in dataset.column_names if name in results]:
+        other = f"{name}_given"
+        while other in features or other in results:
+            other += "_given"
+        dataset = dataset.rename_column(name, other)
+        features[other] = features.pop(name)
+    for name, found in results.items():
+        values, feature = found if isinstance(found, tuple) else (found, None)
+        dataset = dataset.add_column(name, values, feature=feature)
+    return dataset
 
 
 def save_picture(path: Path, draw: Draw) -> None:

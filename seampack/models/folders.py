@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seampack.errors import ShardError
@@ -17,21 +17,27 @@ def new_folder(out: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
     What stands there is replaced only with ``overwrite``, and only where it has the file ``marker``. Raises ShardError
     when ``out`` may not be replaced or cannot be written.
     """
+    target = Path(os.path.realpath(out))
+    missing = [parent for parent in target.parents if not parent.exists()]  # the innermost first
     try:
-        target = Path(os.path.realpath(out))
-        _check(out, target, overwrite, marker)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
-    except OSError as error:
-        raise ShardError(f"{out}: cannot be written: {error.strerror}") from error
-    try:
-        yield partial
         try:
-            _publish(out, partial, target, overwrite, marker)
+            _check(out, target, overwrite, marker)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
         except OSError as error:
-            raise ShardError(f"{out}: cannot be written: {error.strerror or error}; nothing was kept") from error
+            raise ShardError(f"{out}: cannot be written: {error.strerror}") from error
+        try:
+            yield partial
+            try:
+                _publish(out, partial, target, overwrite, marker)
+            except OSError as error:
+                raise ShardError(f"{out}: cannot be written: {error.strerror or error}; nothing was kept") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # not empty: there is the result, or what others have put there meanwhile
+            for parent in missing:
+                parent.rmdir()
 
 
 def _publish(out: Path, partial: Path, target: Path, overwrite: bool, marker: str) -> None:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from seampack.errors import DataError
 from seampack.models import data
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.base import Adapter, Evaluation, Row, with_results
 from seampack.models.curriculum.answers import SPLITTERS, Checker, checker
 from seampack.models.curriculum.config import CurriculumConfig
 from seampack.models.curriculum.difficulty import (
@@ -171,7 +171,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         stages, base_rates = artifact.facts["stages"], right["base"].mean(1)
         tables = {"by_difficulty": by_difficulty, "stages": stages, "hints": artifact.facts["hints"]}
         pictures = {"difficulty": draw_difficulty(base_rates), "stages": draw_stages(stages)}
-        return Evaluation(metrics, with_columns(dataset, **rates), tables, pictures)
+        return Evaluation(metrics, with_results(dataset, rates), tables, pictures)
 
 
 class _Curriculum:

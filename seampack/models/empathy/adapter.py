@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Draw, Evaluation, Row
+from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
 from seampack.models.data import classes_of, require, require_text, with_labels
 from seampack.models.empathy.config import TRAINED, EmpathyConfig
 from seampack.models.empathy.inputs import (
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PREPARED = ("context", "label", "target")
-SAID = ("emotion_pred", "emotion_probs", "relation_weights", "nll", "tokens", "response")
 
 
 class EmpathyAdapter(Adapter[EmpathyConfig]):
@@ -177,15 +176,17 @@ def _by_relation(relations: Sequence[str], scores: Scores) -> list[Row]:
 def _with_said(
     dataset: Dataset, scores: Scores, classes: Sequence[str], relations: Sequence[str], predicted: Sequence[int]
 ) -> Dataset:
-    dataset = _dropped(dataset, SAID)
+    weights = [dict(zip(relations, row, strict=True)) for row in scores.weights]
     responses = [*scores.responses, *[None] * (len(dataset) - len(scores.responses))]
-    dataset = dataset.add_column("emotion_pred", predicted, feature=ClassLabel(names=list(classes)))
-    dataset = dataset.add_column("emotion_probs", scores.probabilities)
-    if relations:
-        weights = [dict(zip(relations, row, strict=True)) for row in scores.weights]
-        dataset = dataset.add_column("relation_weights", weights)
-    dataset = dataset.add_column("nll", scores.nll).add_column("tokens", scores.tokens)
-    return dataset.add_column("response", responses, feature=Value("string"))
+    said = {
+        "emotion_pred": (predicted, ClassLabel(names=list(classes))),
+        "emotion_probs": scores.probabilities,
+        **({"relation_weights": weights} if relations else {}),
+        "nll": scores.nll,
+        "tokens": scores.tokens,
+        "response": (responses, Value("string")),
+    }
+    return with_results(dataset, said)
 
 
 def _dropped(dataset: Dataset, names: Sequence[str]) -> Dataset:

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.base import Adapter, Evaluation, Row, with_results
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.evaluation import Judge, RefinerEval, draw_curve
 from seampack.models.refine.inputs import FEATURES, SAFETY_FEATURES, refiner_rows, safety_rows, where
@@ -213,7 +213,7 @@ def _evaluate_safety(dataset: Dataset, classifier: SafetyClassifier) -> Evaluati
     metrics = {"rows": len(labels), "jailbroken": float(labels.mean())}
     metrics |= {name: table[0][name] for name in ("auc", "accuracy")}
     metrics |= {f"refusal_{name}": table[1][name] for name in ("auc", "accuracy")}
-    rows = Dataset.from_dict(tested.to_dict() | {"unsafe": unsafe.tolist()})
+    rows = with_results(tested, {"unsafe": unsafe.tolist()})
 
     def draw(axes: "Axes") -> None:
         for mark, name in ((True, "jailbroken"), (False, "not")):

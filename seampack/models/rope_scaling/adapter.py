@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from seampack.errors import ConfigError, DataError
 from seampack.models import text
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Draw, Evaluation, Row
+from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
 from seampack.models.rope_scaling.config import Fitness, RopeScalingConfig
 from seampack.models.rope_scaling.retrieval import PREPARED, KVRetrieval, require_prepared
 from seampack.models.rope_scaling.rope import LayerFactors, LayerwiseRope, rotary_of
@@ -120,11 +120,11 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             metrics["perplexity_unscaled"] = measure()
             with rope:
                 metrics["perplexity_scaled"] = measure()
-        rows = dataset
+        results: dict[str, Any] = {}
         for name, found in (("unscaled", plain), ("scaled", scaled)):
-            rows = rows.add_column(f"log_prob_{name}", found.log_prob.tolist())
-            rows = rows.add_column(f"correct_{name}", found.correct.tolist())
-            rows = rows.add_column(f"prediction_{name}", found.prediction)
+            results[f"log_prob_{name}"] = found.log_prob.tolist()
+            results[f"correct_{name}"] = found.correct.tolist()
+            results[f"prediction_{name}"] = found.prediction
         convergence = artifact.facts["convergence"]
         factors = [{"layer": layer, "factor": factor} for layer, factor in enumerate(scaling.factors)]
         pictures: dict[str, Draw] = {
@@ -134,7 +134,7 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             "factors": partial(draw_factors, {"": list(scaling.factors)}),
         }
         tables = {"by_position": by_position, "convergence": convergence, "factors": factors}
-        return Evaluation(metrics, rows, tables, pictures)
+        return Evaluation(metrics, with_results(dataset, results), tables, pictures)
 
 
 def load_model(source: str) -> tuple[Any, Any]:
