@@ -34,6 +34,7 @@ from seampack.models.double_descent import (
     summarise,
 )
 from seampack.models.double_descent.adapter import ADAPTER
+from seampack.models.double_descent.inputs import with_vectors
 from seampack.models.double_descent.neighbours import hidden_and_logits
 from tests.models_contract import AdapterContract
 
@@ -253,6 +254,15 @@ def test_measured_by_hand() -> None:
     assert found["train_loss"] == pytest.approx(train)
 
 
+@pytest.mark.parametrize("train", [[True, True], [False, False]])
+def test_rows_of_both_parts_are_measured(train: list[bool]) -> None:
+    data = NoisySet(
+        features=torch.eye(2), labels=torch.tensor([0, 1]), clean=torch.tensor([0, 1]), train=torch.tensor(train)
+    )
+    with pytest.raises(DataError, match=f"both training and test; got {sum(train)} of 2 rows for training"):
+        measure(nn.Linear(2, 2), data)
+
+
 # The sweep
 
 
@@ -353,11 +363,27 @@ class TestDoubleDescent(AdapterContract):
         other = prepared.filter(lambda row: row["part"] == "test" or not row["is_flipped"])
         with pytest.raises(DataError, match="training rows are not those"):
             ADAPTER.evaluate(other, artifact, config)
+        features = np.array(prepared["features"][:], np.float32)
+        train = np.flatnonzero(np.array(prepared["part"][:]) == "train")
+        features[train[0]], features[train[1]] = features[train[1]].copy(), features[train[0]].copy()
+        with pytest.raises(DataError, match="training rows are not those"):
+            ADAPTER.evaluate(with_vectors(prepared, "features", features), artifact, config)
         renamed = prepared
         for column in ("label", "label_clean"):
             renamed = renamed.cast_column(column, ClassLabel(names=list("abcdefghij")))
         with pytest.raises(DataError, match="classes differ"):
             ADAPTER.evaluate(renamed, artifact, config)
+
+    def test_what_is_not_prepared_is_refused(
+        self, dataset: Dataset, prepared: Dataset, artifact: Artifact, config: DoubleDescentConfig
+    ) -> None:
+        for wrong in (dataset, prepared.remove_columns("part")):
+            with pytest.raises(DataError, match="prepare the dataset first"):
+                ADAPTER.train(wrong, config)
+            with pytest.raises(DataError, match="prepare the dataset first"):
+                ADAPTER.evaluate(wrong, artifact, config)
+        with pytest.raises(DataError, match="expected lists of float32"):
+            ADAPTER.train(with_vectors(prepared, "features", np.zeros((300, 2))), config)
 
 
 SWEEP = {"widths": (5, 10, 20, 40, 120), "seeds": (0,), "epochs": 150, "scaling": "standard"}

@@ -12,7 +12,7 @@ from datasets import ClassLabel, Dataset
 
 from seampack.errors import DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation
+from seampack.models.base import Adapter, Evaluation, with_results
 from seampack.models.data import classes_of, require
 from seampack.models.double_descent.config import DoubleDescentConfig
 from seampack.models.double_descent.curve import draw_curve, find_double_descent, summarise
@@ -66,6 +66,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
 
     def train(self, dataset: Dataset, config: DoubleDescentConfig) -> Artifact:
         """Train a network of each width and seed; the artifact keeps their weights."""
+        _require_prepared(dataset)
         data = NoisySet.of(dataset, _device())
         inputs, classes = data.features.shape[1], list(dataset.features["label"].names)
         sweep = WidthSweep(
@@ -103,6 +104,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         A noisy training row's ``neighbours`` is the class that its neighbours give it. Raises DataError where the
         training rows are not those of training.
         """
+        _require_prepared(dataset)
         facts = artifact.facts
         if list(dataset.features["label"].names) != facts["classes"]:
             expected, got = ", ".join(facts["classes"]), ", ".join(dataset.features["label"].names)
@@ -149,6 +151,11 @@ def _own_noise(dataset: Dataset, column: str) -> Dataset:
         dataset = dataset.remove_columns("is_flipped")
     dataset = dataset.add_column("label_clean", ids, feature=clean.features["label"])
     return dataset.add_column("is_flipped", np.asarray(dataset["label"][:]) != ids)
+
+
+def _require_prepared(dataset: Dataset) -> None:
+    require(dataset, PREPARED, "prepare the dataset first: ADAPTER.prepare(dataset, config)")
+    _check(dataset)
 
 
 def _check(dataset: Dataset) -> None:
@@ -201,10 +208,9 @@ def _judged(dataset: Dataset, data: NoisySet, widest: Trained, knn: FeatureKNN) 
     noisy = torch.nonzero(data.train)[:, 0].cpu().numpy()[labels != clean]
     for row, vote in zip(noisy, knn.noisy(hidden[data.train].cpu().numpy(), labels, clean), strict=True):
         votes[row] = int(vote)
-    kept = dataset.remove_columns([name for name in ("prediction", "neighbours") if name in dataset.column_names])
     feature = dataset.features["label"]
     said = logits.argmax(1).cpu().numpy()
-    return kept.add_column("prediction", said, feature=feature).add_column("neighbours", votes, feature=feature)
+    return with_results(dataset, {"prediction": (said, feature), "neighbours": (votes, feature)})
 
 
 def _device() -> torch.device:

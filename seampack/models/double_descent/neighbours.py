@@ -74,8 +74,13 @@ def measure(model: nn.Module, data: NoisySet, knn: FeatureKNN | None = None) -> 
 
     Training numbers are on the labels as given, test numbers on the true ones. ``memorised`` is the share of noisy
     training rows for which the network says the wrong label that they were given. ``memorised`` and ``P`` are None
-    where no training row is noisy.
+    where no training row is noisy. Raises DataError where no row is for training, or none held out.
     """
+    if bool(data.train.all()) or not bool(data.train.any()):
+        raise DataError(
+            f"train: expected rows of both training and test; got {int(data.train.sum()):,} of {len(data.train):,} "
+            "rows for training; hold some out"
+        )
     hidden, logits = hidden_and_logits(model, data.features)
     train, test = data.train, ~data.train
     labels, clean = data.labels[train], data.clean[train]
