@@ -33,7 +33,7 @@ from seampack.models.ranmask import (
     scorer,
     strong_words,
 )
-from seampack.models.ranmask.adapter import ADAPTER, breaks, draw_curve, load
+from seampack.models.ranmask.adapter import ADAPTER, broken_by, draw_curve, load
 from seampack.models.ranmask.config import RanmaskConfig
 from seampack.models.ranmask.masks import distinct, draw
 
@@ -127,8 +127,9 @@ def broken(
         places = np.flatnonzero(chosen)[:ATTACKED]
         fallen = 0
         for at in places:
-            made = attack(texts[at], int(labels[at]), score, candidates, int(radii[at]))
-            fallen += made.flipped and breaks(predict_fn, mask, made, int(labels[at]), config)
+            label, radius = int(labels[at]), int(radii[at])
+            made = attack(texts[at], label, score, candidates, radius, beyond=radius)
+            fallen += broken_by(predict_fn, mask, made, label, radius, config) is not None
         found |= {f"{kind}_attacked": len(places), f"{kind}_broken": int(fallen)}
     return found
 

@@ -7,6 +7,7 @@ from itertools import combinations, product
 from math import comb
 from pathlib import Path
 from typing import Any, ClassVar
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, chisquare
+from transformers import AutoModel, OPTConfig, RobertaConfig
 
 from seampack.errors import ConfigError, DataError
 from seampack.models import text
@@ -34,9 +36,10 @@ from seampack.models.ranmask import (
     neighbours,
     scorer,
     smooth,
+    smooth_and_certify,
     strong_words,
 )
-from seampack.models.ranmask.adapter import ADAPTER
+from seampack.models.ranmask.adapter import ADAPTER, broken_by
 from seampack.models.ranmask.bag import BagPredictor
 from seampack.models.ranmask.masks import distinct, draw, every
 from tests.models_contract import AdapterContract
@@ -236,7 +239,15 @@ def test_a_dataset_that_is_masked_anew_at_every_look() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "name"), [({"rate": 1.5}, "rate"), ({"min_keep": 0}, "min_keep"), ({"mask_token": "a b"}, "mask_token")]
+    ("wrong", "name"),
+    [
+        ({"rate": 1.5}, "rate"),
+        ({"rate": "abc"}, "rate"),
+        ({"min_keep": 0}, "min_keep"),
+        ({"min_keep": 2.5}, "min_keep"),
+        ({"mask_token": "a b"}, "mask_token"),
+        ({"mask_token": None}, "mask_token"),
+    ],
 )
 def test_masks_that_cannot_be(wrong: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=name):
@@ -276,6 +287,38 @@ def test_close_votes_abstain() -> None:
     assert certify(voter(lambda copy: copy[0] == "_"), [words] * 25, keeps(20), n0=50, n=200).abstain.mean() > 0.85
 
 
+def test_the_masks_that_certify_are_not_those_that_guess() -> None:
+    """Each copy votes for any of 12 classes. Votes that chose the guess would count for more than a twelfth."""
+
+    def any_class(copies: Copies) -> Any:
+        chosen = [crc32(" ".join(copy).encode()) // 7 % 12 for copy in copies]
+        return np.eye(12)[chosen]
+
+    texts = [[f"{at}.{word}" for word in range(30)] for at in range(300)]
+    found = certify(any_class, texts, keeps(10), n0=60, n=60)
+    assert not found.exact.any()
+    error = np.sqrt(11 / 12**2 / found.masks.sum())
+    assert found.count.sum() / found.masks.sum() == pytest.approx(1 / 12, abs=3 * error)
+
+
+@pytest.mark.parametrize("ensemble", ["votes", "mean"])
+def test_what_is_said_and_what_is_certified_are_of_one_draw(ensemble: str) -> None:
+    """Near ties, of which two draws would often say different classes."""
+
+    def near_tie(copies: Copies) -> Any:
+        return np.array([[crc32(" ".join(copy).encode()) % 1001, 500] for copy in copies]) / 1000
+
+    texts = [[f"{at}.{word}" for word in range(30)] for at in range(60)]
+    smoothed, certified = smooth_and_certify(near_tie, texts, keeps(10), n0=50, n=60, ensemble=ensemble)
+    if ensemble == "votes":
+        np.testing.assert_array_equal(smoothed.pred, certified.guess)
+    assert (smoothed.counts.sum(1) == 50).all()
+    np.testing.assert_array_equal(smoothed.counts.argmax(1), certified.guess)
+    again = certify(near_tie, texts, keeps(10), n0=50, n=60)
+    for name, column in certified.columns().items():
+        np.testing.assert_array_equal(column, again.columns()[name])
+
+
 def test_a_copy_is_predicted_once() -> None:
     calls: list[list[tuple[str, ...]]] = []
 
@@ -305,18 +348,44 @@ def test_certified_accuracy_counts_the_right_and_certain() -> None:
     [
         (lambda copies: np.zeros(len(copies)), r"expected logits of shape \(6, classes\)"),
         (lambda copies: np.zeros((1, 2)), r"got shape \(1, 2\)"),
-        (lambda copies: np.full((len(copies), 2), np.nan), "finite"),
-        (lambda copies: [["a", "b"]] * len(copies), "finite"),
+        (lambda copies: np.full((len(copies), 2), np.nan), "got NaN or .inf in 6 of 6 rows"),
+        (lambda copies: [[np.inf, 0]] * len(copies), "got NaN or .inf in 6 of 6 rows"),
+        (lambda copies: [[-np.inf, -np.inf]] * len(copies), "got -inf for all in 6 rows"),
+        (lambda copies: [["a", "b"]] * len(copies), "expected logits that are numbers"),
+        (lambda copies: [[0, 1], [0, 1, 2]] * (len(copies) // 2), r"shape \(6, classes\); got no array"),
     ],
 )
 def test_wrong_logits_are_named(predict_fn: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         smooth(predict_fn, ["a b c d"], keeps(2))
+    copies = ["so", "no", "go", "to", "do", "lo"]
+    with pytest.raises(DataError, match=message):
+        strong_words(predict_fn, copies)
+
+
+def test_classes_may_be_ruled_out() -> None:
+    """-inf is the log of 0."""
+    certain = smooth(lambda copies: [[0.0, -np.inf]] * len(copies), ["a b c d"], keeps(2), ensemble="mean")
+    np.testing.assert_array_equal(certain.scores, [[1, 0]])
+    assert certify(lambda copies: [[-np.inf, 0.0]] * len(copies), ["a b c d e f"], keeps(1)).guess[0] == 1
+    with pytest.raises(DataError, match="ref_logit needs finite logits"):
+        smooth(lambda copies: [[0.0, -np.inf]] * len(copies), ["a b"], keeps(1), ensemble="ref_logit")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_tensors_with_a_gradient_are_logits(kind: torch.dtype) -> None:
+    weight = torch.ones(2, dtype=kind, requires_grad=True)
+    found = smooth(lambda copies: weight * torch.tensor([[0, 1]] * len(copies)), ["a b c"], keeps(1))
+    assert found.pred[0] == 1
 
 
 def test_no_text_and_no_words() -> None:
     with pytest.raises(DataError, match="no text"):
         certify(voter(lambda copy: True), [], keeps(2))
+    with pytest.raises(DataError, match="got the text 'good film'; put it into a list"):
+        smooth(voter(lambda copy: True), "good film", keeps(2))
+    with pytest.raises(DataError, match="got the text 'good film'; put it into a list"):
+        RandomMask()("good film")
     with pytest.raises(DataError, match="without words"):
         smooth(voter(lambda copy: True), ["  "], keeps(2))
     with pytest.raises(ConfigError, match="beta: expected one of one, paper"):
@@ -353,10 +422,41 @@ def test_greedy_finds_what_there_is_to_find(words: list[str], budget: int) -> No
 
 def test_what_is_wrong_already_is_left_alone() -> None:
     found = attack(["bad"], 1, linear, lambda word, label: ["poor"], 5)
-    assert found.flipped
+    assert found.first_flip == 0
     assert found.changed == ()
     with pytest.raises(ConfigError, match="label: expected 0 to 1"):
         attack(["bad"], 2, linear, lambda word, label: [], 1)
+
+
+def test_an_attack_goes_on_beyond_the_flip() -> None:
+    words = ["good", "fine", "fine", "so"]
+    found = attack(words, 1, linear, lambda word, label: ["poor"], 4, beyond=3)
+    assert found.first_flip == 3
+    assert attack(words, 1, linear, lambda word, label: ["poor"], 4) == found
+    further = attack(words, 1, linear, lambda word, label: ["poor"], 4, beyond=4)
+    assert further.first_flip == 3
+    assert further.changed[:3] == found.changed
+    assert len(further.changed) == 4
+    assert further.after(3) == found.words
+    assert further.after(0) == further.given == words
+    assert further.after(9) == further.words == ["poor"] * 4
+    assert len(attack(["bad", "good"], 1, linear, lambda word, label: ["bad"], 2, beyond=1).changed) == 1
+
+
+def test_a_certificate_that_first_flips_too_little_is_broken_by_the_end(config: RanmaskConfig) -> None:
+    """Of few masks the scores flip at the first word; the classifier, which asks all, falls at the second."""
+
+    def falls_at(few: float) -> Callable[[Copies], Any]:
+        return lambda copies: np.array([[copy.count("x"), few] for copy in copies])
+
+    words, mask, says = list("abcdefghij"), keeps(10), falls_at(1.5)
+    early = attack(words, 1, falls_at(0.5), lambda word, label: ["x"], 3, beyond=3)
+    assert early.first_flip == 1
+    assert smooth(says, [early.after(1)], mask).pred[0] == 1
+    assert broken_by(says, mask, early, 1, 1, config) is None
+    assert broken_by(says, mask, early, 1, 2, config) == early.after(2)
+    assert broken_by(says, mask, early, 1, 3, config) == early.words
+    assert broken_by(says, mask, early, 1, 0, config) is None
 
 
 @given(st.text("abeios", min_size=1, max_size=9))
@@ -476,6 +576,63 @@ def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, con
     nothing = ADAPTER.evaluate(rows, artifact, options.replace(rate=0.0))
     assert nothing.metrics["accuracy"] == nothing.metrics["accuracy_unmasked"]
     assert nothing.metrics["certified_accuracy_1"] == 0
+
+
+def test_an_attack_without_words_is_left_out(config: RanmaskConfig) -> None:
+    """A vocabulary of numbers: nothing to replace a word by; the certificates are not lost."""
+    numbers = Dataset.from_dict({"text": ["1 2 3 4 5 6", "7 8 9 7 8 9"] * 10, "label": [0, 1] * 10})
+    rows = ADAPTER.prepare(numbers, config)
+    found = ADAPTER.evaluate(rows, ADAPTER.train(rows, config.replace(epochs=1)), config)
+    bugs, *others = found.tables["attacks"]
+    assert (bugs["attack"], bugs["texts"], bugs["note"]) == ("bugs", 3, "")
+    assert [(row["attack"], row["texts"], row["robust_accuracy"]) for row in others] == [
+        ("neighbours", 0, None),
+        ("strong", 0, None),
+    ]
+    assert all("vocabulary has no words" in row["note"] for row in others)
+    assert "attacked_strong" not in found.rows.column_names
+
+
+def test_no_share_of_words_is_no_word(sentences: Dataset, artifact: Artifact, config: RanmaskConfig) -> None:
+    rows = ADAPTER.prepare(sentences.select(range(12)), config)
+    options = config.replace(rate=0.0, attack_share=0.0, attack_rows=12, attacks=["strong"])
+    found = ADAPTER.evaluate(rows, artifact, options)
+    (row,) = found.tables["attacks"]
+    assert row["robust_accuracy"] == row["clean_accuracy"] > 0
+    assert [line.split() for line in found.rows["attacked_strong"]] == rows["words"][:]
+    (some,) = ADAPTER.evaluate(rows, artifact, options.replace(attack_share=0.01)).tables["attacks"]
+    assert some["robust_accuracy"] < row["robust_accuracy"]
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_more_tokens_than_positions(sentences: Dataset, layers: int, config: RanmaskConfig) -> None:
+    rows = ADAPTER.prepare(sentences.select(range(4)), config)
+    with pytest.raises(ConfigError, match="max_tokens: expected at most 512, the positions that the encoder has"):
+        ADAPTER.train(rows, config.replace(layers=layers, max_tokens=513))
+    encoder, tokenizer = text.encoder_and_tokenizer("small", sentences["text"][:9], layers=layers)
+    model = text.TextClassifier(encoder, 2)
+    with pytest.raises(ConfigError, match="max_tokens"):
+        text.predict(model, tokenizer, ["so"], max_tokens=513)
+    assert text.predict(model, tokenizer, ["so " * 900], max_tokens=512).shape == (1, 2)
+    with pytest.raises(ConfigError, match="max_tokens"):
+        BagPredictor(model, tokenizer, 513)
+
+
+TINY = {"vocab_size": 20, "max_position_embeddings": 12, "hidden_size": 4, "num_hidden_layers": 1}
+TINY |= {"num_attention_heads": 1, "intermediate_size": 4, "pad_token_id": 1}
+TINY_OPT = {"ffn_dim": 4, "word_embed_proj_dim": 4}
+
+
+@pytest.mark.parametrize(("shape", "most"), [(RobertaConfig(**TINY), 10), (OPTConfig(**TINY, **TINY_OPT), 12)])
+def test_positions_that_are_counted_from_elsewhere(shape: Any, most: int) -> None:
+    """Padding's number, or places that are left free, before the first position."""
+    encoder = AutoModel.from_config(shape)
+    text.check_max_tokens(encoder, most)
+    encoder(input_ids=torch.full((1, most), 5))
+    with pytest.raises(ConfigError, match=f"expected at most {most}"):
+        text.check_max_tokens(encoder, most + 1)
+    with pytest.raises((IndexError, RuntimeError)):
+        encoder(input_ids=torch.full((1, most + 1), 5))
 
 
 def test_an_encoder_with_layers(sentences: Dataset) -> None:

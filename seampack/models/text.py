@@ -31,11 +31,13 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as _hub_logging
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 
 _LOGGING: Any = _hub_logging
 SMALL = "small"
 """Stands for an encoder of our own size, its vocabulary and weights learned from the training text alone."""
+
+_POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # what families of encoders call their table
 
 Texts = Sequence[str] | Sequence[list[str]]
 
@@ -143,6 +145,20 @@ def collate(tokenizer: Any, texts: Texts, max_tokens: int, labels: Sequence[int]
     return batch
 
 
+def check_max_tokens(model: nn.Module, max_tokens: int) -> None:
+    """Raise ConfigError where a model has a table of positions, and it ends before ``max_tokens``."""
+    for name, table in model.named_modules():
+        if isinstance(table, nn.Embedding) and name.rpartition(".")[2] in _POSITIONS:
+            # some families begin to count behind the number of their padding, some leave a few places free
+            unused = 0 if table.padding_idx is None else table.padding_idx + 1
+            most = table.num_embeddings - max(unused, getattr(table, "offset", 0))
+            if max_tokens > most:
+                raise ConfigError(
+                    f"max_tokens: expected at most {most:,}, the positions that the encoder has; got {max_tokens:,}; "
+                    "lower it, or use another encoder"
+                )
+
+
 def fit(
     model: nn.Module,
     tokenizer: Any,
@@ -155,8 +171,10 @@ def fit(
 ) -> list[float]:
     """Train on ``column`` and ``label``; returns the losses, one a logged step.
 
-    ``change`` is applied to the texts of each batch when it is drawn, so that noise is fresh in every epoch.
+    ``change`` is applied to the texts of each batch when it is drawn, so that noise is fresh in every epoch. Raises
+    ConfigError where ``max_tokens`` is more than the encoder has positions for.
     """
+    check_max_tokens(model, max_tokens)
     set_seed(options.seed)
 
     def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -198,7 +216,11 @@ def predict(
     batch_rows: int = 128,
     features: bool = False,
 ) -> npt.NDArray[np.float32]:
-    """Logits of each text, shape (texts, classes), or its features; texts of about equal length run together."""
+    """Logits of each text, shape (texts, classes), or its features; texts of about equal length run together.
+
+    Raises ConfigError where ``max_tokens`` is more than the encoder has positions for.
+    """
+    check_max_tokens(model, max_tokens)
     device = next(model.parameters()).device
     order = np.argsort([len(text) for text in texts], kind="stable")
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []

@@ -19,6 +19,7 @@ from seampack.models.ranmask.smoothing import (
     certify,
     scorer,
     smooth,
+    smooth_and_certify,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "neighbours",
     "scorer",
     "smooth",
+    "smooth_and_certify",
     "strong_words",
 ]

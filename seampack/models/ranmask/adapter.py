@@ -9,21 +9,30 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Value
 from transformers import AutoModel, AutoTokenizer
 
 from seampack.errors import DataError
 from seampack.models import text
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.base import Adapter, Evaluation, Row, with_results
 from seampack.models.data import classes_of, require, require_text, with_labels
 from seampack.models.ranmask.attacks import Attacked, Candidates, attack, character_bugs, neighbours, strong_words
 from seampack.models.ranmask.bag import BagPredictor
 from seampack.models.ranmask.config import Attacks, RanmaskConfig
 from seampack.models.ranmask.masks import RandomMask
-from seampack.models.ranmask.smoothing import Certified, PredictFn, certified_accuracy, certify, scorer, smooth
+from seampack.models.ranmask.smoothing import (
+    Certified,
+    PredictFn,
+    certified_accuracy,
+    scorer,
+    smooth,
+    smooth_and_certify,
+)
 
 _SURELY = 0.001  # level at which a broken certificate is called one
+_ATTACK_NUMBERS = ("clean_accuracy", "robust_accuracy", "success", "certificates", "broken")
+_NO_WORDS = "not tried: the encoder's vocabulary has no words"
 
 
 class RanmaskAdapter(Adapter[RanmaskConfig]):
@@ -87,22 +96,17 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         dataset = with_labels(dataset, "label", artifact.facts["classes"])
         predict_fn, mask, vocabulary, vectors = load(artifact, config)
         words, labels = dataset["words"][:], np.array(dataset["label"][:])
+        few = min(config.attack_rows, len(words))
+        # before the certificates, which cost most: nothing that was missing from the start is told of behind them
+        attacks = {kind: _candidates(kind, predict_fn, vocabulary, vectors) for kind in config.attacks if few}
         plain = np.asarray(predict_fn(words)).argmax(1)
-        smoothed = smooth(
-            predict_fn,
-            words,
-            mask,
-            n=config.guess_masks,
-            ensemble=config.ensemble,
-            alpha=config.alpha,
-            seed=config.seed,
-        )
-        certified = certify(
+        smoothed, certified = smooth_and_certify(
             predict_fn,
             words,
             mask,
             n0=config.guess_masks,
             n=config.masks,
+            ensemble=config.ensemble,
             alpha=config.alpha,
             beta=config.beta,
             seed=config.seed,
@@ -118,17 +122,17 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             "median_radius_of_right": float(np.median(right)) if right.size else None,
             "mean_radius_of_right": float(right.mean()) if right.size else None,
         }
-        rows = dataset
-        for name, column in ({"pred": smoothed.pred, "p_hat": smoothed.p_hat} | certified.columns()).items():
-            rows = _column(rows, name, pa.array(column))
+        results: dict[str, Any] = {"pred": smoothed.pred, "p_hat": smoothed.p_hat, **certified.columns()}
         found: list[Row] = []
-        few = min(config.attack_rows, len(words))
-        for kind in config.attacks if few else ():
-            candidates = _candidates(kind, predict_fn, vocabulary, vectors)
+        for kind, candidates in attacks.items():
+            if candidates is None:
+                found.append({"attack": kind, "texts": 0, **dict.fromkeys(_ATTACK_NUMBERS), "note": _NO_WORDS})
+                continue
             row, texts = _under_attack(predict_fn, mask, words[:few], labels[:few], certified, candidates, config)
-            found.append({"attack": kind, **row})
-            rows = _column(rows, f"attacked_{kind}", pa.array(texts + [None] * (len(words) - few), pa.string()))
+            found.append({"attack": kind, "texts": few, **row, "note": ""})
+            results[f"attacked_{kind}"] = texts + [None] * (len(words) - few), Value("string")
         tables = {"certified": curve} | ({"attacks": found} if found else {})
+        rows = with_results(dataset, results)
         return Evaluation(metrics, rows, tables, {"certified": partial(draw_curve, curves={str(config.beta): curve})})
 
 
@@ -177,36 +181,45 @@ def _under_attack(
     clean = robust = tried = broken = 0
     made = []
     for at, (words, label) in enumerate(zip(texts, labels, strict=True)):
-        allowed = max(1, int(config.attack_share * len(words)))
+        allowed = max(1, int(config.attack_share * len(words))) if config.attack_share else 0
         radius = int(certified.radius[at]) if certified.guess[at] == label else 0
-        found = attack(words, int(label), score, candidates, max(allowed, radius))
-        made.append(" ".join(found.words))
-        clean += bool(found.changed) or not found.flipped
-        robust += not found.flipped or len(found.changed) > allowed
+        found = attack(words, int(label), score, candidates, max(allowed, radius), beyond=radius)
+        fallen = broken_by(predict_fn, mask, found, int(label), radius, config)
+        flip = found.first_flip
+        fooled = flip is not None and flip <= allowed
+        made.append(" ".join(fallen or found.after(flip if flip is not None and fooled else allowed)))
+        clean += flip != 0
+        robust += not fooled
         tried += radius > 0
-        broken += found.flipped and 0 < len(found.changed) <= radius and breaks(predict_fn, mask, found, label, config)
-    row = {
-        "texts": len(texts),
-        "clean_accuracy": clean / len(texts),
-        "robust_accuracy": robust / len(texts),
-        "success": 1 - robust / clean if clean else None,
-        "certificates": tried,
-        "broken": broken,
-    }
-    return row, made
+        broken += fallen is not None
+    values = clean / len(texts), robust / len(texts), 1 - robust / clean if clean else None, tried, broken
+    return dict(zip(_ATTACK_NUMBERS, values, strict=True)), made
 
 
-def breaks(predict_fn: PredictFn, mask: RandomMask, found: Attacked, label: int, config: RanmaskConfig) -> bool:
-    """Whether an attacked text is surely of another class: by new masks that the attack has not seen."""
-    verdict = smooth(predict_fn, [found.words], mask, n=config.masks, alpha=_SURELY, seed=config.seed + 2)
-    return bool(verdict.pred[0] != label and not verdict.abstain[0])
+def broken_by(
+    predict_fn: PredictFn, mask: RandomMask, found: Attacked, label: int, radius: int, config: RanmaskConfig
+) -> list[str] | None:
+    """An attack's text of at most ``radius`` replacements that surely is of another class; None where there is none.
+
+    The text with all of them and the one that first turned the attack's scores are asked of the smoothed classifier,
+    with as many masks as certify, which the attack has not seen.
+    """
+    last = min(radius, len(found.changed))
+    for replacements in sorted({last, min(found.first_flip or last, last)} - {0}, reverse=True):
+        words = found.after(replacements)
+        verdict = smooth(predict_fn, [words], mask, n=config.masks, alpha=_SURELY, seed=config.seed + 2)
+        if verdict.pred[0] != label and not verdict.abstain[0]:
+            return words
+    return None
 
 
 def _candidates(
     kind: str, predict_fn: PredictFn, vocabulary: list[str], vectors: npt.NDArray[np.float32]
-) -> Candidates:
+) -> Candidates | None:
     if kind == Attacks.BUGS:
         return character_bugs
+    if not vocabulary:
+        return None
     if kind == Attacks.NEIGHBOURS:
         return neighbours(vocabulary, vectors)
     return strong_words(predict_fn, vocabulary)
@@ -237,11 +250,6 @@ def _require_words(dataset: Dataset) -> None:
     words = pc.list_flatten(column)
     if words.null_count or pc.any(pc.equal(words, "")).as_py():
         raise DataError("column 'words': some words are null or empty; leave them out")
-
-
-def _column(dataset: Dataset, name: str, values: pa.Array) -> Dataset:
-    kept = dataset.remove_columns(name) if name in dataset.column_names else dataset
-    return kept.add_column(name, values)
 
 
 ADAPTER = RanmaskAdapter()

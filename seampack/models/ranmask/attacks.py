@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import ConfigError, DataError
+from seampack.models.ranmask.logits import checked
 
 Candidates = Callable[[str, int], list[str]]
 """A word and the class to lead away from -> what to put in its place."""
@@ -26,30 +27,47 @@ _SMALLEST = 1e-12
 class Attacked:
     """What an attack made of a text."""
 
+    given: list[str]
+    """The text as it was."""
     words: list[str]
+    """The text as it is now."""
     changed: tuple[int, ...]
     """Places of the words that were replaced, in that order."""
-    flipped: bool
-    """Whether the scores now say another class; with no word changed, they did from the start."""
+    first_flip: int | None
+    """Replacements after which the scores first said another class; 0 where they did from the start, None for never."""
     queries: int
     """Texts that were scored."""
 
+    @property
+    def flipped(self) -> bool:
+        """Whether the scores came to say another class."""
+        return self.first_flip is not None
 
-def attack(words: Sequence[str], label: int, score: Score, candidates: Candidates, budget: int) -> Attacked:
+    def after(self, replacements: int) -> list[str]:
+        """The text after the first so many replacements, or all where they are fewer."""
+        done = set(self.changed[:replacements])
+        return [(self.words if at in done else self.given)[at] for at in range(len(self.words))]
+
+
+def attack(
+    words: Sequence[str], label: int, score: Score, candidates: Candidates, budget: int, *, beyond: int = 0
+) -> Attacked:
     """Replace at most ``budget`` words, until the scores say another class than ``label``.
 
     Greedy: each place is tried alone with all its candidates, and then, the most harmful place first, each gets the
-    candidate that harms most beside the words replaced so far, if it harms. Raises ConfigError for a label that has no
-    score.
+    candidate that harms most beside the words replaced so far, if it harms. ``beyond``: go on to so many replacements
+    where the scores say another class already; those of few masks do so before the classifier does. Raises ConfigError
+    for a label that has no score.
     """
-    now = list(words)
+    now = given = list(words)
     start = score([now])
     if not 0 <= label < start.shape[1]:
         raise ConfigError(f"label: expected 0 to {start.shape[1] - 1}, as there are scores; got {label}")
     margin, queries = float(_margins(start, label)[0]), 1
     offers = {at: found for at, word in enumerate(now) if (found := [c for c in candidates(word, label) if c != word])}
-    if margin < 0 or budget < 1 or not offers:
-        return Attacked(now, (), margin < 0, queries)
+    first_flip = 0 if margin < 0 else None
+    if budget < 1 or not offers or (margin < 0 and beyond < 1):
+        return Attacked(given, now, (), first_flip, queries)
     trials = [(at, offer) for at, found in offers.items() for offer in found]
     margins = _margins(score([_with(now, at, offer) for at, offer in trials]), label)
     queries += len(trials)
@@ -65,9 +83,11 @@ def attack(words: Sequence[str], label: int, score: Score, candidates: Candidate
         if margins[worst] < margin:
             now, margin = texts[worst], float(margins[worst])
             changed.append(at)
-        if margin < 0 or len(changed) == budget:
+            if margin < 0 and first_flip is None:
+                first_flip = len(changed)
+        if len(changed) == budget or (margin < 0 and len(changed) >= beyond):
             break
-    return Attacked(now, tuple(changed), margin < 0, queries)
+    return Attacked(given, now, tuple(changed), first_flip, queries)
 
 
 def character_bugs(word: str, label: int) -> list[str]:
@@ -112,11 +132,12 @@ def neighbours(vocabulary: Sequence[str], vectors: npt.ArrayLike, top: int = 8) 
 def strong_words(predict_fn: Score, vocabulary: Sequence[str], top: int = 8) -> Candidates:
     """Candidates: the ``top`` words that, as a text of one word, speak most against a class.
 
-    Whatever the word to replace: an attacker who need not keep the meaning, as the certificates allow.
+    Whatever the word to replace: an attacker who need not keep the meaning, as the certificates allow. Raises DataError
+    without a vocabulary, and for logits as ``smooth`` does.
     """
     if not vocabulary:
         raise DataError("vocabulary: expected at least one word; got none")
-    logits = predict_fn([[word] for word in vocabulary])
+    logits = checked(predict_fn([[word] for word in vocabulary]), len(vocabulary))
     best: dict[int, list[str]] = {}
 
     def candidates(word: str, label: int) -> list[str]:

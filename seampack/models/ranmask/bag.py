@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seampack.models.text import TextClassifier, collate
+from seampack.models.text import TextClassifier, check_max_tokens, collate
 
 Integer = npt.NDArray[np.int64]
 
@@ -20,6 +20,7 @@ class BagPredictor:
     """
 
     def __init__(self, model: TextClassifier, tokenizer: Any, max_tokens: int) -> None:
+        check_max_tokens(model, max_tokens)
         self.model = model
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens

@@ -59,8 +59,8 @@ class RanmaskConfig(Config):
     seed: int = option(0, "Seed of the training and of all masks.")
 
     ensemble: str = option(Ensemble.VOTES.value, "How the masked copies decide: votes, mean or ref_logit.")
-    guess_masks: int = option(1000, "Masked copies that predict a text's class, and choose the one to certify.")
-    masks: int = option(5000, "Other masked copies, which certify it.")
+    guess_masks: int = option(1000, "Masked copies that predict a text's class; by votes, the one that is certified.")
+    masks: int = option(5000, "Other masked copies, which certify.")
     alpha: float = option(0.05, "Chance that the certificate of a text is wrong.")
     beta: str = option(
         Beta.ONE.value, "one: certificates that hold; paper: a heuristic, larger radii that can be broken."
@@ -68,7 +68,7 @@ class RanmaskConfig(Config):
 
     attacks: tuple[str, ...] = option(("bugs", "neighbours", "strong"), "Attacks to try: bugs, neighbours, strong.")
     attack_rows: int = option(50, "Texts to attack, the first ones; 0 for none.")
-    attack_share: float = option(0.2, "Share of a text's words that an attack may change.")
+    attack_share: float = option(0.2, "Share of a text's words that an attack may change, at least one; 0 for none.")
     attack_masks: int = option(100, "Masked copies that an attack sees its way by.")
 
     def __post_init__(self) -> None:

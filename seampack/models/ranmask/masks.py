@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seampack._fields import check_integer, check_number
 from seampack.errors import ConfigError, DataError
 
 Masks = npt.NDArray[np.bool_]
@@ -22,11 +23,9 @@ class RandomMask:
     """
 
     def __init__(self, rate: float = 0.7, mask_token: str = "[MASK]", min_keep: int = 2, seed: int = 0) -> None:  # noqa: S107
-        if not 0 <= rate <= 1:
-            raise ConfigError(f"rate: expected a number from 0 to 1; got {rate!r}")
-        if min_keep < 1:
-            raise ConfigError(f"min_keep: expected at least 1 word; got {min_keep!r}")
-        if len(mask_token.split()) != 1:
+        check_number("rate", rate, 0, 1)
+        check_integer("min_keep", min_keep, 1, 10**9)
+        if not isinstance(mask_token, str) or len(mask_token.split()) != 1:
             raise ConfigError(f"mask_token: expected one word; got {mask_token!r}")
         self.rate = rate
         self.mask_token = mask_token
@@ -39,7 +38,7 @@ class RandomMask:
 
     def __call__(self, texts: Sequence[str] | Sequence[list[str]]) -> list[list[str]]:
         """Each text's words, masked anew; the ``change`` of ``seampack.models.text.fit``."""
-        return [self._once(words_of(text)) for text in texts]
+        return [self._once(words) for words in lists_of_words(texts)]
 
     def on(self, column: str) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
         """A transform for ``Dataset.set_transform``, so that each epoch sees new masks; text stays text."""
@@ -68,6 +67,13 @@ def words_of(text: str | Sequence[str]) -> list[str]:
     if not words:
         raise DataError(f"a text without words: {text!r}; expected at least one; drop such rows")
     return words
+
+
+def lists_of_words(texts: Sequence[str] | Sequence[list[str]]) -> list[list[str]]:
+    """The words of each text. Raises DataError for one text that stands in no list, and as ``words_of`` does."""
+    if isinstance(texts, str):
+        raise DataError(f"texts: expected a list of texts; got the text {texts[:40]!r}; put it into a list")
+    return [words_of(text) for text in texts]
 
 
 def draw(n: int, length: int, kept: int, rng: np.random.Generator) -> Masks:

@@ -1,6 +1,6 @@
 """Smoothing and certifying any classifier of lists of words."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import comb
@@ -14,9 +14,9 @@ from seampack._fields import check_choice, check_integer, check_number
 from seampack.errors import DataError
 from seampack.models.ranmask.certificate import certified_radius, lower_bound
 from seampack.models.ranmask.config import Beta, Ensemble
-from seampack.models.ranmask.masks import Masks, RandomMask, distinct, draw, every, words_of
+from seampack.models.ranmask.logits import Float, checked, of_length_one, softmax
+from seampack.models.ranmask.masks import Masks, RandomMask, distinct, draw, every, lists_of_words
 
-Float = npt.NDArray[np.float64]
 Integer = npt.NDArray[np.int64]
 PredictFn = Callable[[list[list[str]]], Any]
 """Lists of words -> logits of each, shape (texts, classes). It must look at each text by itself."""
@@ -39,6 +39,11 @@ class Smoothed:
     """What ``pred`` is the largest of: shares of votes, mean probabilities or logits, shape (texts, classes)."""
     abstain: npt.NDArray[np.bool_]
     """True where the votes for ``pred`` and the next class may as well be a tie, shape (texts,)."""
+
+    @classmethod
+    def of(cls, texts: Iterable[tuple[Any, ...]]) -> "Smoothed":
+        """From the entries of each text."""
+        return cls(*map(np.array, zip(*texts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,12 @@ class Certified:
     """So many words may change at will and ``guess`` stays the class; 0 also where it abstains."""
     abstain: npt.NDArray[np.bool_]
     """True where the class cannot be told to have more than half of the probability."""
+
+    @classmethod
+    def of(cls, texts: Iterable[tuple[Any, ...]]) -> "Certified":
+        """From the entries of each text."""
+        kinds = (np.int64,) * 5 + (np.bool_, np.float64, np.int64, np.bool_)
+        return cls(*(np.array(column, kind) for column, kind in zip(zip(*texts, strict=True), kinds, strict=True)))
 
     def columns(self) -> dict[str, Any]:
         """The arrays by name, as columns of a dataset."""
@@ -94,14 +105,7 @@ def smooth(
     check_choice("ensemble", ensemble, Ensemble)
     check_integer("n", n, 1, 10**9)
     check_number("alpha", alpha, 0, 1)
-    words = _words(texts)
-    found = list(_runs(predict_fn, words, mask, [n], [(seed, at) for at in range(len(words))]))
-    counts = np.array([run.votes[0] for run in found])
-    scores = np.array([run.scores(ensemble) for run in found])
-    pred = scores.argmax(1)
-    p_hat = counts[np.arange(len(pred)), pred] / counts.sum(1)
-    abstain = [_tied(run, row, best, alpha) for run, row, best in zip(found, counts, pred, strict=True)]
-    return Smoothed(pred, p_hat, counts, scores, np.array(abstain))
+    return Smoothed.of(run.smoothed(ensemble, alpha) for run in _runs(predict_fn, texts, mask, [n], seed))
 
 
 def certify(
@@ -120,22 +124,32 @@ def certify(
     Where a text has no more than ``n0 + n`` possible copies, they are all looked at, once each, and the certificate is
     exact. Raises DataError as ``smooth`` does.
     """
+    return smooth_and_certify(predict_fn, texts, mask, n0=n0, n=n, alpha=alpha, beta=beta, seed=seed)[1]
+
+
+def smooth_and_certify(
+    predict_fn: PredictFn,
+    texts: Texts,
+    mask: RandomMask,
+    *,
+    n0: int = 1000,
+    n: int = 5000,
+    ensemble: str = Ensemble.VOTES,
+    alpha: float = 0.05,
+    beta: str = Beta.ONE,
+    seed: int = 0,
+) -> tuple[Smoothed, Certified]:
+    """``certify``, and what the ensemble says of the same ``n0`` copies: of votes, the class that is guessed."""
+    check_choice("ensemble", ensemble, Ensemble)
     check_integer("n0", n0, 1, 10**9)
     check_integer("n", n, 1, 10**9)
     check_number("alpha", alpha, 0, 1)
     check_choice("beta", beta, Beta)
-    words = _words(texts)
-    rows = []
-    for run in _runs(predict_fn, words, mask, [n0, n], [(seed, at) for at in range(len(words))]):
-        guess = int(run.votes[0].argmax())
-        votes = run.votes[-1]
-        count, total = int(votes[guess]), int(votes.sum())
-        p_lower = count / total if run.exact else float(lower_bound(count, total, alpha))
-        radius = _radius(run.length, run.kept, count, total, run.exact, p_lower, beta=beta)
-        abstain = 2 * count <= total if run.exact else p_lower <= 0.5
-        rows.append((run.length, run.kept, guess, count, total, run.exact, p_lower, radius, abstain))
-    kinds = (np.int64,) * 5 + (np.bool_, np.float64, np.int64, np.bool_)
-    return Certified(*(np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)))
+    smoothed, certified = [], []
+    for run in _runs(predict_fn, texts, mask, [n0, n], seed):
+        smoothed.append(run.smoothed(ensemble, alpha))
+        certified.append(run.certified(alpha, beta))
+    return Smoothed.of(smoothed), Certified.of(certified)
 
 
 def scorer(
@@ -148,8 +162,8 @@ def scorer(
     check_choice("ensemble", ensemble, Ensemble)
 
     def score(texts: list[list[str]]) -> Float:
-        found = _runs(predict_fn, texts, mask, [n], [(seed,)] * len(texts))
-        return np.array([run.scores(ensemble) for run in found])
+        runs = _runs(predict_fn, texts, mask, [n], seed, alike=True)
+        return np.array([run.scores(ensemble) for run in runs])
 
     return score
 
@@ -178,40 +192,63 @@ class _Run:
         return votes
 
     def scores(self, ensemble: str) -> Float:
-        """The ensemble's mean over the copies of the last draw, shape (classes,)."""
+        """The ensemble's mean over the copies of the first draw, shape (classes,)."""
         if ensemble == Ensemble.VOTES:
-            values = self.votes[-1].astype(np.float64)
+            values = self.votes[0].astype(np.float64)
         elif ensemble == Ensemble.MEAN:
-            values = self.weights[-1] @ _softmax(self.logits)
+            values = self.weights[0] @ softmax(self.logits)
         else:
-            lengths = np.linalg.norm(self.logits, axis=1, keepdims=True)
-            values = self.weights[-1] @ (self.logits / np.maximum(lengths, 1e-12))
-        mean: Float = values / self.weights[-1].sum()
+            values = self.weights[0] @ of_length_one(self.logits)
+        mean: Float = values / self.weights[0].sum()
         return mean
 
+    def smoothed(self, ensemble: str, alpha: float) -> tuple[Any, ...]:
+        """The text's entries of ``Smoothed``, by the first draw."""
+        counts, scores = self.votes[0], self.scores(ensemble)
+        pred = int(scores.argmax())
+        return pred, counts[pred] / counts.sum(), counts, scores, self._tied(pred, alpha)
 
-def _words(texts: Texts) -> list[list[str]]:
-    if not len(texts):
-        raise DataError("there is no text to classify; expected at least one")
-    return [words_of(text) for text in texts]
+    def certified(self, alpha: float, beta: str) -> tuple[Any, ...]:
+        """The text's entries of ``Certified``: the first draw guesses, the last certifies."""
+        votes = self.votes
+        guess = int(votes[0].argmax())
+        count, total = int(votes[-1, guess]), int(votes[-1].sum())
+        p_lower = count / total if self.exact else float(lower_bound(count, total, alpha))
+        radius = _radius(self.length, self.kept, count, total, self.exact, p_lower, beta=beta)
+        abstain = 2 * count <= total if self.exact else p_lower <= 0.5
+        return self.length, self.kept, guess, count, total, self.exact, p_lower, radius, abstain
+
+    def _tied(self, pred: int, alpha: float) -> bool:
+        counts = self.votes[0]
+        second, first = (int(count) for count in np.sort(counts)[-2:])
+        if counts[pred] < first:
+            return True
+        return first == second if self.exact else bool(binomtest(first, first + second, 0.5).pvalue > alpha)
 
 
 def _runs(
-    predict_fn: PredictFn, texts: list[list[str]], mask: RandomMask, draws: list[int], seeds: list[tuple[int, ...]]
+    predict_fn: PredictFn, texts: Texts, mask: RandomMask, draws: list[int], seed: int, *, alike: bool = False
 ) -> Iterator[_Run]:
-    """Mask every text ``sum(draws)`` times, and predict the different copies, those of many texts at once."""
+    """Mask every text ``sum(draws)`` times, and predict the different copies, those of many texts at once.
+
+    ``alike``: texts of one length are given the same masks.
+    """
+    every_text = lists_of_words(texts)
+    if not every_text:
+        raise DataError("there is no text to classify; expected at least one")
     copies: list[list[str]] = []
     waiting: list[tuple[int, int, bool, Integer]] = []
     drawn: tuple[int, tuple[int, ...]] | None = None
-    for at, (words, seed) in enumerate(zip(texts, seeds, strict=True)):
+    for at, words in enumerate(every_text):
         kept = mask.kept(len(words))
-        if drawn != (len(words), seed):
-            drawn = len(words), seed
-            exact, masks, weights = _masks(len(words), kept, draws, seed)
+        wanted = len(words), (seed,) if alike else (seed, at)
+        if drawn != wanted:
+            drawn = wanted
+            exact, masks, weights = _masks(len(words), kept, draws, wanted[1])
         copies += mask.apply(words, masks)
         waiting.append((len(words), kept, exact, weights))
-        if len(copies) >= _CALL_COPIES or at == len(texts) - 1:
-            logits = _checked(predict_fn(copies), len(copies))
+        if len(copies) >= _CALL_COPIES or at == len(every_text) - 1:
+            logits = checked(predict_fn(copies), len(copies))
             begin = 0
             for length, kept, exact, weights in waiting:
                 end = begin + weights.shape[1]
@@ -228,28 +265,6 @@ def _masks(length: int, kept: int, draws: list[int], seed: tuple[int, ...]) -> t
     masks, which = distinct(draw(sum(draws), length, kept, np.random.default_rng(seed)))
     parts = np.split(which, np.cumsum(draws)[:-1])
     return False, masks, np.array([np.bincount(part, minlength=len(masks)) for part in parts])
-
-
-def _checked(logits: Any, copies: int) -> Float:
-    array = np.asarray(logits)
-    if array.ndim != 2 or array.shape[0] != copies or array.shape[1] < 2:
-        raise DataError(f"predict_fn: expected logits of shape ({copies}, classes); got shape {array.shape}")
-    if not np.issubdtype(array.dtype, np.number) or not np.isfinite(array).all():
-        raise DataError("predict_fn: expected finite logits; got values that are not numbers")
-    return array.astype(np.float64)
-
-
-def _softmax(logits: Float) -> Float:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    shares: Float = powers / powers.sum(1, keepdims=True)
-    return shares
-
-
-def _tied(run: _Run, counts: Integer, pred: int, alpha: float) -> bool:
-    second, first = (int(count) for count in np.sort(counts)[-2:])
-    if counts[pred] < first:
-        return True
-    return first == second if run.exact else bool(binomtest(first, first + second, 0.5).pvalue > alpha)
 
 
 def _radius(length: int, kept: int, count: int, total: int, exact: bool, p_lower: float, *, beta: str) -> int:

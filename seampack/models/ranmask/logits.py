@@ -1,0 +1,54 @@
+"""What a ``predict_fn`` may return."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seampack.errors import DataError
+
+Float = npt.NDArray[np.float64]
+
+
+def checked(logits: Any, texts: int) -> Float:
+    """Logits as an array of shape (texts, classes); also of tensors, with a gradient or without.
+
+    -inf is allowed, the log of 0: a class that is ruled out. Raises DataError for another shape, for what is not
+    a number, and where every class of a text is ruled out.
+    """
+    try:
+        array = np.asarray(logits.detach().cpu().double() if hasattr(logits, "detach") else logits)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"predict_fn: expected logits of shape ({texts}, classes); got no array: {reason}; return one row a text, "
+            "all of the same classes"
+        ) from error
+    if array.ndim != 2 or array.shape[0] != texts or array.shape[1] < 2:
+        raise DataError(f"predict_fn: expected logits of shape ({texts}, classes); got shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"predict_fn: expected logits that are numbers; got {array.dtype}")
+    if wrong := int((np.isnan(array) | (array == np.inf)).any(1).sum()):
+        raise DataError(f"predict_fn: expected finite logits, or -inf; got NaN or +inf in {wrong:,} of {texts:,} rows")
+    if wrong := int((array == -np.inf).all(1).sum()):
+        raise DataError(f"predict_fn: expected a finite logit for some class; got -inf for all in {wrong:,} rows")
+    return array.astype(np.float64)
+
+
+def softmax(logits: Float) -> Float:
+    """Probabilities, shape (texts, classes)."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    shares: Float = powers / powers.sum(1, keepdims=True)
+    return shares
+
+
+def of_length_one(logits: Float) -> Float:
+    """Each row scaled to length 1, but for rows of zeros. Raises DataError for -inf, which has no direction."""
+    if not np.isfinite(logits).all():
+        raise DataError(
+            "predict_fn: ensemble ref_logit needs finite logits; got -inf; use the ensemble votes or mean, or return "
+            "scores that are finite"
+        )
+    lengths = np.linalg.norm(logits, axis=1, keepdims=True)
+    scaled: Float = logits / np.maximum(lengths, 1e-12)
+    return scaled
