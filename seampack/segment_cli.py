@@ -24,6 +24,7 @@ _CHOICES = {"output": Output, "input_format": FileFormat, "output_format": FileF
 _READING = ("text_column", "input_format", "on_bad")
 _WRITING = ("output", "n_best", "output_column", "output_format")
 _INTERRUPTED = 130
+_LOW_AGREEMENT = 0.7
 
 _raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 _inputs = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
@@ -39,7 +40,7 @@ _model = click.option(
     default="zh",
     show_default=True,
     metavar="MODEL",
-    help="A trained segmenter: its folder, or zh, the bundled one for Chinese.",
+    help="A trained segmenter: its folder, or zh or th, the bundled ones for Chinese and Thai.",
 )
 
 
@@ -62,7 +63,7 @@ def _decoding(command: Command) -> Command:
             "--decoder",
             default=None,
             metavar="NAME",
-            help="How both directions of the language model are combined: product, posterior, mean, likelier, merge, "
+            help="How both directions of the language model are combined: posterior, product, mean, likelier, merge, "
             "boundary, forward or backward. Means --exact.",
         ),
         click.option("--exact", is_flag=True, help="Use the language model, slower, in place of the fast student."),
@@ -116,10 +117,18 @@ def train(inputs: tuple[str, ...], out: str, resume: bool, threads: int | None, 
     help="A trained segmenter to learn from; given often, they vote.",
 )
 @click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the fast segmenter.")
+@click.option("--keep-teacher", is_flag=True, help="Write the one teacher too, so that apply --exact goes on working.")
 @config_options(DistillConfig, choices={})
 @_reading
 @_json
-def distill(inputs: tuple[str, ...], teachers: tuple[str, ...], out: str, as_json: bool, **options: Any) -> None:
+def distill(
+    inputs: tuple[str, ...],
+    teachers: tuple[str, ...],
+    out: str,
+    keep_teacher: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Train a small fast segmenter on what one or several trained ones say of raw text."""
     reading = {name: options.pop(name) for name in _READING}
     config = DistillConfig(**options)
@@ -129,7 +138,7 @@ def distill(inputs: tuple[str, ...], teachers: tuple[str, ...], out: str, as_jso
 
     started = time.perf_counter()
     loaded = [Segmenter.load(teacher) for teacher in teachers]
-    description = run(loaded, texts(inputs, **reading), out, config=config)
+    description = run(loaded, texts(inputs, **reading), out, config=config, keep_teacher=keep_teacher)
     _show_trained(out, description, time.perf_counter() - started, as_json)
 
 
@@ -194,6 +203,9 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
 @click.option("-m", "--model", default=None, metavar="MODEL", help="Score what this segmenter makes of raw text.")
 @_decoding
 @click.option("--errors", type=click.IntRange(min=0), default=10, show_default=True, help="Most frequent errors shown.")
+@click.option(
+    "--known", default=None, metavar="FILE", help="Spaced text; the recall of words that it lacks is shown too."
+)
 @_json
 def evaluate(
     inputs: tuple[str, ...],
@@ -204,6 +216,7 @@ def evaluate(
     threshold: float | None,
     dictionary: str | None,
     errors: int,
+    known: str | None,
     as_json: bool,
 ) -> None:
     """Compare words with the right ones: words, boundaries, different words, by length, frequent errors.
@@ -213,14 +226,15 @@ def evaluate(
     settings = _settings(exact, decoder, threshold, dictionary)
     if model is None and any(settings.values()):
         raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
-    from seampack.segmenter.evaluate import raw_text, score
+    from seampack.segmenter.evaluate import raw_text, score, split_line
 
+    words = None if known is None else {word for line in _lines([known]) for word in split_line(line)}
     if model is None:
-        scores = score(_lines([gold]), _lines(inputs or ("-",)))
+        scores = score(_lines([gold]), _lines(inputs or ("-",)), words)
     else:
         segmenter = _load(model)
         raw: Iterable[str] = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
-        scores = score(_lines([gold]), _segmented(segmenter, raw, settings))
+        scores = score(_lines([gold]), _segmented(segmenter, raw, settings), words)
     click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else _scores_text(scores, errors))
 
 
@@ -345,13 +359,18 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     if as_json:
         click.echo(json.dumps({**description, "seconds": seconds}, ensure_ascii=False))
         return
-    click.echo(
-        f"{out}: trained on {description['units']:,} units in {seconds:,.0f} s; {' and '.join(description['parts'])}"
-    )
+    units = description.get("student", description)["units"]
+    click.echo(f"{out}: trained on {units:,} units in {seconds:,.0f} s; {' and '.join(description['parts'])}")
     if "agreement" in description:
         found = description["agreement"]
         told = "none: every unit became a word, or none did" if found is None else f"{found:.2f}"
         click.echo(f"agreement of both directions on where words end (Cohen's kappa): {told}")
+        if found is None or found < _LOW_AGREEMENT:
+            click.echo(
+                "seampack: so little agreement means that one direction, or both, makes every unit a word; "
+                "train with --word-cost 0.5, or more, or with another --seed",
+                err=True,
+            )
 
 
 def _scores_text(scores: "Scores", errors: int) -> str:
@@ -360,6 +379,7 @@ def _scores_text(scores: "Scores", errors: int) -> str:
         ("words without punctuation", scores.words_without_punctuation),
         ("boundaries", scores.boundaries),
         ("types", scores.types),
+        *([("unknown words", scores.unknown)] if scores.unknown is not None else []),
         *((f"words of {length}", part) for length, part in sorted(scores.by_length.items())),
     ]
     rows = [

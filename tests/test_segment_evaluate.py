@@ -128,6 +128,13 @@ def test_by_hand() -> None:
     assert (found.lines, found.characters) == (1, 8)
 
 
+def test_recall_of_unknown_words() -> None:
+    scores = score(["研究 生命 的 起源 研究"], ["研究 生 命 的 起源 研 究"], known=["研究", "的"])
+    assert scores.unknown is not None
+    assert (scores.unknown.gold, scores.unknown.right, scores.unknown.recall) == (2, 1, 0.5)
+    assert score(["a b"], ["a b"]).unknown is None
+
+
 def test_precision_and_recall_are_not_each_other() -> None:
     found = score(["ab c d"], ["ab cd"]).words
     assert (found.precision, found.recall) == (1 / 2, 1 / 3)

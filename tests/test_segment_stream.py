@@ -262,6 +262,12 @@ def test_commands(run: Run, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["words"]["right"] == 2, done.stderr
     done = run("segment", "eval", "--gold", "gold.txt", stdin="研究生命 的 起源\n".encode())
     assert "研究 生命  研究生命" in done.stdout.decode()
+    (tmp_path / "known.txt").write_text("研究 的\n", "utf-8")
+    known = ("--known", "known.txt")
+    done = run("segment", "eval", "--gold", "gold.txt", "--json", *known, stdin="研究生命 的 起源\n".encode())
+    assert json.loads(done.stdout)["unknown_words"]["recall"] == 0.5, done.stderr
+    done = run("segment", "eval", "--gold", "gold.txt", *known, stdin="研究生命 的 起源\n".encode())
+    assert "unknown words" in done.stdout.decode()
     done = run("segment", "restore", stdin=b"ab c   d\nx")
     assert done.stdout == b"abc d\nx"
     done = run("segment", "restore", stdin=b"a b\na\tb\n")

@@ -33,7 +33,9 @@ def sentences(count: int, seed: int = 0) -> tuple[list[str], list[list[str]]]:
     return ["".join(words) for words in gold], gold
 
 
-TINY = TrainConfig(hidden=32, epochs=6, batch_units=200, learning_rate=1e-2, longest=3, validate_every=20)
+TINY = TrainConfig(
+    hidden=32, epochs=6, batch_units=200, learning_rate=1e-2, longest=3, validate_every=20, word_cost=0.5
+)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +179,19 @@ def test_an_ensemble_becomes_one_student(trained: Path, tmp_path: Path) -> None:
     assert right(student.segment(texts), gold) > 0.9
     with pytest.raises(ShardError, match="the segmenter has no teacher"):
         student.segment(texts, exact=True)
+    with pytest.raises(ConfigError, match="a model holds one teacher; got 2"):
+        distill(teachers, [texts], tmp_path / "student", keep_teacher=True)
+
+
+def test_a_teacher_is_kept_beside_its_student(trained: Path, tmp_path: Path) -> None:
+    texts, _ = sentences(100)
+    config = DistillConfig(table_bits=12)
+    distill([Segmenter.load(trained)], [texts], tmp_path / "both", config=config, keep_teacher=True)
+    distill([Segmenter.load(trained)], [texts], tmp_path / "student", config=config)
+    both, student = Segmenter.load(tmp_path / "both"), Segmenter.load(tmp_path / "student")
+    assert both.segment(texts, exact=True) == Segmenter.load(trained).segment(texts, exact=True)
+    assert both.segment(texts) == student.segment(texts)
+    assert both.description["student"]["config"] == config.to_dict()
 
 
 def test_damaged_artifacts(trained: Path, tmp_path: Path) -> None:
@@ -238,14 +253,12 @@ def test_pieces_for_the_packer(trained: Path, tmp_path: Path) -> None:
         assert row["input_ids"] == whole
 
 
-def test_the_bundled_model() -> None:
-    """It works at once, without torch's help: the data are whole, and the words put together are the text."""
-    segmenter = Segmenter.load("zh")
-    text = "研究生命的起源。"
-    assert segmenter.has_student
-    assert segmenter.segment([text]) == [["研究", "生命", "的", "起源", "。"]]
-    with pytest.raises(ShardError, match="the segmenter has no teacher"):
-        segmenter.segment([text], exact=True)
+@pytest.mark.parametrize(
+    ("name", "words"), [("zh", ["研究", "生命", "的", "起源", "。"]), ("th", ["ก่อน", "ใน", "การ", "เปลี่ยน", "ไป", "ใช้"])]
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_bundled_models(name: str, words: list[str], exact: bool) -> None:
+    assert Segmenter.load(name).segment(["".join(words)], exact=exact) == [words]
 
 
 def test_gradients_of_the_output_layer() -> None:

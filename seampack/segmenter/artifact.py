@@ -17,7 +17,7 @@ from seampack.errors import ShardError
 FORMAT = "seampack segmenter"
 FORMAT_VERSION = 1
 DESCRIPTION = "segmenter.json"
-BUNDLED = ("zh",)
+BUNDLED = ("zh", "th")
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -46,6 +46,12 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
         partial.replace(folder / DESCRIPTION)
     except (OSError, SafetensorError) as error:
         raise ShardError(f"{folder}: the segmenter cannot be written: {error}") from error
+
+
+def facts(description: dict[str, Any]) -> dict[str, Any]:
+    """What ``save`` was told of a segmenter beside its parts."""
+    own = ("format", "format_version", "seampack_version", "parts")
+    return {name: value for name, value in description.items() if name not in own}
 
 
 def find(name: str | os.PathLike[str]) -> Path:

@@ -18,7 +18,7 @@ class TrainConfig(Config):
     longest: int = option(3, "Units of the longest word that the language model writes (K).")
     hidden: int = option(128, "Width of the language model.")
     dropout: float = option(0.1, "Share of embeddings and states that is dropped in training.")
-    epochs: float = option(2.5, "Passes over the text.")
+    epochs: float = option(5.0, "Passes over the text; large texts need fewer.")
     batch_units: int = option(500, "Units of a batch; small ones learn more from little text.")
     learning_rate: float = option(2e-3, "Learning rate of Adam, behind a warm-up and before the fall at the end.")
     word_cost: float = option(
@@ -70,7 +70,7 @@ class DistillConfig(Config):
     epochs: int = option(8, "Passes over the text.")
     learning_rate: float = option(0.1, "Learning rate of AdaGrad.")
     drop_features: float = option(0.3, "Share of features that is dropped in training.")
-    hard_share: float = option(0.0, "Share of the teachers' decisions in the target; the rest is their probabilities.")
+    hard_share: float = option(0.5, "Share of the teachers' decisions in the target; the rest is their probabilities.")
     seed: int = option(0, "Seed of order and dropping.")
 
     def __post_init__(self) -> None:

@@ -72,6 +72,8 @@ class Scores:
     """Inside lines: their begins and ends, which nobody can miss, do not count."""
     types: Agreement = field(default_factory=Agreement)
     """Different words."""
+    unknown: Agreement | None = None
+    """Words that were not in the known text: only their recall has a meaning. None where no known text was given."""
     by_length: dict[int, Agreement] = field(default_factory=dict)
     """Words by their length in characters."""
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -88,6 +90,7 @@ class Scores:
             "words_without_punctuation": self.words_without_punctuation.to_dict(),
             "boundaries": self.boundaries.to_dict(),
             "types": self.types.to_dict(),
+            **({} if self.unknown is None else {"unknown_words": self.unknown.to_dict()}),
             "by_length": {str(length): part.to_dict() for length, part in sorted(self.by_length.items())},
             "errors": [{"gold": g, "predicted": p, "count": n} for (g, p), n in self.most_frequent_errors(errors)],
         }
@@ -107,17 +110,24 @@ def raw_text(gold_line: str) -> str:
     return "".join(gold_line.split()).replace(SPACE_MARK, " ")
 
 
-def score(gold_lines: Iterable[str], predicted_lines: Iterable[str]) -> Scores:
+def score(gold_lines: Iterable[str], predicted_lines: Iterable[str], known: Iterable[str] | None = None) -> Scores:
     """Compare lines of words that are separated by white space.
+
+    ``known``: words that count as known; the recall of the others is the out-of-vocabulary recall of SIGHAN.
 
     Raises DataError, with the line's number, where the characters differ, or one side has more lines.
     """
-    return score_words(map(split_line, gold_lines), map(split_line, predicted_lines))
+    return score_words(map(split_line, gold_lines), map(split_line, predicted_lines), known)
 
 
-def score_words(gold_lines: Iterable[Sequence[str]], predicted_lines: Iterable[Sequence[str]]) -> Scores:
+def score_words(
+    gold_lines: Iterable[Sequence[str]],
+    predicted_lines: Iterable[Sequence[str]],
+    known: Iterable[str] | None = None,
+) -> Scores:
     """``score`` of lines that are split already."""
-    scores = Scores()
+    scores = Scores(unknown=None if known is None else Agreement())
+    known_words = frozenset(known or ())
     gold_types: set[str] = set()
     predicted_types: set[str] = set()
     for number, (gold, predicted) in enumerate(zip_longest(gold_lines, predicted_lines), 1):
@@ -127,7 +137,7 @@ def score_words(gold_lines: Iterable[Sequence[str]], predicted_lines: Iterable[S
         _check_same(number, "".join(gold), "".join(predicted))
         gold_types.update(gold)
         predicted_types.update(predicted)
-        _score_line(scores, gold, predicted)
+        _score_line(scores, gold, predicted, known_words)
     scores.types.add(gold_types, predicted_types)
     return scores
 
@@ -143,7 +153,7 @@ def _check_same(number: int, gold: str, predicted: str) -> None:
         )
 
 
-def _score_line(scores: Scores, gold: Sequence[str], predicted: Sequence[str]) -> None:
+def _score_line(scores: Scores, gold: Sequence[str], predicted: Sequence[str], known: frozenset[str]) -> None:
     spans = [_spans(words) for words in (gold, predicted)]
     scores.lines += 1
     scores.characters += sum(map(len, gold))
@@ -155,6 +165,8 @@ def _score_line(scores: Scores, gold: Sequence[str], predicted: Sequence[str]) -
             parts = [scores.by_length.setdefault(len(word), Agreement())]
             if not is_punctuation(word):
                 parts.append(scores.words_without_punctuation)
+            if scores.unknown is not None and word not in known:
+                parts.append(scores.unknown)
             for part in parts:
                 part.gold += is_gold
                 part.predicted += not is_gold

@@ -46,7 +46,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Self:
-        """A trained model by its folder, or the bundled one (``zh``).
+        """A trained model by its folder, or a bundled one (``zh``, ``th``).
 
         Raises ShardError where there is none, or it is damaged.
         """
@@ -95,7 +95,7 @@ class Segmenter:
         """Where the words are.
 
         ``exact`` uses the language models (extra ``segmenter``), with ``decoder`` (see ``decoders``; default
-        product). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones.
+        posterior). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones.
         ``dictionary``: words of the user's that hold whatever the model says.
 
         Raises ConfigError for options that contradict each other, DataError for what is no text.

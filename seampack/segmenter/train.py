@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from seampack._memory import keep_freed_memory
-from seampack.errors import DataError, SeampackError, ShardError
+from seampack.errors import ConfigError, DataError, SeampackError, ShardError
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.config import DistillConfig, TrainConfig
@@ -71,11 +71,11 @@ def train(
             for direction in _DIRECTIONS:
                 train_direction(checkpoints, config, direction, resume, 1, on_report)
         state: dict[str, npt.NDArray[Any]] = {}
-        nats = {}
+        nats, seconds = {}, {}
         for direction in _DIRECTIONS:
             found = torch.load(checkpoints / f"{direction}.done", weights_only=True)
             state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
-            nats[direction] = found["nats"]
+            nats[direction], seconds[direction] = found["nats"], found["cpu_seconds"]
         teacher = Teacher(vocabulary, config.to_dict(), state)
         lattices = teacher.lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
@@ -85,6 +85,7 @@ def train(
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
             "validation_nats": nats,
+            "training_cpu_seconds": seconds,
             "agreement": lattices.agreement(corpus.open_places),
         }
         parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
@@ -124,14 +125,18 @@ def distill(
     out: str | os.PathLike[str],
     *,
     config: DistillConfig | None = None,
+    keep_teacher: bool = False,
 ) -> dict[str, Any]:
     """Train one student on what one teacher or several say of a text; returns its description.
 
-    Several teachers vote: their probabilities are averaged, and so are their decisions. Raises DataError for teachers
-    of different scripts or a text that has nothing to learn from.
+    Several teachers vote: their probabilities are averaged, and so are their decisions. ``keep_teacher`` writes the one
+    teacher beside its student, for exact decoding. Raises DataError for teachers of different scripts or a text that
+    has nothing to learn from, ConfigError where several teachers should be kept.
     """
     if not teachers:
         raise DataError("distillation needs at least one teacher")
+    if keep_teacher and len(teachers) > 1:
+        raise ConfigError(f"keep_teacher: a model holds one teacher; got {len(teachers)}")
     scripts = sorted({teacher.description["script"] for teacher in teachers})
     if len(scripts) > 1:
         raise DataError(f"the teachers are of different scripts: {', '.join(scripts)}")
@@ -144,7 +149,11 @@ def distill(
         "units": int(units.key.size),
         "teachers": [teacher.description["config"] for teacher in teachers],
     }
-    artifact.save(Path(out), facts, {"student": student.to_arrays()})
+    parts = {"student": student.to_arrays()}
+    if keep_teacher:
+        facts = {**artifact.facts(teachers[0].description), "student": facts}
+        parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher")
+    artifact.save(Path(out), facts, parts)
     return artifact.load_description(Path(out))
 
 
@@ -190,7 +199,7 @@ def train_direction(
         trainer.resume(checkpoint)
     trainer.run(on_report, checkpoint)
     partial = checkpoints / f".{direction}.partial"
-    torch.save({"model": trainer.model.state_dict(), "nats": trainer.best}, partial)
+    torch.save({"model": trainer.model.state_dict(), "nats": trainer.best, "cpu_seconds": trainer.cpu_seconds}, partial)
     partial.replace(done)
 
 

@@ -80,6 +80,7 @@ class Trainer:
         self.best_state: dict[str, Any] | None = None
         self.losses: list[float] = []
         self.worse = 0
+        self.cpu_seconds = 0.0
 
     def rate(self, step: int) -> float:
         """Share of the learning rate: a warm-up, then level, then a fall over the last 40 %."""
@@ -153,6 +154,7 @@ class Trainer:
             self.model.load_state_dict(self.best_state)
 
     def _train_step(self, which: npt.NDArray[np.int64]) -> int:
+        begun = time.process_time()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self.rate(self.step)
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone: resuming is exact
@@ -163,6 +165,7 @@ class Trainer:
         self.optimizer.step()
         self.losses.append(float(loss.detach()) / units)
         self.step += 1
+        self.cpu_seconds += time.process_time() - begun
         return units
 
     def _keep_best(self, nats: float) -> None:
@@ -183,6 +186,7 @@ class Trainer:
             "best": self.best,
             "worse": self.worse,
             "losses": self.losses,
+            "cpu_seconds": self.cpu_seconds,
             "model": self.model.state_dict(),
             "best_state": self.best_state,
             "optimizer": self.optimizer.state_dict(),
@@ -204,3 +208,4 @@ class Trainer:
             raise ShardError(f"{path}: the checkpoint cannot be read ({error}); train anew without --resume") from error
         self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
         self.losses, self.best_state = state["losses"], state["best_state"]
+        self.cpu_seconds = state["cpu_seconds"]
