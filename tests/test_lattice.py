@@ -161,5 +161,5 @@ def test_posterior_decoding_has_the_most_expected_right_words() -> None:
 
 
 def test_unknown_decoder() -> None:
-    with pytest.raises(ConfigError, match="decoder: expected one of product, posterior"):
+    with pytest.raises(ConfigError, match="decoder: expected one of posterior, product"):
         decoder("magic")

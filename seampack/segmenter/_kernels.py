@@ -91,18 +91,23 @@ def viterbi(scores, offsets, ends):
     """
     total = np.empty(offsets.size - 1)
     longest = scores.shape[1]
+    most = 0
+    for sentence in range(offsets.size - 1):
+        most = max(most, offsets[sentence + 1] - offsets[sentence])
+    best = np.empty(most + 1)
+    last = np.empty(most + 1, np.int64)
+    best[0] = 0.0
     for sentence in range(offsets.size - 1):
         begin = offsets[sentence]
         n = offsets[sentence + 1] - begin
-        best = np.full(n + 1, _MINUS_INFINITY)
-        best[0] = 0.0
-        last = np.ones(n + 1, np.int64)
         for end in range(1, n + 1):
+            highest, chosen = _MINUS_INFINITY, 1
             for length in range(1, min(longest, end) + 1):
                 value = best[end - length] + scores[begin + end - length, length - 1]
-                if value > best[end]:
-                    best[end] = value
-                    last[end] = length
+                if value > highest:
+                    highest, chosen = value, length
+            best[end] = highest
+            last[end] = chosen
         total[sentence] = best[n]
         for unit in range(begin, begin + n):
             ends[unit] = 0
