@@ -224,12 +224,15 @@ def write_tables(results: dict[str, Any]) -> None:
 def main() -> None:
     """Run the chosen sections, keep their rows, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="folder of the texts")
+    parser.add_argument("--models", type=Path, help="folder of the models")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
     options = parser.parse_args()
+    if not options.tables and (options.data is None or options.models is None):
+        parser.error("--data and --models are needed")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in options.only:
+    for name in [] if options.tables else options.only:
         started = time.perf_counter()
         results[name] = {"rows": SECTIONS[name](options), "machine": measure.machine(PACKAGES)}
         RESULTS.parent.mkdir(exist_ok=True)
