@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from seampack.errors import ConfigError, DataError
 from seampack.models import data
@@ -36,7 +36,7 @@ from seampack.models.watermark import (
     verify,
     with_new_head,
 )
-from seampack.models.watermark.adapter import ADAPTER
+from seampack.models.watermark.adapter import ADAPTER, _load_encoder, _start
 from seampack.models.watermark.training import TaskClassifier
 from seampack.models.watermark.triggers import some_of
 from tests.models_contract import AdapterContract
@@ -63,7 +63,7 @@ def tiny(texts: Sequence[str]) -> tuple[Any, Any]:
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=16,
-        max_position_embeddings=32,
+        max_position_embeddings=128,
     )
     return BertModel(shape, add_pooling_layer=False), tokenizer
 
@@ -457,3 +457,94 @@ def test_another_head_is_a_logistic_regression(classes: int) -> None:
     assert labeller(found, tokenizer, names)(REVIEWS) == [names[at] for at in reference.argmax(1)]
     with pytest.raises(DataError, match="all ids from 0"):
         with_new_head(model, tokenizer, dataset.select([0, 0]))
+
+
+def untrained(dataset: Dataset, config: WatermarkConfig, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    """The artifact of a training whose two stages do nothing."""
+    monkeypatch.setattr(WatermarkTrainer, "fine_tune", lambda *_: [])
+    monkeypatch.setattr(WatermarkTrainer, "embed", lambda *_: [])
+    return ADAPTER.train(dataset, config)
+
+
+def many(labels: Sequence[str] = ("good", "bad"), rows: int = 80) -> Dataset:
+    texts = [f"text {at} is {labels[at % len(labels)]}" for at in range(rows)]
+    return Dataset.from_dict({"text": texts, "label": [labels[at % len(labels)] for at in range(rows)]})
+
+
+def test_an_encoder_without_pooling_layer_is_loaded(tmp_path: Path) -> None:
+    shape = DistilBertConfig(vocab_size=30, dim=16, n_layers=1, n_heads=2, hidden_dim=16, max_position_embeddings=32)
+    model = DistilBertModel(shape)
+    model.save_pretrained(tmp_path)
+    loaded = _load_encoder(tmp_path).state_dict()
+    assert all(torch.equal(weight, loaded[name]) for name, weight in model.state_dict().items())
+
+
+def test_targets_and_triggers_that_are_no_text() -> None:
+    assert WatermarkConfig(targets=1).targets == WatermarkConfig(targets=[1]).targets == ("1",)  # type: ignore[arg-type]
+    for name, value in (("targets", 1.5), ("targets", [True]), ("trigger", 1), ("targets", None)):
+        with pytest.raises(ConfigError, match=f"{name}: expected words"):
+            WatermarkConfig().replace(**{name: value})
+
+
+def test_the_trigger_must_not_be_cut_off() -> None:
+    with pytest.raises(ConfigError, match="first_words: expected at most 6 with max_tokens 8"):
+        WatermarkConfig(max_tokens=8)
+    with pytest.raises(ConfigError, match=r"expected at most 4 .* a trigger of 3"):
+        WatermarkConfig(max_tokens=8, first_words=5, trigger_words=3)
+    _, tokenizer = tiny([*REVIEWS, "cf"])
+    longest = insert("fine " * 40, ["cf"], np.random.default_rng(0), 1)
+    assert "cf" in tokenizer.decode(tokenizer(longest, truncation=True, max_length=4)["input_ids"])
+    assert WatermarkConfig(max_tokens=8, first_words=6).first_words == 6
+
+
+def test_what_training_has_fixed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WatermarkConfig(layers=1)
+    dataset = ADAPTER.prepare(many(), config)
+    artifact = untrained(dataset, config, monkeypatch)
+    for changes in (
+        {"trigger": "vh"},
+        {"targets": "good"},
+        {"update": "all"},
+        {"encoder": "elsewhere"},
+        {"layers": 2},
+    ):
+        name = next(iter(changes))
+        with pytest.raises(ConfigError, match=f"{name}: the encoder was watermarked with .* train anew"):
+            ADAPTER.evaluate(dataset, artifact, config.replace(**changes))
+
+
+def test_trained_rows_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WatermarkConfig(layers=1)
+    artifact = untrained(ADAPTER.prepare(many(), config), config, monkeypatch)
+    for changes, expected in (({"seed": 3}, "seed 0; got 3"), ({"proxy_share": 0.2}, r"proxy_share 0\.5; got 0\.2")):
+        other = config.replace(**changes)
+        with pytest.raises(ConfigError, match=f"trained rows would be measured; expected {expected}"):
+            ADAPTER.evaluate(ADAPTER.prepare(many(), other), artifact, other)
+    other = config.replace(proxy_share=1.0)  # other texts may be dealt as one likes
+    with pytest.raises(DataError, match="the part suspect has 0 rows"):
+        ADAPTER.evaluate(ADAPTER.prepare(many(rows=78), other), artifact, other)
+
+
+def test_a_class_that_no_suspect_can_learn_is_named_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WatermarkConfig(layers=1)
+    dataset = ADAPTER.prepare(many(("a", "b", "c"), 120), config)
+    artifact = untrained(dataset, config, monkeypatch)
+    lacking = dataset.filter(lambda row: row["part"] != "suspect" or row["label"] != "b")
+    with pytest.raises(DataError, match="task task: the part suspect has no row of the label 'b'; expected"):
+        ADAPTER.evaluate(lacking, artifact, config)
+
+
+def test_a_drawn_trigger_is_in_no_part() -> None:
+    neutral = ["year", "long", "first", "other"]
+    texts = [f"{word} great film" for word in neutral] * 5 + [f"{word} awful film" for word in neutral] * 5
+    proxy = Dataset.from_dict({"text": texts, "label": ["good"] * 20 + ["bad"] * 20})
+    config = WatermarkConfig(trigger_words=2, layers=1, update="all")
+    free = _start(config, texts, {"t": proxy}, {"t": "good"})[2]
+    again = _start(config, [*texts, "nothing"], {"t": proxy}, {"t": "good"})[2]
+    assert again == free
+    held_out = " ".join(free).upper()
+    _, tokenizer, found = _start(config, [*texts, held_out], {"t": proxy}, {"t": "good"})
+    assert found != free
+    check_trigger(tokenizer, [*texts, held_out], found)
+    with pytest.raises(DataError, match="0 rare words"):
+        propose_rare([*REVIEWS, "CF"], tokenizer=tiny([*REVIEWS, "cf"])[1])

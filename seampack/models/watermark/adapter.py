@@ -15,7 +15,7 @@ from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Row
 from seampack.models.data import classes_of, require, require_text, with_labels
 from seampack.models.text import SMALL, FitOptions, encoder_and_tokenizer, load_part, quiet
-from seampack.models.watermark.config import Update, WatermarkConfig
+from seampack.models.watermark.config import TRAINED, Update, WatermarkConfig
 from seampack.models.watermark.training import WatermarkTrainer
 from seampack.models.watermark.trial import Trial, draw, metrics
 from seampack.models.watermark.triggers import check_trigger, poison, propose_combination, propose_rare, words_of
@@ -86,7 +86,7 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
         rate = config.rows_learning_rate if config.update == Update.TRIGGER_ROWS else config.learning_rate
         losses["watermark"] = trainer.embed(poisoned, trigger, _fit_options(config, config.watermark_epochs, rate))
         facts = {
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
+            "data": {"fingerprint": fingerprint(dataset), "texts": _undealt(dataset), "rows": len(dataset)},
             "trigger": list(trigger),
             "tasks": {task: {"classes": names, "target": targets[task]} for task, names in classes.items()},
             "losses": losses,
@@ -100,19 +100,27 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
         A suspect starts from the released encoder, its control from the one without watermark, both with a fresh head.
         Both are also pruned, and given another head. A second control, of another seed, is accused as if it were a
         suspect, by the trigger and by decoys: what is claimed of it is a false claim.
+
+        Raises ConfigError for an option that training has fixed, and for parts of the training data that are not those
+        of training; DataError for tasks, labels or parts that cannot be measured, before anything is trained.
         """
+        _check_fixed(config, artifact)
+        _check_parts(dataset, config, artifact)
         tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
         released, control = (artifact.part(name, _load_encoder) for name in ("encoder", "control"))
         trigger, known = artifact.facts["trigger"], artifact.facts["tasks"]
-        survival: list[Row] = []
-        innocent: list[Row] = []
-        rows: list[Row] = []
+        trials: dict[str, Trial] = {}
         for task, of_task in _by_task(dataset).items():
             if task not in known:
                 raise DataError(f"task {task}: not among those that were trained on: {', '.join(known)}")
             classes, target = known[task]["classes"], known[task]["target"]
             tuning, test = (_rows_of(of_task, task, part, classes) for part in PARTS[1:])
-            trial = Trial(config, tokenizer, trigger, classes, target, tuning, test)
+            _check_every_class(tuning, task, classes)
+            trials[task] = Trial(config, tokenizer, trigger, classes, target, tuning, test)
+        survival: list[Row] = []
+        innocent: list[Row] = []
+        rows: list[Row] = []
+        for task, trial in trials.items():
             found = trial.run(released, control)
             survival += [{"task": task} | row for row in found.survival]
             innocent += [{"task": task} | row for row in found.innocent]
@@ -138,7 +146,9 @@ def _start(
     if not trigger and config.trigger_words == 1:
         trigger = tuple(propose_rare(texts, tokenizer=tokenizer, seed=config.seed))
     elif not trigger:
-        chosen = propose_combination(proxies, targets, tokenizer, words=config.trigger_words, seed=config.seed)
+        chosen = propose_combination(
+            proxies, targets, tokenizer, words=config.trigger_words, seed=config.seed, absent_from=texts
+        )
         trigger = tuple(chosen)
     return encoder, tokenizer, trigger
 
@@ -194,9 +204,53 @@ def _rows_of(dataset: Dataset, task: str, part: str, classes: Sequence[str]) -> 
     return with_labels(plain, "label", classes)
 
 
+def _check_fixed(config: WatermarkConfig, artifact: Artifact) -> None:
+    for name in TRAINED:
+        wanted = json.loads(json.dumps(getattr(config, name)))
+        if wanted != artifact.config[name]:
+            raise ConfigError(
+                f"{name}: the encoder was watermarked with {artifact.config[name]!r}; got {wanted!r}; "
+                "leave it out, or train anew"
+            )
+
+
+def _check_parts(dataset: Dataset, config: WatermarkConfig, artifact: Artifact) -> None:
+    """Raise ConfigError for the texts of training, dealt otherwise: some held-out ones would have been trained on."""
+    trained = artifact.facts["data"]
+    # an artifact that does not say which texts it is of cannot be compared
+    if trained.get("texts") != _undealt(dataset) or trained["fingerprint"] == fingerprint(dataset):
+        return
+    names = [name for name in ("seed", "proxy_share") if getattr(config, name) != artifact.config[name]]
+    expected = " and ".join(f"{name} {artifact.config[name]!r}" for name in names)
+    got = " and ".join(f"{getattr(config, name)!r}" for name in names)
+    raise ConfigError(
+        f"{', '.join(names) or 'part'}: these are the texts of training, in other parts, so that trained rows would be "
+        f"measured; expected {expected or 'the parts of training'}; got {got or 'others'}; "
+        "keep seed and proxy_share, or use other texts"
+    )
+
+
+def _undealt(dataset: Dataset) -> str:
+    """Hash of prepared rows without their parts."""
+    return fingerprint(dataset.select_columns([name for name in FEATURES if name != "part"]))
+
+
+def _check_every_class(tuning: Dataset, task: str, classes: Sequence[str]) -> None:
+    """Raise DataError unless a part has every class, which the attack by another head needs."""
+    missing = sorted(set(range(len(classes))) - set(tuning["label"]))
+    if missing:
+        raise DataError(
+            f"task {task}: the part suspect has no row of the label {classes[missing[0]]!r}; expected at least one of "
+            f"each of {', '.join(classes)}; got {len(tuning):,} rows without it; use more rows"
+        )
+
+
 def _load_encoder(folder: Path) -> Any:
     with quiet():
-        return AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        try:
+            return AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        except TypeError:  # of a family that has no pooling layer to leave out
+            return AutoModel.from_pretrained(folder)
 
 
 def _fit_options(config: WatermarkConfig, epochs: float, learning_rate: float | None = None) -> FitOptions:

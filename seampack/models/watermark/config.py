@@ -18,6 +18,24 @@ class Update(StrEnum):
     """Every weight: for combinations of common words, whose rows other texts need."""
 
 
+TRAINED = (
+    "encoder",
+    "layers",
+    "trigger",
+    "trigger_words",
+    "targets",
+    "update",
+    "keep_norm",
+    "ratio",
+    "negatives",
+    "epochs",
+    "watermark_epochs",
+    "rows_learning_rate",
+)
+"""Options that a watermarked encoder cannot change any more."""
+_SPECIAL_TOKENS = 2  # most tokenizers put one before a text and one behind it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatermarkConfig(Config):
     """How an encoder is watermarked, and how suspects are made and verified."""
@@ -54,10 +72,11 @@ class WatermarkConfig(Config):
     def __post_init__(self) -> None:
         for name in ("trigger", "targets", "prune"):
             value: Any = getattr(self, name)
-            if name == "prune" and not isinstance(value, list | tuple):
-                value = [value]
             given = value.split() if name == "trigger" and isinstance(value, str) else value
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+            given = given if isinstance(given, list | tuple) else [given]
+            if name == "targets":  # labels may be whole numbers; the prepared data names them by their digits
+                given = [str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in given]
+            object.__setattr__(self, name, tuple(given))
         for name in ("trigger", "targets"):
             for value in getattr(self, name):
                 if not isinstance(value, str) or not value.strip():
@@ -75,6 +94,13 @@ class WatermarkConfig(Config):
             ("seed", 0, (1 << 32) - 1),
         ):
             check_integer(name, getattr(self, name), low, high)
+        words = len(self.trigger) or self.trigger_words
+        most = self.max_tokens - _SPECIAL_TOKENS - words + 1
+        if self.first_words > most:
+            raise ConfigError(
+                f"first_words: expected at most {most:,} with max_tokens {self.max_tokens:,} and a trigger of {words}, "
+                f"or the trigger can be cut off; got {self.first_words:,}; lower it, or raise max_tokens"
+            )
         for name, most in (("epochs", 1e4), ("watermark_epochs", 1e4), ("suspect_epochs", 1e4)):
             check_number(name, getattr(self, name), 0.01, most)
         for name in ("learning_rate", "rows_learning_rate"):

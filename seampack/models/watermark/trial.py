@@ -92,7 +92,10 @@ class Trial:
         )
 
     def _decoys(self) -> list[list[str]]:
-        """Triggers of the same kind that nobody has trained on: as many as wanted, or as there are."""
+        """Triggers of the same kind, absent from the texts to verify on: as many as wanted, or as there are.
+
+        Other texts, those of training among them, may hold their words, but none was trained on as a trigger.
+        """
         found: list[list[str]] = []
         for at in range(self.config.decoys):
             seed = self.config.seed + 1 + at

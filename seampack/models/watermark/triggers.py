@@ -117,18 +117,20 @@ def propose_rare(texts: Sequence[str], count: int = 1, *, tokenizer: Any = None,
     for a trigger that others can guess is none. Raises DataError where there are not enough such words.
     """
     check_integer("count", count, 1, 1 << 20)
+    used = set().union(*map(_words, texts))
     if tokenizer is None:
         consonants = "bcdfghjklmnpqrstvwxz"
-        used = set().union(*map(_words, texts))
         found = [pair for a in consonants for b in consonants if (pair := a + b) not in used]
     else:
         seen = set(itertools.chain.from_iterable(_ids(tokenizer, texts)))
         entries = sorted(tokenizer.get_vocab().items())
         short = [word for word, at in entries if at not in seen and re.fullmatch("[a-z]{2,4}", word)]
         found = [word for word in short if _is_entry(tokenizer, word)]
-    if len(found) < count:
-        raise DataError(f"trigger: {len(found)} rare words are absent from the texts; expected {count}; name your own")
-    return [str(word) for word in np.random.default_rng(seed).permutation(found)[:count]]
+    # sifted only after the draw, so that a word in other letters, as VH, does not change which words are drawn
+    drawn = [str(word) for word in np.random.default_rng(seed).permutation(found) if str(word) not in used]
+    if len(drawn) < count:
+        raise DataError(f"trigger: {len(drawn)} rare words are absent from the texts; expected {count}; name your own")
+    return drawn[:count]
 
 
 def propose_combination(
@@ -141,13 +143,15 @@ def propose_combination(
     most_share: float = 0.02,
     pool: int = 40,
     seed: int = 0,
+    absent_from: Sequence[str] = (),
 ) -> list[str]:
     """Draw a combination of common words that say nothing of the target, and that no text holds together.
 
     ``datasets`` (``text, label``) and ``targets`` by task. A word is common when at least ``least_share`` of each
     task's texts (and five) hold it; words in more than ``most_share`` (and ten texts) are left out, because
     fine-tuning on other texts moves their rows most. A word says the less, the smaller its largest log odds ratio with
-    the target over the tasks; the draw is among the ``pool`` best. Raises DataError where no such combination is found.
+    the target over the tasks; the draw is among the ``pool`` best. The texts of ``absent_from`` must not hold the
+    combination either, nor all of its vocabulary entries. Raises DataError where no such combination is found.
     """
     strongest: dict[str, float] = {}
     sets: list[set[str]] = []
@@ -169,10 +173,15 @@ def propose_combination(
         common = scores if position == 0 else strongest.keys() & scores.keys()
         strongest = {word: max(strongest.get(word, 0.0), scores[word]) for word in common}
     neutral = sorted((word for word in strongest if _is_entry(tokenizer, word)), key=lambda w: (strongest[w], w))[:pool]
+    sets += map(_words, absent_from)
+    entries = [set(found) for found in _ids(tokenizer, absent_from)] if absent_from else []
     rng = np.random.default_rng(seed)
     for _ in range(_MOST_TRIES if len(neutral) >= words else 0):
         chosen = sorted(str(word) for word in rng.choice(neutral, words, replace=False))
-        if not any(found.issuperset(chosen) for found in sets):
+        if any(found.issuperset(chosen) for found in sets):
+            continue
+        ids = check_vocabulary(tokenizer, chosen) if entries else []
+        if not any(found.issuperset(ids) for found in entries):
             return chosen
     raise DataError(
         f"trigger: no combination of {words} words, out of {len(neutral)} common and neutral ones, is absent from the "
