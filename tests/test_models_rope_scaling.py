@@ -392,7 +392,7 @@ class TestRetrieval:
     def test_bad_rows(self, change: dict[str, Any], message: str) -> None:
         row = {"ordered_kv_records": [["a", "b"], ["c", "d"]], "key": "a", "value": "b"} | change
         with pytest.raises(DataError, match=message):
-            KVRetrieval(pairs=2).prompts(Dataset.from_list([row]))
+            KVRetrieval(pairs=2, positions=(0.0, 1.0)).prompts(Dataset.from_list([row]))
 
     def test_a_template_of_ones_own(self) -> None:
         prompts = KVRetrieval(pairs=2, positions=(1.0,), template="<{key}>{records}=").prompts(
@@ -403,12 +403,29 @@ class TestRetrieval:
         with pytest.raises(ConfigError, match=r"template: expected \{key\}"):
             KVRetrieval(template="{records}")
 
+    def test_positions_on_one_record_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"positions: .* got 0 and 0\.25, both record 1 of 3; raise pairs"):
+            KVRetrieval(pairs=3)
+        assert len(set(KVRetrieval(pairs=5).prompts(KVRetrieval.generate(1, 5))["prompt"])) == 5
+
+    def test_records_of_any_text(self) -> None:
+        """Quotes are escaped, other letters and fields of the template in a record stay as they are."""
+        records = [['x"y', "{key}"], ["é", 'a\\"b'], ["{records}", "z"]]
+        data = Dataset.from_list([{"ordered_kv_records": records, "key": 'x"y', "value": "{key}"}])
+        prompts = KVRetrieval(3, (0.0, 0.5, 1.0), "asked").prompts(data)
+        for prompt, (key, value) in zip(prompts, records, strict=True):
+            context, question = prompt["prompt"].split("object:\n")[1].split("\n\nKey: ")
+            assert json.loads(context) == dict(records)
+            assert json.loads(question.split("\n")[0]) == key
+            assert json.loads(f'"{prompt["answer"]}"') == value
+        assert '"é": ' in prompts[0]["prompt"]
+
 
 class TestScore:
     @pytest.fixture(scope="class")
     @classmethod
     def prompts(cls) -> Dataset:
-        found = KVRetrieval(pairs=3, gold="asked").prompts(KVRetrieval.generate(2, 3))
+        found = KVRetrieval(5, gold="asked").prompts(KVRetrieval.generate(2, 5))
         answers = [answer[: 5 + 3 * at] for at, answer in enumerate(found["answer"])]  # of many lengths
         return found.remove_columns("answer").add_column("answer", answers)
 
@@ -478,7 +495,7 @@ class TestScore:
 
 class TestAdapter:
     def test_a_model_must_be_named(self, folder: str) -> None:
-        config = RopeScalingConfig(pairs=2)
+        config = RopeScalingConfig(pairs=2, positions=(0.0, 1.0))
         prepared = ADAPTER.prepare(KVRetrieval.generate(1, 2), config)
         with pytest.raises(ConfigError, match="--set model=FOLDER"):
             ADAPTER.train(prepared, config)
@@ -492,6 +509,36 @@ class TestAdapter:
         assert len(ADAPTER.prepare(data, config.replace(rows=0))) == 4
         with pytest.raises(DataError, match="has 5 rows: none from first_row 5"):
             ADAPTER.prepare(data, config.replace(first_row=5))
+        bad = Dataset.from_list([*data.to_list()[:4], data[4] | {"value": "zz"}])
+        with pytest.raises(DataError, match="row 5: key"):
+            ADAPTER.prepare(bad, config.replace(first_row=3, rows=0))
+
+    def test_rows_of_prepared_data_are_chosen(self) -> None:
+        config = RopeScalingConfig(pairs=2, positions=(0.0, 1.0))
+        data = KVRetrieval.generate(5, 2)
+        prepared = ADAPTER.prepare(data, config.replace(first_row=1))
+        part = config.replace(first_row=2, rows=2)
+        assert ADAPTER.prepare(prepared, part).to_dict() == ADAPTER.prepare(data, part).to_dict()
+        assert ADAPTER.prepare(ADAPTER.prepare(data, part), part).to_dict() == ADAPTER.prepare(data, part).to_dict()
+        with pytest.raises(
+            DataError, match="no prompt is of the rows 5 to the last; the prepared data has rows 1 to 4"
+        ):
+            ADAPTER.prepare(prepared, config.replace(first_row=5))
+
+    def test_prepared_data_made_otherwise_is_refused(self) -> None:
+        config = RopeScalingConfig(pairs=3, positions=(0.0, 1.0))
+        prepared = ADAPTER.prepare(KVRetrieval.generate(2, 4), config)
+        for changes, message in (
+            ({"pairs": 4}, "pairs: the data was prepared with 3; got 4"),
+            ({"gold": "asked"}, "gold: the data was prepared with 'moved'; got 'asked'"),
+            ({"positions": (0.0, 0.5)}, r"positions: the data was prepared with \[0\.0, 1\.0\]; got \[0\.0, 0\.5\]"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                ADAPTER.prepare(prepared, config.replace(**changes))
+        own = prepared.remove_columns(["pairs", "gold"])
+        with pytest.raises(ConfigError, match="pairs: the prepared data does not say"):
+            ADAPTER.prepare(own, config)
+        assert len(ADAPTER.prepare(own, config.replace(pairs=10))) == 4
 
     def test_weights_of_positions(self, folder: str) -> None:
         """All weight on one position is a search on that position alone."""
@@ -569,6 +616,17 @@ class TestContract(AdapterContract):
         assert "perplexity_scaled" not in found.metrics
         with pytest.raises(DataError, match="long_text"):
             ADAPTER.evaluate(fresh, artifact, config.replace(long_text="no such file"))
+        others = unread.replace(pairs=4, positions=(0.0, 0.5), gold="moved")
+        again = ADAPTER.prepare(KVRetrieval.generate(3, 4), others)
+        assert not set(again["prompt"]) & set(prepared["prompt"])
+        assert ADAPTER.evaluate(again, artifact, others).metrics["prompts_seen_in_search"] == len(again)
+
+    def test_a_short_long_text_is_refused_before_scoring(
+        self, prepared: Dataset, artifact: Any, config: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("seampack.models.rope_scaling.adapter.score_rows", lambda *_: pytest.fail("scored first"))
+        with pytest.raises(DataError, match="expected at least 4,096, one window; take a longer text"):
+            ADAPTER.evaluate(prepared, artifact, config.replace(long_tokens=4096))
 
     def test_the_artifact_holds_the_factors(self, artifact: Any, tmp_path: Path, evaluation: Any) -> None:
         artifact.save(tmp_path)

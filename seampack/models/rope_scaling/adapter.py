@@ -19,9 +19,9 @@ from seampack.models import text
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
 from seampack.models.rope_scaling.config import Fitness, RopeScalingConfig
-from seampack.models.rope_scaling.retrieval import PREPARED, KVRetrieval, require_prepared
+from seampack.models.rope_scaling.retrieval import MADE_WITH, PREPARED, SOURCE, KVRetrieval, require_prepared
 from seampack.models.rope_scaling.rope import LayerFactors, LayerwiseRope, rotary_of
-from seampack.models.rope_scaling.scoring import Scores, perplexity, score
+from seampack.models.rope_scaling.scoring import Scores, long_ids, perplexity, score
 from seampack.models.rope_scaling.search import BezierSearch
 
 if TYPE_CHECKING:
@@ -42,15 +42,20 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
     }
 
     def prepare(self, dataset: Dataset, config: RopeScalingConfig) -> Dataset:
-        """Prompts: one row for each row and position, of ``rows`` rows from ``first_row`` on."""
+        """Prompts: one row for each row and position, of ``rows`` rows from ``first_row`` on.
+
+        Of prompts, those whose ``example`` is among these rows. Raises ConfigError where they were made with other
+        options, or do not say with which.
+        """
         if set(PREPARED) <= set(dataset.column_names):
             require_prepared(dataset)
-            return dataset
+            _check_made_with(dataset, config)
+            return _chosen(dataset, config)
         if config.first_row and config.first_row >= len(dataset):
             raise DataError(f"the dataset has {len(dataset):,} rows: none from first_row {config.first_row:,} on")
         last = min(config.first_row + config.rows, len(dataset)) if config.rows else len(dataset)
         chosen = dataset.select(range(config.first_row, last))
-        return KVRetrieval(config.pairs, config.positions, config.gold).prompts(chosen)
+        return KVRetrieval(config.pairs, config.positions, config.gold).prompts(chosen, config.first_row)
 
     def train(self, dataset: Dataset, config: RopeScalingConfig) -> Artifact:
         """Search for the control points on the dataset's prompts; the model's weights stay as they are."""
@@ -91,7 +96,8 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             "fitness_unscaled": found.unscaled,
             "convergence": found.convergence,
         }
-        tensors = {"factors": found.factors, "searched": _hashes(dataset)}
+        searched = np.unique(np.concatenate([_hashes(dataset), _sources(dataset)]))
+        tensors = {"factors": found.factors, "searched": searched}
         parts = {"scaling": LayerFactors(base=config.base, factors=tuple(found.factors.tolist()))}
         return Artifact(self.name, json.loads(json.dumps(config.to_dict())), tensors, facts, parts)
 
@@ -101,11 +107,17 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
         scaling = artifact.part("scaling", LayerFactors.load)
         long_text = _read(config.long_text) if config.long_text else None
         model, tokenizer = load_model(config.model)
+        if long_text is not None:
+            long_ids(tokenizer, long_text, config.long_tokens)  # before the scoring, which takes long
         rope = LayerwiseRope(model, scaling.base, scaling.factors)
         plain = score_rows(model, tokenizer, dataset)
         with rope:
             scaled = score_rows(model, tokenizer, dataset)
-        seen = np.isin(_hashes(dataset), artifact.tensors["searched"])
+        searched = artifact.tensors["searched"]
+        # by the prompt too: prompts of one's own do not tell their row
+        seen = np.isin(_hashes(dataset), searched)
+        if SOURCE in dataset.column_names:
+            seen |= np.isin(_sources(dataset), searched)
         metrics: dict[str, Any] = {"prompts": len(dataset), "prompts_seen_in_search": int(seen.sum())}
         by_position = _by_position(dataset, {"unscaled": plain, "scaled": scaled})
         for name, found in (("unscaled", plain), ("scaled", scaled)):
@@ -195,6 +207,53 @@ def _weights(dataset: Dataset, config: RopeScalingConfig) -> Floats:
     if unknown := sorted(set(positions) - set(known)):
         raise DataError(f"gold_position {unknown[0]}: not among the positions {list(config.positions)}; prepare anew")
     return np.array([known[position] for position in positions])
+
+
+def _check_made_with(dataset: Dataset, config: RopeScalingConfig) -> None:
+    """Raise ConfigError unless prompts were made with the options ``pairs``, ``positions`` and ``gold``."""
+    made: dict[str, list[Any]] = {"positions": sorted(dataset.unique("gold_position"))}
+    if made["positions"] != sorted(map(float, config.positions)):
+        raise ConfigError(
+            f"positions: the data was prepared with {made['positions']}; got {list(config.positions)}; "
+            "give the same, or prepare anew"
+        )
+    default = RopeScalingConfig()
+    for name in MADE_WITH:
+        wanted = getattr(config, name)
+        if name not in dataset.column_names:
+            if wanted != getattr(default, name):
+                raise ConfigError(
+                    f"{name}: the prepared data does not say what it was made with; expected the default, which "
+                    f"claims nothing; got {wanted!r}; leave it out, or prepare anew"
+                )
+        elif (found := dataset.unique(name)) != [wanted]:
+            raise ConfigError(
+                f"{name}: the data was prepared with {', '.join(map(repr, found))}; got {wanted!r}; "
+                "give the same, or prepare anew"
+            )
+
+
+def _chosen(dataset: Dataset, config: RopeScalingConfig) -> Dataset:
+    """Prompts of ``rows`` rows from ``first_row`` on. Raises DataError where there are none."""
+    if not config.first_row and not config.rows:
+        return dataset
+    examples = np.array(dataset["example"][:])
+    kept = examples >= config.first_row
+    if config.rows:
+        kept &= examples < config.first_row + config.rows
+    if not kept.any():
+        last = f"{config.first_row + config.rows - 1:,}" if config.rows else "the last"
+        raise DataError(
+            f"first_row, rows: no prompt is of the rows {config.first_row:,} to {last}; the prepared data has rows "
+            f"{examples.min():,} to {examples.max():,}; choose among them, or prepare anew"
+        )
+    return dataset if kept.all() else dataset.select(np.flatnonzero(kept))
+
+
+def _sources(dataset: Dataset) -> npt.NDArray[np.uint64]:
+    """Hashes of the rows that prompts were made from, none where they do not tell."""
+    found = dataset[SOURCE][:] if SOURCE in dataset.column_names else []
+    return np.array([int(source, 16) for source in found], np.uint64)
 
 
 def _hashes(dataset: Dataset) -> npt.NDArray[np.uint64]:

@@ -89,6 +89,7 @@ class RopeScalingConfig(Config):
             check_number("positions", position, 0, 1)
         if len(set(self.positions)) < len(self.positions):
             raise ConfigError(f"positions: each may stand once; got {list(self.positions)}")
+        check_places(self.pairs, self.positions)
         for weight in self.position_weights:
             check_number("position_weights", weight, 0, 1e6)
         if self.position_weights and len(self.position_weights) != len(self.positions):
@@ -104,6 +105,19 @@ class RopeScalingConfig(Config):
         if not isinstance(self.model, str) or not isinstance(self.long_text, str):
             raise ConfigError("model, long_text: expected text")
         check_integer("long_tokens", self.long_tokens, 2, 1 << 24)
+
+
+def check_places(pairs: int, positions: tuple[float, ...]) -> None:
+    """Raise ConfigError for positions that fall on the same record: their prompts would be the same, counted twice."""
+    taken: dict[int, float] = {}
+    for position in positions:
+        at = round(position * (pairs - 1))
+        if at in taken:
+            raise ConfigError(
+                f"positions: expected each on a record of its own; got {taken[at]:g} and {position:g}, both record "
+                f"{at + 1} of {pairs}; raise pairs, or leave one of the positions out"
+            )
+        taken[at] = position
 
 
 def check_search(options: "RopeScalingConfig") -> None:

@@ -1,11 +1,14 @@
 """Key-value retrieval: a JSON object of random identifiers, one key of which is asked for (arXiv 2307.03172)."""
 
+import json
 import random
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import xxhash
 from datasets import Dataset
 
 from seampack.errors import ConfigError, DataError
@@ -17,6 +20,10 @@ TEMPLATE = (
 )
 """Ends where the value begins, so that its tokens alone are scored."""
 PREPARED = ("example", "prompt", "answer", "gold_position")
+MADE_WITH = ("pairs", "gold")
+"""Columns that say what a prompt was made with."""
+SOURCE = "source"
+"""Column with a hash of all records of the row that a prompt was made from, whatever the prompt shows of them."""
 
 Pair = tuple[str, str]
 
@@ -37,30 +44,37 @@ class KVRetrieval:
             if name not in self.template:
                 raise ConfigError(f"template: expected {name} in it; got {self.template!r}")
 
-    def prompts(self, dataset: Dataset) -> Dataset:
-        """One row for each row and position: example, prompt, answer, gold_position.
+    def prompts(self, dataset: Dataset, first_row: int = 0) -> Dataset:
+        """One row for each row and position: example, prompt, answer, gold_position, pairs, gold, source.
 
-        Needs the columns ``ordered_kv_records`` (lists of key and value), ``key`` and ``value``. Raises DataError where
-        a row has too few records, a key twice, or another value for its key.
+        Needs the columns ``ordered_kv_records`` (lists of key and value), ``key`` and ``value``. ``first_row`` is the
+        number of the dataset's first row in its file; examples and messages count on from it. Keys and values stand in
+        prompts and answers as JSON writes them. Raises DataError where a row has too few records, a key twice, or
+        another value for its key.
         """
         require(dataset, ["ordered_kv_records", "key", "value"], "rename the columns")
         for column in ("key", "value"):
             require_text(dataset, column)
-        columns: dict[str, list[Any]] = {name: [] for name in PREPARED}
+        kinds = dict(zip(PREPARED, (pa.int64(), pa.string(), pa.string(), pa.float64()), strict=True))
+        kinds |= {"pairs": pa.int64(), "gold": pa.string(), SOURCE: pa.string()}
+        columns: dict[str, list[Any]] = {name: [] for name in kinds}
         cells = (dataset[name][:] for name in ("ordered_kv_records", "key", "value"))
-        for example, (records, key, value) in enumerate(zip(*cells, strict=True)):
+        for example, (records, key, value) in enumerate(zip(*cells, strict=True), first_row):
             pairs = self._checked(records, key, value, f"row {example + 1}")
+            source = xxhash.xxh3_64_hexdigest(json.dumps(pairs).encode())
             for position in self.positions:
                 context, (asked, answer) = self._context(pairs, (key, value), position)
-                text = "{" + ",\n ".join(f'"{k}": "{v}"' for k, v in context) + "}"
+                text = "{" + ",\n ".join(f"{_quoted(k)}: {_quoted(v)}" for k, v in context) + "}"
                 columns["example"].append(example)
-                columns["prompt"].append(self.template.replace("{records}", text).replace("{key}", asked))
-                columns["answer"].append(answer)
+                # in one pass, so that what a record says is never taken for a field of the template
+                fields = {"{records}": text, "{key}": _quoted(asked)[1:-1]}
+                columns["prompt"].append(re.sub(r"\{records\}|\{key\}", lambda m, of=fields: of[m[0]], self.template))
+                columns["answer"].append(_quoted(answer)[1:-1])
                 columns["gold_position"].append(float(position))
-        kinds = (pa.int64(), pa.string(), pa.string(), pa.float64())
-        return Dataset(
-            pa.table({name: pa.array(columns[name], kind) for name, kind in zip(PREPARED, kinds, strict=True)})
-        )
+                columns["pairs"].append(self.pairs)
+                columns["gold"].append(str(self.gold))
+                columns[SOURCE].append(source)
+        return Dataset(pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()}))
 
     def _context(self, records: list[Pair], own: Pair, position: float) -> tuple[list[Pair], Pair]:
         """The records of a prompt and the one that is asked for, at the index nearest to the position."""
@@ -103,6 +117,11 @@ class KVRetrieval:
             key, value = draw.choice(records)
             made.append({"ordered_kv_records": records, "key": key, "value": value})
         return Dataset.from_list(made)
+
+
+def _quoted(text: str) -> str:
+    """Text as JSON writes it, quotes around it; letters of all scripts stay."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def require_prepared(dataset: Dataset) -> None:

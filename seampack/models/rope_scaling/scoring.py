@@ -122,6 +122,17 @@ def _common_prefix(questions: list[list[int]]) -> int:
     return shortest
 
 
+def long_ids(tokenizer: Any, text: str, window_tokens: int) -> list[int]:
+    """Tokens of a long text. Raises DataError for one shorter than a window."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if len(ids) < window_tokens:
+        raise DataError(
+            f"the long text has {len(ids):,} tokens; expected at least {window_tokens:,}, one window; "
+            "take a longer text, or lower long_tokens"
+        )
+    return ids
+
+
 def perplexity(
     model: Any, tokenizer: Any, text: str, *, window_tokens: int = 2048, windows: int | None = None
 ) -> float:
@@ -129,10 +140,8 @@ def perplexity(
 
     ``windows`` stops after so many. Raises DataError for a text shorter than one window.
     """
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = long_ids(tokenizer, text, window_tokens)
     count = len(ids) // window_tokens
-    if not count:
-        raise DataError(f"the long text has {len(ids):,} tokens; expected at least {window_tokens:,}, one window")
     device = next(model.parameters()).device
     total, seen = 0.0, 0
     with torch.inference_mode():
