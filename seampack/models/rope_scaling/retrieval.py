@@ -26,6 +26,7 @@ SOURCE = "source"
 """Column with a hash of all records of the row that a prompt was made from, whatever the prompt shows of them."""
 
 Pair = tuple[str, str]
+_FIELDS = re.compile(r"(\{records\}|\{key\})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class KVRetrieval:
                 columns["example"].append(example)
                 # in one pass, so that what a record says is never taken for a field of the template
                 fields = {"{records}": text, "{key}": _quoted(asked)[1:-1]}
-                columns["prompt"].append(re.sub(r"\{records\}|\{key\}", lambda m, of=fields: of[m[0]], self.template))
+                columns["prompt"].append("".join(fields.get(part, part) for part in _FIELDS.split(self.template)))
                 columns["answer"].append(_quoted(answer)[1:-1])
                 columns["gold_position"].append(float(position))
                 columns["pairs"].append(self.pairs)
