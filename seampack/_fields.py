@@ -23,6 +23,12 @@ def check_choice(name: str, value: object, enum: type[StrEnum]) -> None:
         raise ConfigError(f"{name}: expected one of {choices(enum)}; got {value!r}")
 
 
+def check_text(name: str, value: object) -> None:
+    """Raise ConfigError unless the value is text."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: expected text; got {type(value).__name__} {value!r}")
+
+
 def check_integer(name: str, value: object, low: int, high: int, remedy: str = "") -> None:
     """Raise ConfigError unless ``value`` is an integer in ``low .. high``."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from examples import refining
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation
+from seampack.models.functions import function_of
 from seampack.models.refine import (
     CachedTarget,
     HttpTarget,
@@ -42,7 +44,7 @@ from seampack.models.refine import (
     not_refused,
     refused,
 )
-from seampack.models.refine.adapter import ADAPTER
+from seampack.models.refine.adapter import ADAPTER, RefineAdapter
 from seampack.models.refine.refiner import ids_of, load_causal, shortened, without_control
 from tests.models_contract import AdapterContract
 
@@ -101,6 +103,12 @@ class TestRefine(AdapterContract):
     @classmethod
     def dataset(cls) -> Dataset:
         return Dataset.from_list(refining.rows(100))
+
+    def test_bad_data_is_named(self, adapter: RefineAdapter, dataset: Dataset, config: RefineConfig) -> None:
+        with pytest.raises(DataError, match="prompt"):
+            adapter.prepare(dataset.remove_columns("prompt"), config)
+        queries = dataset.remove_columns("optimized_prompt")  # without pairs, prompts are queries
+        super().test_bad_data_is_named(adapter, queries, config)
 
     def test_rows_say_what_was_measured(self, evaluation: Evaluation, artifact: Artifact) -> None:
         rows = evaluation.rows
@@ -211,6 +219,41 @@ def test_pairs_and_queries_may_share_a_dataset() -> None:
     assert alone.features == prepared.features
 
 
+def test_attacks_may_stand_in_a_column_of_prompts() -> None:
+    prepared = ADAPTER.prepare(Dataset.from_dict({"prompt": ["q", "r"], "attack": [1, 0]}), RefineConfig())
+    assert (prepared["query"][:], prepared["prompt"][:]) == (["q", "r"], ["", ""])
+    with pytest.raises(DataError, match="no column 'better'"):
+        ADAPTER.prepare(Dataset.from_dict({"prompt": ["q"]}), RefineConfig(optimized_column="better"))
+
+
+def test_a_query_that_leaves_no_place_for_its_rewording() -> None:
+    refiner = replace(new_refiner("small", ["some words of a query"]), instruction="")
+    sft = RefinerSFT(refiner, max_tokens=3)
+    with pytest.raises(
+        DataError, match=r"pair 1: its query has .* leaves none of 3 to the rewording; raise max_tokens"
+    ):
+        sft.fit(["", "some words of a query"], ["a", "b"])
+
+
+def test_an_empty_answer_is_no_answer() -> None:
+    assert Refusal(["attack"])(["attack", "query"], ["", " "]) == [0.0, 0.0]
+
+    class Nothing(Refiner):
+        def refine(self, queries: Sequence[str], batch_rows: int = 1) -> list[str]:
+            return ["" for _ in queries]
+
+    found = RefinerEval(Nothing(None, None), lambda texts: [text and "sure" for text in texts], None, judge_all).run(
+        ["a", "b"], [True, False]
+    )
+    assert found.metrics["attack_success_rate_before"] == 1
+    assert found.metrics["attack_success_rate"] == 0
+    assert (found.metrics["benign_unanswered_before"], found.metrics["benign_unanswered"]) == (0, 1)
+
+
+def judge_all(originals: Sequence[str], responses: Sequence[str]) -> list[bool]:
+    return [True for _ in responses]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -233,6 +276,9 @@ def test_rows_that_cannot_be_used(rows: list[dict[str, Any]], message: str) -> N
         ({"rewards": ("kindness=1",)}, "rewards: expected refusal"),
         ({"rewards": ("refusal",)}, "then = and a weight; got 'refusal'"),
         ({"rewards": ()}, "at least one"),
+        ({"rewards": 1}, "rewards: expected NAME=WEIGHT, or a list of them; got 1"),
+        ({"rewards": ("refusal=nan",)}, "expected a finite weight; got 'refusal=nan'"),
+        ({"target": 1}, "target: expected text; got int 1"),
         ({"judge": "me"}, "judge: expected"),
         ({"judge": "safety"}, "safety_model: expected a folder"),
         ({"rl_steps": 1}, "target: reinforcement learning needs one"),
@@ -259,6 +305,17 @@ def test_targets_that_cannot_be_had(changes: dict[str, Any], error: type[Excepti
     prepared = ADAPTER.prepare(Dataset.from_list(refining.rows(4)), config)
     with pytest.raises(error, match=message):
         ADAPTER.train(prepared, config)
+
+
+def test_functions_are_looked_for_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_mine.py").write_text("def answer(queries):\n    return queries\n")
+    (tmp_path / "broken_of_mine.py").write_text("raise RuntimeError('no')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    assert function_of("of_mine:answer")(["a"]) == ["a"]
+    with pytest.raises(ConfigError, match=r"no such function: RuntimeError\('no'\)"):
+        function_of("broken_of_mine:answer")
+    assert str(tmp_path) not in sys.path
 
 
 def test_nothing_to_learn_from() -> None:
@@ -407,7 +464,6 @@ def test_rewards_and_targets_that_misbehave() -> None:
         ("I’m sorry.", True),
         ("As an AI, I have no opinion.", True),
         ("Here is a poem about rivers.", False),
-        ("", False),
     ],
 )
 def test_refusals(response: str, is_refusal: bool) -> None:

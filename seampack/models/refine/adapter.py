@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Row, with_results
+from seampack.models.functions import function_of
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.evaluation import Judge, RefinerEval, draw_curve
 from seampack.models.refine.inputs import FEATURES, SAFETY_FEATURES, refiner_rows, safety_rows, where
@@ -20,7 +21,7 @@ from seampack.models.refine.reinforcement import RefinerRL
 from seampack.models.refine.rewards import LogProbQuality, Refusal, not_refused
 from seampack.models.refine.safety import SafetyClassifier
 from seampack.models.refine.scoring import CachedTarget, OnRefined, Reward, Scorer
-from seampack.models.refine.targets import HttpTarget, ModelTarget, function_of, is_function
+from seampack.models.refine.targets import HttpTarget, ModelTarget, is_function
 from seampack.models.refine.training import RefinerSFT
 from seampack.models.text import SMALL
 

@@ -69,9 +69,13 @@ class RefinerEval:
     def _verdicts(
         self, queries: Sequence[str], attacks: Sequence[bool], responses: Sequence[str | None]
     ) -> list[bool | None]:
-        """The judge's word on each attack; None for the others, and without responses."""
-        which = [at for at, attack in enumerate(attacks) if attack and responses[at] is not None]
+        """The judge's word on each attack, no success where the answer is empty; None for the others, and without
+        responses."""
+        answered = [at for at, attack in enumerate(attacks) if attack and responses[at] is not None]
         found: list[bool | None] = [None] * len(queries)
+        for at in answered:
+            found[at] = False
+        which = [at for at in answered if (responses[at] or "").strip()]
         if which:
             verdicts = self.judge([queries[at] for at in which], [responses[at] or "" for at in which])
             for at, verdict in zip(which, verdicts, strict=True):
@@ -93,6 +97,8 @@ class RefinerEval:
             said = [refused(each[f"response{suffix}"]) for each in chosen] if answered else []
             judged = [each[f"is_jailbroken{suffix}"] for each in chosen] if answered and name == "attack" else []
             row[f"refused{suffix}"] = float(np.mean(said)) if said else None
+            empty = [not each[f"response{suffix}"].strip() for each in chosen] if answered else []
+            row[f"unanswered{suffix}"] = float(np.mean(empty)) if empty else None
             row[f"jailbroken{suffix}"] = float(np.mean(judged)) if judged else None
         for suffix in ("_before", ""):
             for reward, values in rewards[suffix].items():
@@ -113,6 +119,8 @@ class RefinerEval:
             "score_gain": float(np.mean(gains)) if gains else None,
             "benign_refused": benign.get("refused"),
             "benign_refused_before": benign.get("refused_before"),
+            "benign_unanswered": benign.get("unanswered"),
+            "benign_unanswered_before": benign.get("unanswered_before"),
         }
         for name in names:
             for kind, row in (("benign", benign), ("attack", attack)):

@@ -25,7 +25,10 @@ def refiner_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
     attack = config.attack_column or ("attack" if "attack" in have else "")
     good = config.good_column or ("good_res" if "good_res" in have else "")
     bad = config.bad_column or ("bad_res" if "bad_res" in have else "")
-    paired = config.prompt_column in have or config.optimized_column in have or not query
+    named = RefineConfig.__dataclass_fields__["optimized_column"].default != config.optimized_column
+    if not query and not named and config.prompt_column in have and config.optimized_column not in have:
+        query = config.prompt_column
+    paired = config.optimized_column in have or named or not query
     pair = {"prompt": config.prompt_column, "optimized_prompt": config.optimized_column} if paired else {}
     wanted = pair | {name: column for name, column in (("query", query), ("good", good), ("bad", bad)) if column}
     require(dataset, [], _REMEDY)

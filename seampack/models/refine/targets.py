@@ -1,8 +1,7 @@
 """Targets that come ready: a model of transformers, an endpoint that speaks OpenAI's protocol, a function by name."""
 
-import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -99,21 +98,6 @@ class HttpTarget:
             raise DataError(f"{message}; {self.retries} times tried again") from error
         except (self._openai.OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
             raise DataError(f"{self.url}: not an answer of a chat model: {error}") from error
-
-
-def function_of(name: str) -> Callable[..., Any]:
-    """The function ``MODULE:FUNCTION``. Raises ConfigError where there is none."""
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{name}: no such function: {error}; expected MODULE:FUNCTION that Python can import"
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"{name}: expected a function; got {type(found).__name__}")
-    function: Callable[..., Any] = found
-    return function
 
 
 def is_function(name: str) -> bool:

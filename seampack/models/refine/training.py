@@ -57,13 +57,22 @@ class RefinerSFT:
         self.seed = seed
 
     def fit(self, prompts: Sequence[str], optimized: Sequence[str]) -> tuple[Refiner, list[float]]:
-        """The refiner, its model trained in place, and the losses, one a step. Raises DataError for no pairs."""
+        """The refiner, its model trained in place, and the losses, one a step.
+
+        Raises DataError for no pairs, or one whose query leaves no place for its rewording.
+        """
         if not prompts:
             raise DataError("there are no pairs of a prompt and an optimized prompt to learn from")
         set_seed(self.seed)
         rng = random.Random(self.seed)  # noqa: S311  # noise, not secrets
         model = self.refiner.model if not self.lora_rank else with_lora(self.refiner.model, self.lora_rank)
         questions = {prompt: self.refiner.prompt_ids(prompt) for prompt in prompts}
+        for row, prompt in enumerate(prompts):
+            if (asked := len(questions[prompt])) >= self.max_tokens:
+                raise DataError(
+                    f"pair {row}: its query has {asked} tokens with the instruction, which leaves none of "
+                    f"{self.max_tokens} to the rewording; raise max_tokens, or leave the pair out"
+                )
         steps = max(self.epochs * math.ceil(len(prompts) / self.batch_rows), 1)
         done = 0
 

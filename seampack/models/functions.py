@@ -1,0 +1,28 @@
+"""Functions of the user's that options name."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from seampack.errors import ConfigError
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """The function ``MODULE:FUNCTION``. Raises ConfigError where there is none."""
+    module, _, attribute = name.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # an installed command does not look where one stands
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module of the user's may raise anything
+        raise ConfigError(
+            f"{name}: no such function: {error!r}; expected MODULE:FUNCTION that Python can import"
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise ConfigError(f"{name}: expected a function; got {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
