@@ -98,8 +98,8 @@ class WatermarkConfig(Config):
         fitting = self.max_tokens - _SPECIAL_TOKENS - words + 1
         if self.first_words > fitting:
             raise ConfigError(
-                f"first_words: expected at most {fitting:,} with max_tokens {self.max_tokens:,} and a trigger of {words}"
-                f", or the trigger can be cut off; got {self.first_words:,}; lower it, or raise max_tokens"
+                f"first_words: expected at most {fitting:,} with max_tokens {self.max_tokens:,} and a trigger of "
+                f"{words}, or the trigger can be cut off; got {self.first_words:,}; lower it, or raise max_tokens"
             )
         for name, most in (("epochs", 1e4), ("watermark_epochs", 1e4), ("suspect_epochs", 1e4)):
             check_number(name, getattr(self, name), 0.01, most)
