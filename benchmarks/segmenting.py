@@ -10,7 +10,7 @@ DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. The models are made by ``seam
     distill DATA/sighan_pku_test/raw.txt --teacher models/pku-0 .. --teacher models/pku-2 -o models/pku-vote
     train DATA/sighan_as_test/raw.txt -o models/as-0
     train DATA/best_test100k/raw.txt --script th --longest 8 --epochs 2.5 -o models/best-0
-    train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 1 -o models/br-0
+    train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 1 -o models/br-0      # and 0.25: br-cost.25
 
 and ``zh-0`` and ``th-0``, the bundled ones, as NOTICE says. Training never reads gold; docs/segmenter.md says how the
 defaults were chosen. Rows are kept in ``benchmarks/results/segmenting.json``.

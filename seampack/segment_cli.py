@@ -368,7 +368,7 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
         if found is None or found < _LOW_AGREEMENT:
             click.echo(
                 "seampack: so little agreement means that one direction, or both, makes every unit a word; "
-                "train with --word-cost 0.5, or more, or with another --seed",
+                "train with --word-cost 0.25, or more, or with another --seed",
                 err=True,
             )
 

@@ -48,8 +48,9 @@ from seampack.models.curriculum import (
 from seampack.models.curriculum.adapter import curriculum_of
 from seampack.models.curriculum.answers import first_number
 from seampack.models.curriculum.difficulty import bins_of
-from seampack.models.curriculum.small import piece_tokenizer, small_model
+from seampack.models.curriculum.small import model_and_tokenizer, piece_tokenizer, small_model
 from seampack.models.curriculum.stages import plan
+from seampack.models.text import end_tokens
 from tests.models_contract import AdapterContract
 
 PEARS = (
@@ -180,8 +181,8 @@ class TestAnswers:
     def test_checkers_have_names(self) -> None:
         assert checker("gsm8k") is gsm8k_matches
         assert checker("math:isclose") is math.isclose
-        for wrong in ("nothing", "no.such:thing", "math:nothing"):
-            with pytest.raises(ConfigError, match="checker"):
+        for wrong in ("nothing", "no.such:thing", "math:nothing", "math:pi"):
+            with pytest.raises(ConfigError, match=r"checker: expected one of|no such function|expected a function"):
                 checker(wrong)
 
 
@@ -396,6 +397,16 @@ class TestHints:
         assert PromptFormat(chat=tokenizer)("why?") == "<user>why?<assistant>"
 
 
+def test_a_model_is_trained_in_full_precision(tmp_path: Path) -> None:
+    tokenizer = piece_tokenizer(["some words"])
+    small_model(tokenizer, seed=0).to(torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model, _ = model_and_tokenizer(str(tmp_path), [])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    model.generation_config.eos_token_id = [1, 3]
+    assert end_tokens(model, tokenizer) == sorted({1, 3, tokenizer.eos_token_id})
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Any:
     threads = torch.get_num_threads()
@@ -549,6 +560,9 @@ class TestCurriculum(AdapterContract):
         assert metrics["base_pass@1"] == pytest.approx(metrics["base_avg@4"])
         assert metrics["base_pass@2"] >= metrics["base_pass@1"]
         assert "base_pass@9" not in metrics
+        for row in evaluation.tables["by_difficulty"]:  # both are of the half that did not say how hard a question is
+            assert row["base_pass@1"] == pytest.approx(row["base_avg"])
+            assert "base_pass@4" not in row
         assert sum(row["questions"] for row in evaluation.tables["by_difficulty"]) == 30
         assert {"base_pass_rate", "trained_pass_rate"} <= set(evaluation.rows.column_names)
 

@@ -566,14 +566,19 @@ def test_attaches_the_nearest_knowledge(encoder: str) -> None:
     table = Dataset.from_list(
         [
             {"head": "dog died", "relation": "xReact", "tail": "sad"},
-            {"head": "the dog died", "relation": "xReact", "tail": "sad"},
+            {"head": "dog died", "relation": "xReact", "tail": "sad "},
+            {"head": "dog died", "relation": "xReact", "tail": "none"},
+            {"head": "the dog died", "relation": "xReact", "tail": "lonely"},
             {"head": "the dog died", "relation": "xWant", "tail": "to cry"},
             {"head": "won match", "relation": "xReact", "tail": "proud"},
         ]
     )
     rows = Dataset.from_list([{"context": ["be proud", "my dog died."]}, {"context": ["i won the match."]}])
     found = attach_knowledge(rows, table, encoder=encoder, tails=2, least_similarity=0.45)
-    assert found["knowledge"][:] == [{"xReact": ["sad"], "xWant": ["to cry"]}, {"xReact": ["proud"], "xWant": []}]
+    assert found["knowledge"][:] == [
+        {"xReact": ["sad", "lonely"], "xWant": ["to cry"]},
+        {"xReact": ["proud"], "xWant": []},
+    ]
     fewer = attach_knowledge(rows, table, encoder=encoder, relations=["xWant"], tails=1, least_similarity=-1)
     assert fewer["knowledge"][:] == [{"xWant": ["to cry"]}] * 2
     with pytest.raises(DataError, match="no relation 'xNeed'"):

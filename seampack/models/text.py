@@ -99,7 +99,9 @@ def encoder_and_tokenizer(
             pad_token_id=tokenizer.pad_token_id,
         )
         return BertModel(shape, add_pooling_layer=False), tokenizer
-    chosen = {} if layers is None else {"num_hidden_layers": layers}
+    chosen: dict[str, Any] = {"dtype": torch.float32}  # small steps vanish in the halves that some are stored in
+    if layers is not None:
+        chosen["num_hidden_layers"] = layers
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
@@ -255,7 +257,8 @@ def load_part(kind: Any) -> Callable[[Path], Any]:
 
     def load(folder: Path) -> Any:
         with quiet():
-            return kind.from_pretrained(folder)
+            found = kind.from_pretrained(folder)
+            return found.float() if isinstance(found, nn.Module) else found
 
     return load
 
@@ -273,3 +276,9 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
         if bars:
             _LOGGING.enable_progress_bar()
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """What ends a response: the tokenizer's end token, and those that the model names, such as the end of a turn."""
+    named = model.generation_config.eos_token_id
+    return sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})

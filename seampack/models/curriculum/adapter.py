@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 from datasets import Dataset, List, Value
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -133,12 +134,12 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         greedy: dict[str, npt.NDArray[np.bool_]] = {}
         finals = dataset["final"][:]
         prompts = [_prompt(config, tokenizer)(question) for question in dataset["question"]]
+        asked = xxhash.xxh3_128_hexdigest(json.dumps(prompts).encode())  # another test set has files of its own
         for name, model in models.items():
             sample = _sampler(model, tokenizer, config)
             for n, into in ((config.n_samples, right), (1, greedy)):
-                file = (
-                    Path(config.checkpoint) / f"evaluate-{sample.label[:12]}-{n}.jsonl" if config.checkpoint else None
-                )
+                name_of_file = f"evaluate-{sample.label[:12]}-{n}-{asked[:12]}.jsonl"
+                file = Path(config.checkpoint) / name_of_file if config.checkpoint else None
                 said = sample_all(
                     sample if n > 1 else replace(sample, temperature=0),
                     prompts,
@@ -161,9 +162,11 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
             {"pass_rate": BINS[at], "questions": int((difficulty == at).sum())}
             | {f"{name}_avg": float(_unused(right, name, half)[difficulty == at].mean()) for name in models}
             | {
-                f"{name}_pass@{k}": float(pass_at_k(config.n_samples, right[name][difficulty == at].sum(1), k).mean())
+                f"{name}_pass@{k}": float(pass_at_k(unused.shape[1], unused[difficulty == at].sum(1), k).mean())
                 for name in models
+                for unused in [_unused(right, name, half)]
                 for k in _ks(config)
+                if k <= unused.shape[1]
             }
             for at in np.unique(difficulty)
         ]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from importlib import import_module
 
 from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.models.functions import function_of
 
 Checker = Callable[[str, str], bool]
 """Of a response and the right final answer: whether the response is right."""
@@ -123,13 +123,9 @@ def checker(name: str) -> Checker:
     """A checker by name, or the function that ``module:function`` names. Raises ConfigError for what is neither."""
     if name in CHECKERS:
         return CHECKERS[name]
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ConfigError(f"checker: expected one of {', '.join(CHECKERS)}, or MODULE:FUNCTION; got {name!r}")
-    try:
-        found: Checker = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"checker: {name!r} cannot be imported: {error}") from error
+    found: Checker = function_of(name)
     return found
 
 

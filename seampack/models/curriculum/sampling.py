@@ -13,7 +13,7 @@ import xxhash
 from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError, ShardError
-from seampack.models.text import quiet
+from seampack.models.text import end_tokens, quiet
 
 Sampler = Callable[[list[str], int], list[list[str]]]
 """Of prompts and n: n responses for each prompt. An attribute ``label``, if any, says what is sampled from."""
@@ -82,7 +82,7 @@ class TransformersSampler:
                 num_return_sequences=n,
                 max_new_tokens=self.max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
+                eos_token_id=end_tokens(self.model, self.tokenizer),
             )
         texts: list[str] = self.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return texts

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -63,7 +64,7 @@ def model_and_tokenizer(source: str, texts: Sequence[str], *, seed: int = 0) -> 
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{source}: no language model can be loaded: {' '.join(str(error).split())}") from error
     if tokenizer.pad_token is None:

@@ -55,9 +55,14 @@ def attach_knowledge(
     every_tail: list[str] = table["tail"][:]
     for relation in wanted:
         rows = [row for row, name in enumerate(of_row) if name == relation]
-        known = vectors[[at[heads[row]] for row in rows]]
+        tails_of: dict[str, list[str]] = {}
+        for row in rows:
+            if (tail := every_tail[row].strip()) and tail != "none":  # ATOMIC's word for nothing
+                tails_of.setdefault(heads[row], []).append(tail)
+        of_head = list(tails_of.values())
+        known = vectors[np.array([at[head] for head in tails_of], np.int64)]
         for number, nearest in enumerate(_nearest(asked, known, tails, least_similarity)):
-            found[number][relation] = list(dict.fromkeys(every_tail[rows[index]] for index in nearest))
+            found[number][relation] = list(dict.fromkeys(tail for index in nearest for tail in of_head[index]))
     return with_knowledge(dataset, found, wanted)
 
 

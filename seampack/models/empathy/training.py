@@ -65,7 +65,9 @@ def _pretrained(source: str, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
             if shape.model_type != "bart":
                 raise DataError(f"base_model: expected a BART; {source} is a {shape.model_type}")
             shape.update(ours)
-            return EmpathyModel.from_pretrained(source, config=shape), AutoTokenizer.from_pretrained(source)
+            return EmpathyModel.from_pretrained(
+                source, config=shape, dtype=torch.float32
+            ), AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         if isinstance(error, DataError):
             raise

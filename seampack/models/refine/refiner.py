@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import DESCRIPTION, Artifact
-from seampack.models.text import SMALL, load_part, quiet, word_tokenizer
+from seampack.models.text import SMALL, end_tokens, load_part, quiet, word_tokenizer
 
 INSTRUCTION = (
     "Reword the query in the JSON below, sentence by sentence. Keep what its writer wants, leave nothing out, and make "
@@ -159,13 +159,11 @@ def generate(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_tokens: int, batch_rows: int
 ) -> list[str]:
     """Greedy continuations without control tokens or outer white space; prompts of about equal length run together."""
-    ends = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
     make: Any = GenerationConfig
     options = make(
         do_sample=False,
         max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(ends),
+        eos_token_id=end_tokens(model, tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )

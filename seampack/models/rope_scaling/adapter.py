@@ -159,7 +159,7 @@ def load_model(source: str) -> tuple[Any, Any]:
     try:
         with text.quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model: Any = AutoModelForCausalLM.from_pretrained(source)
+            model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{source}: no causal language model can be loaded: {' '.join(str(error).split())}") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
