@@ -29,6 +29,12 @@ def check_text(name: str, value: object) -> None:
         raise ConfigError(f"{name}: expected text; got {type(value).__name__} {value!r}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise ConfigError unless the value is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: expected true or false; got {value!r}")
+
+
 def check_integer(name: str, value: object, low: int, high: int, remedy: str = "") -> None:
     """Raise ConfigError unless ``value`` is an integer in ``low .. high``."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -45,6 +51,14 @@ class Config:
     """Base of the frozen config dataclasses."""
 
     __slots__ = ()
+
+    def check_kinds(self) -> None:
+        """Raise ConfigError for a field that is no text, or neither true nor false, where its default is."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if isinstance(field.default, str):
+                check_text(field.name, getattr(self, field.name))
+            elif isinstance(field.default, bool):
+                check_flag(field.name, getattr(self, field.name))
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked again. Raises ConfigError for a field that does not exist."""

@@ -1,5 +1,6 @@
 """The base of the adapters: datasets from files, artifacts, output folders, and the commands as users see them."""
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -198,6 +199,27 @@ def test_results_stand_beside_what_was_given() -> None:
     assert found.features["said"].names == ["no", "yes"]
 
 
+OPTIONS = [(method, field) for method in METHODS for field in dataclasses.fields(get(method).config)]
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(method, field.name) for method, field in OPTIONS if isinstance(field.default, str)]
+)
+@pytest.mark.parametrize("value", [3, None, ["a"], {"a": 1}])
+def test_options_that_are_text(method: str, name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: expected text; got {type(value).__name__}"):
+        get(method).config().replace(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(method, field.name) for method, field in OPTIONS if isinstance(field.default, bool)]
+)
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_options_that_are_true_or_false(method: str, name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: expected true or false; got {value!r}"):
+        get(method).config().replace(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
     [
@@ -265,6 +287,7 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
         (("train", "majority", "--data", REVIEWS, "--set", "shares=1", "-o", "out"), b"shares: no such option"),
         (("train", "majority", "--data", REVIEWS, "--set", "share", "-o", "out"), b"expected NAME=VALUE"),
         (("train", "majority", "--data", REVIEWS, "--set", "label_column=none", "-o", "out"), b"no column 'none'"),
+        (("train", "refine", "--data", REVIEWS, "--set", "whole_text=no", "-o", "out"), b"expected true or false"),
         (("evaluate", "majority", "--artifact", "none", "--data", REVIEWS, "-o", "out"), b"none: no such folder"),
     ],
 )

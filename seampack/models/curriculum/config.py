@@ -48,6 +48,7 @@ class CurriculumConfig(Config):
     seed: int = option(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         for name in ("ratios", "pass_ks"):
             if isinstance(values := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(values))

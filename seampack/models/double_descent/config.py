@@ -65,6 +65,7 @@ class DoubleDescentConfig(Config):
     peak_ratio: float = option(1.1, "A peak counts where its loss is this many times the least loss on either side.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         for name in ("widths", "seeds"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
@@ -77,8 +78,8 @@ class DoubleDescentConfig(Config):
         if len(self.widths) < 3 or list(self.widths) != sorted(self.widths):
             raise ConfigError(f"widths: expected at least three in growing order; got {list(self.widths)}")
         for name in ("features_column", "label_column", "encoder"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ConfigError(f"{name}: expected a name; got {getattr(self, name)!r}")
+            if not getattr(self, name):
+                raise ConfigError(f"{name}: expected a name; got none")
         check_number("noise", self.noise, 0, 1)
         check_choice("noise_kind", self.noise_kind, Noise)
         check_number("test_share", self.test_share, 0.001, 0.999)

@@ -41,6 +41,7 @@ class EmpathyConfig(Config):
     seed: int = option(0, "Seed of the weights and of the order of rows.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         object.__setattr__(self, "relations", _names(self.relations))
         check_choice("selection", self.selection, Selection)
         check_number("temperature", self.temperature, 1e-3, 1e3)

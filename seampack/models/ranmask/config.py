@@ -72,6 +72,7 @@ class RanmaskConfig(Config):
     attack_masks: int = option(100, "Masked copies that an attack sees its way by.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         check_number("rate", self.rate, 0, 1)
         check_integer("min_keep", self.min_keep, 1, 1000)
         check_integer("max_words", self.max_words, 1, 100_000)

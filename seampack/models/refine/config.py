@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack._fields import Config, check_choice, check_integer, check_number, check_text, option
+from seampack._fields import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 from seampack.models.refine.refiner import INSTRUCTION
 from seampack.models.text import SMALL
@@ -79,13 +79,12 @@ class RefineConfig(Config):
     seed: int = option(0, "Seed of weights, noise, order and samples.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         if isinstance(self.rewards, str):
             object.__setattr__(self, "rewards", (self.rewards,))
         if not isinstance(self.rewards, list | tuple):
             raise ConfigError(f"rewards: expected NAME=WEIGHT, or a list of them; got {self.rewards!r}")
         object.__setattr__(self, "rewards", tuple(self.rewards))
-        for name in ("model", "target", "target_model", "judge", "safety_model"):
-            check_text(name, getattr(self, name))
         check_choice("stage", self.stage, Stage)
         check_number("held_out", self.held_out, 0.01, 0.99)
         check_number("epochs", self.epochs, 0, 10_000)

@@ -74,6 +74,7 @@ class RopeScalingConfig(Config):
     seed: int = option(0, "Seed of the search and of the confidence interval.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         for name in ("positions", "position_weights"):
             value = getattr(self, name)
             if not isinstance(value, tuple | list):
@@ -102,8 +103,6 @@ class RopeScalingConfig(Config):
         check_integer("first_row", self.first_row, 0, 1 << 40)
         check_integer("rows", self.rows, 0, 1 << 40)
         check_search(self)
-        if not isinstance(self.model, str) or not isinstance(self.long_text, str):
-            raise ConfigError("model, long_text: expected text")
         check_integer("long_tokens", self.long_tokens, 2, 1 << 24)
 
 

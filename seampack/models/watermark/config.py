@@ -70,6 +70,7 @@ class WatermarkConfig(Config):
     seed: int = option(0, "Seed of all that is random.")
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         for name in ("trigger", "targets", "prune"):
             value: Any = getattr(self, name)
             given = value.split() if name == "trigger" and isinstance(value, str) else value
@@ -109,5 +110,3 @@ class WatermarkConfig(Config):
             check_number(name, getattr(self, name), 0.0, 1.0)
         for share in self.prune:
             check_number("prune", share, 0.0, 0.99)
-        if not isinstance(self.keep_norm, bool):
-            raise ConfigError(f"keep_norm: expected true or false; got {self.keep_norm!r}")
