@@ -291,6 +291,13 @@ def test_options_that_cannot_work(changes: dict[str, Any], message: str) -> None
         RefineConfig(**changes)
 
 
+def test_one_reward_may_be_given_as_text() -> None:
+    config = RefineConfig(rewards="examples.refining:safe=0.5")  # type: ignore[arg-type]
+    assert config == RefineConfig(rewards=("examples.refining:safe=0.5",))
+    assert config.weights() == {"examples.refining:safe": 0.5}
+    assert config.replace(rewards=["refusal=2"]).weights() == {"refusal": 2.0}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
