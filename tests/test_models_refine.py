@@ -322,7 +322,25 @@ def test_functions_are_looked_for_where_one_stands(tmp_path: Path, monkeypatch: 
     assert function_of("of_mine:answer")(["a"]) == ["a"]
     with pytest.raises(ConfigError, match=r"no such function: RuntimeError\('no'\)"):
         function_of("broken_of_mine:answer")
-    assert str(tmp_path) not in sys.path
+    assert function_of("of_mine:answer")(["a"]) == ["a"]
+    assert [path for path in sys.path if path == str(tmp_path)] == sys.path[-1:]  # once, behind all others
+
+
+def test_functions_import_their_neighbours_when_they_run(tmp_path: Path) -> None:
+    """In a process that does not look where one stands, as that of an installed command."""
+    (tmp_path / "neighbour_of_mine.py").write_text("def upper(text):\n    return text.upper()\n")
+    (tmp_path / "of_mine.py").write_text(
+        "def answer(queries):\n    from neighbour_of_mine import upper\n    return list(map(upper, queries))\n"
+    )
+    (tmp_path / "base64.py").write_text("raise RuntimeError('in the place of a module of Python')\n")
+    code = (
+        "from seampack.models.functions import function_of\n"
+        "answer = function_of('of_mine:answer')\n"
+        "import base64\n"
+        "print(answer(['a']))\n"
+    )
+    ran = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "['A']\n"), ran.stderr
 
 
 def test_nothing_to_learn_from() -> None:

@@ -10,7 +10,10 @@ from seampack.errors import ConfigError
 
 
 def function_of(name: str) -> Callable[..., Any]:
-    """The function ``MODULE:FUNCTION``. Raises ConfigError where there is none."""
+    """The function ``MODULE:FUNCTION``, looked for where one stands first. Raises ConfigError where there is none.
+
+    From then on ``sys.path`` ends with that folder, so that the function can import its neighbours when it runs.
+    """
     module, _, attribute = name.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)  # an installed command does not look where one stands
@@ -24,5 +27,8 @@ def function_of(name: str) -> Callable[..., Any]:
         sys.path.remove(here)
     if not callable(found):
         raise ConfigError(f"{name}: expected a function; got {type(found).__name__}")
+    if here not in sys.path:
+        # at the end: what libraries import late must not be a file of the user's that has the same name
+        sys.path.append(here)
     function: Callable[..., Any] = found
     return function
