@@ -411,6 +411,52 @@ def test_what_the_loss_is_over(small: Refiner, whole_text: bool) -> None:
     assert batch["labels"][1].tolist() == ([2, 7, 8, 9, 3] if whole_text else [-100] * 5) + [8]
 
 
+def test_a_query_that_fills_the_limit_is_learnt_from_only_whole() -> None:
+    """Here it has a token before each text, and one behind."""
+    refiner = new_refiner("small", ["some words of a query"])
+    full = len(refiner.prompt_ids("some words"))
+    for most in (full - 1, full):
+        with pytest.raises(DataError, match=f"pair 0: its query has {full} tokens .* leaves none of {most}"):
+            RefinerSFT(refiner, max_tokens=most).fit(["some words"], ["of"])
+        with pytest.warns(UserWarning, match="1 of 1 pairs are cut"):
+            _, losses = RefinerSFT(refiner, max_tokens=most, whole_text=True, epochs=1).fit(["some words"], ["of"])
+        assert np.isfinite(losses).all()
+    with pytest.raises(DataError, match="leaves none of 1"):
+        RefinerSFT(refiner, max_tokens=1, whole_text=True).fit(["some words"], ["of"])
+
+
+def test_pairs_that_are_cut_are_counted(recwarn: pytest.WarningsRecorder) -> None:
+    refiner = new_refiner("small", ["some words of a query"], max_query_tokens=3)
+    # tokens with the answer's end: fits, fits exactly, one too many, query too long
+    prompts = ["some", "some words", "some words of", "some words of a "]
+    answers = ["words", "of a", "of a", "a"]
+    lengths = [len(refiner.prompt_ids(p)) + len(a.split()) + 1 for p, a in zip(prompts, answers, strict=True)]
+    assert [refiner.cuts(prompt) for prompt in prompts] == [False, False, False, True]
+    sft = RefinerSFT(refiner, max_tokens=lengths[1], epochs=1)
+    assert sft.cut_pairs(prompts[:2], answers[:2]) == 0
+    assert sft.cut_pairs(prompts, answers) == 2
+    sft.fit(prompts[:2], answers[:2])
+    assert not [each for each in recwarn if "are cut" in str(each.message)]
+    with pytest.warns(UserWarning, match="2 of 4 pairs are cut: longer than max_query_tokens or max_tokens; raise it"):
+        sft.fit(prompts, answers)
+
+
+def test_what_is_cut_stands_in_the_artifact_and_the_metrics() -> None:
+    rows = [{"prompt": "describe the river", "optimized_prompt": "river"}, {"prompt": "river", "optimized_prompt": "a"}]
+    options: dict[str, Any] = {"rl_steps": 1, "rl_queries": 1, "rl_samples": 2, "rewards": ("refusal=1",)}
+    config = RefineConfig(
+        epochs=1.0, max_query_tokens=2, max_new_tokens=3, target="examples.refining:answer", **options
+    )
+    prepared = ADAPTER.prepare(Dataset.from_list(rows), config)
+    with pytest.warns(UserWarning, match="are cut") as told:
+        artifact = ADAPTER.train(prepared, config)
+    cut = [str(each.message) for each in told if "are cut" in str(each.message)]
+    assert [text.partition(":")[0] for text in cut] == ["1 of 2 pairs are cut", "1 of 2 queries are cut"]
+    assert (artifact.facts["cut_pairs"], artifact.facts["cut_queries"]) == (1, 1)
+    assert ADAPTER.evaluate(prepared, artifact, config).metrics["cut_queries"] == 1
+    assert ADAPTER.evaluate(prepared, artifact, config.replace(max_query_tokens=3)).metrics["cut_queries"] == 0
+
+
 def test_low_rank_updates_end_in_plain_weights() -> None:
     refiner = new_refiner("small", QUERIES)
     before = {name: value.clone() for name, value in refiner.model.state_dict().items()}

@@ -67,8 +67,8 @@ class RefineAdapter(Adapter[RefineConfig]):
             taught = where(dataset, "held_out", False)
             classifier = SafetyClassifier.fit(taught["response"][:], taught["jailbroken"][:])
             return Artifact(self.name, written, classifier.to_arrays(), facts | {"trained_rows": len(taught)})
-        refiner, losses, curve = _train_refiner(dataset, config)
-        facts |= {"instruction": refiner.instruction, "losses": losses, "curve": curve}
+        refiner, found = _train_refiner(dataset, config)
+        facts |= {"instruction": refiner.instruction} | found
         return Artifact(self.name, written, {}, facts, {"model": refiner.model, "tokenizer": refiner.tokenizer})
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: RefineConfig) -> Evaluation:
@@ -87,17 +87,19 @@ class RefineAdapter(Adapter[RefineConfig]):
             raise DataError("no row has a query to evaluate on; name their column with query_column")
         target, scorer = _scorer(asked, config)
         evaluation = RefinerEval(refiner, target, scorer, _judge(config), config.batch_rows)
-        found = evaluation.run(asked["query"][:], asked["attack"][:])
+        queries = asked["query"][:]
+        found = evaluation.run(queries, asked["attack"][:])
         losses, curve = artifact.facts["losses"], artifact.facts["curve"]
         return Evaluation(
-            found.metrics,
+            found.metrics | {"cut_queries": sum(map(refiner.cuts, queries))},
             Dataset.from_list(found.rows),
             {"kinds": found.kinds},
             {"curve": lambda axes: draw_curve(axes, curve, losses)},
         )
 
 
-def _train_refiner(dataset: Dataset, config: RefineConfig) -> tuple[Refiner, list[float], list[dict[str, float]]]:
+def _train_refiner(dataset: Dataset, config: RefineConfig) -> tuple[Refiner, dict[str, Any]]:
+    """The refiner; the losses and the curve of its training, and how many pairs and queries were cut in it."""
     pairs, asked = where(dataset, "optimized_prompt"), where(dataset, "query")
     small = config.model == SMALL
     if not len(pairs) and (small or not config.rl_steps):
@@ -113,7 +115,7 @@ def _train_refiner(dataset: Dataset, config: RefineConfig) -> tuple[Refiner, lis
         max_query_tokens=config.max_query_tokens,
         max_new_tokens=config.max_new_tokens,
     )
-    losses: list[float] = []
+    facts: dict[str, Any] = {"losses": [], "curve": [], "cut_pairs": 0, "cut_queries": 0}
     if len(pairs):
         first = RefinerSFT(
             refiner,
@@ -126,8 +128,9 @@ def _train_refiner(dataset: Dataset, config: RefineConfig) -> tuple[Refiner, lis
             lora_rank=config.lora_rank,
             seed=config.seed,
         )
-        refiner, losses = first.fit(pairs["prompt"][:], pairs["optimized_prompt"][:])
-    curve: list[dict[str, float]] = []
+        prompts, optimized = pairs["prompt"][:], pairs["optimized_prompt"][:]
+        refiner, losses = first.fit(prompts, optimized)
+        facts |= {"losses": losses, "cut_pairs": first.cut_pairs(prompts, optimized)}
     if scorer:
         second = RefinerRL(
             refiner,
@@ -143,9 +146,12 @@ def _train_refiner(dataset: Dataset, config: RefineConfig) -> tuple[Refiner, lis
             lora_rank=config.lora_rank,
             seed=config.seed,
         )
-        refiner, curve = (found := second.fit(asked["query"][:])).refiner, found.curve
+        queries = asked["query"][:]
+        reinforced = second.fit(queries)
+        refiner = reinforced.refiner
+        facts |= {"curve": reinforced.curve, "cut_queries": sum(map(refiner.cuts, queries))}
     refiner.model.config._name_or_path = ""  # a folder of this machine
-    return refiner, losses, curve
+    return refiner, facts
 
 
 def _scorer(dataset: Dataset, config: RefineConfig) -> tuple[CachedTarget | None, Scorer | None]:

@@ -49,7 +49,7 @@ class RefineConfig(Config):
     epochs: float = option(0.0, "Passes over the pairs; 0 takes 12 for small, 3 for others.")
     batch_rows: int = option(32, "Pairs in a step; queries at once in use.")
     learning_rate: float = option(0.0, "Learning rate on pairs; 0 takes 3e-3 for small, 2e-5 for others.")
-    max_tokens: int = option(512, "Tokens of a pair, with the instruction; longer ones are cut.")
+    max_tokens: int = option(512, "Tokens of a pair, with the instruction; longer ones are cut, and counted.")
     word_dropout: float = option(
         0.15,
         "Share of the rewordings' words that are left out by the end of training on pairs, so that samples differ.",
@@ -74,7 +74,7 @@ class RefineConfig(Config):
     rl_samples: int = option(8, "Rewordings drawn of each query.")
     rl_temperature: float = option(1.0, "Temperature they are drawn at.")
     kl: float = option(0.01, "Weight of the penalty for leaving the model that was trained on pairs.")
-    max_query_tokens: int = option(256, "Tokens of a query; longer ones are cut.")
+    max_query_tokens: int = option(256, "Tokens of a query; longer ones are cut, and counted.")
     max_new_tokens: int = option(128, "Most tokens of a rewording.")
     seed: int = option(0, "Seed of weights, noise, order and samples.")
 

@@ -1,6 +1,7 @@
 """The refiner: a causal language model that rewords a query, and what it has in common with targets that are models."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,11 @@ class Refiner:
     def prompt_ids(self, query: str) -> list[int]:
         """The prompt's tokens; the reworded query follows them."""
         return ids_of(self.tokenizer, self.prompt(query))
+
+    def cuts(self, query: str) -> bool:
+        """Whether a query is longer than ``max_query_tokens``, so that its end is lost."""
+        text = without_control(self.tokenizer, query).rstrip()
+        return shortened(self.tokenizer, text, self.max_query_tokens) != text
 
     def refine(self, queries: Sequence[str], batch_rows: int = 32) -> list[str]:
         """The reworded queries, likeliest token by likeliest token."""
@@ -144,6 +150,14 @@ def shortened(tokenizer: Any, text: str, max_tokens: int) -> str:
         text, add_special_tokens=False, truncation=True, max_length=max_tokens, return_offsets_mapping=True
     )["offset_mapping"]
     return text[: places[-1][1]] if len(places) == max_tokens else text
+
+
+def warn_of_cut(cut: int, of: int, what: str, limits: str) -> None:
+    """Warn where some of the pairs or queries to learn from are longer than limits."""
+    if cut:
+        warnings.warn(
+            f"{cut:,} of {of:,} {what} are cut: longer than {limits}; raise it, or shorten them", stacklevel=3
+        )
 
 
 def ids_of(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:

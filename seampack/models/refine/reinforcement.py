@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from transformers.trainer_callback import PrinterCallback
 
 from seampack.errors import DataError, MissingExtraError
-from seampack.models.refine.refiner import Refiner
+from seampack.models.refine.refiner import Refiner, warn_of_cut
 from seampack.models.refine.scoring import CachedTarget, OnRefined, Reward, Scorer, Target
 from seampack.models.refine.training import lora_config, merged, old_names
 from seampack.models.text import quiet
@@ -79,7 +79,8 @@ class RefinerRL:
     def fit(self, queries: Sequence[str]) -> Reinforced:
         """Train on queries, attacks among them or not.
 
-        Raises DataError where there are none; warns when the samples of most groups are rewarded alike.
+        Raises DataError where there are none; warns of queries that are cut, and when the samples of most groups are
+        rewarded alike.
         """
         if not queries:
             raise DataError("there are no queries to learn from")
@@ -90,6 +91,7 @@ class RefinerRL:
         library: Any = trl  # its names are exported in a way that type checkers do not see
         spread = _Spread(list(self.scorer.rewards), self.samples)
         prompts = [self.refiner.prompt(query) for query in queries]
+        warn_of_cut(sum(map(self.refiner.cuts, queries)), len(queries), "queries", "max_query_tokens")
         with tempfile.TemporaryDirectory() as folder, quiet(), old_names():
             # trl loads the model that the penalty compares with from where the trained one was loaded
             start = Path(folder) / "start"

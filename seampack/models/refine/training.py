@@ -17,7 +17,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from seampack.errors import DataError, MissingExtraError
-from seampack.models.refine.refiner import Refiner, padded, without_control
+from seampack.models.refine.refiner import Refiner, padded, warn_of_cut, without_control
 from seampack.models.text import quiet
 
 IGNORED = -100
@@ -59,7 +59,8 @@ class RefinerSFT:
     def fit(self, prompts: Sequence[str], optimized: Sequence[str]) -> tuple[Refiner, list[float]]:
         """The refiner, its model trained in place, and the losses, one a step.
 
-        Raises DataError for no pairs, or one whose query leaves no place for its rewording.
+        Raises DataError for no pairs, or one whose query leaves no place for its rewording, unless the loss is over
+        the query too. Warns of pairs that are cut.
         """
         if not prompts:
             raise DataError("there are no pairs of a prompt and an optimized prompt to learn from")
@@ -68,11 +69,14 @@ class RefinerSFT:
         model = self.refiner.model if not self.lora_rank else with_lora(self.refiner.model, self.lora_rank)
         questions = {prompt: self.refiner.prompt_ids(prompt) for prompt in prompts}
         for row, prompt in enumerate(prompts):
-            if (asked := len(questions[prompt])) >= self.max_tokens:
+            asked = len(questions[prompt])
+            # the loss is over what follows a first token: of the query, or of the rewording
+            if (1 if self.whole_text else asked) >= self.max_tokens:
                 raise DataError(
                     f"pair {row}: its query has {asked} tokens with the instruction, which leaves none of "
                     f"{self.max_tokens} to the rewording; raise max_tokens, or leave the pair out"
                 )
+        warn_of_cut(self.cut_pairs(prompts, optimized), len(prompts), "pairs", "max_query_tokens or max_tokens")
         steps = max(self.epochs * math.ceil(len(prompts) / self.batch_rows), 1)
         done = 0
 
@@ -109,6 +113,15 @@ class RefinerSFT:
                 trainer.train()
         losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
         return self.refiner.with_model(merged(model)), losses
+
+    def cut_pairs(self, prompts: Sequence[str], optimized: Sequence[str]) -> int:
+        """How many pairs are not learnt whole: their query is longer than the refiner's ``max_query_tokens``, or both
+        together, with the instruction and the end token, longer than ``max_tokens``."""
+        return sum(
+            self.refiner.cuts(prompt)
+            or len(self.refiner.prompt_ids(prompt)) + len(self._answer(text)) > self.max_tokens
+            for prompt, text in zip(prompts, optimized, strict=True)
+        )
 
     def _answer(self, text: str) -> list[int]:
         tokenizer = self.refiner.tokenizer
