@@ -17,6 +17,7 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -45,6 +46,7 @@ from seampack.models.refine import (
     refused,
 )
 from seampack.models.refine.adapter import ADAPTER, RefineAdapter
+from seampack.models.refine.evaluation import draw_curve
 from seampack.models.refine.refiner import ids_of, load_causal, shortened, without_control
 from tests.models_contract import AdapterContract
 
@@ -561,12 +563,12 @@ def test_quality_against_token_by_token(small: Refiner, chat: bool) -> None:
     quality = LogProbQuality(model, tokenizer, references, max_response_tokens=4, batch_rows=3)
     originals, refined = ["a", "b", "a", "unknown"], ["describe the river", "the garden please", "now", "now"]
     expected = [
-        slow(text, references[name][0]) - slow(text, references[name][1]) if name in references else 0
+        slow(text, references[name][0]) - slow(text, references[name][1]) if name in references else None
         for name, text in zip(originals, refined, strict=True)
     ]
     assert quality(originals, refined) == pytest.approx(expected, abs=1e-5)
     assert quality(originals, refined) == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(DataError, match="no row has a good and a bad response"):
+    with pytest.raises(DataError, match="no row has a good and a bad response to compare; give some, as good_res"):
         LogProbQuality(model, tokenizer, {})
 
 
@@ -630,6 +632,24 @@ def test_attacks_fail_and_the_rest_is_answered_after_both_rewards() -> None:
     assert rewarded["benign_quality"] > 0.95
 
 
+def test_queries_without_a_reward_are_in_no_mean_of_the_curve(small: Refiner, caplog: pytest.LogCaptureFixture) -> None:
+    """One query a step: half of the steps have no reward at all."""
+
+    def some(originals: Sequence[str], responses: Sequence[str]) -> list[float | None]:
+        return [float(at % 2) if original == "describe the river" else None for at, original in enumerate(originals)]
+
+    rl = RefinerRL(small, refining.answer, {"some": some}, steps=4, queries_per_step=1, samples=2)
+    found = rl.fit(["describe the river", "describe the garden"])
+    assert sorted((step["reward_some"] is None, step["flat"]) for step in found.curve) == 2 * [(False, 0)] + 2 * [
+        (True, 1)
+    ]
+    assert {step["reward_some"] for step in found.curve} == {step["reward"] for step in found.curve} == {None, 0.5}
+    assert all(torch.isfinite(weight).all() for weight in found.refiner.model.state_dict().values())
+    assert json.loads(json.dumps(found.curve, allow_nan=False)) == found.curve
+    draw_curve(Figure().subplots(), found.curve, [])
+    assert "All reward functions returned None" not in caplog.text
+
+
 def test_no_queries(small: Refiner) -> None:
     with pytest.raises(DataError, match="no queries"):
         RefinerRL(small, refining.answer, {"safe": refining.safe}).fit([])
@@ -667,6 +687,41 @@ def test_an_evaluation_by_hand() -> None:
     assert [row["kind"] for row in found.kinds] == ["attack", "benign"]
 
 
+def test_queries_without_a_reward_are_in_no_mean() -> None:
+    """As those without references are for the reward quality."""
+
+    def known(originals: Sequence[str], responses: Sequence[str]) -> list[float | None]:
+        return [
+            None if "garden" in query else float(len(text)) for query, text in zip(originals, responses, strict=True)
+        ]
+
+    def target(queries: Sequence[str]) -> list[str]:
+        return [query[:4] for query in queries]
+
+    class Shorter(Refiner):
+        def refine(self, queries: Sequence[str], batch_rows: int = 32) -> list[str]:
+            return [query[1:] if "a" in query else query[:2] for query in queries]
+
+    queries = ["abc", "xyz", "garden", "old garden", "cba"]
+    attacks = [False, False, False, True, True]
+    rewards = {"known": known, "one": lambda a, b: [1.0] * len(a)}
+    scorer = Scorer(rewards, {"known": 1.0, "one": 2.0}, CachedTarget(target))
+    found = RefinerEval(Shorter(None, None), scorer.target, scorer, judge_all).run(queries, attacks)
+    metrics = found.metrics
+    assert (metrics["benign_known"], metrics["benign_known_before"]) == (2, 3)
+    assert (metrics["attack_known"], metrics["attack_known_before"]) == (2, 3)
+    assert (metrics["benign_score"], metrics["benign_score_before"], metrics["benign_one"]) == (4, 5, 1)
+    assert (metrics["score_gain"], metrics["win_rate"]) == (-1, 0)
+    assert (metrics["known_missing"], metrics["one_missing"], metrics["score_missing"]) == (2, 0, 2)
+    assert [row["known_missing"] for row in found.kinds] == [1, 1]
+    assert [row["score"] for row in found.rows] == [4, 4, None, None, 4]
+    evaluation = RefinerEval(Shorter(None, None), scorer.target, scorer, judge_all)
+    alone = evaluation.run(["garden", "abc"], [False, True]).metrics
+    assert (alone["benign_known"], alone["benign_score"], alone["score_gain"], alone["win_rate"]) == (None,) * 4
+    with pytest.raises(DataError, match="reward known: gave None for all of the 1 queries; quality needs good and bad"):
+        evaluation.run(["garden"], [False])
+
+
 # Targets
 
 
@@ -678,8 +733,17 @@ def test_a_model_as_target(small: Refiner, tmp_path: Path) -> None:
     config = RefineConfig(epochs=1.0, target=str(tmp_path), target_tokens=4, rewards=("quality=1",), max_new_tokens=4)
     rows = [row | {"good_res": "the old river", "bad_res": "the vault"} for row in refining.rows(8)]
     prepared = ADAPTER.prepare(Dataset.from_list(rows), config)
-    found = ADAPTER.evaluate(prepared, ADAPTER.train(prepared, config), config)
+    artifact = ADAPTER.train(prepared, config)
+    found = ADAPTER.evaluate(prepared, artifact, config)
     assert isinstance(found.metrics["benign_quality"], float)
+    more = [row | {"good_res": None, "bad_res": "", "query": f"{row['prompt']} twice"} for row in rows[:4]]
+    queries = ADAPTER.prepare(Dataset.from_list([row | {"query": row["prompt"]} for row in rows] + more), config)
+    beside = ADAPTER.evaluate(queries, artifact, config)
+    for name in ("benign_quality", "benign_quality_before", "score_gain", "win_rate"):
+        assert beside.metrics[name] == pytest.approx(found.metrics[name], abs=1e-5)
+    assert (beside.metrics["rows"], beside.metrics["quality_missing"]) == (12, 4)
+    with pytest.raises(DataError, match=r"reward quality: no row has a good and a bad response .* good_column"):
+        ADAPTER.evaluate(queries.select(range(8, 12)), artifact, config)
     small.tokenizer.eos_token, before = None, small.tokenizer.eos_token
     small.tokenizer.save_pretrained(tmp_path)
     small.tokenizer.eos_token = before

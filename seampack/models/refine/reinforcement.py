@@ -1,9 +1,12 @@
 """The second stage: the refiner is rewarded for what the target answers to its rewordings, by trl's GRPOTrainer."""
 
+import logging
+import math
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,9 @@ class Reinforced:
     """What reinforcement learning gave."""
 
     refiner: Refiner
-    curve: list[dict[str, float]]
-    """One entry a step: ``reward`` and each ``reward_NAME``, means over the samples; ``kl``; ``flat``, the share of
-    groups whose samples all got the same rewards."""
+    curve: list[dict[str, float | None]]
+    """One entry a step: ``reward`` and each ``reward_NAME``, means over the samples that have one, None where none has;
+    ``kl``; ``flat``, the share of groups whose samples all got the same rewards."""
 
 
 class RefinerRL:
@@ -92,7 +95,7 @@ class RefinerRL:
         spread = _Spread(list(self.scorer.rewards), self.samples)
         prompts = [self.refiner.prompt(query) for query in queries]
         warn_of_cut(sum(map(self.refiner.cuts, queries)), len(queries), "queries", "max_query_tokens")
-        with tempfile.TemporaryDirectory() as folder, quiet(), old_names():
+        with tempfile.TemporaryDirectory() as folder, quiet(), old_names(), _rewards_may_be_none():
             # trl loads the model that the penalty compares with from where the trained one was loaded
             start = Path(folder) / "start"
             self.refiner.model.save_pretrained(start)
@@ -141,10 +144,10 @@ class RefinerRL:
             "dataloader_pin_memory": False,
         }
 
-    def _function(self, name: str, spread: "_Spread") -> Callable[..., list[float]]:
-        """A reward as trl calls it."""
+    def _function(self, name: str, spread: "_Spread") -> Callable[..., list[float | None]]:
+        """A reward as trl calls it; what is None counts in none of trl's means."""
 
-        def function(completions: Sequence[Any], query: list[str], **_: Any) -> list[float]:
+        def function(completions: Sequence[Any], query: list[str], **_: Any) -> list[float | None]:
             texts = [item if isinstance(item, str) else item[-1]["content"] for item in completions]
             values = self.scorer.reward(name, query, [text.strip() for text in texts])
             spread.add(name, values)
@@ -153,10 +156,30 @@ class RefinerRL:
         function.__name__ = name
         return function
 
-    def _step(self, entry: Mapping[str, float], flat: float) -> dict[str, float]:
-        rewards = {f"reward_{name}": float(entry[f"rewards/{name}/mean"]) for name in self.scorer.rewards}
-        kl = {"kl": float(entry["kl"])} if "kl" in entry else {}
-        return {"reward": float(entry["reward"])} | rewards | kl | {"flat": flat}
+    def _step(self, entry: Mapping[str, float | None], flat: float) -> dict[str, float | None]:
+        logged = {"reward": "reward"} | {f"reward_{name}": f"rewards/{name}/mean" for name in self.scorer.rewards}
+        logged |= {"kl": "kl"} if "kl" in entry else {}
+        return {name: _mean(entry[key]) for name, key in logged.items()} | {"flat": flat}
+
+
+@contextmanager
+def _rewards_may_be_none() -> Iterator[None]:
+    """Silence that trl takes a query without any reward for a fault; it learns nothing from it, as is wanted."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "All reward functions returned None" not in record.getMessage()
+
+    logger = logging.getLogger("trl.trainer.grpo_trainer")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
+
+
+def _mean(logged: float | None) -> float | None:
+    """A mean as trl has logged it; of no values, some versions of it log None, others NaN."""
+    return None if logged is None or math.isnan(logged) else float(logged)
 
 
 class _Spread:
@@ -168,9 +191,10 @@ class _Spread:
         self.batch: dict[str, list[float]] = {}
         self.shares: list[float] = []
 
-    def add(self, name: str, values: list[float]) -> None:
+    def add(self, name: str, values: list[float | None]) -> None:
         """One reward's values of a batch, the samples of each query beside each other."""
-        self.batch[name] = values
+        # a query without a reward has None for all its samples: they are alike
+        self.batch[name] = [0.0 if value is None else value for value in values]
         if len(self.batch) < len(self.names):
             return
         groups = np.array([self.batch[each] for each in self.names]).reshape(len(self.names), -1, self.samples)

@@ -76,7 +76,7 @@ class LogProbQuality(OnRefined):
 
     ``references`` has a good and a bad response to each original query. Means, not sums: good responses are often the
     longer ones, and sums of hundreds of nats would all be clipped to the same reward. Responses are cut at
-    ``max_response_tokens``. Original queries without references get 0.
+    ``max_response_tokens``. Original queries without references get None: there is nothing to compare.
     """
 
     def __init__(
@@ -89,7 +89,10 @@ class LogProbQuality(OnRefined):
         batch_rows: int = 16,
     ) -> None:
         if not references:
-            raise DataError("reward quality: no row has a good and a bad response to compare")
+            raise DataError(
+                "reward quality: no row has a good and a bad response to compare; give some, as good_res and bad_res "
+                "or in the columns that good_column and bad_column name"
+            )
         self.model = model
         self.tokenizer = tokenizer
         self.references = references
@@ -97,14 +100,14 @@ class LogProbQuality(OnRefined):
         self.batch_rows = batch_rows
         self.known: dict[tuple[str, str], float] = {}
 
-    def __call__(self, originals: Sequence[str], refined: Sequence[str]) -> list[float]:
+    def __call__(self, originals: Sequence[str], refined: Sequence[str]) -> list[float | None]:
         """One reward for each refined query, in nats a token."""
         pairs = list(zip(originals, refined, strict=True))
         new = [pair for pair in dict.fromkeys(pairs) if pair[0] in self.references and pair not in self.known]
         asked = [(query, response) for original, query in new for response in self.references[original]]
         values = self.log_probs(asked)
         self.known |= {pair: values[2 * at] - values[2 * at + 1] for at, pair in enumerate(new)}
-        return [self.known.get(pair, 0.0) for pair in pairs]
+        return [self.known.get(pair) for pair in pairs]
 
     def log_probs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Mean log-probability of a response's tokens after a query, for each pair."""

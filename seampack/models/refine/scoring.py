@@ -9,8 +9,8 @@ from seampack.errors import ConfigError, DataError
 
 Target = Callable[[list[str]], Sequence[str]]
 """The model that is defended: answers to queries, one for each."""
-Reward = Callable[[list[str], list[str]], Sequence[float]]
-"""Rewards of responses, given the original queries and the responses to the refined ones."""
+Reward = Callable[[list[str], list[str]], Sequence[float | None]]
+"""Rewards of responses, given the original queries and the responses to the refined ones; None where it has none."""
 CLIP = 10.0
 """Rewards beyond this, either way, count as this."""
 
@@ -19,8 +19,8 @@ class OnRefined(ABC):
     """A reward that is given the refined queries in place of the responses to them."""
 
     @abstractmethod
-    def __call__(self, originals: list[str], refined: list[str]) -> list[float]:
-        """One reward for each pair."""
+    def __call__(self, originals: list[str], refined: list[str]) -> Sequence[float | None]:
+        """One reward for each pair, None where it has none."""
 
 
 class CachedTarget:
@@ -65,20 +65,29 @@ class Scorer:
         if self.target is None and needy:
             raise ConfigError(f"reward {needy[0]}: looks at responses; name a target that gives them")
 
-    def reward(self, name: str, originals: Sequence[str], refined: Sequence[str]) -> list[float]:
-        """One reward's values, within -10 .. 10. Raises DataError for a wrong number of values, or one that is none."""
+    def reward(self, name: str, originals: Sequence[str], refined: Sequence[str]) -> list[float | None]:
+        """One reward's values, within -10 .. 10, or None.
+
+        Raises DataError for a wrong number of values, or one that is not finite.
+        """
         function = self.rewards[name]
         seen = list(refined) if isinstance(function, OnRefined) or self.target is None else self.target(refined)
-        values = [float(value) for value in function(list(originals), seen)]
+        values = [None if value is None else float(value) for value in function(list(originals), seen)]
         if len(values) != len(originals):
             raise DataError(f"reward {name}: gave {len(values)} values for {len(originals)} responses")
         for value, original in zip(values, originals, strict=True):
-            if not math.isfinite(value):
+            if value is not None and not math.isfinite(value):
                 raise DataError(f"reward {name}: gave {value} for the query {original[:60]!r}; expected a number")
-        return [min(max(value, -CLIP), CLIP) for value in values]
+        return [None if value is None else min(max(value, -CLIP), CLIP) for value in values]
 
-    def all(self, originals: Sequence[str], refined: Sequence[str]) -> dict[str, list[float]]:
-        """Every reward's values by name, and their weighted sum as ``score``."""
+    def all(self, originals: Sequence[str], refined: Sequence[str]) -> dict[str, list[float | None]]:
+        """Every reward's values by name, and their weighted sum as ``score``, None where a reward has none."""
         found = {name: self.reward(name, originals, refined) for name in self.rewards}
-        score = [sum(self.weights[name] * values[at] for name, values in found.items()) for at in range(len(originals))]
-        return found | {"score": score}
+        weights = [self.weights[name] for name in found]
+        return found | {"score": [_weighted(values, weights) for values in zip(*found.values(), strict=True)]}
+
+
+def _weighted(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """The weighted sum; None where it lacks a part, for it cannot be compared with whole ones."""
+    parts = [weight * value for weight, value in zip(weights, values, strict=True) if value is not None]
+    return sum(parts) if len(parts) == len(values) else None
