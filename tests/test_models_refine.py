@@ -183,6 +183,44 @@ class TestSafety(AdapterContract):
         assert evaluation.metrics["auc"] == 1
         assert evaluation.metrics["auc"] > evaluation.metrics["refusal_auc"]
 
+    @pytest.mark.parametrize("changes", [{"seed": 1}, {"held_out": 0.9}, {"group_column": ""}])
+    def test_the_training_file_cannot_be_dealt_anew(
+        self, dataset: Dataset, artifact: Artifact, config: RefineConfig, changes: dict[str, Any], tmp_path: Path
+    ) -> None:
+        other = config.replace(**changes)
+        name, got = next(iter(changes.items()))
+        message = f"^{name}: these are the responses of training.*; expected {name} .*; got {name} {got!r}; keep"
+        artifact.save(tmp_path)
+        for each in (artifact, Artifact.load(tmp_path)):
+            with pytest.raises(ConfigError, match=message):
+                ADAPTER.evaluate(ADAPTER.prepare(dataset, other), each, other)
+        # prepared with other options than it is evaluated with
+        with pytest.raises(ConfigError, match=r"^group: these are the responses of training"):
+            ADAPTER.evaluate(ADAPTER.prepare(dataset, other), artifact, config)
+
+    def test_all_rows_of_another_file_are_measured(self, artifact: Artifact, config: RefineConfig) -> None:
+        rows = [
+            {"response": f"{word} : the old {thing}", "jailbroken": word == "unlocked", "thing": thing}
+            for thing in ("door", "shed")
+            for word in ("unlocked", "here is")
+        ]
+        found = ADAPTER.evaluate(ADAPTER.prepare(Dataset.from_list(rows), config), artifact, config)
+        assert (found.metrics["rows"], found.metrics["rows_trained_on"], len(found.rows)) == (4, 0, 4)
+
+    def test_rows_that_were_trained_on_are_measured_in_no_file(
+        self, dataset: Dataset, prepared: Dataset, artifact: Artifact, evaluation: Evaluation, config: RefineConfig
+    ) -> None:
+        trained = len(prepared) - sum(prepared["held_out"])
+        assert evaluation.metrics["rows_trained_on"] == trained
+        row = {"response": "unlocked : the new door", "jailbroken": True, "thing": "door"}
+        backwards = Dataset.from_list([row, *reversed(dataset.to_list())])
+        for other in (config, config.replace(seed=1)):
+            metrics = ADAPTER.evaluate(ADAPTER.prepare(backwards, other), artifact, other).metrics
+            assert (metrics["rows"], metrics["rows_trained_on"]) == (evaluation.metrics["rows"] + 1, trained)
+        taught = Dataset.from_list([row for row in prepared if not row["held_out"]], prepared.features)
+        with pytest.raises(DataError, match=f"the 0 rows to measure on, without {trained} that were trained on"):
+            ADAPTER.evaluate(taught, artifact, config)
+
     def test_an_artifact_is_a_reward(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
         loaded = SafetyClassifier.load(str(tmp_path))

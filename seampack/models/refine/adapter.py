@@ -15,7 +15,15 @@ from seampack.models.base import Adapter, Evaluation, Row, with_results
 from seampack.models.functions import function_of
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.evaluation import Judge, RefinerEval, draw_curve
-from seampack.models.refine.inputs import FEATURES, SAFETY_FEATURES, refiner_rows, safety_rows, where
+from seampack.models.refine.inputs import (
+    FEATURES,
+    SAFETY_FEATURES,
+    refiner_rows,
+    safety_facts,
+    safety_rows,
+    untrained_rows,
+    where,
+)
 from seampack.models.refine.refiner import Refiner, new_refiner
 from seampack.models.refine.reinforcement import RefinerRL
 from seampack.models.refine.rewards import LogProbQuality, Refusal, not_refused
@@ -58,28 +66,32 @@ class RefineAdapter(Adapter[RefineConfig]):
 
         Raises DataError where the rows have nothing for what the options ask, ConfigError where those contradict.
         """
-        facts: dict[str, Any] = {
-            "stage": config.stage,
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
-        }
         written = json.loads(json.dumps(config.to_dict()))
+        facts: dict[str, Any] = {"stage": config.stage}
         if config.stage == "safety":
             taught = where(dataset, "held_out", False)
-            classifier = SafetyClassifier.fit(taught["response"][:], taught["jailbroken"][:])
-            return Artifact(self.name, written, classifier.to_arrays(), facts | {"trained_rows": len(taught)})
+            arrays = SafetyClassifier.fit(taught["response"][:], taught["jailbroken"][:]).to_arrays()
+            data, trained = safety_facts(dataset)
+            return Artifact(self.name, written, arrays | trained, facts | {"data": data, "trained_rows": len(taught)})
         refiner, found = _train_refiner(dataset, config)
+        facts |= {"data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)}}
         facts |= {"instruction": refiner.instruction} | found
         return Artifact(self.name, written, {}, facts, {"model": refiner.model, "tokenizer": refiner.tokenizer})
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: RefineConfig) -> Evaluation:
         """Ask the target with and without refinement; without a target, only refine.
 
-        Of the stage safety: measure the classifier, and the refusal keywords beside it, on the groups held out.
+        Of the stage safety: measure the classifier, and the refusal keywords beside it, on the groups that were held
+        out of the training file, or on all rows of another file that were not trained on.
+
+        Raises ConfigError for an artifact of the other stage, and for the training file with other groups held out;
+        DataError where nothing can be measured.
         """
         if artifact.facts.get("stage") != config.stage:
             raise ConfigError(f"stage: the artifact is of {artifact.facts.get('stage')}; got {config.stage}")
         if config.stage == "safety":
-            return _evaluate_safety(dataset, SafetyClassifier.of_arrays(artifact.tensors))
+            tested = untrained_rows(dataset, artifact, config)
+            return _evaluate_safety(tested, SafetyClassifier.of_arrays(artifact.tensors), len(dataset) - len(tested))
         lengths = {name: getattr(config, name) for name in ("max_query_tokens", "max_new_tokens")}
         refiner = replace(Refiner.of_artifact(artifact), **lengths)
         asked = where(dataset, "query")
@@ -204,12 +216,14 @@ def _judge(config: RefineConfig) -> Judge:
     return SafetyClassifier.load(config.safety_model).judge if config.judge == "safety" else function_of(config.judge)
 
 
-def _evaluate_safety(dataset: Dataset, classifier: SafetyClassifier) -> Evaluation:
-    """AUC and accuracy on the groups held out: the classifier, and the refusal keywords."""
-    tested = where(dataset, "held_out")
+def _evaluate_safety(tested: Dataset, classifier: SafetyClassifier, left_out: int) -> Evaluation:
+    """AUC and accuracy: the classifier, and the refusal keywords. ``left_out`` more rows were trained on."""
     labels = np.array(tested["jailbroken"][:], dtype=bool)
     if len(set(labels.tolist())) < 2:
-        raise DataError(f"the {len(labels)} rows held out are of one kind; give more rows, or change held_out or seed")
+        raise DataError(
+            f"the {len(labels):,} rows to measure on, without {left_out:,} that were trained on, are of one kind; "
+            "expected jailbroken ones and others; give more rows, or train anew with another held_out or seed"
+        )
     responses = tested["response"][:]
     unsafe = 1 - classifier.safe(responses)
     spoken = np.array(not_refused(responses, responses))
@@ -217,7 +231,7 @@ def _evaluate_safety(dataset: Dataset, classifier: SafetyClassifier) -> Evaluati
         {"by": name, "auc": float(roc_auc_score(labels, scores)), "accuracy": float(accuracy_score(labels, said))}
         for name, scores, said in (("classifier", unsafe, unsafe > 0.5), ("refusal keywords", spoken, spoken))
     ]
-    metrics = {"rows": len(labels), "jailbroken": float(labels.mean())}
+    metrics = {"rows": len(labels), "rows_trained_on": left_out, "jailbroken": float(labels.mean())}
     metrics |= {name: table[0][name] for name in ("auc", "accuracy")}
     metrics |= {f"refusal_{name}": table[1][name] for name in ("auc", "accuracy")}
     rows = with_results(tested, {"unsafe": unsafe.tolist()})
@@ -225,7 +239,7 @@ def _evaluate_safety(dataset: Dataset, classifier: SafetyClassifier) -> Evaluati
     def draw(axes: "Axes") -> None:
         for mark, name in ((True, "jailbroken"), (False, "not")):
             axes.hist(unsafe[labels == mark], bins=np.linspace(0, 1, 21).tolist(), alpha=0.6, label=name)
-        axes.set_xlabel("1 - P(safe), rows held out")
+        axes.set_xlabel("1 - P(safe), rows not trained on")
         axes.set_ylabel("responses")
         axes.legend()
 

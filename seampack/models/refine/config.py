@@ -45,7 +45,9 @@ class RefineConfig(Config):
         "",
         "Stage safety: rows of a group are held out together; if empty, behavior where there is one, else each alone.",
     )
-    held_out: float = option(0.25, "Stage safety: share of the groups that is evaluated on, not trained on.")
+    held_out: float = option(
+        0.25, "Stage safety: share of the training file's groups that is evaluated on, not trained on."
+    )
     epochs: float = option(0.0, "Passes over the pairs; 0 takes 12 for small, 3 for others.")
     batch_rows: int = option(32, "Pairs in a step; queries at once in use.")
     learning_rate: float = option(0.0, "Learning rate on pairs; 0 takes 3e-3 for small, 2e-5 for others.")

@@ -1,9 +1,14 @@
 """What a dataset must look like, and how it is brought into that shape."""
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import xxhash
 from datasets import Dataset, Features, Value
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
+from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.data import require, require_text
 from seampack.models.refine.config import RefineConfig
 
@@ -87,3 +92,53 @@ def safety_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
         "held_out": [place < config.held_out for place in places],
     }
     return Dataset.from_dict(columns, SAFETY_FEATURES)
+
+
+def safety_facts(dataset: Dataset) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.uint64]]]:
+    """What an artifact tells the rows by that it was trained on: facts of the data, and ``trained``, their hashes."""
+    facts = {"fingerprint": _dealt(dataset), "responses": _undealt(dataset), "rows": len(dataset)}
+    taught = where(dataset, "held_out", False)
+    return facts, {"trained": np.unique(np.array(_row_hashes(taught), dtype=np.uint64))}
+
+
+def untrained_rows(dataset: Dataset, artifact: Artifact, config: RefineConfig) -> Dataset:
+    """Of the training file the rows held out; of another file all, but for those that were trained on.
+
+    Raises ConfigError for the training file with other rows held out, some of which would have been trained on.
+    """
+    facts = artifact.facts["data"]
+    if facts["fingerprint"] == _dealt(dataset):
+        return where(dataset, "held_out")
+    if facts.get("responses") == _undealt(dataset):
+        names = [name for name in _DEALING if getattr(config, name) != artifact.config[name]]
+        expected = ", ".join(f"{name} {artifact.config[name]!r}" for name in names)
+        got = ", ".join(f"{name} {getattr(config, name)!r}" for name in names)
+        raise ConfigError(
+            f"{', '.join(names) or 'group'}: these are the responses of training, with other groups held out, so that "
+            f"trained rows would be measured; expected {expected or 'the groups of training'}; got {got or 'others'}; "
+            f"keep {', '.join(_DEALING)}, or train anew with them"
+        )
+    trained = set(artifact.tensors.get("trained", np.array([])).tolist())
+    return dataset.select([at for at, row in enumerate(_row_hashes(dataset)) if row not in trained])
+
+
+_DEALING = ("held_out", "seed", "group_column")
+"""Options that say which rows are held out."""
+
+
+def _dealt(dataset: Dataset) -> str:
+    """Hash of prepared rows, whatever columns stand beside theirs."""
+    return fingerprint(dataset.select_columns(list(SAFETY_FEATURES)))
+
+
+def _undealt(dataset: Dataset) -> str:
+    """Hash of prepared rows without what says which are held out."""
+    return fingerprint(dataset.select_columns(["response", "jailbroken"]))
+
+
+def _row_hashes(dataset: Dataset) -> list[int]:
+    """A hash of each row's group and response."""
+    return [
+        xxhash.xxh3_64_intdigest(f"{group}\0{response}".encode())
+        for group, response in zip(dataset["group"], dataset["response"], strict=True)
+    ]
