@@ -46,7 +46,7 @@ from seampack.models.curriculum import (
     unguided,
 )
 from seampack.models.curriculum.adapter import curriculum_of
-from seampack.models.curriculum.answers import first_number
+from seampack.models.curriculum.answers import first_number, only_number
 from seampack.models.curriculum.difficulty import bins_of
 from seampack.models.curriculum.small import model_and_tokenizer, piece_tokenizer, small_model
 from seampack.models.curriculum.stages import plan
@@ -143,16 +143,48 @@ class TestAnswers:
             ("-3/4", Fraction(-3, 4)),
             ("-$5", -5),
             ("$-5", -5),
+            ("-$1,800.00 in all", -1800),
+            ("−3", -3),
             (".5%", Fraction(1, 2)),
+            ("50%", 50),
             ("18.0", 18),
-            ("1,8", 1),
+            ("18. Then", 18),
+            ("5kg", 5),
+            ("1 / 2", Fraction(1, 2)),
+            ("3 1/2 hours", Fraction(7, 2)),
+            ("-3 and 1/2", Fraction(-7, 2)),
+            (r"$3\frac{1}{2}$", Fraction(7, 2)),
+            ("1e5", 100_000),
+            ("1.5E-3", Fraction(3, 2000)),
+            ("1.5 x 10^3", 1500),
+            (r"$2 \times 10^{-1}$", Fraction(1, 5)),
+            ("1{,}800", 1800),
             ("about 7 or 8", 7),
-            ("1/0", None),
-            ("none", None),
+            ("12, 18", 12),
+            ("2 eggs", 2),
+            ("wait...5", 5),
+            ("2020 180", 2020),
+            *((text, None) for text in ("none", "1/0", "1,8", "1,2345", "1,00,000", "12,345,6", "10:30", "5'10")),
+            *((text, None) for text in ("3.5.2", "5/12/2024", "3 1/2/3", "3 5/2", "3.5 1/2", "3 1/0", "3½", "5²")),
+            *((text, None) for text in ("10 000", "10 000 000", "1.5 x 10^3.5")),
+            *((text, None) for text in ("5-6", "5 - 6", "5+5=10", "$5-$10", "10^5", "2**3", r"2 \times 3", "1e5000")),
+            ("1" * 5_000, None),
         ],
     )
     def test_numbers_are_read_exactly(self, text: str, number: Fraction | None) -> None:
         assert first_number(text) == number
+
+    @given(st.integers(-(10**12), 10**12), st.integers(0, 99), st.sampled_from(["", "$", "€"]))
+    def test_a_number_is_read_however_it_is_written(self, whole: int, cents: int, currency: str) -> None:
+        minus, size = "-" * (whole < 0), abs(whole)
+        number = (Fraction(size) + Fraction(cents, 100)) * (-1 if whole < 0 else 1)
+        for text in (f"{size:,}.{cents:02}", f"{size}.{cents:02}", f"{size * 100 + cents}/100", f"{size}.{cents:02}e0"):
+            assert only_number(f"{minus}{currency}{text}") == number
+            assert first_number(f"so {currency}{minus}{text}.\n") == number
+
+    def test_an_answer_is_one_number(self) -> None:
+        assert only_number("$18 a day") == 18
+        assert [only_number(text) for text in ("7 or 8", "10:30", "Paris", "")] == [None] * 4
 
     @pytest.mark.parametrize(
         ("response", "strict", "lenient"),
@@ -164,6 +196,11 @@ class TestAnswers:
             ("The answer is 18, not 5", False, True),
             ("A: 18 eggs of 20", False, True),
             ("#### 1,800", False, False),
+            *((f"so {text}\n#### {text}", False, False) for text in ("18:30", "18 1/2", "18e2", "18,5", "18-20")),
+            *((f"so {text}\n#### {text}", True, True) for text in ("18.0", "$18.00", "1.8e1", "18%", "36/2")),
+            ("The answer is 18:30, not 18", False, False),
+            ("so 18 eggs at 18:30", False, False),
+            ("3*6=18", False, True),
             ("", False, False),
         ],
     )
@@ -596,11 +633,23 @@ class TestCurriculum(AdapterContract):
         with pytest.raises(DataError, match=r"'solve', row 0.*option answers"):
             adapter.prepare(rows, config.replace(answers="gsm8k"))
         own = Dataset.from_dict({"question": ["q"], "steps": [["a", "b"]], "final": ["b"]})
-        assert adapter.prepare(own, adapter.config()).to_dict() == own.to_dict()
+        assert adapter.prepare(own, adapter.config(checker="text")).to_dict() == own.to_dict()
         for wrong, features in ((["a"], Value("string")), ([[]], List(Value("string")))):
             bad = own.remove_columns("steps").add_column("steps", wrong, feature=features)
             with pytest.raises(DataError, match="'steps'"):
                 adapter.prepare(bad, adapter.config())
+
+    @pytest.mark.parametrize("final", ["Paris", "10:30", "7 or 8", "1,8"])
+    def test_finals_that_are_no_number_are_refused(self, adapter: Any, final: str) -> None:
+        rows = Dataset.from_dict({"question": ["a?", "b?"], "answer": ["#### 1,800", f"So.\n#### {final}"]})
+        said = rf"'answer', row 1: .*checker gsm8k compares: expected one number.*got '{final}'.*set checker"
+        with pytest.raises(DataError, match=said):
+            adapter.prepare(rows, adapter.config())
+        own = adapter.prepare(rows, adapter.config(checker="text"))
+        assert own["final"][:] == ["1,800", final]
+        assert adapter.prepare(own, adapter.config(checker="math")).to_dict() == own.to_dict()
+        with pytest.raises(DataError, match=r"'final', row 1: .*checker number"):
+            adapter.prepare(own, adapter.config(checker="number"))
 
     @pytest.mark.parametrize(
         "wrong",

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from seampack.errors import DataError
 from seampack.models import data
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Row, with_results
-from seampack.models.curriculum.answers import SPLITTERS, Checker, checker
+from seampack.models.curriculum.answers import NUMERIC, SPLITTERS, Checker, checker, only_number
 from seampack.models.curriculum.config import CurriculumConfig
 from seampack.models.curriculum.difficulty import (
     BINS,
@@ -53,7 +53,10 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
     }
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
-        """Columns ``question, steps, final``; all others are kept. Steps and final answers of your own are kept too."""
+        """Columns ``question, steps, final``; all others are kept. Steps and final answers of your own are kept too.
+
+        Raises DataError for what cannot be used, such as a final answer that is no number where numbers are compared.
+        """
         require_text(dataset, config.question_column)
         if config.question_column != "question":
             if "question" in dataset.column_names:
@@ -66,6 +69,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
                 raise DataError(f"column 'steps': expected lists of text; got {dataset.features['steps']}")
             if empty := [row for row, steps in enumerate(dataset["steps"]) if not steps]:
                 raise DataError(f"column 'steps', row {empty[0]}: no steps; expected one at least")
+            _check_finals(dataset["final"][:], "final", config)
             return dataset
         require_text(dataset, config.answer_column)
         split, solutions = SPLITTERS[config.answers], []
@@ -76,10 +80,9 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
                 raise DataError(
                     f"column {config.answer_column!r}, row {row}: {error}; see the option answers"
                 ) from error
-        steps = [list(solution.steps) for solution in solutions]
-        return with_columns(
-            dataset, steps=(steps, STEPS), final=([solution.final for solution in solutions], Value("string"))
-        )
+        steps, finals = [list(solution.steps) for solution in solutions], [solution.final for solution in solutions]
+        _check_finals(finals, config.answer_column, config)
+        return with_columns(dataset, steps=(steps, STEPS), final=(finals, Value("string")))
 
     def train(self, dataset: Dataset, config: CurriculumConfig) -> Artifact:
         """Make the curriculum by the model's own responses, and train the model along it."""
@@ -195,6 +198,17 @@ def curriculum_of(artifact: Artifact) -> Dataset:
         return data.load(str(found / ROWS))
     rows: Dataset = found.dataset
     return rows
+
+
+def _check_finals(finals: Sequence[str], column: str, config: CurriculumConfig) -> None:
+    name = config.checker or config.answers
+    for row, final in enumerate(finals):
+        if name in NUMERIC and only_number(final) is None:
+            raise DataError(
+                f"column {column!r}, row {row}: the final answer is not what the checker {name} compares: expected one "
+                f"number, such as 18, 1,250.50 or 3/4; got {final!r}; correct or drop the row, or set checker to math "
+                "or text"
+            )
 
 
 def _base(dataset: Dataset, config: CurriculumConfig) -> tuple[Any, Any]:

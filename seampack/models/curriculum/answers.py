@@ -14,7 +14,33 @@ Checker = Callable[[str, str], bool]
 """Of a response and the right final answer: whether the response is right."""
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")
-_NUMBER = re.compile(r"(-?)\s?\$?\s?(-?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:/(\d+))?")
+_NUMBER = re.compile(
+    r"""
+    (?P<minus>[-−]?)[ ]?(?:\\?[$€£])?[ ]?(?P<inner>[-−]?)
+    (?P<digits>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+)
+    (?:
+        [eE](?P<power>[-+]?\d{1,3})(?!\d)  # 1.5e3
+      | [ ]?(?:[x×*]|\\times|\\cdot)[ ]?10(?:\^|\*\*)\{?(?P<of_ten>[-−+]?\d{1,3})(?!\d)\}?  # 1.5 x 10^3
+      | [ ]?/[ ]?(?P<below>\d+)  # 3/4
+      | [ ](?:and[ ])?(?P<above>\d+)/(?P<parts>\d+)  # 3 1/2
+    )?
+    %?
+    (?P<more>(?:
+        [,.:'_]\d+  # 10:30, 1,8, 3.5.2
+      | [eE][-+]?\d+  # 1e5000
+      | (?:\*\*|[-−–+*/^x×÷])\{?[-−]?(?:\\?[$€£])?\.?\d+  # 5-6, 5+5, 1/2/24
+      | [ ](?:\*\*|[-−–+*/^x×÷])[ ](?:\\?[$€£])?\.?\d+  # 5 + 5
+      | [ ]?\\(?:times|cdot)[ ]?\d+
+      | (?<!\d{4})(?:[ \u00a0\u202f]|\\,)\d{3}(?!\d)  # 10 000
+      | [ ]?[¼-¾⅐-⅞]  # 3½
+      | [²³¹⁰-⁹]
+    )*)
+    """,
+    re.VERBOSE,
+)
+"""A number, and ``more`` where it goes on as a time, a date, a sum, or anything else that is not this number."""
+_FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_MOST_DIGITS = 1_000
 _MARKER = re.compile(r"####|^\s*A:|answer\s*(?:is|:)", re.IGNORECASE | re.MULTILINE)
 _FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\begin\{([a-z]+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 _BREAK = re.compile(r"\n\s*\n|(?<=[.!?])\s+(?=\S)")
@@ -76,7 +102,10 @@ SPLITTERS: dict[str, Callable[[str], Solution]] = {"gsm8k": split_gsm8k, "math":
 
 
 def gsm8k_matches(response: str, answer: str) -> bool:
-    """Whether the number after the response's first ``####`` is the answer; what comes later is no longer read."""
+    """Whether the number after the response's first ``####`` is the answer; what comes later is no longer read.
+
+    Numbers are read as ``only_number`` says.
+    """
     _, mark, rest = response.partition("####")
     return bool(mark) and _same(first_number(rest.split("\n", 1)[0]), answer)
 
@@ -84,13 +113,12 @@ def gsm8k_matches(response: str, answer: str) -> bool:
 def number_matches(response: str, answer: str) -> bool:
     """Whether the number after the response's last ``####``, ``A:`` or "answer is" is the answer.
 
-    Where there is none of these, the response's last number counts.
+    Where there is none of these, the response's last number counts. Numbers are read as ``only_number`` says.
     """
     markers = list(_MARKER.finditer(response))
-    if markers and (found := first_number(response[markers[-1].end() :])) is not None:
-        return _same(found, answer)
-    numbers = [number for match in _NUMBER.finditer(response) if (number := _value(match)) is not None]
-    return bool(numbers) and _same(numbers[-1], answer)
+    stated = _numbers(response[markers[-1].end() :]) if markers else []
+    numbers = stated[:1] or _numbers(response)[-1:]
+    return bool(numbers) and _same(numbers[0], answer)
 
 
 def math_matches(response: str, answer: str) -> bool:
@@ -111,6 +139,9 @@ def text_matches(response: str, answer: str) -> bool:
     return bool(lines) and lines[-1].strip() == answer.strip()
 
 
+NUMERIC = ("gsm8k", "number")
+"""Checkers that compare numbers: a final answer that is none is never matched."""
+
 CHECKERS: dict[str, Checker] = {
     "gsm8k": gsm8k_matches,
     "number": number_matches,
@@ -129,24 +160,47 @@ def checker(name: str) -> Checker:
     return found
 
 
+def only_number(text: str) -> Fraction | None:
+    """The number that a text holds, exactly; None where there is none, more than one, or one that cannot be read.
+
+    Read are ``1,250.50``, ``-3``, ``3/4``, ``3 1/2``, ``1.5e3``, ``1.5 x 10^3``; a unit beside them (``$``, ``%``, a
+    word) counts for nothing. A time (``10:30``), a sum (``5+5``) and digits in other groups (``1,8``) are no number.
+    """
+    numbers = _numbers(text)
+    return numbers[0] if len(numbers) == 1 else None
+
+
 def first_number(text: str) -> Fraction | None:
-    """The first number of a text, exactly: ``$1,250.50``, ``-3/4``; None where there is none."""
-    for match in _NUMBER.finditer(text):
-        if (number := _value(match)) is not None:
-            return number
-    return None
+    """The first number of a text, read as ``only_number`` says; None where there is none, or it cannot be read."""
+    return next(iter(_numbers(text)), None)
+
+
+def _numbers(text: str) -> list[Fraction | None]:
+    """Whatever begins like a number, in order: its value, or None where it is not one number."""
+    return [_value(match) for match in _NUMBER.finditer(_FRACTION.sub(r" \1/\2", text.replace("{,}", ",")))]
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
-    minus, second, digits, below = match.groups()
-    if below is not None and not int(below):
+    part = match.groupdict()
+    if part["more"] or len(match[0]) > _MOST_DIGITS:
         return None
-    number = Fraction(digits.replace(",", "")) / int(below or 1)
-    return -number if minus or second else number
+    number = Fraction(part["digits"].replace(",", ""))
+    if power := part["power"] or part["of_ten"]:
+        number *= Fraction(10) ** int(power.replace("−", "-"))
+    elif below := part["below"]:
+        if not int(below):
+            return None
+        number /= int(below)
+    elif parts := part["parts"]:
+        above = Fraction(int(part["above"]), int(parts)) if int(parts) else Fraction(1)
+        if number.denominator > 1 or above >= 1:
+            return None
+        number += above
+    return -number if part["minus"] or part["inner"] else number
 
 
 def _same(found: Fraction | None, answer: str) -> bool:
-    return found is not None and found == first_number(answer)
+    return found is not None and found == only_number(answer)
 
 
 def _boxed(text: str) -> str | None:
