@@ -567,7 +567,7 @@ def test_attaches_the_nearest_knowledge(encoder: str) -> None:
         [
             {"head": "dog died", "relation": "xReact", "tail": "sad"},
             {"head": "dog died", "relation": "xReact", "tail": "sad "},
-            {"head": "dog died", "relation": "xReact", "tail": "none"},
+            *({"head": "dog died", "relation": "xReact", "tail": tail} for tail in ("none", " None ", "NONE", " ")),
             {"head": "the dog died", "relation": "xReact", "tail": "lonely"},
             {"head": "the dog died", "relation": "xWant", "tail": "to cry"},
             {"head": "won match", "relation": "xReact", "tail": "proud"},

@@ -28,9 +28,10 @@ def attach_knowledge(
     """Add a column ``knowledge`` from ``table``, which has columns head, relation and tail as ATOMIC has.
 
     For each row and relation these are the tails of the ``tails`` heads that are nearest to the row's query, by the
-    cosine of ``encoder``'s mean states, those below ``least_similarity`` left out; a tail is taken once. The query is
-    the last utterance of a context, or the text of another column (``situation``). ``relations``: which, all if empty.
-    ``encoder``: folder or hub name of a sentence encoder. Raises DataError for a missing column or relation.
+    cosine of ``encoder``'s mean states, those below ``least_similarity`` left out; a tail is taken once, and ``none``,
+    in any case, not at all. The query is the last utterance of a context, or the text of another column
+    (``situation``). ``relations``: which, all if empty. ``encoder``: folder or hub name of a sentence encoder. Raises
+    DataError for a missing column or relation.
     """
     for column in ("head", "relation", "tail"):
         data.require_text(table, column)
@@ -57,7 +58,7 @@ def attach_knowledge(
         rows = [row for row, name in enumerate(of_row) if name == relation]
         tails_of: dict[str, list[str]] = {}
         for row in rows:
-            if (tail := every_tail[row].strip()) and tail != "none":  # ATOMIC's word for nothing
+            if (tail := every_tail[row].strip()) and tail.lower() != "none":  # ATOMIC's word for nothing
                 tails_of.setdefault(heads[row], []).append(tail)
         of_head = list(tails_of.values())
         known = vectors[np.array([at[head] for head in tails_of], np.int64)]
