@@ -478,6 +478,22 @@ class TestTransformers:
         assert TransformersSampler(*tiny, max_new_tokens=6, seed=1)(prompts, 4) != first
         assert len(set(TransformersSampler(*tiny, 0, 6)(prompts[:1], 3)[0])) == 1
 
+    @pytest.mark.parametrize("named_by", ["model", "tokenizer"])
+    def test_a_response_ends_where_the_model_or_the_tokenizer_says(self, named_by: str) -> None:
+        tokenizer = piece_tokenizer(["0 1 2 3 4 5 6 7 8 9 a b c d e f"])
+        model = small_model(tokenizer, width=32, layers=1)
+        sample = TransformersSampler(model, tokenizer, max_new_tokens=12)
+        (whole,) = sample(["1 2"], 4)
+        end = whole[0][6]
+        if named_by == "model":
+            model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids(end)]
+        else:
+            model.generation_config.eos_token_id = None
+            tokenizer.eos_token = end
+        (ended,) = sample(["1 2"], 4)
+        assert ended[0] == whole[0].partition(end)[0] + end != whole[0]
+        assert [len(text) for text in ended if end in text] == [text.index(end) + 1 for text in whole if end in text]
+
     def test_the_label_names_the_weights(self, tiny: tuple[Any, Any]) -> None:
         other = small_model(tiny[1], width=32, layers=1, seed=1)
         labels = [TransformersSampler(model, tiny[1]).label for model in (tiny[0], tiny[0], other)]
