@@ -171,7 +171,7 @@ def evaluate(
 ) -> None:
     """Measure an artifact of METHOD on a dataset: metrics, rows, tables and pictures in a folder.
 
-    The options are those of training, changed by --config and --set.
+    The options are those of training, changed by --config and --set; a checkpoint is its own.
     """
     adapter = _adapter(method)
     from seampack.models.artifact import Artifact
@@ -179,7 +179,8 @@ def evaluate(
     from seampack.models.progress import no_bars_in_files
 
     artifact = Artifact.load(Path(trained), method)
-    config = _config(adapter.config().replace(**artifact.config), config_file, changes)
+    trained_with = {name: value for name, value in artifact.config.items() if name not in adapter.per_run}
+    config = _config(adapter.config().replace(**trained_with), config_file, changes)
     with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker="metrics.json") as folder:
         found = adapter.evaluate(adapter.prepare(_load(data, split), config), artifact, config)
         found.save(folder)

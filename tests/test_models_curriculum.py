@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from datasets import Dataset, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +53,7 @@ from seampack.models.curriculum.difficulty import bins_of
 from seampack.models.curriculum.small import model_and_tokenizer, piece_tokenizer, small_model
 from seampack.models.curriculum.stages import plan
 from seampack.models.text import end_tokens
+from seampack.models_cli import models
 from tests.models_contract import AdapterContract
 
 PEARS = (
@@ -637,6 +640,19 @@ class TestCurriculum(AdapterContract):
         found = adapter.evaluate(small, artifact, config)
         assert not any(name.startswith("trained") for name in found.metrics)
         assert len(list((tmp_path / "kept").iterdir())) == 3
+
+    def test_evaluation_leaves_the_samples_of_training_alone(self, artifact: Artifact, tmp_path: Path) -> None:
+        kept = tmp_path / "kept"
+        (tmp_path / "artifact").mkdir()
+        replace(artifact, config=artifact.config | {"checkpoint": str(kept)}).save(tmp_path / "artifact")
+        chains(4).to_json(tmp_path / "test.jsonl")
+        command = ["evaluate", "curriculum", "--artifact", str(tmp_path / "artifact")]
+        command += ["--data", str(tmp_path / "test.jsonl")]
+        for out, more in (("first", []), ("second", ["--set", f"checkpoint={tmp_path / 'own'}"])):
+            found = CliRunner().invoke(models, [*command, "-o", str(tmp_path / out), *more], catch_exceptions=False)
+            assert found.exit_code == 0
+        assert not kept.exists()
+        assert list((tmp_path / "own").iterdir())
 
     def test_columns_and_solutions_of_your_own(self, adapter: Any) -> None:
         config = adapter.config(question_column="ask", answer_column="solve", answers="math")

@@ -30,6 +30,8 @@ class Adapter(ABC, Generic[C]):
     """The frozen dataclass of the method's options; its defaults run on the columns that ``columns`` names."""
     columns: ClassVar[Mapping[str, str]]
     """What a dataset must have, as column: meaning; ``NAME_column`` options of the config rename columns."""
+    per_run: ClassVar[tuple[str, ...]] = ()
+    """Options of one run, such as the folder of its checkpoints: evaluation does not take them over from training."""
 
     @abstractmethod
     def prepare(self, dataset: Dataset, config: C) -> Dataset:

@@ -51,6 +51,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         "steps": "Optional, with final, in place of answer: the solution's steps; joined they are its text.",
         "final": "Optional, with steps: the final answer.",
     }
+    per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
         """Columns ``question, steps, final``; all others are kept. Steps and final answers of your own are kept too.
