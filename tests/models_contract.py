@@ -29,6 +29,8 @@ class AdapterContract:
     """Largest difference between metrics before and after the artifact was saved and loaded."""
     trains_fast: ClassVar[bool] = True
     """Whether training takes so little that it can be done twice."""
+    taken: ClassVar[tuple[str, ...]] = ()
+    """Columns that ``prepare`` writes, and takes where a dataset has them."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -79,6 +81,21 @@ class AdapterContract:
         again = adapter.prepare(prepared, config)
         assert again.features == prepared.features
         assert again.to_dict() == prepared.to_dict()
+
+    def test_own_columns_are_kept_beside_prepared_ones(
+        self, adapter: "Adapter[Any]", dataset: Dataset, prepared: Dataset, config: Config
+    ) -> None:
+        own = dataset.add_column("other", ["mine"] * len(dataset))
+        if "other" not in adapter.prepare(own, config).column_names:
+            pytest.skip("the rows are the method's own")
+        written = [name for name in prepared.column_names if name not in (*dataset.column_names, *self.taken)]
+        for name in written:
+            own = own.add_column(name, [f"my {name}"] * len(own))
+        found = adapter.prepare(own, config)
+        for name in written:
+            assert set(found[f"{name}_given"]) == {f"my {name}"}
+            assert found[name][:] == prepared[name][:]
+        assert adapter.prepare(found, config).to_dict() == found.to_dict()
 
     def test_bad_data_is_named(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
         with pytest.raises(DataError, match="empty"):

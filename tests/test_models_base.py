@@ -119,7 +119,10 @@ def test_labels() -> None:
     with pytest.raises(DataError, match=r"unknown label 'no'; expected one of yes, maybe"):
         data.with_labels(rows, "label", ["yes", "maybe"])
     both = encoded.rename_column("label", "stars").add_column("label", ["x", "y", "z"])
-    assert data.with_labels(both, "stars", ["yes", "no"])["label"][:] == [0, 1, 0]
+    named = data.with_labels(both, "stars", ["yes", "no"])
+    assert named["label"][:] == [0, 1, 0]
+    assert named["label_given"][:] == ["x", "y", "z"]
+    assert "stars" not in named.column_names
     alone = data.with_labels(rows.select_columns("label"), "label", ["yes", "no"])
     assert alone.to_dict() == {"label": [0, 1, 0]}
     unlabelled = Dataset.from_dict({"label": [0, -1]}, Features({"label": ClassLabel(names=["yes", "no"])}))

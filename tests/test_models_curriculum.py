@@ -594,6 +594,7 @@ class TestExports:
 class TestCurriculum(AdapterContract):
     method = "curriculum"
     trains_fast = False
+    taken = ("steps", "final")
     options = {  # noqa: RUF012
         "n_samples": 4,
         "max_new_tokens": 20,
@@ -670,6 +671,51 @@ class TestCurriculum(AdapterContract):
             bad = own.remove_columns("steps").add_column("steps", wrong, feature=features)
             with pytest.raises(DataError, match="'steps'"):
                 adapter.prepare(bad, adapter.config())
+
+    def test_columns_in_the_way_are_kept(self, adapter: Any) -> None:
+        rows = Dataset.from_dict(
+            {"prompt": ["1+1?"], "question": [7], "target": ["Count.\n#### 2"], "steps": [9], "stage": ["primary"]}
+        )
+        config = adapter.config(question_column="prompt", answer_column="target")
+        found = adapter.prepare(rows, config)
+        assert found[0] == {
+            "question": "1+1?",
+            "steps": ["Count.\n#### 2"],
+            "final": "2",
+            "question_given": 7,
+            "steps_given": 9,
+            "target_given": "Count.\n#### 2",
+            "stage_given": "primary",
+        }
+        assert adapter.prepare(found, config).to_dict() == found.to_dict()
+
+    def test_steps_take_and_replace_what_steps_wrote(self, adapter: Any) -> None:
+        own = (
+            chains(12)
+            .add_column("responses", [["#### 1"] * 4] * 12)
+            .add_column("pass_rate", [i / 12 for i in range(12)])
+        )
+        rows = adapter.prepare(own, adapter.config())
+        assert CurriculumBuilder().build(rows)["pass_rate"][0] == 11 / 12
+        graded = grade(rows, gsm8k_matches)
+        assert graded["pass_rate_given"][:] == own["pass_rate"][:]
+        assert grade(graded, gsm8k_matches).to_dict() == graded.to_dict()
+        estimator = DifficultyEstimator(sample=Oracle(), correct=gsm8k_matches)
+        prompter = GuidedPrompter(sample=Oracle(), correct=gsm8k_matches)
+        estimated = estimator.estimate(rows)
+        assert estimated["responses_given"][:] == own["responses"][:]
+        assert estimated["pass_rate_given"][:] == own["pass_rate"][:]
+        guided = prompter.guide(CurriculumBuilder().build(estimated))
+        again = prompter.guide(CurriculumBuilder().build(estimator.estimate(guided)))
+        assert set(again.column_names) == set(guided.column_names)
+        assert sorted(again["prompt"]) == sorted(guided["prompt"])
+
+    def test_own_responses_stand_beside_the_curriculum(self, adapter: Any, prepared: Dataset) -> None:
+        small = prepared.select(range(6)).add_column("responses", [["mine"]] * 6)
+        config = adapter.config(method="none", n_samples=2, max_new_tokens=4, warm_epochs=0, guide=False)
+        rows = curriculum_of(adapter.train(small, config))
+        assert rows["responses_given"][:] == [["mine"]] * 6
+        assert {len(texts) for texts in rows["responses"]} == {2}
 
     @pytest.mark.parametrize("final", ["Paris", "10:30", "7 or 8", "1,8"])
     def test_finals_that_are_no_number_are_refused(self, adapter: Any, final: str) -> None:

@@ -331,6 +331,7 @@ def test_divergence_is_said() -> None:
 
 class TestDoubleDescent(AdapterContract):
     method = "double_descent"
+    taken = ("label_clean", "part")
     options: ClassVar[dict[str, Any]] = {"widths": [2, 4, 8, 16], "seeds": [0, 1], "epochs": 5}
 
     @pytest.fixture(scope="class")
@@ -338,6 +339,15 @@ class TestDoubleDescent(AdapterContract):
     def dataset(cls) -> Dataset:
         features, labels = load_digits(return_X_y=True)
         return Dataset.from_dict({"features": features[:300].tolist(), "label": labels[:300].tolist()})
+
+    def test_columns_in_the_way_are_kept(self, adapter: Any, dataset: Dataset, prepared: Dataset, config: Any) -> None:
+        own = dataset.rename_columns({"features": "pixels", "label": "digit"})
+        own = own.add_column("features", ["edges"] * 300).add_column("label", ["scan"] * 300)
+        found = adapter.prepare(own, config.replace(features_column="pixels", label_column="digit"))
+        assert set(found["features_given"]) == {"edges"}
+        assert set(found["label_given"]) == {"scan"}
+        for name in prepared.column_names:
+            assert found[name][:] == prepared[name][:]
 
     def test_prepared_columns(self, prepared: Dataset, evaluation: Evaluation) -> None:
         assert prepared.column_names == ["part", "label", "label_clean", "is_flipped", "features"]

@@ -579,6 +579,8 @@ def test_attaches_the_nearest_knowledge(encoder: str) -> None:
         {"xReact": ["sad", "lonely"], "xWant": ["to cry"]},
         {"xReact": ["proud"], "xWant": []},
     ]
+    again = attach_knowledge(rows.add_column("knowledge", ["a", "b"]), table, encoder=encoder)
+    assert again["knowledge_given"][:] == ["a", "b"]
     fewer = attach_knowledge(rows, table, encoder=encoder, relations=["xWant"], tails=1, least_similarity=-1)
     assert fewer["knowledge"][:] == [{"xWant": ["to cry"]}] * 2
     with pytest.raises(DataError, match="no relation 'xNeed'"):
@@ -685,6 +687,20 @@ def test_prepare_takes_plain_columns(tmp_path: Path) -> None:
     assert "knowledge" not in without.column_names
     with pytest.raises(DataError, match="selection=none"):
         ADAPTER.prepare(own, EmpathyConfig(**columns))
+
+
+def test_columns_in_the_way_are_kept() -> None:
+    rows = {"context": ["my context"], "target": [["I won."]], "label": ["Great!"], "emotion": [3], "mood": ["glad"]}
+    own = Dataset.from_dict(rows | {"knowledge": ["mine"], "facts": [{"xReact": ["proud"]}]})
+    columns = {"context_column": "target", "emotion_column": "mood", "target_column": "label"}
+    config = EmpathyConfig(**columns, knowledge_column="facts")
+    wanted = {"context": ["I won."], "target": "Great!", "label": 0, "context_given": "my context", "emotion": 3}
+    prepared = ADAPTER.prepare(own, config)
+    assert prepared[0] == wanted | {"knowledge": {"xReact": ["proud"]}, "knowledge_given": "mine"}
+    without = ADAPTER.prepare(own.remove_columns("facts"), config.replace(selection="none"))
+    assert without[0] == wanted | {"knowledge": "mine"}
+    only = ADAPTER.prepare(own.select_columns(["target", "mood", "label"]), config.replace(selection="none"))
+    assert only[0] == {name: wanted[name] for name in ("context", "target", "label")}
 
 
 def test_bad_values_are_named() -> None:

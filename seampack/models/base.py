@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from seampack._fields import Config
 from seampack.models.artifact import Artifact
+from seampack.models.data import set_aside
 from seampack.models.progress import no_bars_in_files
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Adapter(ABC, Generic[C]):
     def prepare(self, dataset: Dataset, config: C) -> Dataset:
         """The dataset as ``train`` and ``evaluate`` want it, checked. What was prepared already is returned as it is.
 
+        A column in the way of one that is written, and not named as an input, is kept as ``NAME_given``.
         Raises DataError for an empty dataset, a missing column or a value that cannot be used.
         """
 
@@ -81,13 +83,7 @@ def with_results(dataset: Dataset, results: Mapping[str, Any]) -> Dataset:
 
     A column of the dataset's own that has such a name is kept as ``NAME_given``: nothing that was given is lost.
     """
-    features = dict(dataset.features)
-    for name in [name for name in dataset.column_names if name in results]:
-        other = f"{name}_given"
-        while other in features or other in results:
-            other += "_given"
-        dataset = dataset.rename_column(name, other)
-        features[other] = features.pop(name)
+    dataset = set_aside(dataset, results)
     for name, found in results.items():
         values, feature = found if isinstance(found, tuple) else (found, None)
         dataset = dataset.add_column(name, values, feature=feature)

@@ -130,6 +130,17 @@ def require_text(dataset: Dataset, column: str) -> None:
         raise DataError(f"column {column!r}: expected text; got {kind}")
 
 
+def set_aside(dataset: Dataset, names: Iterable[str]) -> Dataset:
+    """The dataset with its columns of these names kept as ``NAME_given``, out of the way of what is put there."""
+    names = set(names)
+    for name in [name for name in dataset.column_names if name in names]:
+        other = f"{name}_given"
+        while other in dataset.column_names or other in names:
+            other += "_given"
+        dataset = dataset.rename_column(name, other)
+    return dataset
+
+
 def classes_of(dataset: Dataset, column: str) -> list[str]:
     """The names of the classes in a column of labels, in the order of their ids: declared, or sorted by value."""
     feature = dataset.features[column]
@@ -144,9 +155,10 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
 
 
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
-    """The dataset with its labels as ids of ``classes``, in the column ``label``.
+    """The dataset with its labels as ids of ``classes``, in the column ``label`` in place of ``column``.
 
-    Raises DataError for a label that is not among them.
+    Another column ``label`` of the dataset's own is kept as ``label_given``. Raises DataError for a label that is not
+    among them.
     """
     wanted = ClassLabel(names=list(classes))
     feature = dataset.features[column]
@@ -162,10 +174,10 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
     if unknown := sorted(set(names) - set(known)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
     ids = [known[name] for name in names]
-    kept = [name for name in dataset.column_names if name not in (column, "label")]
+    kept = [name for name in dataset.column_names if name != column]
     if not kept:
         return Dataset.from_dict({"label": ids}, Features({"label": wanted}))
-    return dataset.select_columns(kept).add_column("label", ids, feature=wanted)
+    return set_aside(dataset.select_columns(kept), ["label"]).add_column("label", ids, feature=wanted)
 
 
 def _check_labelled(ids: Sequence[int], column: str) -> None:

@@ -33,10 +33,15 @@ from seampack.models.curriculum.sampling import TransformersSampler, sample_all
 from seampack.models.curriculum.small import model_and_tokenizer
 from seampack.models.curriculum.stages import CurriculumBuilder, Order, composition, draw_stages
 from seampack.models.curriculum.training import CurriculumTrainer
-from seampack.models.data import require, require_text
+from seampack.models.data import require, require_text, set_aside
 from seampack.models.text import SMALL, load_part
 
 STEPS = List(Value("string"))
+WRITTEN = (
+    *("n_samples", "n_correct", "stage", "hint", "hint_ratio", "hint_steps"),
+    *("prompt", "target", "pass_rate_hinted"),
+)
+"""What later steps write; ``responses`` and ``pass_rate`` are not among them, because steps also take yours."""
 ROWS = "rows.parquet"
 
 
@@ -56,14 +61,17 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
         """Columns ``question, steps, final``; all others are kept. Steps and final answers of your own are kept too.
 
+        Columns of yours that have the name of one that is written, here or by a later step, become ``NAME_given``; not
+        ``responses`` and ``pass_rate``, which steps take.
         Raises DataError for what cannot be used, such as a final answer that is no number where numbers are compared.
         """
-        require_text(dataset, config.question_column)
-        if config.question_column != "question":
-            if "question" in dataset.column_names:
-                dataset = dataset.remove_columns("question")
-            dataset = dataset.rename_column(config.question_column, "question")
-        if {"steps", "final"} <= set(dataset.column_names):
+        have = set(dataset.column_names)
+        prepared = {"question", "steps", "final"} <= have and config.question_column not in have
+        question = "question" if prepared else config.question_column
+        require_text(dataset, question)
+        if not {"steps", "final"} <= have:
+            dataset = _split(dataset, config)
+        else:
             require(dataset, ["steps"])
             require_text(dataset, "final")
             if dataset.features["steps"] != STEPS:
@@ -71,19 +79,9 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
             if empty := [row for row, steps in enumerate(dataset["steps"]) if not steps]:
                 raise DataError(f"column 'steps', row {empty[0]}: no steps; expected one at least")
             _check_finals(dataset["final"][:], "final", config)
-            return dataset
-        require_text(dataset, config.answer_column)
-        split, solutions = SPLITTERS[config.answers], []
-        for row, answer in enumerate(dataset[config.answer_column]):
-            try:
-                solutions.append(split(answer))
-            except DataError as error:
-                raise DataError(
-                    f"column {config.answer_column!r}, row {row}: {error}; see the option answers"
-                ) from error
-        steps, finals = [list(solution.steps) for solution in solutions], [solution.final for solution in solutions]
-        _check_finals(finals, config.answer_column, config)
-        return with_columns(dataset, steps=(steps, STEPS), final=(finals, Value("string")))
+        if question != "question":
+            dataset = set_aside(dataset, ["question"]).rename_column(question, "question")
+        return set_aside(dataset, WRITTEN)
 
     def train(self, dataset: Dataset, config: CurriculumConfig) -> Artifact:
         """Make the curriculum by the model's own responses, and train the model along it."""
@@ -199,6 +197,20 @@ def curriculum_of(artifact: Artifact) -> Dataset:
         return data.load(str(found / ROWS))
     rows: Dataset = found.dataset
     return rows
+
+
+def _split(dataset: Dataset, config: CurriculumConfig) -> Dataset:
+    """The dataset with ``steps`` and ``final`` from its column of answers."""
+    require_text(dataset, config.answer_column)
+    split, solutions = SPLITTERS[config.answers], []
+    for row, answer in enumerate(dataset[config.answer_column]):
+        try:
+            solutions.append(split(answer))
+        except DataError as error:
+            raise DataError(f"column {config.answer_column!r}, row {row}: {error}; see the option answers") from error
+    steps, finals = [list(solution.steps) for solution in solutions], [solution.final for solution in solutions]
+    _check_finals(finals, config.answer_column, config)
+    return with_columns(set_aside(dataset, ["steps", "final"]), steps=(steps, STEPS), final=(finals, Value("string")))
 
 
 def _check_finals(finals: Sequence[str], column: str, config: CurriculumConfig) -> None:

@@ -16,7 +16,7 @@ from seampack.models.base import Draw
 from seampack.models.curriculum.answers import Checker
 from seampack.models.curriculum.prompts import PromptFormat
 from seampack.models.curriculum.sampling import Sampler, sample_all
-from seampack.models.data import require
+from seampack.models.data import require, set_aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +46,7 @@ class DifficultyEstimator:
     def estimate(self, dataset: Dataset) -> Dataset:
         """The dataset (``question, final``) with ``responses, n_samples, n_correct, pass_rate``.
 
+        An earlier estimate is replaced; without one, ``responses`` and ``pass_rate`` are yours, kept as ``NAME_given``.
         Raises DataError for an empty dataset or a missing column, and what ``sample_all`` raises.
         """
         require(dataset, ["question", "final"])
@@ -58,13 +59,15 @@ class DifficultyEstimator:
             checkpoint=self.checkpoint,
             title="difficulty",
         )
+        dataset = _own_aside(dataset, "responses", "pass_rate")
         return grade(with_columns(dataset, responses=(responses, List(Value("string")))), self.correct)
 
 
 def grade(dataset: Dataset, correct: Checker) -> Dataset:
     """``n_samples, n_correct, pass_rate`` of responses that are there already, from whatever engine.
 
-    Takes the columns ``responses`` (lists of text) and ``final``. Raises DataError where a row has no response.
+    Takes the columns ``responses`` (lists of text) and ``final``. Earlier grades are replaced; without them,
+    ``pass_rate`` is yours, kept as ``pass_rate_given``. Raises DataError where a row has no response.
     """
     require(dataset, ["responses", "final"])
     responses = dataset["responses"][:]
@@ -73,11 +76,16 @@ def grade(dataset: Dataset, correct: Checker) -> Dataset:
     counts = [len(texts) for texts in responses]
     right = [count_correct(texts, final, correct) for texts, final in zip(responses, dataset["final"], strict=True)]
     return with_columns(
-        dataset,
+        _own_aside(dataset, "pass_rate"),
         n_samples=(counts, Value("int32")),
         n_correct=(right, Value("int32")),
         pass_rate=([c / n for c, n in zip(right, counts, strict=True)], Value("float64")),
     )
+
+
+def _own_aside(dataset: Dataset, *names: str) -> Dataset:
+    """The dataset without the user's columns of these names in the way; ours came with ``n_samples``."""
+    return dataset if "n_samples" in dataset.column_names else set_aside(dataset, names)
 
 
 def count_correct(responses: Sequence[str], final: str, correct: Checker) -> int:

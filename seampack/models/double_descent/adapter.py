@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset
 from seampack.errors import DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, with_results
-from seampack.models.data import classes_of, require
+from seampack.models.data import classes_of, require, set_aside
 from seampack.models.double_descent.config import DoubleDescentConfig
 from seampack.models.double_descent.curve import draw_curve, find_double_descent, summarise
 from seampack.models.double_descent.inputs import NoisySet, vectors, with_vectors
@@ -60,6 +60,8 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
             dataset = inject_label_noise(
                 dataset, config.noise, config.seed, kind=config.noise_kind, column=config.label_column, rows=train
             )
+        if config.features_column != "features":
+            dataset = set_aside(dataset, ["features"])
         dataset = with_vectors(dataset, "features", values)
         _check(dataset)
         return dataset
@@ -147,8 +149,7 @@ def _own_noise(dataset: Dataset, column: str) -> Dataset:
     clean = as_classes(dataset, "label_clean", classes)
     dataset = as_classes(dataset.remove_columns("label_clean"), column, classes)
     ids: npt.NDArray[np.int64] = np.asarray(clean["label"][:])
-    if "is_flipped" in dataset.column_names:
-        dataset = dataset.remove_columns("is_flipped")
+    dataset = set_aside(dataset, ["is_flipped"])
     dataset = dataset.add_column("label_clean", ids, feature=clean.features["label"])
     return dataset.add_column("is_flipped", np.asarray(dataset["label"][:]) != ids)
 

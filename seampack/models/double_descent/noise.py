@@ -6,7 +6,7 @@ from datasets import ClassLabel, Dataset
 
 from seampack._fields import check_choice, check_number
 from seampack.errors import DataError
-from seampack.models.data import classes_of, require, with_labels
+from seampack.models.data import classes_of, require, set_aside, with_labels
 from seampack.models.double_descent.config import Noise
 
 Ints = npt.NDArray[np.int64]
@@ -42,6 +42,7 @@ def inject_label_noise(
 ) -> Dataset:
     """Wrong labels in ``label``, the true ones in ``label_clean``, and ``is_flipped`` where they differ.
 
+    Another ``label`` or ``is_flipped`` of the dataset's own is kept as ``NAME_given``.
     ``share`` is the share of rows that the noise chooses, among those that ``rows``, shape (len(dataset),), allows.
     Raises DataError for a missing column, fewer than two classes, or noise on noise.
     """
@@ -54,8 +55,8 @@ def inject_label_noise(
     allowed = np.flatnonzero(np.ones(clean.size, np.bool_) if rows is None else rows)
     noisy = clean.copy()
     noisy[allowed] = flip_labels(clean[allowed], len(feature.names), share, kind, np.random.default_rng(seed))
-    others = [name for name in named.column_names if name not in ("label", "is_flipped")]
-    kept = named.remove_columns("is_flipped") if "is_flipped" in named.column_names else named
+    kept = set_aside(named, ["is_flipped"])
+    others = [name for name in kept.column_names if name != "label"]
     kept = kept.rename_column("label", "label_clean").add_column("label", noisy, feature=feature)
     kept = kept.add_column("is_flipped", noisy != clean)
     return kept.select_columns([*others, "label", "label_clean", "is_flipped"])
@@ -65,8 +66,6 @@ def as_classes(dataset: Dataset, column: str, classes: list[str]) -> Dataset:
     """``with_labels``, checked: at least two classes, and every row has one."""
     if len(classes) < 2:
         raise DataError(f"column {column!r}: expected at least two classes; got {', '.join(classes)}")
-    if column != "label" and "label" in dataset.column_names:
-        dataset = dataset.remove_columns("label")
     ids = np.asarray(dataset[column][:]) if isinstance(dataset.features[column], ClassLabel) else np.zeros(0)
     if ids.size and ids.min() < 0:
         raise DataError(f"column {column!r}: {int((ids < 0).sum()):,} rows have no label (-1); drop them first")

@@ -1,7 +1,7 @@
 """The method as an adapter: dialogues with knowledge in, emotions, weights and responses out."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,9 +11,10 @@ from transformers import AutoTokenizer
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
-from seampack.models.data import classes_of, require, require_text, with_labels
+from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
 from seampack.models.empathy.config import TRAINED, EmpathyConfig
 from seampack.models.empathy.inputs import (
+    beside,
     knowledge_from_columns,
     relations_of,
     tails_by_row,
@@ -45,7 +46,10 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
     }
 
     def prepare(self, dataset: Dataset, config: EmpathyConfig) -> Dataset:
-        """Rows of context (list of texts), label, target and knowledge (each relation a list of texts); others stay."""
+        """Rows of context (list of texts), label, target and knowledge (each relation a list of texts).
+
+        Others stay; one that has such a name, and is not what the options name, as ``NAME_given``.
+        """
         if _is_prepared(dataset, config):
             require(dataset, PREPARED)
             return dataset
@@ -54,17 +58,15 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
         contexts = utterances(dataset, config.context_column)
         if empty := sum(not target.strip() for target in dataset[config.target_column][:]):
             raise DataError(f"column {config.target_column!r}: {empty:,} responses are empty; drop those rows first")
-        if config.selection != Selection.NONE:
-            dataset = _with_knowledge(dataset, config)
         classes = classes_of(dataset, config.emotion_column)
-        dataset = with_labels(dataset, config.emotion_column, classes)
-        if config.target_column != "target":
-            dataset = _dropped(dataset, ["target"]).rename_column(config.target_column, "target")
-        dataset = _dropped(dataset, [config.context_column, "context"])
-        said = Dataset.from_dict({"context": contexts}, features=Features({"context": List(Value("string"))}))
-        return dataset.add_column(
-            "context", said.data.column("context").combine_chunks(), feature=List(Value("string"))
+        labels = with_labels(dataset.select_columns([config.emotion_column]), config.emotion_column, classes)
+        said = Dataset.from_dict(
+            {"context": contexts, "target": dataset[config.target_column][:]},
+            features=Features({"context": List(Value("string")), "target": Value("string")}),
         )
+        known = config.selection != Selection.NONE
+        rest = _with_knowledge(dataset, config) if known else _dropped(dataset, _sources(config))
+        return beside(set_aside(rest, PREPARED), beside(labels, said))
 
     def train(self, dataset: Dataset, config: EmpathyConfig) -> Artifact:
         """Train the model; the artifact keeps it and its tokenizer as parts."""
@@ -138,21 +140,25 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
 
 
 def _is_prepared(dataset: Dataset, config: EmpathyConfig) -> bool:
-    if not set(PREPARED) <= set(dataset.column_names) or config.emotion_column in dataset.column_names:
+    have, asked = set(dataset.column_names), _sources(config)
+    if not set(PREPARED) <= have or asked <= set(PREPARED) or (asked - set(PREPARED)) & have:
         return False
     known = config.selection == Selection.NONE or isinstance(dataset.features.get("knowledge"), dict)
     return known and isinstance(dataset.features["label"], ClassLabel) and isinstance(dataset.features["context"], List)
 
 
 def _with_knowledge(dataset: Dataset, config: EmpathyConfig) -> Dataset:
-    """Complete knowledge in the column ``knowledge``, from one column or from columns named as the relations."""
+    """Complete knowledge in the column ``knowledge``, from one column or from columns named as the relations.
+
+    What the other options name is left out.
+    """
     column = config.knowledge_column
     if column not in dataset.column_names and config.relations:
         dataset = knowledge_from_columns(dataset, {name: name for name in config.relations}, column)
     require(dataset, [column], "name yours in knowledge_column, its columns in relations, or set selection=none")
     relations = relations_of(dataset, column, config.relations)
     tails = tails_by_row(dataset, column, relations)
-    return with_knowledge(_dropped(dataset, [column]), tails, relations)
+    return with_knowledge(_dropped(dataset, {column, *_sources(config)}), tails, relations)
 
 
 def _relations(dataset: Dataset, config: EmpathyConfig) -> list[str]:
@@ -189,7 +195,11 @@ def _with_said(
     return with_results(dataset, said)
 
 
-def _dropped(dataset: Dataset, names: Sequence[str]) -> Dataset:
+def _sources(config: EmpathyConfig) -> set[str]:
+    return {config.context_column, config.emotion_column, config.target_column}
+
+
+def _dropped(dataset: Dataset, names: Collection[str]) -> Dataset:
     return dataset.remove_columns([name for name in dataset.column_names if name in names])
 
 

@@ -27,6 +27,7 @@ def attach_knowledge(
 ) -> Dataset:
     """Add a column ``knowledge`` from ``table``, which has columns head, relation and tail as ATOMIC has.
 
+    A column of that name is kept as ``knowledge_given``.
     For each row and relation these are the tails of the ``tails`` heads that are nearest to the row's query, by the
     cosine of ``encoder``'s mean states, those below ``least_similarity`` left out; a tail is taken once, and ``none``,
     in any case, not at all. The query is the last utterance of a context, or the text of another column

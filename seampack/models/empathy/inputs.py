@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 
 from seampack.errors import DataError
 from seampack.models import data
@@ -78,12 +78,18 @@ def knowledge_from_columns(dataset: Dataset, columns: Mapping[str, str], name: s
 def with_knowledge(
     dataset: Dataset, rows: Sequence[Mapping[str, Sequence[str]]], relations: Sequence[str], name: str = "knowledge"
 ) -> Dataset:
-    """Put knowledge into a dataset, a row each, as relation: list of texts."""
+    """Put knowledge into a dataset, a row each, as relation: list of texts.
+
+    A column in the way is kept as ``NAME_given``.
+    """
     kind = {relation: List(Value("string")) for relation in relations}
     values = [{relation: list(row.get(relation, [])) for relation in relations} for row in rows]
-    kept = dataset.remove_columns(name) if name in dataset.column_names else dataset
-    column = Dataset.from_dict({name: values}, features=Features({name: kind}))
-    return kept.add_column(name, column.data.column(name).combine_chunks(), feature=kind)
+    return beside(data.set_aside(dataset, [name]), Dataset.from_dict({name: values}, features=Features({name: kind})))
+
+
+def beside(dataset: Dataset, made: Dataset) -> Dataset:
+    """A dataset's columns, of which there may be none, and those of another with as many rows."""
+    return concatenate_datasets([dataset, made], axis=1) if dataset.column_names else made
 
 
 def relations_of(dataset: Dataset, column: str, wanted: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from seampack.errors import DataError
 from seampack.models import text
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Row, with_results
-from seampack.models.data import classes_of, require, require_text, with_labels
+from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
 from seampack.models.ranmask.attacks import Attacked, Candidates, attack, character_bugs, neighbours, strong_words
 from seampack.models.ranmask.bag import BagPredictor
 from seampack.models.ranmask.config import Attacks, RanmaskConfig
@@ -64,7 +64,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         labelled = with_labels(dataset, label, classes_of(dataset, label))
         if given and words == cells:
             return labelled
-        rest = labelled.remove_columns("words") if given else labelled
+        rest = labelled.remove_columns("words") if given else set_aside(labelled, ["words"])
         return rest.add_column("words", pa.array(words, pa.list_(pa.string())))
 
     def train(self, dataset: Dataset, config: RanmaskConfig) -> Artifact:
