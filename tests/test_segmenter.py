@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ torch = pytest.importorskip("torch")
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary  # noqa: E402
 from seampack.segmenter.language_model import END, IMPOSSIBLE, SegmentalLM, _Writing  # noqa: E402
 from seampack.segmenter.train import CHECKPOINT, distill, train  # noqa: E402
-from seampack.segmenter.training import Trainer  # noqa: E402
+from seampack.segmenter.training import Report, Trainer  # noqa: E402
 from seampack.segmenter.units import Alphabet  # noqa: E402
 
 WORDS = ["研究", "生命", "的", "起源", "我们", "在", "北京", "学习", "汉语", "是", "好"]
@@ -119,6 +120,70 @@ def test_resuming_gives_the_same_result(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"nothing")
     with pytest.raises(ShardError, match="cannot be read"):
         other.resume(tmp_path / "state.pt")
+
+
+QUICK = TrainConfig(hidden=16, epochs=3, batch_units=200, validate_every=5)
+
+
+class StoppedError(Exception):
+    """Ends a run from within."""
+
+
+def train_until(direction: str, step: int, folder: Path, **options: Any) -> None:
+    """Train as QUICK says, one direction behind the other, until a report of that step comes."""
+
+    def stop(report: Report) -> None:
+        if (report.direction, report.step) == (direction, step):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train([sentences(100)[0]], QUICK, folder, threads=1, on_report=stop, **options)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "quick"
+    train([sentences(100)[0]], QUICK, folder, threads=1)
+    return folder
+
+
+def assert_same_arrays(one: Path, other: Path) -> None:
+    for part in ("student", "teacher"):
+        name = f"{part}.safetensors"
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_a_stopped_run_goes_on(quick: Path, tmp_path: Path) -> None:
+    """Each direction from its last checkpoint, one that is done not at all."""
+    train_until("forward", 15, tmp_path / "m")
+    reports: list[Report] = []
+
+    def stop(report: Report) -> None:
+        reports.append(report)
+        if (report.direction, report.step) == ("backward", 10):
+            raise StoppedError
+
+    texts, _ = sentences(100)
+    with pytest.raises(StoppedError):
+        train([texts], QUICK, tmp_path / "m", threads=1, resume=True, on_report=stop)
+    assert (reports[0].direction, reports[0].step) == ("forward", 15)  # a checkpoint is written behind its report
+    reports.clear()
+    train([texts], QUICK, tmp_path / "m", threads=1, resume=True, on_report=reports.append)
+    assert (reports[0].direction, reports[0].step) == ("backward", 10)
+    assert_same_arrays(tmp_path / "m", quick)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_only_the_same_run_goes_on(done: bool, tmp_path: Path) -> None:
+    """Of another text or other options is neither a checkpoint taken up nor a direction that is done."""
+    train_until(*(("backward", 5) if done else ("forward", 10)), tmp_path / "m")
+    texts, _ = sentences(100)
+    other_text, _ = sentences(100, seed=1)
+    for text, config in ((texts, QUICK.replace(seed=1)), (other_text, QUICK)):
+        with pytest.raises(
+            ShardError, match=r"forward\.(done|pt): of another text or other options; train anew without"
+        ):
+            train([text], config, tmp_path / "m", threads=1, resume=True)
 
 
 def test_offsets_and_mixed_text(trained: Path) -> None:

@@ -74,6 +74,7 @@ class ChunkCorpus:
     def fingerprint(self) -> str:
         """Tells one corpus from another."""
         digest = hashlib.sha256(self.ids.tobytes())
+        digest.update(self.single.tobytes())
         digest.update(self.offsets.tobytes())
         return digest.hexdigest()
 

@@ -25,7 +25,7 @@ from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import Teacher
-from seampack.segmenter.training import Report, Trainer
+from seampack.segmenter.training import Report, Trainer, load_state
 from seampack.segmenter.units import Alphabet, Units
 
 CHECKPOINT = ".checkpoint"
@@ -75,7 +75,7 @@ def train(
         for direction in _DIRECTIONS:
             found = torch.load(checkpoints / f"{direction}.done", weights_only=True)
             state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
-            nats[direction], seconds[direction] = found["nats"], found["cpu_seconds"]
+            nats[direction], seconds[direction] = found["best"], found["cpu_seconds"]
         teacher = Teacher(vocabulary, config.to_dict(), state)
         lattices = teacher.lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
@@ -187,20 +187,23 @@ def train_direction(
     threads: int,
     on_report: Callable[[Report], None] | None = None,
 ) -> None:
-    """Train one direction on the corpus that ``checkpoints`` holds, and leave its parameters there."""
+    """Train one direction on the corpus that ``checkpoints`` holds, and leave its parameters there.
+
+    Raises ShardError for a checkpoint to be resumed that is damaged or of another text or config.
+    """
     torch.set_num_threads(threads)
     done, checkpoint = checkpoints / f"{direction}.done", checkpoints / f"{direction}.pt"
-    if resume and done.exists():
-        return
     with np.load(checkpoints / "corpus.npz") as arrays:
         corpus = ChunkCorpus(arrays["ids"], arrays["single"], arrays["offsets"], int(arrays["vocab_size"]))
-    trainer = Trainer(corpus, config, backward=direction == "backward")
+    backward = direction == "backward"
+    if resume and done.exists():
+        load_state(done, corpus.reversed() if backward else corpus, config)
+        return
+    trainer = Trainer(corpus, config, backward=backward)
     if resume and checkpoint.exists():
         trainer.resume(checkpoint)
     trainer.run(on_report, checkpoint)
-    partial = checkpoints / f".{direction}.partial"
-    torch.save({"model": trainer.model.state_dict(), "nats": trainer.best, "cpu_seconds": trainer.cpu_seconds}, partial)
-    partial.replace(done)
+    trainer.save_result(done)
 
 
 def _train_both(

@@ -178,34 +178,58 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the exact state, to be taken up by ``resume``."""
-        partial = path.with_name(f".{path.name}.partial")
         state = {
-            "config": json.dumps(self.config.to_dict()),
-            "fingerprint": self.corpus.fingerprint,
             "step": self.step,
-            "best": self.best,
             "worse": self.worse,
             "losses": self.losses,
-            "cpu_seconds": self.cpu_seconds,
-            "model": self.model.state_dict(),
             "best_state": self.best_state,
             "optimizer": self.optimizer.state_dict(),
         }
-        torch.save(state, partial)
+        self._write(path, state)
+
+    def save_result(self, path: Path) -> None:
+        """Write the parameters alone, and what was found of them."""
+        self._write(path, {})
+
+    def _write(self, path: Path, state: dict[str, Any]) -> None:
+        partial = path.with_name(f".{path.name}.partial")
+        common = {
+            "config": json.dumps(self.config.to_dict()),
+            "fingerprint": self.corpus.fingerprint,
+            "best": self.best,
+            "cpu_seconds": self.cpu_seconds,
+            "model": self.model.state_dict(),
+        }
+        torch.save(common | state, partial)
         partial.replace(path)
 
     def resume(self, path: Path) -> None:
         """Take up a saved state. Raises ShardError when it is damaged or of another text or config."""
+        state = load_state(path, self.corpus, self.config)
         try:
-            state = torch.load(path, weights_only=True)
-            if state["fingerprint"] != self.corpus.fingerprint or state["config"] != json.dumps(self.config.to_dict()):
-                raise ShardError(f"{path}: of another text or other options; train anew without --resume")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except ShardError:
-            raise
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise ShardError(f"{path}: the checkpoint cannot be read ({error}); train anew without --resume") from error
+            raise _unreadable(path, error) from error
         self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
         self.losses, self.best_state = state["losses"], state["best_state"]
         self.cpu_seconds = state["cpu_seconds"]
+
+
+def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str, Any]:
+    """What ``save`` or ``save_result`` wrote of a direction; ``corpus`` is turned as that direction reads it.
+
+    Raises ShardError when it is damaged or of another text or config.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        same = state["fingerprint"] == corpus.fingerprint and state["config"] == json.dumps(config.to_dict())
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise _unreadable(path, error) from error
+    if not same:
+        raise ShardError(f"{path}: of another text or other options; train anew without --resume")
+    return state
+
+
+def _unreadable(path: Path, error: Exception) -> ShardError:
+    return ShardError(f"{path}: the checkpoint cannot be read ({error}); train anew without --resume")
