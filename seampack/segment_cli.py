@@ -81,11 +81,20 @@ def segment() -> None:
 @_raw
 @click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the trained segmenter.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped, to the same result.")
+@click.option("--overwrite", is_flag=True, help="Train anew where the folder holds a segmenter or checkpoints.")
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads; by default all cores.")
 @config_options(TrainConfig, choices={})
 @_reading
 @_json
-def train(inputs: tuple[str, ...], out: str, resume: bool, threads: int | None, as_json: bool, **options: Any) -> None:
+def train(
+    inputs: tuple[str, ...],
+    out: str,
+    resume: bool,
+    overwrite: bool,
+    threads: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Learn words from raw text alone.
 
     RAW: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow, or - for standard input.
@@ -101,7 +110,13 @@ def train(inputs: tuple[str, ...], out: str, resume: bool, threads: int | None, 
     started = time.perf_counter()
     with _resumable():
         description = run(
-            texts(inputs, **reading), config, out, resume=resume, threads=threads, on_report=_show_progress
+            texts(inputs, **reading),
+            config,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            threads=threads,
+            on_report=_show_progress,
         )
     _show_trained(out, description, time.perf_counter() - started, as_json)
 
@@ -118,6 +133,7 @@ def train(inputs: tuple[str, ...], out: str, resume: bool, threads: int | None, 
 )
 @click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the fast segmenter.")
 @click.option("--keep-teacher", is_flag=True, help="Write the one teacher too, so that apply --exact goes on working.")
+@click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints that the folder holds.")
 @config_options(DistillConfig, choices={})
 @_reading
 @_json
@@ -126,6 +142,7 @@ def distill(
     teachers: tuple[str, ...],
     out: str,
     keep_teacher: bool,
+    overwrite: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -138,7 +155,9 @@ def distill(
 
     started = time.perf_counter()
     loaded = [Segmenter.load(teacher) for teacher in teachers]
-    description = run(loaded, texts(inputs, **reading), out, config=config, keep_teacher=keep_teacher)
+    description = run(
+        loaded, texts(inputs, **reading), out, config=config, keep_teacher=keep_teacher, overwrite=overwrite
+    )
     _show_trained(out, description, time.perf_counter() - started, as_json)
 
 

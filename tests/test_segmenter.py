@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,77 @@ def test_only_the_same_run_goes_on(done: bool, tmp_path: Path) -> None:
             ShardError, match=r"forward\.(done|pt): of another text or other options; train anew without"
         ):
             train([text], config, tmp_path / "m", threads=1, resume=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_training_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None:
+    texts, _ = sentences(100)
+    finished = Path(shutil.copytree(quick, tmp_path / "finished"))
+    stopped = tmp_path / "stopped"
+    train_until("forward", 10, stopped)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes").write_text("mine")
+    for folder, resume, told in (
+        (finished, False, "finished: holds a segmenter; use --overwrite to replace it, or another folder"),
+        (finished, True, "finished: holds a segmenter, with nothing to resume; use --overwrite"),
+        (stopped, False, "stopped: holds the checkpoints of a run that was stopped; go on with train --resume"),
+        (tmp_path / "other", True, "other: nothing to resume: the folder has notes, but no checkpoints"),
+    ):
+        before = contents(folder)
+
+        def unread() -> Iterator[list[str]]:
+            raise AssertionError("refused before the text is read")
+            yield []
+
+        with pytest.raises(ShardError, match=told):
+            train(unread(), QUICK, folder, threads=1, resume=resume)
+        assert contents(folder) == before
+    train_until("forward", 5, finished, overwrite=True)
+    assert_same_arrays(finished, quick)
+    Segmenter.load(finished)  # whole until the new one is
+    train_until("forward", 5, stopped, overwrite=True)  # begins anew
+    train([texts], QUICK, finished, threads=1, resume=True)
+    assert_same_arrays(finished, quick)
+    assert not (finished / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_resume_where_nothing_has_begun(there: bool, tmp_path: Path) -> None:
+    """A script that always says --resume trains from the beginning the first time, and is told of it."""
+    if there:
+        (tmp_path / "m").mkdir()
+    with pytest.warns(UserWarning, match="m: nothing to resume; training begins anew"):
+        train_until("forward", 5, tmp_path / "m", resume=True)
+
+
+def test_distilling_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None:
+    texts, _ = sentences(50)
+    teacher = Path(shutil.copytree(quick, tmp_path / "teacher"))
+    link = tmp_path / "link"
+    link.symlink_to(teacher)
+    config = DistillConfig(table_bits=8)
+    for folder in (teacher, link):
+        with pytest.raises(ShardError, match="a teacher's own folder; choose another for its student"):
+            distill([Segmenter.load(quick), Segmenter.load(teacher)], [texts], folder, config=config, overwrite=True)
+    assert contents(teacher) == contents(quick)
+    with pytest.raises(ShardError, match="teacher: holds a segmenter; use --overwrite"):
+        distill([Segmenter.load(quick)], [texts], teacher, config=config)
+    distill([Segmenter.load(quick)], [texts], teacher, config=config, overwrite=True)
+    assert sorted(contents(teacher)) == ["segmenter.json", "student.safetensors"]
+    train_until("forward", 5, tmp_path / "stopped")
+    with pytest.raises(ShardError, match="stopped: holds the checkpoints"):
+        distill([Segmenter.load(quick)], [texts], tmp_path / "stopped", config=config)
+
+
+def test_only_the_parts_of_the_description_are_used(quick: Path, tmp_path: Path) -> None:
+    """A language model that lies beside a student by accident is not its teacher."""
+    distill([Segmenter.load(quick)], [sentences(50)[0]], tmp_path / "m", config=DistillConfig(table_bits=8))
+    shutil.copy(quick / "teacher.safetensors", tmp_path / "m")
+    with pytest.raises(ShardError, match="the segmenter has no teacher"):
+        Segmenter.load(tmp_path / "m").segment(["研究"], exact=True)
 
 
 def test_offsets_and_mixed_text(trained: Path) -> None:

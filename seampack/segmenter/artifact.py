@@ -18,6 +18,7 @@ FORMAT = "seampack segmenter"
 FORMAT_VERSION = 1
 DESCRIPTION = "segmenter.json"
 BUNDLED = ("zh", "th")
+PARTS = ("student", "teacher")
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -25,15 +26,19 @@ Arrays = dict[str, npt.NDArray[Any]]
 def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
     """Write the parts (``student``, ``teacher``) and, last, the description that makes the folder a segmenter.
 
-    Raises ShardError when it cannot be written.
+    A segmenter that is there is whole until the new parts are written. Raises ShardError when it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / DESCRIPTION).unlink(missing_ok=True)
+        partials = {part: folder / f".{part}.partial" for part in parts}
         for part, arrays in parts.items():
-            partial = folder / f".{part}.partial"
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, partial)
-            partial.replace(folder / f"{part}.safetensors")
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, partials[part])
+        (folder / DESCRIPTION).unlink(missing_ok=True)
+        for part in PARTS:
+            if part in partials:
+                partials[part].replace(_part(folder, part))
+            else:
+                _part(folder, part).unlink(missing_ok=True)
         content = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -46,6 +51,11 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
         partial.replace(folder / DESCRIPTION)
     except (OSError, SafetensorError) as error:
         raise ShardError(f"{folder}: the segmenter cannot be written: {error}") from error
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file name is one that ``save`` writes."""
+    return name == DESCRIPTION or name in (_part(Path(), part).name for part in PARTS)
 
 
 def facts(description: dict[str, Any]) -> dict[str, Any]:
@@ -78,18 +88,24 @@ def load_description(folder: Path) -> dict[str, Any]:
             raise ShardError(
                 f"{path}: format version {content['format_version']}; this program reads version {FORMAT_VERSION}"
             )
+        if not isinstance(content["parts"], list):
+            raise ValueError(f"parts {content['parts']!r}")
         return dict(content)
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(f"{path}: not the description of a segmenter: {error!r}") from error
 
 
-def load_part(folder: Path, part: str) -> Arrays:
-    """The arrays of a part. Raises ShardError where it is missing or damaged."""
-    path = folder / f"{part}.safetensors"
-    if not path.is_file():
-        raise ShardError(f"{path}: the segmenter has no {part}")
+def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
+    """The arrays of a part. Raises ShardError where the description names no such part, or it is missing or damaged."""
+    path = _part(folder, part)
+    if part not in description["parts"]:
+        raise ShardError(f"{folder}: the segmenter has no {part}")
     try:
         arrays: Arrays = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise ShardError(f"{path}: damaged: {error}") from error
     return arrays
+
+
+def _part(folder: Path, part: str) -> Path:
+    return folder / f"{part}.safetensors"

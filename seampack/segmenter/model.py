@@ -59,7 +59,7 @@ class Segmenter:
 
     @cached_property
     def _student(self) -> Student:
-        arrays = artifact.load_part(self.folder, "student")
+        arrays = artifact.load_part(self.folder, "student", self.description)
         try:
             return Student.of_arrays(arrays)
         except (KeyError, ValueError) as error:
@@ -67,7 +67,7 @@ class Segmenter:
 
     @cached_property
     def _teacher(self) -> "Teacher":
-        arrays = artifact.load_part(self.folder, "teacher")
+        arrays = artifact.load_part(self.folder, "teacher", self.description)
         try:
             from seampack.segmenter.corpus import Vocabulary
             from seampack.segmenter.teacher import Teacher

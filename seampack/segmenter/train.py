@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import queue
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,6 +30,7 @@ from seampack.segmenter.training import Report, Trainer, load_state
 from seampack.segmenter.units import Alphabet, Units
 
 CHECKPOINT = ".checkpoint"
+_LOCK = ".training"
 _DIRECTIONS = ("forward", "backward")
 
 
@@ -38,6 +40,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    overwrite: bool = False,
     threads: int | None = None,
     distill: DistillConfig | None = None,
     on_report: Callable[[Report], None] | None = None,
@@ -45,20 +48,27 @@ def train(
     """Train a segmenter on raw text and write it to the folder ``out``; returns its description.
 
     ``lines``: batches of texts; all of it is held in memory. Both directions are trained at once where there are two
-    ``threads``. ``resume`` takes up the checkpoints of a run that was stopped, and comes to the
-    same result. The student is distilled from the finished model on the same text.
+    ``threads``. ``resume`` takes up the checkpoints of a run that was stopped, and comes to the same result; where
+    there is no folder yet, or an empty one, it warns and trains from the beginning. ``overwrite`` trains anew where
+    the folder holds a segmenter or checkpoints; the old segmenter stays until the new one is written. With both,
+    checkpoints are taken up where there are some. The student is distilled from the finished model on the same text.
 
-    Raises DataError for a text that has nothing to learn from, ShardError for a folder that cannot be written or
-    checkpoints of another run.
+    Raises DataError for a text that has nothing to learn from, ShardError for a folder that cannot be written, that
+    would be overwritten, that another run is writing into, or that holds nothing to resume or checkpoints of another
+    text or other options, MissingExtraError without gensim, SeampackError where a training process was killed.
     """
     folder = Path(out)
+    _check_out(folder, overwrite=overwrite, resume=resume)
     units = _joined(lines, Alphabet(config.script))
     vocabulary = Vocabulary.of(units, config.least_count)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < 10:
         raise DataError(f"the text has {units.key.size:,} units in {corpus.chunks} chunks: too little to train on")
     with _only_run(folder):
+        _check_out(folder, overwrite=overwrite, resume=resume)
         checkpoints = folder / CHECKPOINT
+        if resume and not checkpoints.exists():
+            warnings.warn(f"{folder}: nothing to resume; training begins anew", stacklevel=2)
         if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
         checkpoints.mkdir(exist_ok=True)
@@ -94,6 +104,24 @@ def train(
         return artifact.load_description(folder)
 
 
+def _check_out(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
+    """Raise ShardError where a run would destroy what the folder holds, or finds nothing there to take up."""
+    with _writing(folder):
+        names = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.exists() else []
+    if overwrite or not names or (resume and CHECKPOINT in names):
+        return
+    if CHECKPOINT in names:
+        raise ShardError(
+            f"{folder}: holds the checkpoints of a run that was stopped; go on with train --resume, "
+            "use --overwrite to replace them, or another folder"
+        )
+    if any(artifact.is_ours(name) for name in names):
+        what = "holds a segmenter, with nothing to resume" if resume else "holds a segmenter"
+        raise ShardError(f"{folder}: {what}; use --overwrite to replace it, or another folder")
+    if resume:
+        raise ShardError(f"{folder}: nothing to resume: the folder has {names[0]}, but no checkpoints")
+
+
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Name the folder in errors of the file system."""
@@ -106,7 +134,7 @@ def _writing(folder: Path) -> Iterator[None]:
 @contextmanager
 def _only_run(folder: Path) -> Iterator[None]:
     """Make the folder, and refuse a second run into it; the lock ends with the process."""
-    path = folder / ".training"
+    path = folder / _LOCK
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
@@ -126,6 +154,7 @@ def distill(
     *,
     config: DistillConfig | None = None,
     keep_teacher: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train one student on what one teacher or several say of a text; returns its description.
 
@@ -140,6 +169,10 @@ def distill(
     scripts = sorted({teacher.description["script"] for teacher in teachers})
     if len(scripts) > 1:
         raise DataError(f"the teachers are of different scripts: {', '.join(scripts)}")
+    folder = Path(out)
+    if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
+        raise ShardError(f"{folder}: a teacher's own folder; choose another for its student")
+    _check_out(folder, overwrite=overwrite)
     units = _joined(lines, Alphabet(scripts[0]))
     lattices = (teacher._teacher.lattices(units) for teacher in teachers)
     student = _distilled(lattices, len(teachers), units, config or DistillConfig())
@@ -152,9 +185,10 @@ def distill(
     parts = {"student": student.to_arrays()}
     if keep_teacher:
         facts = {**artifact.facts(teachers[0].description), "student": facts}
-        parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher")
-    artifact.save(Path(out), facts, parts)
-    return artifact.load_description(Path(out))
+        parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
+    artifact.save(folder, facts, parts)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    return artifact.load_description(folder)
 
 
 def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, config: DistillConfig) -> Student:
