@@ -623,6 +623,11 @@ class TestCurriculum(AdapterContract):
         assert sum(row["questions"] for row in evaluation.tables["by_difficulty"]) == 30
         assert {"base_pass_rate", "trained_pass_rate"} <= set(evaluation.rows.column_names)
 
+    def test_stages_of_a_single_step_train(self, artifact: Artifact) -> None:
+        assert [row["step"] for row in artifact.facts["history"]] == [1, 1, 1]
+        before, after = (artifact.parts[name].state_dict() for name in ("base", "model"))
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+
     def test_the_curriculum_is_kept(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
         found = curriculum_of(Artifact.load(tmp_path))

@@ -497,6 +497,14 @@ def test_what_is_cut_stands_in_the_artifact_and_the_metrics() -> None:
     assert ADAPTER.evaluate(prepared, artifact, config.replace(max_query_tokens=3)).metrics["cut_queries"] == 0
 
 
+def test_pairs_of_a_single_step_train() -> None:
+    refiner = new_refiner("small", QUERIES)
+    before = refiner.model.lm_head.weight.clone()
+    trained, losses = RefinerSFT(refiner, epochs=1, batch_rows=len(QUERIES)).fit(QUERIES, QUERIES)
+    assert len(losses) == 1
+    assert not torch.equal(before, trained.model.lm_head.weight)
+
+
 def test_low_rank_updates_end_in_plain_weights() -> None:
     refiner = new_refiner("small", QUERIES)
     before = {name: value.clone() for name, value in refiner.model.state_dict().items()}

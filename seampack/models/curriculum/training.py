@@ -102,23 +102,26 @@ class CurriculumTrainer:
     def _run(self, model: Any, tokenizer: Any, dataset: Dataset, rows: Rows) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             trainer = (self._sft if self.method == Method.SFT else self._grpo)(
-                model, tokenizer, dataset, rows, self._common(folder)
+                model, tokenizer, dataset, rows, self._common(folder, rows.size)
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()
+        model.__dict__.pop("forward", None)  # accelerate's wrapper: in a copy of the model it would run this one
         for entry in trainer.state.log_history:
             if "loss" in entry:
                 yield {"step": entry["step"]} | {
                     name.rpartition("/")[2]: float(entry[name]) for name in LOGGED if name in entry
                 }
 
-    def _common(self, folder: str) -> dict[str, Any]:
+    def _common(self, folder: str, rows: int) -> dict[str, Any]:
+        questions = self.batch_rows if self.method == Method.SFT else self.batch_rows // self.generations
         return {
             "output_dir": folder,
             "num_train_epochs": 1,
             "learning_rate": self.learning_rate,
             "lr_scheduler_type": "constant_with_warmup",
-            "warmup_steps": 0.05,
+            # the first step of a warm-up has a rate of 0: too much of a short run, and all of a run of one step
+            "warmup_steps": 0.05 if rows >= 20 * questions else 0,
             "shuffle_dataset": False,
             "seed": self.seed,
             "report_to": "none",

@@ -95,7 +95,8 @@ class RefinerSFT:
                 per_device_train_batch_size=self.batch_rows,
                 learning_rate=self.learning_rate,
                 lr_scheduler_type="cosine",
-                warmup_steps=0.1,
+                # the first step of a warm-up has a rate of 0: too much of a short run, and all of a run of one step
+                warmup_steps=0.1 if steps >= 10 else 0,
                 max_grad_norm=1.0,
                 seed=self.seed,
                 remove_unused_columns=False,
