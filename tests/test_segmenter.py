@@ -331,6 +331,17 @@ def test_a_teacher_is_kept_beside_its_student(trained: Path, tmp_path: Path) -> 
     assert both.description["student"]["config"] == config.to_dict()
 
 
+def test_all_files_of_a_segmenter_are_for_the_same_eyes(trained: Path) -> None:
+    assert len({path.stat().st_mode for path in trained.iterdir() if path.is_file()}) == 1
+
+
+def test_language_models_read_on_where_training_cut_its_text() -> None:
+    segmenter = Segmenter.load("zh")
+    assert segmenter.description["config"]["chunk_units"] == 40
+    units, _ = segmenter._units(["研究生命的起源" * 20])
+    assert segmenter._teacher.lattices(units).offsets.tolist() == [0, 140]
+
+
 def test_damaged_artifacts(trained: Path, tmp_path: Path) -> None:
     def copy() -> Path:
         shutil.rmtree(tmp_path / "m", ignore_errors=True)

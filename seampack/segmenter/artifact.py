@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
 
 from seampack._version import __version__
 from seampack.errors import ShardError
@@ -32,7 +33,8 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         partials = {part: folder / f".{part}.partial" for part in parts}
         for part, arrays in parts.items():
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, partials[part])
+            # not save_file: its files are the owner's alone, whatever the umask
+            partials[part].write_bytes(to_bytes({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
         (folder / DESCRIPTION).unlink(missing_ok=True)
         for part in PARTS:
             if part in partials:

@@ -13,6 +13,8 @@ from seampack.segmenter.language_model import SegmentalLM
 from seampack.segmenter.units import Units
 
 _BATCH_UNITS = 400
+_CHUNK_UNITS = 400
+"""Units that are read at once, at most. More than in training: where no mark or space is near, a cut splits a word."""
 
 
 class Teacher:
@@ -31,7 +33,7 @@ class Teacher:
 
     def lattices(self, units: Units) -> Lattices:
         """Scores of all segments of all chunks, in the order of the units."""
-        corpus = ChunkCorpus.of(units, self.vocabulary, self.options["chunk_units"])
+        corpus = ChunkCorpus.of(units, self.vocabulary, max(self.options["chunk_units"], _CHUNK_UNITS))
         forward = self._scores(self._models[0], corpus)
         mirrored = self._scores(self._models[1], corpus.reversed())
         backward = np.empty_like(mirrored)
