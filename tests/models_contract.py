@@ -171,6 +171,8 @@ class AdapterContract:
         with new_folder(tmp_path / "artifact", overwrite=False, marker=DESCRIPTION) as folder:
             artifact.save(folder)
         assert capfd.readouterr().err == ""
+        files = [path for path in (tmp_path / "artifact").rglob("*") if path.is_file()]
+        assert len({path.stat().st_mode for path in files}) == 1, "some files are for other eyes than the others"
         loaded = Artifact.load(tmp_path / "artifact", self.method)
         assert loaded.facts == json.loads(json.dumps(artifact.facts))
         assert sorted(loaded.tensors) == sorted(artifact.tensors)

@@ -68,7 +68,11 @@ class Artifact:
             "facts": self.facts,
             "parts": sorted(self.parts),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        written = folder / DESCRIPTION
+        written.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.chmod(written.stat().st_mode)  # safetensors' files are the owner's alone, whatever the umask
 
     @classmethod
     def load(cls, folder: Path, method: str | None = None) -> "Artifact":
