@@ -28,6 +28,11 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "seampack.cli", *map(str, arguments)]
 
 
+def obey_interrupts() -> None:
+    """A test run in the background of a script inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run seampack in an empty folder; standard input by ``stdin=bytes``."""

@@ -17,7 +17,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.packed import PackedFolder
 from seampack.packer.shards import ShardWriter
-from tests.conftest import CORPUS, Run, command
+from tests.conftest import CORPUS, Run, command, obey_interrupts
 from tests.faulty import GOOD, SMALL, contents, failed
 
 
@@ -168,11 +168,6 @@ def test_a_writer_that_was_left_writes_no_more(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="the run was given up"):
         writer.write(pa.record_batch({"input_ids": [[1]]}))
     assert list(tmp_path.iterdir()) == []
-
-
-def obey_interrupts() -> None:
-    """A test run in the background of a script inherits that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -3,8 +3,14 @@
 import fcntl
 import itertools
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
+from tests.conftest import command, obey_interrupts
 
 torch = pytest.importorskip("torch")
 
@@ -24,6 +31,8 @@ from seampack.segmenter.language_model import END, IMPOSSIBLE, SegmentalLM, _Wri
 from seampack.segmenter.train import CHECKPOINT, distill, train  # noqa: E402
 from seampack.segmenter.training import Report, Trainer  # noqa: E402
 from seampack.segmenter.units import Alphabet  # noqa: E402
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 WORDS = ["研究", "生命", "的", "起源", "我们", "在", "北京", "学习", "汉语", "是", "好"]
 
@@ -425,9 +434,107 @@ def test_two_runs_into_one_folder(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with (tmp_path / "model" / ".training").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ShardError, match="another run is training into this folder"):
+        with pytest.raises(ShardError, match="another run is writing into this folder"):
             train([sentences(50)[0]], TINY, tmp_path / "model")
+        with pytest.raises(ShardError, match="another run is writing into this folder"):
+            distill([Segmenter.load(trained)], [sentences(50)[0]], tmp_path / "model")
     assert not (trained / ".training").exists()
+
+
+def test_a_lock_whose_file_is_gone_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run may have ended, and taken its file with it, since this one opened it."""
+    lock = fcntl.flock
+
+    def late(file: Any, operation: int) -> None:
+        (tmp_path / "m" / ".training").unlink(missing_ok=True)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ShardError, match="another run is writing into this folder"):
+        train([sentences(100)[0]], QUICK, tmp_path / "m", threads=1)
+
+
+LONG = QUICK.replace(epochs=20)  # long enough to be stopped on the way
+
+
+@contextmanager
+def training(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[int]]]:
+    """A real process that trains as LONG says into ``folder/m``, and its workers, behind their first checkpoints."""
+    raw = folder / "raw.txt"
+    raw.write_text("".join(text + "\n" for text in sentences(100)[0]), encoding="utf-8")
+    options = [f"--{name.replace('_', '-')}={getattr(LONG, name)}" for name in ("hidden", "epochs", "batch_units")]
+    line = command("segment", "train", raw, "-o", folder / "m", "--threads=2", "--validate-every=5", *options)
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=obey_interrupts)
+    try:
+        while not all((folder / "m" / CHECKPOINT / f"{name}.pt").exists() for name in ("forward", "backward")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        yield process, workers(process.pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def workers(parent: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            ours = int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if ours and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def ended(process: int) -> bool:
+    """Whether there is no such process any more, or nobody has asked yet how it ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@linux
+def test_ctrl_c_ends_training_in_peace(tmp_path: Path) -> None:
+    with training(tmp_path) as (process, found):
+        assert len(found) == 2
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert errors.endswith(b"seampack: interrupted; the same command with --resume goes on from the last checkpoint\n")
+    assert all(map(ended, found))
+    texts, _ = sentences(100)
+    train([texts], LONG, tmp_path / "m", resume=True, threads=1)
+    train([texts], LONG, tmp_path / "whole", threads=1)
+    assert_same_arrays(tmp_path / "m", tmp_path / "whole")
+
+
+@linux
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    """And while one of them is still there, no second run is let in beside it."""
+    texts, _ = sentences(100)
+    with training(tmp_path) as (process, found):
+        for worker in found:
+            os.kill(worker, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        with pytest.raises(ShardError, match="another run is writing into this folder"):
+            train([texts], LONG, tmp_path / "m", resume=True, threads=1)
+        for worker in found:
+            os.kill(worker, signal.SIGCONT)
+        for _ in range(1000):
+            if all(map(ended, found)):
+                break
+            time.sleep(0.01)
+        assert all(map(ended, found))
+
+    def stop(report: Report) -> None:
+        assert report.step > 5  # took up a checkpoint
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train([texts], LONG, tmp_path / "m", resume=True, threads=1, on_report=stop)
 
 
 def test_agreement_of_the_directions() -> None:

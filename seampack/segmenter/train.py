@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import queue
 import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -133,18 +135,24 @@ def _writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _only_run(folder: Path) -> Iterator[None]:
-    """Make the folder, and refuse a second run into it; the lock ends with the process."""
+    """Make the folder, and refuse a second run into it; the lock ends with the process and its workers."""
     path = folder / _LOCK
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     with file:
         try:
+            # exclusive to get in alone, then shared with this run's workers: those that outlive it hold it still
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:
+                raise BlockingIOError("a run that ended just now took the file with it")
         except BlockingIOError as error:
-            raise ShardError(f"{folder}: another run is training into this folder") from error
-        yield
-        path.unlink()
+            raise ShardError(f"{folder}: another run is writing into this folder") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def distill(
@@ -174,21 +182,23 @@ def distill(
         raise ShardError(f"{folder}: a teacher's own folder; choose another for its student")
     _check_out(folder, overwrite=overwrite)
     units = _joined(lines, Alphabet(scripts[0]))
-    lattices = (teacher._teacher.lattices(units) for teacher in teachers)
-    student = _distilled(lattices, len(teachers), units, config or DistillConfig())
-    facts = {
-        "script": scripts[0],
-        "config": (config or DistillConfig()).to_dict(),
-        "units": int(units.key.size),
-        "teachers": [teacher.description["config"] for teacher in teachers],
-    }
-    parts = {"student": student.to_arrays()}
-    if keep_teacher:
-        facts = {**artifact.facts(teachers[0].description), "student": facts}
-        parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
-    artifact.save(folder, facts, parts)
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    return artifact.load_description(folder)
+    with _only_run(folder):
+        _check_out(folder, overwrite=overwrite)
+        lattices = (teacher._teacher.lattices(units) for teacher in teachers)
+        student = _distilled(lattices, len(teachers), units, config or DistillConfig())
+        facts = {
+            "script": scripts[0],
+            "config": (config or DistillConfig()).to_dict(),
+            "units": int(units.key.size),
+            "teachers": [teacher.description["config"] for teacher in teachers],
+        }
+        parts = {"student": student.to_arrays()}
+        if keep_teacher:
+            facts = {**artifact.facts(teachers[0].description), "student": facts}
+            parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
+        artifact.save(folder, facts, parts)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        return artifact.load_description(folder)
 
 
 def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, config: DistillConfig) -> Student:
@@ -250,9 +260,12 @@ def _train_both(
         context.Process(target=_worker, args=(checkpoints, config, direction, resume, threads, reports), daemon=True)
         for direction in _DIRECTIONS
     ]
-    for process in processes:
-        process.start()
+    started = []
     try:
+        with _interrupts_held():
+            for process in processes:
+                process.start()
+                started.append(process)
         running = len(processes)
         while running:
             try:
@@ -270,17 +283,47 @@ def _train_both(
             elif on_report is not None:
                 on_report(report)
     finally:
-        for process in processes:
-            process.terminate()
+        for process in started:
+            process.kill()  # what they write, they write beside its place
+        for process in started:
             process.join()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that are started here get no Ctrl-C: a terminal sends it to all of a command's processes at once.
+
+    They inherit what is blocked, so this holds while they import, too; it is for the parent to end them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, reports: Any) -> None:
     keep_freed_memory()
     try:
-        train_direction(checkpoints, config, direction, resume, threads, reports.put)
+        with (checkpoints.parent / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _end_with_parent()
+            train_direction(checkpoints, config, direction, resume, threads, reports.put)
         reports.put(None)
     except SeampackError as error:
         reports.put(error)
     except Exception as error:  # noqa: BLE001  # told to the parent, which raises it
         reports.put(repr(error))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended, however that was: nobody would take the result."""
+    parent: Any = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    if not parent.is_alive():  # another run may have the folder by now
+        os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()

@@ -223,7 +223,7 @@ def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        same = state["fingerprint"] == corpus.fingerprint and state["config"] == json.dumps(config.to_dict())
+        same = state["fingerprint"] == corpus.fingerprint and json.loads(state["config"]) == config.to_dict()
     except Exception as error:  # torch raises many kinds for a damaged file
         raise _unreadable(path, error) from error
     if not same:
