@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from tests.conftest import command, obey_interrupts
 
 torch = pytest.importorskip("torch")
 
-from seampack.segmenter.corpus import ChunkCorpus, Vocabulary  # noqa: E402
+from seampack.segmenter import training as training_module  # noqa: E402
+from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets  # noqa: E402
 from seampack.segmenter.language_model import END, IMPOSSIBLE, SegmentalLM, _Writing  # noqa: E402
 from seampack.segmenter.train import CHECKPOINT, distill, train  # noqa: E402
 from seampack.segmenter.training import Report, Trainer  # noqa: E402
@@ -265,6 +266,82 @@ def test_only_the_parts_of_the_description_are_used(quick: Path, tmp_path: Path)
     shutil.copy(quick / "teacher.safetensors", tmp_path / "m")
     with pytest.raises(ShardError, match="the segmenter has no teacher"):
         Segmenter.load(tmp_path / "m").segment(["研究"], exact=True)
+
+
+def test_the_description_is_json_where_nothing_is_held_out(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    config = QUICK.replace(epochs=1, validation_share=0.0)
+    description = train([sentences(100)[0]], config, tmp_path / "m", threads=1)
+    assert json.loads((tmp_path / "m" / "segmenter.json").read_text(), parse_constant=refuse) == description
+    assert Segmenter.load(tmp_path / "m").description["validation_nats"] == {"forward": None, "backward": None}
+
+
+def trainer_of_sentences(config: TrainConfig) -> Trainer:
+    units, _ = Alphabet("zh").units(sentences(100)[0])
+    return Trainer(ChunkCorpus.of(units, Vocabulary.of(units, 2), 40), config, backward=False)
+
+
+def test_cpu_seconds_are_those_of_all_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first embeddings, steps and validations alike, and of the runs before."""
+    clock = [100.0]
+
+    def costs(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            clock[0] += seconds
+            return function(*arguments)
+
+        return timed
+
+    monkeypatch.setattr(training_module.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(training_module, "skip_gram_embeddings", costs(1000, training_module.skip_gram_embeddings))
+    monkeypatch.setattr(Trainer, "_train_step", costs(1, Trainer._train_step))
+    monkeypatch.setattr(Trainer, "validate", costs(10, Trainer.validate))
+    first = trainer_of_sentences(QUICK)
+    first.run(stop_at=6)
+    assert first.cpu_seconds == 1016
+    first.save(tmp_path / "state.pt")
+    clock[0] += 10_000
+    second = trainer_of_sentences(QUICK)
+    second.resume(tmp_path / "state.pt")
+    second.run(stop_at=10)
+    assert second.cpu_seconds == 1016 + 1000 + 4 + 10
+
+
+@pytest.mark.parametrize("stop_at", [None, 17])
+def test_training_stops_early(stop_at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind ``patience`` validations without a better likelihood, and with the best parameters; resumed or not."""
+    nats = {5: 3.0, 10: 2.0, 15: 2.5, 20: 2.0, 25: 2.1, 30: 1.0}
+    states: dict[int, torch.Tensor] = {}
+
+    def validate(trainer: Trainer) -> tuple[float, float]:
+        states[trainer.step] = trainer.model.bias.detach().clone()
+        return nats[trainer.step], 1.0
+
+    monkeypatch.setattr(Trainer, "validate", validate)
+    config = QUICK.replace(epochs=20, patience=2)
+    trainer = trainer_of_sentences(config)
+    assert trainer.steps > 30
+    trainer.run(stop_at=stop_at)
+    if stop_at is not None:
+        trainer.save(tmp_path / "state.pt")
+        trainer = trainer_of_sentences(config)
+        trainer.resume(tmp_path / "state.pt")
+        trainer.run()
+    assert (trainer.step, trainer.best) == (25, 2.0)
+    assert torch.equal(trainer.model.bias, states[10])
+
+
+def test_chunks_end_behind_marks() -> None:
+    """And before white space; the mark belongs to what it ends, a mark that closes nothing cuts nothing."""
+    texts = ["研究，生命。的", "「起源」、我们", "在 北京", "好！", "a;b"]
+    chunks = []
+    for text in texts:
+        units, _ = Alphabet("zh").units([text])
+        offsets = chunk_offsets(units, 40)
+        chunks.append([text[units.begin[a] : units.end[b - 1]] for a, b in itertools.pairwise(offsets.tolist())])
+    assert chunks == [["研究，", "生命。", "的"], ["「起源」、", "我们"], ["在", "北京"], ["好！"], ["a;", "b"]]
 
 
 def test_offsets_and_mixed_text(trained: Path) -> None:

@@ -49,7 +49,7 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
             "parts": sorted(parts),
         }
         partial = folder / f".{DESCRIPTION}.partial"
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(folder / DESCRIPTION)
     except (OSError, SafetensorError) as error:
         raise ShardError(f"{folder}: the segmenter cannot be written: {error}") from error
@@ -83,7 +83,7 @@ def load_description(folder: Path) -> dict[str, Any]:
             what = f"no {DESCRIPTION}: not a segmenter, or training did not finish"
         raise ShardError(f"{folder}: {what}; train one with: seampack segment train RAW -o {folder}")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)  # Infinity and NaN: unknown
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         if content["format_version"] != FORMAT_VERSION:

@@ -1,6 +1,7 @@
 """From raw text to a segmenter on disk: both directions of the language model, each in a process, then the student."""
 
 import fcntl
+import math
 import multiprocessing
 import os
 import queue
@@ -83,11 +84,13 @@ def train(
             for direction in _DIRECTIONS:
                 train_direction(checkpoints, config, direction, resume, 1, on_report)
         state: dict[str, npt.NDArray[Any]] = {}
-        nats, seconds = {}, {}
+        nats: dict[str, float | None] = {}
+        seconds: dict[str, float] = {}
         for direction in _DIRECTIONS:
             found = torch.load(checkpoints / f"{direction}.done", weights_only=True)
             state |= {f"{direction}.{name}": value.numpy() for name, value in found["model"].items()}
-            nats[direction], seconds[direction] = found["best"], found["cpu_seconds"]
+            nats[direction] = found["best"] if math.isfinite(found["best"]) else None
+            seconds[direction] = found["cpu_seconds"]
         teacher = Teacher(vocabulary, config.to_dict(), state)
         lattices = teacher.lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))

@@ -53,6 +53,8 @@ class Trainer:
     """One direction. ``run`` trains to the end or to the early stop; its state can be saved and taken up exactly."""
 
     def __init__(self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool) -> None:
+        self._begun = time.process_time()
+        self._seconds_before = 0.0
         self.corpus = corpus.reversed() if backward else corpus
         self.config = config
         self.direction = "backward" if backward else "forward"
@@ -80,7 +82,11 @@ class Trainer:
         self.best_state: dict[str, Any] | None = None
         self.losses: list[float] = []
         self.worse = 0
-        self.cpu_seconds = 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds that this direction has cost: all that the process did for it, in runs that were stopped too."""
+        return self._seconds_before + time.process_time() - self._begun
 
     def rate(self, step: int) -> float:
         """Share of the learning rate: a warm-up, then level, then a fall over the last 40 %."""
@@ -154,7 +160,6 @@ class Trainer:
             self.model.load_state_dict(self.best_state)
 
     def _train_step(self, which: npt.NDArray[np.int64]) -> int:
-        begun = time.process_time()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self.rate(self.step)
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone: resuming is exact
@@ -165,7 +170,6 @@ class Trainer:
         self.optimizer.step()
         self.losses.append(float(loss.detach()) / units)
         self.step += 1
-        self.cpu_seconds += time.process_time() - begun
         return units
 
     def _keep_best(self, nats: float) -> None:
@@ -213,7 +217,7 @@ class Trainer:
             raise _unreadable(path, error) from error
         self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
         self.losses, self.best_state = state["losses"], state["best_state"]
-        self.cpu_seconds = state["cpu_seconds"]
+        self._seconds_before = state["cpu_seconds"]
 
 
 def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str, Any]:
