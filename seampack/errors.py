@@ -34,3 +34,7 @@ class MissingExtraError(SeampackError, ImportError):
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'seampack[{extra}]'")
         self.package = package
         self.extra = extra
+        self._purpose = purpose
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str, str]]:
+        return type(self), (self.package, self.extra, self._purpose)  # workers send it to their parent

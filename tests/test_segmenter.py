@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seampack.errors import ConfigError, DataError, ShardError
+from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.dictionary import Dictionary
@@ -529,6 +530,12 @@ def test_a_lock_whose_file_is_gone_holds_nothing(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(ShardError, match="another run is writing into this folder"):
         train([sentences(100)[0]], QUICK, tmp_path / "m", threads=1)
+
+
+def test_workers_can_say_what_is_missing() -> None:
+    error = MissingExtraError("gensim", "segmenter", "training a segmenter")
+    found = pickle.loads(pickle.dumps(error))
+    assert (str(found), found.package, found.extra) == (str(error), "gensim", "segmenter")
 
 
 LONG = QUICK.replace(epochs=20)  # long enough to be stopped on the way
