@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -320,6 +321,34 @@ def compare(
         "characters_per_second": "characters/CPU-s",
     }
     click.echo(table(rows, columns))
+
+
+@segment.command()
+@_raw
+@click.option(
+    "-m", "--model", "models", multiple=True, required=True, metavar="MODEL", help="A trained segmenter; give several."
+)
+@_reading
+@_json
+def agree(inputs: tuple[str, ...], models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Say how far the language models of segmenters agree on where the words of raw text end, without gold.
+
+    Of settings of training that differ, take those whose models, of two seeds at least, agree most.
+    """
+    if len(set(models)) < len(models):
+        raise click.UsageError("--model: expected each model once")
+    from seampack.segmenter.agreement import agreement, mean_kappa
+    from seampack.segmenter.inputs import texts
+
+    lines = [text for batch in texts(inputs, **options) for text in batch]
+    pairs = agreement({model: _load(model) for model in models}, lines)
+    mean = mean_kappa(pairs)
+    if as_json:
+        click.echo(json.dumps({"mean": mean, "pairs": [asdict(pair) for pair in pairs]}, ensure_ascii=False))
+        return
+    rows = [asdict(pair) | {"kappa": "" if pair.kappa is None else f"{pair.kappa:.3f}"} for pair in pairs]
+    click.echo(table(rows, {"one": "one", "other": "other", "kappa": "Cohen's kappa"}))
+    click.echo(f"mean: {'no words longer than a unit were found' if mean is None else f'{mean:.3f}'}")
 
 
 def _load(model: str) -> "Segmenter":

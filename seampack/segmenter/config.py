@@ -31,7 +31,9 @@ class TrainConfig(Config):
     chunk_units: int = option(40, "Units that are read at once, at most; shorter between marks and spaces.")
     validation_share: float = option(0.02, "Share of the text that is held out to watch the likelihood.")
     validate_every: int = option(200, "Batches between validations, each of which writes a checkpoint.")
-    patience: int = option(10, "Validations without a better likelihood after which training stops.")
+    patience: int = option(
+        10, "Validations in a row that may bring no better likelihood; after one more, training stops."
+    )
     forward_weight: float = option(0.5, "Share of the forward direction where both are combined.")
     seed: int = option(0, "Seed of parameters, batches and dropout.")
 

@@ -50,6 +50,17 @@ def chunk_offsets(units: Units, most: int) -> npt.NDArray[np.int64]:
     return found
 
 
+def open_places(single: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Units behind which a word may end or go on: those followed by another of a word's units in their chunk.
+
+    ``single``: which units are words by themselves, (units,); ``offsets``: first unit of each chunk, (chunks + 1,).
+    """
+    inside = ~single
+    inside[:-1] &= ~single[1:]
+    inside[offsets[1:] - 1] = False
+    return inside
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkCorpus:
     """Chunks of unit ids, one behind the other; ``single`` flags units that are words by themselves."""
@@ -80,11 +91,8 @@ class ChunkCorpus:
 
     @property
     def open_places(self) -> npt.NDArray[np.bool_]:
-        """Units behind which a word may end or go on: those followed by another of a word's units in their chunk."""
-        inside = ~self.single
-        inside[:-1] &= ~self.single[1:]
-        inside[self.offsets[1:] - 1] = False
-        return inside
+        """Units behind which a word may end or go on, see ``open_places``."""
+        return open_places(self.single, self.offsets)
 
     def reversed(self) -> "ChunkCorpus":
         """The same chunks, each back to front."""

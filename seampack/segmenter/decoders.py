@@ -48,17 +48,21 @@ class Lattices:
         return found
 
     def agreement(self, places: npt.NDArray[np.bool_]) -> float | None:
-        """Cohen's kappa of both directions on where words end, over some places, shape (units,).
+        """Cohen's kappa of both directions on where words end, over some places, shape (units,); see ``kappa``."""
+        return kappa(self.ends(self.forward)[places], self.ends(self.backward)[places])
 
-        1 where they always agree, 0 where they agree as chance would; None where either has no choice to make: they
-        agree on nothing when every unit is a word.
-        """
-        one, other = self.ends(self.forward)[places], self.ends(self.backward)[places]
-        if not one.size:
-            return None
-        shares = float(one.mean()), float(other.mean())
-        chance = shares[0] * shares[1] + (1 - shares[0]) * (1 - shares[1])
-        return None if chance == 1 else (float((one == other).mean()) - chance) / (1 - chance)
+
+def kappa(one: Ends, other: Ends) -> float | None:
+    """Cohen's kappa of two decisions on the same places, shape (places,).
+
+    1 where they always agree, 0 where they agree as chance would; None where neither has a choice to make: they
+    agree on nothing when every unit is a word.
+    """
+    if not one.size:
+        return None
+    shares = float(one.mean()), float(other.mean())
+    chance = shares[0] * shares[1] + (1 - shares[0]) * (1 - shares[1])
+    return None if chance == 1 else (float((one == other).mean()) - chance) / (1 - chance)
 
 
 def forward(lattices: Lattices) -> Ends:
