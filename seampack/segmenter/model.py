@@ -41,8 +41,8 @@ class Segmenter:
         self.description = artifact.load_description(self.folder)
         try:
             self._alphabet = Alphabet(self.description["script"])
-        except (KeyError, TypeError) as error:
-            raise ShardError(f"{self.folder}: the description names no script: {error!r}") from error
+        except ConfigError as error:
+            raise ShardError(f"{self.folder / artifact.DESCRIPTION}: {error}; {artifact.REMEDY}") from error
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Self:
@@ -63,7 +63,7 @@ class Segmenter:
         try:
             return Student.of_arrays(arrays)
         except (KeyError, ValueError) as error:
-            raise ShardError(f"{self.folder}: student.safetensors does not hold a student: {error}") from error
+            raise self._damaged("student", "a student", error) from error
 
     @cached_property
     def _teacher(self) -> "Teacher":
@@ -73,11 +73,19 @@ class Segmenter:
             from seampack.segmenter.teacher import Teacher
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "segmenter", "exact segmentation") from error
+        config = self.description["config"]
         try:
-            keys = arrays.pop("vocabulary").view(np.uint64)
-            return Teacher(Vocabulary(keys), self.description["config"], arrays)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise ShardError(f"{self.folder}: teacher.safetensors does not hold a language model: {error}") from error
+            longest = arrays.pop("longest", np.array([config["longest"]]))  # the bundled models have none
+            if longest.shape != (1,) or longest[0] != config["longest"]:
+                raise ValueError(f"longest: expected {config['longest']} as in the description; got {longest.tolist()}")
+            return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise self._damaged("teacher", "a language model", error) from error
+
+    def _damaged(self, part: str, what: str, error: Exception) -> ShardError:
+        found = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        path = self.folder / f"{part}.safetensors"
+        return ShardError(f"{path}: does not hold {what} as {artifact.DESCRIPTION} says: {found}; {artifact.REMEDY}")
 
     def segment(self, texts: list[str], **options: Any) -> list[list[str]]:
         """The words of each text, white space left out. ``options`` as in ``spans``."""
@@ -189,6 +197,16 @@ class Segmenter:
         lattices = self._teacher.lattices(units)
         found: npt.NDArray[np.float64] = kernels.end_posteriors(lattices.posteriors(), lattices.offsets)
         return found.astype(np.float32)
+
+
+def _keys(vocabulary: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Keys of units from a file, or ValueError."""
+    if vocabulary.dtype not in (np.int64, np.uint64) or vocabulary.ndim != 1:
+        raise ValueError(f"vocabulary: expected int64; got {vocabulary.dtype} of the shape {vocabulary.shape}")
+    keys = vocabulary.view(np.uint64)
+    if (keys[1:] <= keys[:-1]).any():
+        raise ValueError("vocabulary: expected different keys in ascending order; got others")
+    return keys
 
 
 def _lists(texts: list[str], spans: Spans) -> list[list[str]]:

@@ -53,11 +53,20 @@ class Student:
     @classmethod
     def of_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> "Student":
         """From a safetensors file. Raises KeyError or ValueError where it is none of a student."""
-        table, hidden_bias, output = arrays["table"], arrays["hidden_bias"], arrays["output"]
-        rows, width = table.shape
-        if table.dtype != np.int8 or rows & (rows - 1) or hidden_bias.shape != (width,) or output.shape != (width + 1,):
-            raise ValueError(f"{table.dtype} table {table.shape}, hidden {hidden_bias.shape}, output {output.shape}")
-        return cls(table, float(arrays["scale"][0]), hidden_bias.astype(np.float32), output.astype(np.float32))
+        table, scale, hidden_bias, output = (arrays[name] for name in ("table", "scale", "hidden_bias", "output"))
+        rows, width = table.shape if table.ndim == 2 else (0, 0)
+        if table.dtype != np.int8 or rows < 1 or rows & (rows - 1) or width < 1:
+            raise ValueError(
+                f"table: expected int8, its rows a power of two; got {table.dtype} of the shape {table.shape}"
+            )
+        for name, values, size in (
+            ("scale", scale, 1),
+            ("hidden_bias", hidden_bias, width),
+            ("output", output, width + 1),
+        ):
+            if values.dtype.kind != "f" or values.shape != (size,):
+                raise ValueError(f"{name}: expected {size} floats; got {values.dtype} of the shape {values.shape}")
+        return cls(table, float(scale[0]), hidden_bias.astype(np.float32), output.astype(np.float32))
 
 
 def train_student(units: Units, probabilities: Float, decisions: Float, config: DistillConfig) -> Student:

@@ -1,0 +1,41 @@
+"""Whole segmenters on disk, small and without training: what their parameters say does not matter."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seampack.segmenter import artifact
+from seampack.segmenter.config import TrainConfig
+from seampack.segmenter.student import Student
+from seampack.segmenter.units import Alphabet
+
+CONFIG = TrainConfig(hidden=8, longest=3, chunk_units=10)
+TEXT = "研究生命的起源"
+
+
+def student(end_bias: float = 0.0) -> Student:
+    """``end_bias``: added to the log-odds of each end."""
+    rng = np.random.default_rng(0)
+    table = rng.integers(-100, 100, (256, 4)).astype(np.int8)
+    return Student(table, 0.01, np.zeros(4, np.float32), np.append(rng.normal(0, 1, 4), end_bias).astype(np.float32))
+
+
+def save(folder: Path, *, teacher: bool = False, end_bias: float = 0.0, **changes: Any) -> Path:
+    """Write a segmenter, with a language model where torch is there and it is asked for."""
+    parts: dict[str, artifact.Arrays] = {"student": student(end_bias).to_arrays()}
+    config = CONFIG.replace(**changes)
+    if teacher:
+        import torch
+
+        from seampack.segmenter.corpus import Vocabulary
+        from seampack.segmenter.language_model import SegmentalLM
+
+        torch.manual_seed(0)
+        vocabulary = Vocabulary.of(Alphabet("zh").units([TEXT])[0], 1)
+        parts["teacher"] = {"vocabulary": vocabulary.keys.view(np.int64)}
+        for direction in ("forward", "backward"):
+            model = SegmentalLM(vocabulary.size, longest=config.longest, hidden=config.hidden)
+            parts["teacher"] |= {f"{direction}.{name}": value.numpy() for name, value in model.state_dict().items()}
+    artifact.save(folder, {"script": "zh", "config": config.to_dict()}, parts)
+    return folder

@@ -1,0 +1,126 @@
+"""Segmenters on disk: what is damaged, or has been edited, is told on one line before anything is segmented."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from seampack.errors import ShardError
+from seampack.segmenter.model import Segmenter
+from tests import segmenter_tiny as tiny
+
+
+def refused(folder: Path, message: str, *, exact: bool = False) -> None:
+    with pytest.raises(ShardError, match=message) as caught:
+        Segmenter.load(folder).segment([tiny.TEXT], exact=exact)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "copy the model again" in str(caught.value)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "segmenter.json"
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("parts"), "parts: expected a list of student and teacher, one or both; got None"),
+        (lambda d: d.update(parts=5), "parts: expected a list .* got 5"),
+        (lambda d: d.update(parts=[]), r"parts: expected a list .* got \[\]"),
+        (lambda d: d.update(parts=["pupil"]), "parts: expected a list .* got .'pupil'"),
+        (lambda d: d.update(script=5), "script: expected a preset or characters; got 5"),
+        (lambda d: d.update(script="z-a"), "script: expected that of config, 'zh'; got 'z-a'"),
+        (lambda d: d.update(script="z-a", parts=["student"]), "script: the range z-a runs backwards"),
+        (lambda d: d.update(script="th"), "script: expected that of config, 'zh'; got 'th'"),
+        (lambda d: d.update(config=None), "config: expected the options of training; got None"),
+        (lambda d: d["config"].pop("forward_weight"), "no forward_weight"),
+        (lambda d: d["config"].update(longest="3"), "longest: expected an integer from 1 to 32; got '3'"),
+        (lambda d: d["config"].update(longest=-1), "longest: expected an integer from 1 to 32; got -1"),
+        (lambda d: d["config"].update(chunk_units=None), "chunk_units: expected an integer .* got None"),
+        (lambda d: d["config"].update(chunk_units=0), "chunk_units: expected an integer .* got 0"),
+        (lambda d: d["config"].update(forward_weight=float("nan")), "forward_weight: expected a number .* got None"),
+        (lambda d: d.update(format="other"), "format: expected 'seampack segmenter'"),
+    ],
+)
+def test_descriptions_are_checked(change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path) -> None:
+    edit(tiny.save(tmp_path / "m"), lambda d: d.update(parts=["student", "teacher"]))
+    edit(tmp_path / "m", change)
+    refused(tmp_path / "m", rf"segmenter\.json: .*{message}")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b"5", b"{", b'"seampack segmenter"'])
+def test_what_is_no_description(content: bytes, tmp_path: Path) -> None:
+    (tiny.save(tmp_path / "m") / "segmenter.json").write_bytes(content)
+    refused(tmp_path / "m", r"segmenter\.json: not the description of a segmenter: ")
+
+
+def test_options_that_are_not_known_do_no_harm(tmp_path: Path) -> None:
+    edit(tiny.save(tmp_path / "m"), lambda d: d["config"].update(invented_later=1))
+    assert "".join(Segmenter.load(tmp_path / "m").segment([tiny.TEXT])[0]) == tiny.TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("scale", np.array(1, np.float32), r"scale: expected 1 floats; got float32 of the shape \(\)"),
+        ("scale", np.zeros(0, np.float32), r"scale: expected 1 floats; got float32 of the shape \(0,\)"),
+        ("scale", np.array([1]), "scale: expected 1 floats; got int64"),
+        ("table", np.zeros((0, 4), np.int8), r"table: .* its rows a power of two; got int8 of the shape \(0, 4\)"),
+        ("table", np.zeros((3, 4), np.int8), r"table: .* got int8 of the shape \(3, 4\)"),
+        ("table", np.zeros((4, 0), np.int8), r"table: .* got int8 of the shape \(4, 0\)"),
+        ("table", np.zeros(256, np.int8), r"table: .* got int8 of the shape \(256,\)"),
+        ("table", np.zeros((4, 4), np.float32), "table: expected int8, .* got float32"),
+        ("output", np.zeros(4, np.float32), r"output: expected 5 floats; got float32 of the shape \(4,\)"),
+        ("output", np.full(5, np.nan, np.float32), "damaged: output: expected finite numbers"),
+        ("hidden_bias", np.full(4, np.inf, np.float32), "damaged: hidden_bias: expected finite numbers"),
+        ("hidden_bias", None, "no 'hidden_bias'"),
+    ],
+)
+def test_students_are_checked(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    path = tiny.save(tmp_path / "m") / "student.safetensors"
+    arrays = load_file(path)
+    if value is None:
+        del arrays[name]
+    else:
+        arrays[name] = value
+    save_file(arrays, path)
+    refused(tmp_path / "m", rf"student\.safetensors: .*{message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("forward.bias", np.full(11, np.nan, np.float32), "damaged: forward.bias: expected finite numbers"),
+        ("forward.bias", np.zeros(5, np.float32), "size mismatch for bias"),
+        ("vocabulary", np.zeros(8, np.float32), "vocabulary: expected int64; got float32"),
+        ("vocabulary", np.zeros(8, np.int64), "vocabulary: expected different keys in ascending order"),
+        ("vocabulary", None, "no 'vocabulary'"),
+        ("longest", np.array([4]), r"longest: expected 3 as in the description; got \[4\]"),
+    ],
+)
+def test_teachers_are_checked(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tiny.save(tmp_path / "m", teacher=True) / "teacher.safetensors"
+    arrays = load_file(path)
+    if value is None:
+        del arrays[name]
+    else:
+        arrays[name] = value
+    save_file(arrays, path)
+    refused(tmp_path / "m", rf"teacher\.safetensors: .*{message}", exact=True)
+
+
+def test_the_longest_word_is_kept_with_the_parameters(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    folder = tiny.save(tmp_path / "m", teacher=True)
+    assert "".join(Segmenter.load(folder).segment([tiny.TEXT], exact=True)[0]) == tiny.TEXT
+    edit(folder, lambda d: d["config"].update(longest=4))
+    refused(folder, r"longest: expected 4 as in the description; got \[3\]", exact=True)
