@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seampack.packer.packing import pack
     from seampack.packer.planning import PackPlan, plan
     from seampack.packer.train_tokenizer import train_tokenizer
+    from seampack.segmenter.model import Segmenter
 
 _HOME = {
     "Accounting": "packer.accounting",
@@ -35,6 +36,7 @@ _HOME = {
     "PackedFolder": "packer.packed",
     "PlanConfig": "packer.config",
     "SeampackError": "errors",
+    "Segmenter": "segmenter.model",
     "ShardError": "errors",
     "Strategy": "packer.config",
     "apply_plan": "packer.gather",
@@ -56,6 +58,7 @@ __all__ = [
     "PackedFolder",
     "PlanConfig",
     "SeampackError",
+    "Segmenter",
     "ShardError",
     "Strategy",
     "__version__",

@@ -367,10 +367,10 @@ def test_probabilities_and_threshold(trained: Path) -> None:
         assert probabilities.shape == (8,)
         assert np.all((probabilities >= 0) & (probabilities <= 1.0001))
         assert probabilities[[1, 2, 7]] == pytest.approx(1, abs=1e-4)
-        counts = [len(segmenter.segment([text], threshold=t, exact=exact)[0]) for t in (0.0, 0.5, 1.1)]
+        counts = [len(segmenter.segment([text], threshold=t, exact=exact)[0]) for t in (0.0, 0.5, 1.0)]
         assert counts[0] == 7
         assert counts[0] > counts[1] > counts[2] >= 2
-    with pytest.raises(ConfigError, match="it takes the place of a decoder"):
+    with pytest.raises(ConfigError, match="it moves the decoder boundary"):
         segmenter.segment([text], threshold=0.5, decoder="product")
 
 

@@ -31,8 +31,9 @@ def _feature(key, low, high, place, which, mask):
 
 
 @kernel
-def end_logits(key, spaced, offsets, table, scale, hidden_bias, output, output_bias, logits):
-    """Log-odds that a word ends behind each unit; units before white space and at a text's end are left alone.
+def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output, output_bias, logits):
+    """Log-odds that a word ends behind each unit; those that are settled, or before white space, or at a text's end, are
+    left alone.
 
     ``table``: int8, shape (rows, width), in steps of ``scale``; the hidden layer is the sum of 16 rows.
     """
@@ -46,6 +47,8 @@ def end_logits(key, spaced, offsets, table, scale, hidden_bias, output, output_b
             while high < offsets[text + 1] and spaced[high] == 0:
                 high += 1
             for place in range(low + 1, high):
+                if settled[place - 1]:
+                    continue
                 hidden[:] = 0
                 for which in range(FEATURES):
                     row = table[_feature(key, low, high, place, which, mask)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from seampack._fields import check_number
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter import _unit_kernels as unit_kernels
@@ -19,6 +20,9 @@ from seampack.segmenter.units import Alphabet, Units
 
 if TYPE_CHECKING:
     from seampack.segmenter.teacher import Teacher
+
+_NEVER = -5e5
+"""A score from here down is that of a segment which must not be: ``language_model.IMPOSSIBLE``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Segmenter:
         return ShardError(f"{path}: does not hold {what} as {artifact.DESCRIPTION} says: {found}; {artifact.REMEDY}")
 
     def segment(self, texts: list[str], **options: Any) -> list[list[str]]:
-        """The words of each text, white space left out. ``options`` as in ``spans``."""
+        """The words of each text, white space left out. ``options`` and what is raised: as in ``spans``."""
         return _lists(texts, self.spans(texts, **options))
 
     def spans(
@@ -103,19 +107,24 @@ class Segmenter:
         """Where the words are.
 
         ``exact`` uses the language models (extra ``segmenter``), with ``decoder`` (see ``decoders``; default
-        posterior). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones.
-        ``dictionary``: words of the user's that hold whatever the model says.
+        posterior). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones;
+        with ``exact`` the decoder is then ``boundary``. ``dictionary``: words of the user's that hold whatever the
+        model says.
 
-        Raises ConfigError for options that contradict each other, DataError for what is no text.
+        Raises ConfigError for options that contradict each other, DataError for what is no text, ShardError for a
+        model without the part that is asked for.
         """
         units, starts = self._units(texts)
         exact = exact or decoder is not None or not self.has_student
-        if threshold is not None and decoder is not None:
-            raise ConfigError("threshold: it takes the place of a decoder; give one of the two")
+        if threshold is not None:
+            check_number("threshold", threshold, 0, 1)
+            if decoder not in (None, decoders.boundary.__name__):
+                raise ConfigError(f"threshold: it moves the decoder boundary; got {decoder!r}: give one of the two")
         if threshold is not None or not exact:
             ends = (self._end_probabilities(units, exact) >= (0.5 if threshold is None else threshold)).astype(np.uint8)
         else:
             ends = decoders.decoder(decoder or decoders.DEFAULT)(self._teacher.lattices(units))
+            ends[units.beside_single] = 1
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
         return self._words(ends, units, starts)
@@ -135,14 +144,22 @@ class Segmenter:
             firsts[t + 1] = len(pieces)
         return pieces, firsts
 
-    def end_probabilities(self, texts: list[str], *, exact: bool = False) -> list[npt.NDArray[np.float32]]:
+    def end_probabilities(
+        self, texts: list[str], *, exact: bool = False, dictionary: Dictionary | None = None
+    ) -> list[npt.NDArray[np.float32]]:
         """For each text, the probability that a word ends behind each character: shape (characters,).
 
-        Between characters of one unit it is 0; behind white space, 1.
+        Between characters of one unit it is 0; behind white space, beside a unit that is a word by itself, and where
+        an entry of the ``dictionary`` begins or ends, 1.
+
+        Raises DataError for what is no text, ShardError for a model without the part that is asked for.
         """
         units, starts = self._units(texts)
         found = np.zeros(int(starts[-1]), np.float32)
-        found[units.end - 1] = self._end_probabilities(units, exact or not self.has_student)
+        ends = self._end_probabilities(units, exact or not self.has_student)
+        if dictionary is not None:
+            dictionary.apply(texts, units, starts, ends)
+        found[units.end - 1] = ends
         edges = np.zeros(int(starts[-1]) + 1, np.int32)
         np.add.at(edges, units.begin, 1)
         np.add.at(edges, units.end, -1)
@@ -154,6 +171,9 @@ class Segmenter:
         """For each text its ``count`` best segmentations by both language models' product, with their log-scores.
 
         They are best within each chunk; those of a text join the first of all chunks, the second, and so on.
+
+        Raises ConfigError for a ``count`` below 1, DataError for what is no text, ShardError for a model without its
+        language models.
         """
         if count < 1:
             raise ConfigError(f"n_best: expected at least 1; got {count}")
@@ -161,7 +181,9 @@ class Segmenter:
         lattices = self._teacher.lattices(units)
         ends = np.empty((count, units.key.size), np.uint8)
         totals = np.empty((count, lattices.offsets.size - 1))
-        kernels.n_best(lattices.product(), lattices.offsets, count, ends, totals)
+        scores = lattices.product()
+        scores[scores <= _NEVER] = -np.inf  # a unit that is a word by itself stands in no longer one, however far down
+        kernels.n_best(scores, lattices.offsets, count, ends, totals)
         for rank in range(1, count):  # a chunk that has fewer keeps its last
             missing = np.isneginf(totals[rank])
             totals[rank, missing] = totals[rank - 1, missing]
@@ -180,8 +202,13 @@ class Segmenter:
     def map_batch(
         self, batch: dict[str, list[Any]], column: str = "text", words: str = "words"
     ) -> dict[str, list[Any]]:
-        """For ``datasets.Dataset.map(batched=True)``: adds a column of the words of another."""
-        return {**batch, words: self.segment(batch[column])}
+        """For ``datasets.Dataset.map(batched=True)``: adds a column of the words of another; null stays null.
+
+        Raises DataError for what is no text, nor null.
+        """
+        texts = batch[column]
+        found = self.segment(["" if text is None else text for text in texts])
+        return {**batch, words: [None if text is None else one for text, one in zip(texts, found, strict=True)]}
 
     def _words(self, ends: npt.NDArray[np.uint8], units: Units, starts: npt.NDArray[np.int64]) -> Spans:
         return Spans(*unit_kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts))
@@ -189,13 +216,22 @@ class Segmenter:
     def _units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         if isinstance(texts, str):
             raise DataError("expected a list of texts; got one string: segment([text])")
-        return self._alphabet.units(texts)
+        try:
+            return self._alphabet.units(texts)
+        except TypeError:
+            wrong = next((at for at, text in enumerate(texts) if not isinstance(text, str)), None)
+            if wrong is None:
+                raise
+            raise DataError(
+                f"texts[{wrong}]: expected text; got {type(texts[wrong]).__name__}; leave it out, or give an empty text"
+            ) from None
 
     def _end_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
         if not exact:
             return self._student.end_probabilities(units)
         lattices = self._teacher.lattices(units)
         found: npt.NDArray[np.float64] = kernels.end_posteriors(lattices.posteriors(), lattices.offsets)
+        found[units.beside_single] = 1
         return found.astype(np.float32)
 
 

@@ -28,12 +28,16 @@ class Student:
     output: Float
 
     def end_probabilities(self, units: Units) -> Float:
-        """Probability that a word ends behind each unit, shape (units,): 1 before white space and at the end."""
+        """Probability that a word ends behind each unit, shape (units,).
+
+        It is 1 before white space, at the end, and beside units that are words by themselves.
+        """
         logits = np.full(units.key.size, np.inf, np.float32)
         width = self.table.shape[1]
         kernels.end_logits(
             units.key,
             units.spaced,
+            units.beside_single,
             units.offsets,
             self.table,
             np.float32(self.scale),

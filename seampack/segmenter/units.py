@@ -47,6 +47,14 @@ class Units:
     spaced: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
 
+    @property
+    def beside_single(self) -> npt.NDArray[np.bool_]:
+        """Units behind which a word ends whatever a model says: they, or the next, are words by themselves."""
+        single = self.kind != KIND_SCRIPT
+        beside = single.copy()
+        beside[:-1] |= single[1:]
+        return beside
+
 
 class Alphabet:
     """Tells for each code point what it is in a script: a preset's name, or characters and ranges of one's own."""
