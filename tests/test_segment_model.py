@@ -1,6 +1,5 @@
 """What holds of a segmenter whatever its parameters are: units that are words, options, texts that are none."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -32,8 +32,7 @@ def _feature(key, low, high, place, which, mask):
 
 @kernel
 def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output, output_bias, logits):
-    """Log-odds that a word ends behind each unit; those that are settled, or before white space, or at a text's end, are
-    left alone.
+    """Log-odds that a word ends behind each unit; what is settled, before white space or at a text's end is left alone.
 
     ``table``: int8, shape (rows, width), in steps of ``scale``; the hidden layer is the sum of 16 rows.
     """

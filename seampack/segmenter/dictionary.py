@@ -1,9 +1,11 @@
 """Words of the user's, which hold whatever the model says."""
 
 import os
-import re
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,8 @@ class Dictionary:
 
     entries: dict[str, list[int]]
     """The entry without spaces: where it is cut inside, in characters."""
-    pattern: re.Pattern[str]
+    lengths: dict[str, tuple[int, ...]]
+    """Lengths of the entries that begin with two characters, the longest first; of one character alone, 1."""
 
     @classmethod
     def of(cls, lines: list[str]) -> "Dictionary":
@@ -33,24 +36,53 @@ class Dictionary:
                 entries["".join(words)] = np.cumsum([len(word) for word in words])[:-1].tolist()
         if not entries:
             raise DataError("the dictionary has no entry; expected one a line")
-        longest_first = sorted(entries, key=len, reverse=True)
-        return cls(entries, re.compile("|".join(map(re.escape, longest_first))))
+        lengths: defaultdict[str, set[int]] = defaultdict(set)
+        for entry in entries:
+            lengths[entry[:2]].add(len(entry))
+        return cls(entries, {begin: tuple(sorted(found, reverse=True)) for begin, found in lengths.items()})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Dictionary":
-        """From a UTF-8 file. Raises DataError where it cannot be read."""
+        """From a UTF-8 file. Raises DataError where it cannot be read, or has no entry."""
         try:
-            return cls.of(Path(path).read_text("utf-8").splitlines())
+            return cls.of(Path(path).read_text("utf-8-sig").splitlines())
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the dictionary cannot be read: {error}") from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
 
-    def apply(self, texts: list[str], units: Units, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.uint8]) -> None:
-        """Put the entries' words into ``ends``, the flags of the units behind which a word ends."""
+    def find(self, text: str) -> Iterator[tuple[int, str]]:
+        """Where entries hold in a text: their begin, and they."""
+        entries, lengths, at = self.entries, self.lengths, 0
+        for first in range(len(text)):
+            if first < at:
+                continue
+            for length in lengths.get(text[first : first + 2], ()):
+                if (entry := text[first : first + length]) in entries:
+                    at = first + length
+                    yield first, entry
+                    break
+            else:
+                if text[first] in lengths:
+                    at = first + 1
+                    yield first, text[first]
+
+    def apply(self, texts: list[str], units: Units, starts: npt.NDArray[np.int64], ends: npt.NDArray[Any]) -> None:
+        """Put the entries' words into ``ends``, flags (or probabilities) of the units behind which a word ends."""
+        begins: list[int] = []
+        stops: list[int] = []
+        cuts: list[int] = []
         for text, start in zip(texts, starts.tolist(), strict=False):
-            for match in self.pattern.finditer(text):
-                first, last = np.searchsorted(units.begin, [start + match.start(), start + match.end()])
-                ends[first:last] = 0
-                for cut in [0, *self.entries[match.group()], match.end() - match.start()]:
-                    unit = int(np.searchsorted(units.end, start + match.start() + cut, side="right")) - 1
-                    if unit >= 0:
-                        ends[unit] = 1
+            for at, entry in self.find(text):
+                begins.append(start + at)
+                stops.append(start + at + len(entry))
+                if inside := self.entries[entry]:
+                    cuts += [start + at + cut for cut in inside]
+        if not begins:
+            return
+        covered = np.zeros(ends.size + 1, np.int64)
+        np.add.at(covered, np.searchsorted(units.begin, begins), 1)
+        np.add.at(covered, np.searchsorted(units.begin, stops), -1)
+        ends[np.cumsum(covered[:-1]) > 0] = 0
+        last = np.searchsorted(units.end, [*begins, *cuts, *stops], side="right") - 1
+        ends[last[last >= 0]] = 1

@@ -1,0 +1,75 @@
+"""The user's dictionary against regular expressions, which are obvious and slow."""
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seampack.errors import DataError
+from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.units import Alphabet, Units
+
+LETTERS = "研究生命12。a\u0301 "
+
+
+def matches(dictionary: Dictionary, text: str) -> list[tuple[int, str]]:
+    pattern = "|".join(re.escape(entry) for entry in sorted(dictionary.entries, key=len, reverse=True))
+    return [(match.start(), match.group()) for match in re.finditer(pattern, text)]
+
+
+def one_by_one(dictionary: Dictionary, texts: list[str], units: Units, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Entry by entry: no end inside, then ends before it, where it is cut, and behind it."""
+    for text, start in zip(texts, starts.tolist(), strict=False):
+        for at, entry in matches(dictionary, text):
+            stop = start + at + len(entry)
+            ends[(units.begin >= start + at) & (units.begin < stop)] = 0
+            for cut in [0, *dictionary.entries[entry], len(entry)]:
+                before = np.flatnonzero(units.end <= start + at + cut)
+                if before.size:
+                    ends[before[-1]] = 1
+
+
+@given(
+    st.lists(st.text(LETTERS, min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=8),
+    st.lists(st.text(LETTERS, max_size=15), max_size=3),
+    st.data(),
+)
+def test_entries_hold_as_regular_expressions_find_them(lines: list[str], texts: list[str], data: st.DataObject) -> None:
+    dictionary = Dictionary.of(lines)
+    for text in texts:
+        assert list(dictionary.find(text)) == matches(dictionary, text)
+    units, starts = Alphabet("zh").units(texts)
+    size = units.key.size
+    ends = np.array(data.draw(st.lists(st.integers(0, 1), min_size=size, max_size=size)), np.uint8)
+    expected = ends.copy()
+    one_by_one(dictionary, texts, units, starts, expected)
+    dictionary.apply(texts, units, starts, ends)
+    assert ends.tolist() == expected.tolist()
+
+
+def test_many_entries_are_not_slow() -> None:
+    rng = np.random.default_rng(0)
+    characters = np.array([chr(0x4E00 + k) for k in range(3000)])
+    dictionary = Dictionary.of(["".join(rng.choice(characters, 3)) for _ in range(50_000)])
+    text = "".join(rng.choice(characters, 100_000))
+    started = time.process_time()
+    list(dictionary.find(text))
+    assert time.process_time() - started < 2  # one by one they would take minutes
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeff研究生\r\n\r\n研究 生命\n".encode())
+    assert Dictionary.load(path).entries == {"研究生": [], "研究生命": [2]}
+    path.write_bytes(b"\n \n")
+    with pytest.raises(DataError, match=r"words\.txt: the dictionary has no entry; expected one a line"):
+        Dictionary.load(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"words\.txt: the dictionary cannot be read: .*0xff"):
+        Dictionary.load(path)
+    with pytest.raises(DataError, match=r"none\.txt: the dictionary cannot be read"):
+        Dictionary.load(tmp_path / "none.txt")
