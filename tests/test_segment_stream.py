@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.segmenter import inputs, stream
+from seampack.segmenter import inputs, stream, tables
 from seampack.segmenter.apply_config import ApplyConfig
 from tests.conftest import Run
 from tests.segmenter_dummy import EachFew
@@ -185,6 +186,52 @@ def test_each_output_is_a_column(output: str, rows: int, tmp_path: Path) -> None
         "n-best": [{"score": 0, "words": ["研究生"]}],
     }[output]
     assert pq.read_table(tmp_path / "out.parquet")[name].to_pylist() == [expected] * rows
+
+
+def invalid(kind: pa.DataType) -> pa.Array:
+    """Texts of which the third is not UTF-8; Arrow does not look."""
+    data = b"abcab\xff"
+    offsets = pa.py_buffer(np.array([0, 3, 3, 6], np.int32))
+    present = pa.py_buffer(b"\x05")
+    return pa.Array.from_buffers(pa.binary(), 3, [present, offsets, pa.py_buffer(data)]).view(pa.string()).cast(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int32(), pa.string())],
+    ids=str,
+)
+@pytest.mark.parametrize("written", ["parquet", "arrow"])
+def test_invalid_bytes_in_tables_name_their_row(kind: pa.DataType, written: str, tmp_path: Path) -> None:
+    if pa.types.is_dictionary(kind):
+        column: pa.Array = pa.DictionaryArray.from_arrays(
+            pa.array([0, None, 1], pa.int32()), invalid(pa.string()).drop_null()
+        )
+    else:
+        column = invalid(kind)
+    before = pa.array(["ab"] * tables.ROWS, pa.string()).cast(kind)
+    table = pa.table({"text": pa.chunked_array([before, column])})
+    path = tmp_path / f"in.{written}"
+    if written == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table.unify_dictionaries())
+    with pytest.raises(
+        DataError,
+        match=rf"in\.{written}: column 'text', row 1,027: invalid UTF-8 at byte 3 \(.*0xff\); .*--on-bad replace",
+    ):
+        stream.apply(EachFew(), path, tmp_path / "out.arrow")
+    stream.apply(EachFew(), path, tmp_path / "out.arrow", ApplyConfig(on_bad="replace"))
+    found = pa.ipc.open_stream(tmp_path / "out.arrow").read_all()
+    assert found["text"].cast(pa.string()).to_pylist()[-3:] == ["abc", None, "ab\ufffd"]
+    assert found["words"].to_pylist()[-3:] == [["ab", "c"], None, ["ab", "\ufffd"]]
+
+
+def test_bytes_of_fixed_size_are_no_texts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([b"\xff\xff"], pa.binary(2))}), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="column 'text': expected texts; got fixed_size_binary"):
+        stream.apply(EachFew(), tmp_path / "in.parquet", tmp_path / "out.arrow")
 
 
 def test_long_texts_of_tables_in_bounded_batches(tmp_path: Path) -> None:

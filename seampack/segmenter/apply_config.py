@@ -25,7 +25,7 @@ class OnBad(StrEnum):
     """What happens at bytes that are not UTF-8."""
 
     STOP = "stop"
-    """The run ends with their file and line."""
+    """The run ends with their file and line, or row."""
     REPLACE = "replace"
     """Each becomes U+FFFD; the original can then not be restored."""
 
@@ -65,7 +65,7 @@ class ApplyConfig(Config):
     output_format: str = option(
         FileFormat.AUTO.value, "How the output is written; auto goes by the name of the output, then by the input."
     )
-    on_bad: str = option(OnBad.STOP.value, "At bytes that are not UTF-8: stop, or replace each by U+FFFD.")
+    on_bad: str = option(OnBad.STOP.value, "At bytes that are not UTF-8, in a table too: stop, or replace each by U+FFFD.")
 
     def __post_init__(self) -> None:
         check_choice("output", self.output, Output)

@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seampack.errors import DataError
+from seampack.segmenter import tables
 from seampack.segmenter.apply_config import FileFormat, OnBad
 
 STDIN = "-"
 BLOCK_BYTES = 1 << 18
 _SNIFF_BYTES = 1 << 16
-_ROWS = 1024
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x50\x2a\x4d\x18": "zstd"}  # the last: pzstd
 _BOM = b"\xef\xbb\xbf"
 
@@ -110,7 +109,7 @@ def blocks(
             elif kind == FileFormat.JSONL:
                 yield from _records(name, stream, text_column, on_bad)
             else:
-                yield from _rows(name, stream, kind, text_column)
+                yield from _rows(name, stream, kind, text_column, on_bad)
 
 
 def texts(inputs: Sequence[str], **options: Any) -> Iterator[list[str]]:
@@ -254,20 +253,11 @@ def _record(
         raise DataError(f"{name}:{line}: broken JSON: {error}") from error
 
 
-def _rows(name: str, stream: _Stream, kind: FileFormat, column: str) -> Iterator[Rows]:
-    for batch in _batches(stream.stream, kind):
-        at = batch.schema.get_field_index(column)
-        if at < 0:
-            columns = ", ".join(map(repr, batch.schema.names[:8])) or "none"
-            raise DataError(f"{name}: no column {column!r}; the table has {columns}; name it with --text-column")
-        kind_of_text = batch.schema.field(at).type
-        try:
-            values = batch.column(at).cast(pa.large_string())
-        except pa.ArrowException as error:
-            raise DataError(f"{name}: column {column!r}: expected texts; got {kind_of_text}") from error
-        if not pa.types.is_null(kind_of_text) and pa.types.is_primitive(kind_of_text):
-            raise DataError(f"{name}: column {column!r}: expected texts; got {kind_of_text}")
-        found = values.to_pylist()
+def _rows(name: str, stream: _Stream, kind: FileFormat, column: str, on_bad: str) -> Iterator[Rows]:
+    first_row = 1
+    for batch in tables.batches(stream.stream, kind):
+        found, batch = tables.texts_of(batch, column, name, first_row, on_bad)
+        first_row += len(found)
         at = 0
         while at < len(found):  # long texts: fewer rows at once
             end, size = at + 1, len(found[at] or "")
@@ -277,23 +267,3 @@ def _rows(name: str, stream: _Stream, kind: FileFormat, column: str) -> Iterator
             at = end
         if not found:
             yield Rows([], batch, name)
-
-
-def _batches(stream: Any, kind: FileFormat) -> Iterator[pa.RecordBatch]:
-    """Record batches; an empty table gives one without rows, so that its schema is known."""
-    if kind == FileFormat.PARQUET:
-        file = pq.ParquetFile(stream)
-        schema, found = file.schema_arrow, file.iter_batches(batch_size=_ROWS)
-    elif stream.peek(6).startswith(b"ARROW1"):
-        reader = pa.ipc.open_file(stream)
-        schema, found = reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
-    else:
-        reader = pa.ipc.open_stream(stream)
-        schema, found = reader.schema, iter(reader)
-    empty = True
-    for batch in found:
-        for at in range(0, batch.num_rows, _ROWS):
-            empty = False
-            yield batch.slice(at, _ROWS)
-    if empty:
-        yield pa.RecordBatch.from_pylist([], schema)

@@ -181,9 +181,11 @@ class Segmenter:
         lattices = self._teacher.lattices(units)
         ends = np.empty((count, units.key.size), np.uint8)
         totals = np.empty((count, lattices.offsets.size - 1))
-        scores = lattices.product()
-        scores[scores <= _NEVER] = -np.inf  # a unit that is a word by itself stands in no longer one, however far down
-        kernels.n_best(scores, lattices.offsets, count, ends, totals)
+        product = lattices.product()
+        product[
+            product <= _NEVER
+        ] = -np.inf  # a unit that is a word by itself stands in no longer one, however far down
+        kernels.n_best(product, lattices.offsets, count, ends, totals)
         for rank in range(1, count):  # a chunk that has fewer keeps its last
             missing = np.isneginf(totals[rank])
             totals[rank, missing] = totals[rank - 1, missing]

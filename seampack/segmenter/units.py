@@ -51,7 +51,7 @@ class Units:
     def beside_single(self) -> npt.NDArray[np.bool_]:
         """Units behind which a word ends whatever a model says: they, or the next, are words by themselves."""
         single = self.kind != KIND_SCRIPT
-        beside = single.copy()
+        beside: npt.NDArray[np.bool_] = single.copy()
         beside[:-1] |= single[1:]
         return beside
 
