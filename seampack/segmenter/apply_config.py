@@ -65,7 +65,9 @@ class ApplyConfig(Config):
     output_format: str = option(
         FileFormat.AUTO.value, "How the output is written; auto goes by the name of the output, then by the input."
     )
-    on_bad: str = option(OnBad.STOP.value, "At bytes that are not UTF-8, in a table too: stop, or replace each by U+FFFD.")
+    on_bad: str = option(
+        OnBad.STOP.value, "At bytes that are not UTF-8, in a table too: stop, or replace each by U+FFFD."
+    )
 
     def __post_init__(self) -> None:
         check_choice("output", self.output, Output)

@@ -132,7 +132,7 @@ def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
     """
     path = _part(folder, part)
     if part not in description["parts"]:
-        raise ShardError(f"{folder}: the segmenter has no {part}")
+        raise ShardError(f"{folder}: the segmenter has no {part}; its parts: {', '.join(description['parts'])}")
     try:
         arrays: Arrays = load_file(path)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
