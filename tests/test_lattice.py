@@ -148,6 +148,87 @@ def test_one_direction_alone_is_that_direction(data: st.DataObject) -> None:
     assert np.array_equal(DECODERS["product"](lattices), DECODERS["forward"](lattices))
 
 
+def two_lattices(data: st.DataObject) -> Lattices:
+    """Both directions of a batch, with segments that must not be and segments that cannot."""
+    sizes = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=2))
+    longest = data.draw(st.integers(1, 3))
+    values = st.one_of(st.floats(-8, 2, width=32), st.sampled_from([-1e6, -math.inf]))
+    count = sum(sizes) * longest
+    both = [np.array(data.draw(st.lists(values, min_size=count, max_size=count)), np.float32) for _ in range(2)]
+    shape = (sum(sizes), longest)
+    weight = data.draw(st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+    return Lattices(both[0].reshape(shape), both[1].reshape(shape), np.cumsum([0, *sizes]), weight)
+
+
+def segments(ends: np.ndarray) -> Segmentation:
+    last = [-1, *np.flatnonzero(ends).tolist()]
+    return tuple((a + 1, b - a) for a, b in pairwise(last))
+
+
+def near(value: float) -> object:
+    return pytest.approx(value, rel=1e-6, abs=1e-3)
+
+
+def log(value: float) -> float:
+    return math.log(value) if value else -math.inf
+
+
+def log_sum(values: list[float]) -> float:
+    most = max(values)
+    return most if most == -math.inf else most + math.log(sum(math.exp(value - most) for value in values))
+
+
+def weighted(weight: float, value: float) -> float:
+    return weight * value if weight else 0.0
+
+
+@given(st.data(), st.sampled_from(["product", "mean"]))
+def test_combined_scores_against_every_segmentation(data: st.DataObject, name: str) -> None:
+    lattices = two_lattices(data)
+    w = lattices.weight
+    pairs = zip(lattices.forward.ravel().tolist(), lattices.backward.ravel().tolist(), strict=True)
+    if name == "product":
+        values = [weighted(2 * w, one) + weighted(2 * (1 - w), other) for one, other in pairs]
+    else:
+        values = [log_sum([log(w) + one, log(1 - w) + other]) for one, other in pairs]
+    scores = np.array(values).reshape(lattices.forward.shape)
+    with np.errstate(all="raise", under="ignore"):
+        ends = decoder(name)(lattices)
+    for where, mine, every in sentences(scores, lattices.offsets):
+        assert total(mine, segments(ends[where])) == near(max(total(mine, one) for one in every))
+
+
+@given(st.data())
+def test_the_likelier_direction_against_every_segmentation(data: st.DataObject) -> None:
+    lattices = two_lattices(data)
+    ends = decoder("likelier")(lattices)
+    both = (sentences(scores, lattices.offsets) for scores in (lattices.forward, lattices.backward))
+    for (where, one, every), (_, other, _) in zip(*both, strict=True):
+        best = [max(total(scores, way) for way in every) for scores in (one, other)]
+        found = [total(scores, segments(ends[where])) for scores in (one, other)]
+        taken = [value == near(most) for value, most in zip(found, best, strict=True)]
+        assert any(took for took, most in zip(taken, best, strict=True) if most == near(max(best)))
+
+
+@given(st.data())
+def test_boundaries_against_every_segmentation(data: st.DataObject) -> None:
+    lattices = two_lattices(data)
+    ends = decoder("boundary")(lattices)
+    probability = np.zeros(ends.size)
+    for scores, share in ((lattices.forward, lattices.weight), (lattices.backward, 1 - lattices.weight)):
+        for where, mine, every in sentences(scores, lattices.offsets):
+            totals = [total(mine, one) for one in every]
+            whole = log_sum(totals)
+            for one, value in zip(every, totals, strict=True):
+                if whole > -math.inf:
+                    probability[where] += share * math.exp(value - whole) * np.array(flags(one, len(mine)))
+    certain = np.abs(probability - 0.5) > 1e-4
+    last = np.zeros(ends.size, np.bool_)
+    last[lattices.offsets[1:][np.diff(lattices.offsets) > 0] - 1] = True
+    assert np.array_equal(ends[certain & ~last], (probability > 0.5)[certain & ~last])
+    assert np.all(ends[last] == 1)
+
+
 def test_posterior_decoding_has_the_most_expected_right_words() -> None:
     """A case where the likeliest segmentation is not the one with most expected right words."""
     scores = np.log(np.array([[0.34, 0.36, 0.0], [0.34, 0.30, 0.0], [1.0, 0.0, 0.0]], np.float32) + 1e-9)

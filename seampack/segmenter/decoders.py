@@ -39,6 +39,8 @@ class Lattices:
 
     def product(self) -> Scores:
         """Sum of log-probabilities, weighted: a segment must please both directions."""
+        if self.weight in (0, 1):  # not 0 times a log-probability, which may be minus infinity
+            return 2 * (self.forward if self.weight == 1 else self.backward)
         return np.float32(2 * self.weight) * self.forward + np.float32(2 * (1 - self.weight)) * self.backward
 
     def ends(self, scores: Scores) -> Ends:
@@ -82,9 +84,9 @@ def product(lattices: Lattices) -> Ends:
 
 def mean(lattices: Lattices) -> Ends:
     """The best segmentation by the mean of both directions' segment probabilities."""
-    w = max(min(lattices.weight, 1 - 1e-9), 1e-9)
-    both = np.logaddexp(np.log(w) + lattices.forward, np.log(1 - w) + lattices.backward)
-    return lattices.ends(both.astype(np.float32))
+    with np.errstate(divide="ignore"):  # a share of 0 has minus infinity as its logarithm
+        shares = np.log([lattices.weight, 1 - lattices.weight])
+    return lattices.ends(np.logaddexp(shares[0] + lattices.forward, shares[1] + lattices.backward).astype(np.float32))
 
 
 def likelier(lattices: Lattices) -> Ends:
@@ -111,7 +113,7 @@ def posterior(lattices: Lattices) -> Ends:
 
 
 def boundary(lattices: Lattices) -> Ends:
-    """A word ends wherever the mean probability of an end is at least one half."""
+    """A word ends wherever the mean probability of an end is at least one half (``Segmenter.spans`` can move it)."""
     found = kernels.end_posteriors(lattices.posteriors(), lattices.offsets)
     ends: Ends = (found >= 0.5).astype(np.uint8)
     ends[lattices.offsets[1:][np.diff(lattices.offsets) > 0] - 1] = 1
