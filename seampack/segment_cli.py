@@ -17,7 +17,6 @@ from seampack.segmenter.apply_config import ApplyConfig, FileFormat, OnBad, Outp
 from seampack.segmenter.config import DistillConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from seampack.segmenter.evaluate import Agreement, Scores
     from seampack.segmenter.model import Segmenter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -193,6 +192,12 @@ def apply(
     """
     if posteriors and n_best is not None:
         raise click.UsageError("--posteriors and --n-best: give one of the two")
+    for flag, given, meant in (
+        ("--posteriors", posteriors, Output.POSTERIORS.value),
+        ("--n-best", n_best is not None, Output.N_BEST.value),
+    ):
+        if given and options["output"] not in (Output.AUTO.value, meant):
+            raise click.UsageError(f"{flag} and --output {options['output']}: give one of the two")
     if posteriors:
         options["output"] = Output.POSTERIORS.value
     elif n_best is not None:
@@ -244,7 +249,7 @@ def evaluate(
     INPUT: spaced text, by default from standard input; with -m the raw text, by default the gold text without spaces.
     """
     settings = _settings(exact, decoder, threshold, dictionary)
-    if model is None and any(settings.values()):
+    if model is None and any(value is not None and value is not False for value in settings.values()):
         raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
     from seampack.segmenter.evaluate import raw_text, score, split_line
 
@@ -255,7 +260,9 @@ def evaluate(
         segmenter = _load(model)
         raw: Iterable[str] = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
         scores = score(_lines([gold]), _segmented(segmenter, raw, settings), words)
-    click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else _scores_text(scores, errors))
+    if not scores.words.gold:
+        raise DataError(f"{gold}: no word; expected a line a text, spaces between words")
+    click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else scores.to_text(errors))
 
 
 @segment.command()
@@ -291,18 +298,20 @@ def compare(
 
     lines = list(_lines([gold]))
     words = list(map(split_line, lines))
+    if not any(words):
+        raise DataError(f"{gold}: no word; expected a line a text, spaces between words")
     texts = list(_lines([raw])) if raw is not None else list(map(raw_text, lines))
     if len(texts) != len(lines):
         raise DataError(f"{raw}: expected the {len(lines):,} lines of {gold}; got {len(texts):,}")
-    found = []
-    script = ""
-    for model in models or ("zh",):
-        loaded = _load(model)
-        script = loaded.description["script"]
-        found.append(
-            measure(model, lambda loaded=loaded: lambda batch: loaded.segment(batch, **settings), words, texts)  # type: ignore[misc]
-        )
-    found.extend(run_peers(words, texts, script))
+    loaded = {model: _load(model) for model in models or ("zh",)}
+    scripts = sorted({segmenter.description["script"] for segmenter in loaded.values()})
+    if len(scripts) > 1:
+        raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare those of each by themselves")
+    found = [
+        measure(model, lambda segmenter=segmenter: lambda batch: segmenter.segment(batch, **settings), words, texts)  # type: ignore[misc]
+        for model, segmenter in loaded.items()
+    ]
+    found.extend(run_peers(words, texts, scripts[0]))
     rows = [result.to_dict() for result in found]
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
@@ -419,27 +428,3 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
                 "train with --word-cost 0.25, or more, or with another --seed",
                 err=True,
             )
-
-
-def _scores_text(scores: "Scores", errors: int) -> str:
-    parts: list[tuple[str, Agreement]] = [
-        ("words", scores.words),
-        ("words without punctuation", scores.words_without_punctuation),
-        ("boundaries", scores.boundaries),
-        ("types", scores.types),
-        *([("unknown words", scores.unknown)] if scores.unknown is not None else []),
-        *((f"words of {length}", part) for length, part in sorted(scores.by_length.items())),
-    ]
-    rows = [
-        {"": name, **{key: value * 100 if isinstance(value, float) else value for key, value in part.to_dict().items()}}
-        for name, part in parts
-    ]
-    columns = {"": "", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
-    text = table(rows, columns | {"gold": "gold", "predicted": "predicted", "right": "right"})
-    worst = [
-        {"times": count, "gold": gold, "predicted": predicted}
-        for (gold, predicted), count in scores.most_frequent_errors(errors)
-    ]
-    if worst:
-        text += "\n\n" + table(worst, {"times": "times", "gold": "gold", "predicted": "predicted"})
-    return text

@@ -44,7 +44,10 @@ class EachFew:
         self.batches.append(sum(map(len, texts)))
         return spans_of(texts, [self.size])
 
-    def end_probabilities(self, texts: list[str], *, exact: bool = False) -> list[npt.NDArray[np.float32]]:
+    def end_probabilities(
+        self, texts: list[str], *, exact: bool = False, dictionary: Any = None
+    ) -> list[npt.NDArray[np.float32]]:
+        self.asked = {"exact": exact, "dictionary": dictionary}
         return [np.full(len(text), 0.1, np.float32) for text in texts]
 
     def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:

@@ -298,6 +298,93 @@ def test_what_cannot_be_written_is_named(out: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
 
+@pytest.mark.parametrize("name", ["in.txt", "in"])
+@pytest.mark.parametrize("output", ["auto", "text", "offsets", "posteriors", "n-best"])
+def test_empty_input_is_a_table_without_rows(name: str, output: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    for out in ("out.parquet", "out.arrow"):
+        done = stream.apply(EachFew(), tmp_path / name, tmp_path / out, ApplyConfig(output=output))
+        assert (done.texts, done.characters) == (0, 0)
+    for table in (pq.read_table(tmp_path / "out.parquet"), pa.ipc.open_stream(tmp_path / "out.arrow").read_all()):
+        assert (table.num_rows, table.column_names[0], table.num_columns) == (0, "text", 2)
+
+
+@pytest.mark.parametrize("data", [["", "ab", "", "c"], ["", ""]])
+def test_empty_files_among_others(data: list[str], tmp_path: Path) -> None:
+    for number, text in enumerate(data):
+        (tmp_path / f"{number}.txt").write_text(text, "utf-8")
+    stream.apply(EachFew(), tmp_path / "*.txt", tmp_path / "out")
+    assert (tmp_path / "out").read_text("utf-8") == "\n".join(text for text in data if text)
+    (tmp_path / "0.jsonl").write_bytes(b"")
+    stream.apply(EachFew(), tmp_path / "0.jsonl", tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("out.txt.gz", b"\x1f\x8b"), ("out.zst", b"\x28\xb5\x2f\xfd"), ("out.GZ", b"\x1f\x8b")]
+)
+def test_names_of_compressed_files_are_true(name: str, magic: bytes, tmp_path: Path) -> None:
+    lines = "研究生命\n" * 50_000
+    (tmp_path / "in.txt").write_text(lines, "utf-8")
+    stream.apply(EachFew(), tmp_path / "in.txt", tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    assert data.startswith(magic)
+    assert (
+        pa.CompressedInputStream(pa.BufferReader(data), "gzip" if magic[0] == 0x1F else "zstd").read()
+        == ("研究 生命\n" * 50_000).encode()
+    )
+    stream.restore([str(tmp_path / name)], tmp_path / "again.gz")
+    assert gzip.decompress((tmp_path / "again.gz").read_bytes()) == lines.encode()
+
+
+@pytest.mark.parametrize("name", ["out.parquet.gz", "out.arrow.zst"])
+def test_tables_are_compressed_inside(name: str, segmented: Callable[..., bytes], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}: .* is compressed inside: name a file without .gz and .zst"):
+        segmented(b"abc\n", out=name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_points_to_is_written(there: bool, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"abc\n")
+    (tmp_path / "folder").mkdir()
+    target, link = tmp_path / "folder" / "target.txt", tmp_path / "link.txt"
+    if there:
+        target.write_bytes(b"before")
+    link.symlink_to(target)
+    stream.apply(EachFew(), tmp_path / "in.txt", link)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"ab c\n"
+    assert [path.name for path in target.parent.iterdir()] == ["target.txt"]
+
+
+@pytest.mark.parametrize(
+    ("output", "option", "value"),
+    [
+        ("posteriors", "decoder", "product"),
+        ("posteriors", "threshold", 0.4),
+        ("n-best", "decoder", "posterior"),
+        ("n-best", "threshold", 0.4),
+        ("n-best", "dictionary", object()),
+    ],
+)
+def test_options_without_effect_are_refused(output: str, option: str, value: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"abc\n")
+    with pytest.raises(ConfigError, match=rf"^{option}: output {output} .*leave it out"):
+        stream.apply(EachFew(), tmp_path / "in.txt", tmp_path / "out", ApplyConfig(output=output), **{option: value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_probabilities(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"abc\n")
+    segmenter, words = EachFew(), object()
+    config = ApplyConfig(output="posteriors")
+    stream.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config, decoder="boundary", dictionary=words)
+    assert segmenter.asked == {"exact": True, "dictionary": words}
+    stream.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config)
+    assert segmenter.asked == {"exact": False, "dictionary": None}
+
+
 def test_training_text_is_without_its_mark(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\ufeffabc\nd", "utf-8")
     assert [text for batch in inputs.texts([str(tmp_path / "in.txt")]) for text in batch] == ["abc", "d"]
@@ -323,3 +410,25 @@ def test_commands(run: Run, tmp_path: Path) -> None:
     done = run("segment", "apply", "-m", "none.model", stdin=b"a\n")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
     assert b"none.model" in done.stderr
+
+
+def test_usage(run: Run, tmp_path: Path) -> None:
+    for options in (("--posteriors", "--output", "words"), ("--n-best", "2", "--output", "text")):
+        done = run("segment", "apply", *options, stdin=b"a\n")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert f"{options[0]} and --output {options[-1]}: give one of the two".encode() in done.stderr
+    done = run("segment", "apply", "--threshold", "nan", stdin="研究\n".encode())
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"threshold: expected a number from 0 to 1; got nan" in done.stderr
+    (tmp_path / "empty.txt").write_bytes(b"\n \n")
+    (tmp_path / "gold.txt").write_text("研究 生命\n", "utf-8")
+    for command in (("eval",), ("compare",)):
+        done = run("segment", *command, "--gold", "empty.txt", stdin=b"\n \n")
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"empty.txt: no word; expected a line a text" in done.stderr
+    done = run("segment", "eval", "--gold", "gold.txt", "--threshold", "0", stdin=b"a")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"need a model: -m" in done.stderr
+    done = run("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"models of the scripts th and zh: compare those of each by themselves" in done.stderr

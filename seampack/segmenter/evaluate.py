@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import accumulate, zip_longest
 from typing import Any
 
+from seampack._report import table
 from seampack.errors import DataError
 
 SPACE_MARK = "␣"
@@ -94,6 +95,33 @@ class Scores:
             "by_length": {str(length): part.to_dict() for length, part in sorted(self.by_length.items())},
             "errors": [{"gold": g, "predicted": p, "count": n} for (g, p), n in self.most_frequent_errors(errors)],
         }
+
+    def to_text(self, errors: int = 20) -> str:
+        """Tables for readers, the most frequent errors behind them."""
+        parts: list[tuple[str, Agreement]] = [
+            ("words", self.words),
+            ("words without punctuation", self.words_without_punctuation),
+            ("boundaries", self.boundaries),
+            ("types", self.types),
+            *([("unknown words", self.unknown)] if self.unknown is not None else []),
+            *((f"words of {length}", part) for length, part in sorted(self.by_length.items())),
+        ]
+        rows = [
+            {
+                "": name,
+                **{key: value * 100 if isinstance(value, float) else value for key, value in part.to_dict().items()},
+            }
+            for name, part in parts
+        ]
+        columns = {"": "", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
+        text = table(rows, columns | {"gold": "gold", "predicted": "predicted", "right": "right"})
+        worst = [
+            {"times": count, "gold": gold, "predicted": predicted}
+            for (gold, predicted), count in self.most_frequent_errors(errors)
+        ]
+        if worst:
+            text += "\n\n" + table(worst, {"times": "times", "gold": "gold", "predicted": "predicted"})
+        return text
 
     def most_frequent_errors(self, count: int) -> list[tuple[tuple[str, str], int]]:
         """The errors that occur most often, those of equal number by their text."""

@@ -100,25 +100,38 @@ def blocks(
 ) -> Iterator[Block]:
     """Blocks of all inputs in order. Memory holds one block: some 256 KB of whole lines, or one longer line.
 
+    Where all inputs are empty there is one block without texts, of the kind of the first.
+
     Raises DataError, naming file and line, for what cannot be read or has no such text.
     """
+    nothing: Block | None = None
+    read = False
     for path in expand(inputs):
         with _open(path, FileFormat(input_format)) as (name, kind, stream):
+            found: Iterator[Block]
             if kind == FileFormat.LINES:
-                yield from _lines(name, stream, on_bad)
+                found = _lines(name, stream, on_bad)
             elif kind == FileFormat.JSONL:
-                yield from _records(name, stream, text_column, on_bad)
+                found = _records(name, stream, text_column, on_bad)
             else:
-                yield from _rows(name, stream, kind, text_column, on_bad)
+                found = _rows(name, stream, kind, text_column, on_bad)
+            for block in found:
+                read = True
+                yield block
+            if nothing is None:
+                nothing = Records([], [], name, 1) if kind == FileFormat.JSONL else Lines([], name, 1, ended=False)
+    if not read and nothing is not None:
+        yield nothing
 
 
 def texts(inputs: Sequence[str], **options: Any) -> Iterator[list[str]]:
     """Batches of the texts alone, for training and scoring; texts that are null count as empty. Options: ``blocks``."""
     for block in blocks(inputs, **options):
         found = [text or "" for text in block.texts]
-        if isinstance(block, Lines) and block.first_line == 1:
+        if found and isinstance(block, Lines) and block.first_line == 1:
             found[0] = found[0].removeprefix("\ufeff")
-        yield found
+        if found:
+            yield found
 
 
 @contextmanager

@@ -2,15 +2,12 @@
 
     inputs -> blocks -> segmenter.spans(texts of a block) -> annotation of each text -> lines | records | rows -> out
 
-A file is written under another name and gets its own when it is whole; standard output gets each block at once.
+A file gets its name when it is whole (see ``sink``); standard output gets each block at once.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +20,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.segmenter import formats
 from seampack.segmenter.apply_config import ApplyConfig, FileFormat, Output
 from seampack.segmenter.inputs import STDIN, Block, Lines, Records, Rows, blocks, format_of_name
+from seampack.segmenter.sink import codec_of, output_file
 
 _GROUP_BYTES = 64 << 20  # of a Parquet row group
 _TABLES = (FileFormat.ARROW, FileFormat.PARQUET)
@@ -37,6 +35,8 @@ _COLUMN = {
     Output.POSTERIORS: "end_probabilities",
     Output.N_BEST: "n_best",
 }
+_DECODERS = {Output.POSTERIORS: ("posterior", "boundary"), Output.N_BEST: ("product",)}
+"""The decoders that take their words from what these outputs show."""
 
 
 class Splitter(Protocol):
@@ -53,7 +53,9 @@ class Splitter(Protocol):
     ) -> formats.Spans:
         """Where the words are."""
 
-    def end_probabilities(self, texts: list[str], *, exact: bool = False) -> list[npt.NDArray[np.float32]]:
+    def end_probabilities(
+        self, texts: list[str], *, exact: bool = False, dictionary: Any = None
+    ) -> list[npt.NDArray[np.float32]]:
         """For each text, the probability that a word ends behind each character."""
 
     def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:
@@ -79,7 +81,8 @@ def apply(
 
     ``options``: those of ``Segmenter.spans`` (``exact``, ``decoder``, ``threshold``, ``dictionary``).
 
-    Raises ConfigError where input and output do not fit, DataError for what cannot be read; ``out`` is then as before.
+    Raises ConfigError where input and output do not fit, or an option cannot change the output, DataError for what
+    cannot be read; ``out`` is then as before.
     """
     config = config or ApplyConfig()
     if isinstance(inputs, str | os.PathLike):
@@ -104,6 +107,7 @@ def annotate(
     done = Applied()
     writer: Any = None
     kind: type[Block] | None = None
+    _check_options(Output(config.output), options)
     with output_file(out) as sink:
         for block in found:
             if kind is None:
@@ -120,31 +124,19 @@ def annotate(
     return done
 
 
-@contextmanager
-def output_file(out: str | os.PathLike[str]) -> Iterator[Any]:
-    """A file to write bytes to; it gets its name when the block ends without an error. ``-`` is standard output."""
-    if os.fspath(out) == STDIN:
-        if sys.stdout is None:
-            raise DataError("standard output: cannot be written: it is closed")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+def _check_options(output: Output, options: dict[str, Any]) -> None:
+    """Raise ConfigError for an option that could not change such an output."""
+    if output not in _DECODERS:
         return
-    path = Path(out)
-    plain = path.is_file() or not path.exists()  # not a device or a named pipe
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial") if plain else path
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            if plain:
-                os.fsync(file.fileno())
-        if plain:
-            partial.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot be written: {error.strerror or error}", str(path)) from error
-    finally:
-        if plain:
-            partial.unlink(missing_ok=True)
+    decoder = options.get("decoder")
+    if decoder not in (None, *_DECODERS[output]):
+        raise ConfigError(
+            f"decoder: output {output} is made before words are chosen, as for {' and '.join(_DECODERS[output])}; got "
+            f"{decoder!r}: leave it out (--exact gives what the language models say), or write words"
+        )
+    for name in ("threshold", "dictionary") if output == Output.N_BEST else ("threshold",):
+        if options.get(name) is not None:
+            raise ConfigError(f"{name}: output {output} does not depend on it: leave it out, or write words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +151,8 @@ def _annotate(
     output: Output, texts: list[str], config: ApplyConfig, segmenter: Splitter, options: dict[str, Any]
 ) -> _Annotation:
     if output == Output.POSTERIORS:
-        ends = segmenter.end_probabilities(texts, exact=options.get("exact", False))
+        exact = bool(options.get("exact")) or options.get("decoder") is not None
+        ends = segmenter.end_probabilities(texts, exact=exact, dictionary=options.get("dictionary"))
         return _plain([values.astype(np.float64).round(6).tolist() for values in ends], pa.list_(pa.float32()))
     if output == Output.N_BEST:
         ranked = segmenter.n_best(texts, config.n_best)
@@ -194,6 +187,7 @@ def _writer(sink: Any, block: Block, out: str, config: ApplyConfig) -> Any:
     """The writer for an output format, of those that a kind of input can go into."""
     like_input = {Lines: FileFormat.LINES, Records: FileFormat.JSONL}.get(type(block), FileFormat.ARROW)
     kind = FileFormat(config.output_format)
+    compressed = out != STDIN and codec_of(out) is not None
     if kind == FileFormat.AUTO:
         named = None if out == STDIN else format_of_name(out)
         kind = named or like_input
@@ -202,6 +196,8 @@ def _writer(sink: Any, block: Block, out: str, config: ApplyConfig) -> Any:
     if kind not in fits:
         known = ", ".join(member.value for member in fits)
         raise ConfigError(f"output_format: {like_input} input can be written as {known}; got {kind.value!r}")
+    if compressed and kind in _TABLES:
+        raise ConfigError(f"{out}: {kind} is compressed inside: name a file without .gz and .zst")
     output = Output(config.output)
     if output == Output.AUTO:
         output = Output.TEXT if kind == FileFormat.LINES else Output.WORDS
