@@ -294,7 +294,7 @@ def compare(
     """
     settings = _settings(exact, decoder, threshold, dictionary)
     from seampack.segmenter.evaluate import raw_text, split_line
-    from seampack.segmenter.peers import measure, run_peers
+    from seampack.segmenter.peers import measure, peers_text, run_peers
 
     lines = list(_lines([gold]))
     words = list(map(split_line, lines))
@@ -312,24 +312,10 @@ def compare(
         for model, segmenter in loaded.items()
     ]
     found.extend(run_peers(words, texts, scripts[0]))
-    rows = [result.to_dict() for result in found]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        click.echo(json.dumps([result.to_dict() for result in found], ensure_ascii=False))
         return
-    for row in rows:
-        row |= {name: 100 * value for name, value in row.items() if name.endswith("_f1")}
-    columns = {
-        "segmenter": "segmenter",
-        "words_f1": "word F1",
-        "no_punctuation_f1": "without punctuation",
-        "boundary_f1": "boundary F1",
-        "type_f1": "type F1",
-        "altered": "lines altered",
-        "setup_seconds": "set-up CPU-s",
-        "cpu_seconds": "CPU-s",
-        "characters_per_second": "characters/CPU-s",
-    }
-    click.echo(table(rows, columns))
+    click.echo(peers_text(found))
 
 
 @segment.command()
@@ -368,11 +354,12 @@ def _load(model: str) -> "Segmenter":
 
 def _settings(exact: bool, decoder: str | None, threshold: float | None, dictionary: str | None) -> dict[str, Any]:
     """The options of ``Segmenter.spans``."""
-    if dictionary is None:
-        return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": None}
-    from seampack.segmenter.dictionary import Dictionary
+    words: Any = dictionary
+    if dictionary is not None:
+        from seampack.segmenter.dictionary import Dictionary
 
-    return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": Dictionary.load(dictionary)}
+        words = Dictionary.load(dictionary)
+    return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": words}
 
 
 def _lines(inputs: Iterable[str]) -> Iterator[str]:

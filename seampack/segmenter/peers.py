@@ -3,12 +3,13 @@
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from seampack._report import table
 from seampack.segmenter.evaluate import Scores, score_words, split_line
 from seampack.segmenter.units import Alphabet
 
@@ -157,3 +158,22 @@ def measure(name: str, prepare: Callable[[], Split], gold: Sequence[Sequence[str
             clean = [whole] if len(right) > 1 else list(whole)
         predicted.append(clean)
     return Result(name, score_words(gold, predicted), altered, loaded - started, cpu_seconds, sum(map(len, texts)))
+
+
+def peers_text(results: Iterable[Result]) -> str:
+    """A table for readers, scores in per cent."""
+    rows = [result.to_dict() for result in results]
+    for row in rows:
+        row |= {name: 100 * value for name, value in row.items() if name.endswith("_f1")}
+    columns = {
+        "segmenter": "segmenter",
+        "words_f1": "word F1",
+        "no_punctuation_f1": "without punctuation",
+        "boundary_f1": "boundary F1",
+        "type_f1": "type F1",
+        "altered": "lines altered",
+        "setup_seconds": "set-up CPU-s",
+        "cpu_seconds": "CPU-s",
+        "characters_per_second": "characters/CPU-s",
+    }
+    return table(rows, columns)
