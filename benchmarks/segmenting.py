@@ -10,10 +10,12 @@ DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. The models are made by ``seam
     distill DATA/sighan_pku_test/raw.txt --teacher models/pku-0 .. --teacher models/pku-2 -o models/pku-vote
     train DATA/sighan_as_test/raw.txt -o models/as-0
     train DATA/best_test100k/raw.txt --script th --longest 8 --epochs 2.5 -o models/best-0
-    train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 1 -o models/br-0      # and 0.25: br-cost.25
+    train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 0.5 -o models/br-cost0.5-0    # and other costs
+    train DATA/letters/raw.txt --script latin --longest 8 --word-cost 0.5 -o models/letters-cost0.5-0  # the same
 
-and ``zh-0`` and ``th-0``, the bundled ones, as NOTICE says. Training never reads gold; docs/segmenter.md says how the
-defaults were chosen. Rows are kept in ``benchmarks/results/segmenting.json``.
+and ``zh-0`` and ``th-0``, the bundled ones, as NOTICE says. ``benchmarks/letters.py`` makes ``letters``. Training never
+reads gold; docs/segmenter.md says how the defaults were chosen. Rows are kept in
+``benchmarks/results/segmenting.json``, those of models that are not there any more too.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import json
 import re
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ import numpy as np
 from benchmarks import measure
 from seampack._memory import keep_freed_memory
 from seampack.segmenter import _kernels as kernels
+from seampack.segmenter.agreement import agreement, mean_kappa
 from seampack.segmenter.decoders import DECODERS, DEFAULT
 from seampack.segmenter.evaluate import score_words, split_line
 from seampack.segmenter.model import Segmenter, _lists
@@ -46,6 +50,7 @@ TESTS = {
     "as": ("sighan_as_test", "SIGHAN 2005 AS test, Chinese (traditional)"),
     "best": ("best_test100k", "BEST 100k, Thai"),
     "br": ("br_phono", "Bernstein-Ratner, English phonemes"),
+    "letters": ("letters", "Shakespeare's letters, without spaces"),
     "zh": ("ud_zh_gsdsimp_test", "UD GSDSimp test, Chinese"),
     "th": ("ud_th_pud_test", "UD PUD test, Thai"),
 }
@@ -84,10 +89,10 @@ def segmentations(folder: Path, data: Path) -> dict[str, list[list[str]]]:
     return {**found, "student": segmenter.segment(raw)}
 
 
-def models(options: argparse.Namespace) -> list[Path]:
-    """The models that have a test."""
+def models(options: argparse.Namespace, pattern: str = r"-\d+|-vote") -> list[Path]:
+    """The models that have a test, and a name that goes on like this."""
     folders = (path.parent for path in sorted(options.models.glob("*/segmenter.json")))
-    return [folder for folder in folders if folder.name.split("-")[0] in TESTS]
+    return [folder for folder in folders if re.fullmatch(f"({'|'.join(TESTS)})({pattern})", folder.name)]
 
 
 def quality_rows(options: argparse.Namespace) -> list[Row]:
@@ -126,7 +131,7 @@ def agreement_rows(options: argparse.Namespace) -> list[Row]:
     """How far models that differ in their seeds alone agree, by decoder: F1 of one against the other, without gold."""
     rows = []
     for test, (_, title) in TESTS.items():
-        seeds = [folder for folder in models(options) if re.fullmatch(rf"{test}-\d+", folder.name)]
+        seeds = [folder for folder in models(options, r"-\d+") if folder.name.startswith(f"{test}-")]
         pairs = list(itertools.combinations([segmentations(folder, options.data) for folder in seeds], 2))
         if pairs:
             row = {"test": title, "seeds": str(len(seeds))}
@@ -137,6 +142,37 @@ def agreement_rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def cost_rows(options: argparse.Namespace) -> list[Row]:
+    """Costs of words: what can be told of them without gold, and how good their words are; seeds by slashes."""
+    rows: list[Row] = []
+    by_cost: dict[tuple[str, float], list[Path]] = defaultdict(list)
+    for folder in models(options, r"-cost[\d.]+-\d+"):
+        test, cost, _ = folder.name.split("-")
+        by_cost[test, float(cost.removeprefix("cost"))].append(folder)
+    for (test, nats_a_word), seeds in sorted(by_cost.items()):
+        name, title = TESTS[test]
+        raw, gold = texts_and_gold(options.data, name)
+        agreed = mean_kappa(agreement({folder.name: Segmenter.load(folder) for folder in seeds}, raw))
+        nats = [statistics.mean(Segmenter.load(folder).description["validation_nats"].values()) for folder in seeds]
+        found = [segmentations(folder, options.data) for folder in seeds]
+        pairs = [f1(a[DEFAULT], b[DEFAULT])[0] for a, b in itertools.combinations(found, 2)]
+        rows.append(
+            {
+                "test": title,
+                "cost of a word": f"{nats_a_word:g}",
+                "mean kappa of the language models": "" if agreed is None else f"{agreed:.3f}",
+                "F1 of one seed against the other": f"{statistics.mean(pairs):.1f}" if pairs else "",
+                "held-out nats a unit": " / ".join(f"{value:.2f}" for value in nats),
+                **{
+                    f"F1 against gold, {decoder}": " / ".join(f"{f1(each[decoder], gold)[0]:.1f}" for each in found)
+                    for decoder in (DEFAULT, "product", "forward", "backward")
+                },
+            }
+        )
+        print(" | ".join(rows[-1].values()), flush=True)
+    return rows
+
+
 def peer_rows(options: argparse.Namespace) -> list[Row]:
     """The peers that are installed, on the same tests."""
     rows = []
@@ -144,7 +180,7 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
         if not (options.data / folder).exists():
             continue
         raw, gold = texts_and_gold(options.data, folder)
-        script = {"best": "th", "th": "th", "br": "symbols"}.get(test, "zh")
+        script = {"best": "th", "th": "th", "br": "symbols", "letters": "latin"}.get(test, "zh")
         for result in run_peers(gold, raw, script):
             found = result.to_dict()
             rows.append(
@@ -204,16 +240,32 @@ def speed_rows(options: argparse.Namespace) -> list[Row]:
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "quality": quality_rows,
+    "costs": cost_rows,
     "agreement": agreement_rows,
     "peers": peer_rows,
     "speed": speed_rows,
 }
 
 
+def with_means(rows: list[Row]) -> list[Row]:
+    """The rows, and one for each test with several seeds: mean and standard deviation of what differs."""
+    means = []
+    for test in TESTS:
+        seeds = [row for row in rows if re.fullmatch(rf"{test}-\d+", row["model"])]
+        if len(seeds) > 1:
+            row = {**dict.fromkeys(seeds[0], ""), "model": f"{test}, mean ± s.d.", "test": seeds[0]["test"]}
+            for name in ("kappa", *DECODERS, "student", "default, no punctuation"):
+                values = [float(seed[name]) for seed in seeds]
+                digits = 2 if name == "kappa" else 1
+                row[name] = f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+            means.append(row)
+    return rows + means
+
+
 def write_tables(results: dict[str, Any]) -> None:
     """The document's tables from the results."""
     for name, section in results.items():
-        rows = section["rows"]
+        rows = with_means(section["rows"]) if name == "quality" else section["rows"]
         if rows:
             text = f"Made by `python -m benchmarks.segmenting` on {section['machine']}.\n\n"
             measure.write_between(
@@ -234,7 +286,12 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if options.tables else options.only:
         started = time.perf_counter()
-        results[name] = {"rows": SECTIONS[name](options), "machine": measure.machine(PACKAGES)}
+        rows = SECTIONS[name](options)
+        if name == "quality":
+            made = {row["model"] for row in rows}
+            kept = results.get(name, {"rows": []})["rows"]
+            rows = sorted([*rows, *(row for row in kept if row["model"] not in made)], key=lambda row: row["model"])
+        results[name] = {"rows": rows, "machine": measure.machine(PACKAGES)}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)

@@ -343,7 +343,7 @@ def agree(inputs: tuple[str, ...], models: tuple[str, ...], as_json: bool, **opt
         return
     rows = [asdict(pair) | {"kappa": "" if pair.kappa is None else f"{pair.kappa:.3f}"} for pair in pairs]
     click.echo(table(rows, {"one": "one", "other": "other", "kappa": "Cohen's kappa"}))
-    click.echo(f"mean: {'no words longer than a unit were found' if mean is None else f'{mean:.3f}'}")
+    click.echo(f"mean: {'none, as two models have made one choice everywhere' if mean is None else f'{mean:.3f}'}")
 
 
 def _load(model: str) -> "Segmenter":

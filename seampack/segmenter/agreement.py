@@ -20,7 +20,8 @@ from seampack.segmenter.units import KIND_SCRIPT
 class Pair:
     """Two language models, each named by its segmenter and direction, and their Cohen's kappa.
 
-    1 where they always agree, 0 where they agree as chance would; None where neither has a choice to make.
+    1 where they always agree, 0 where they agree as chance would; None where both always join, or always cut: chance
+    alone agrees as much.
     """
 
     one: str

@@ -57,8 +57,8 @@ class Lattices:
 def kappa(one: Ends, other: Ends) -> float | None:
     """Cohen's kappa of two decisions on the same places, shape (places,).
 
-    1 where they always agree, 0 where they agree as chance would; None where neither has a choice to make: they
-    agree on nothing when every unit is a word.
+    1 where they always agree, 0 where they agree as chance would; None where both always join, or always cut, as when
+    every unit is a word: chance alone agrees as much.
     """
     if not one.size:
         return None

@@ -182,9 +182,8 @@ class Segmenter:
         ends = np.empty((count, units.key.size), np.uint8)
         totals = np.empty((count, lattices.offsets.size - 1))
         product = lattices.product()
-        product[
-            product <= _NEVER
-        ] = -np.inf  # a unit that is a word by itself stands in no longer one, however far down
+        # a unit that is a word by itself stands in no longer one, however far down
+        product[product <= _NEVER] = -np.inf
         kernels.n_best(product, lattices.offsets, count, ends, totals)
         for rank in range(1, count):  # a chunk that has fewer keeps its last
             missing = np.isneginf(totals[rank])
