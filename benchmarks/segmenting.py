@@ -247,6 +247,18 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
 }
 
 
+def with_kept(found: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """The rows found, and those from before of models that are not there any more."""
+    made = [row["model"] for row in found["rows"]]
+    kept = [row for row in before["rows"] if row["model"] not in made] if before else []
+    if not before or not kept:
+        return found
+    rows = sorted(found["rows"] + kept, key=lambda row: row["model"])
+    others = before["machine"].partition(", the other models on ")
+    machine = f"{found['machine']} ({', '.join(made)}), the other models on {others[2] or others[0]}"
+    return {"rows": rows, "machine": machine}
+
+
 def with_means(rows: list[Row]) -> list[Row]:
     """The rows, and one for each test with several seeds: mean and standard deviation of what differs."""
     means = []
@@ -286,12 +298,8 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if options.tables else options.only:
         started = time.perf_counter()
-        rows = SECTIONS[name](options)
-        if name == "quality":
-            made = {row["model"] for row in rows}
-            kept = results.get(name, {"rows": []})["rows"]
-            rows = sorted([*rows, *(row for row in kept if row["model"] not in made)], key=lambda row: row["model"])
-        results[name] = {"rows": rows, "machine": measure.machine(PACKAGES)}
+        found = {"rows": SECTIONS[name](options), "machine": measure.machine(PACKAGES)}
+        results[name] = with_kept(found, results.get(name)) if name == "quality" else found
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)

@@ -274,6 +274,16 @@ def test_reader_learns_which_piece_tells_the_emotion() -> None:
     assert reading.loss is None
 
 
+@pytest.mark.parametrize("selector", [None, KnowledgeSelector("soft"), KnowledgeSelector("uniform")])
+def test_the_loss_weighs_as_much_with_knowledge_as_without(selector: KnowledgeSelector | None) -> None:
+    reader = EmotionReader(8, 4, selector, dropout=0)
+    nn.init.zeros_(reader.classifier.weight)
+    nn.init.zeros_(reader.classifier.bias)
+    present = torch.tensor([[True, True, False]] * 5)
+    loss = reader(torch.randn(5, 8), torch.randn(5, 3, 8), present, torch.zeros(5, dtype=torch.long)).loss
+    torch.testing.assert_close(loss, torch.tensor(math.log(4)))
+
+
 # --- the decoder
 
 

@@ -31,7 +31,7 @@ class EmpathyConfig(Config):
     epochs: float = option(5.0, "Passes over the training rows.")
     batch_rows: int = option(16, "Rows of a batch.")
     learning_rate: float = option(1e-3, "Step size at the start; 5e-5 for a pretrained BART.")
-    emotion_weight: float = option(1.0, "Weight of the emotion's loss beside the response's.")
+    emotion_weight: float = option(0.3, "Weight of the emotion's loss beside the response's.")
     max_context_tokens: int = option(128, "Tokens of the context that are kept, the last ones.")
     max_knowledge_tokens: int = option(32, "Tokens of each relation's knowledge that are kept, the first ones.")
     max_target_tokens: int = option(64, "Tokens of a response.")

@@ -37,8 +37,8 @@ class EmotionReader(nn.Module):
     def forward(self, context: Tensor, pieces: Tensor, present: Tensor, label: Tensor | None = None) -> Reading:
         """``context``: (rows, hidden); ``pieces``: (rows, pieces, hidden); ``present``: bool, (rows, pieces).
 
-        The loss is the cross-entropy to ``label``, (rows,), of the context, of the context with knowledge, and of the
-        pieces by their weights: pieces that were not chosen teach nothing.
+        The loss is the mean of three cross-entropies to ``label``, (rows,): of the context, of the context with
+        knowledge, and of the pieces by their weights, so that pieces that were not chosen teach nothing.
         """
         context, pieces = self.dropout(context), self.dropout(pieces)
         alone = self.classifier(context)
@@ -53,7 +53,9 @@ class EmotionReader(nn.Module):
             return Reading(logits, weights, None)
         each = cross_entropy(of_pieces.flatten(0, 1), label.repeat_interleave(pieces.shape[1]), reduction="none")
         by_weight = (weights.detach() * each.view_as(weights)).sum(1).mean()
-        return Reading(logits, weights, cross_entropy(logits, label) + cross_entropy(alone, label) + by_weight)
+        # the mean: a sum would weigh three times as much beside the response's loss as the loss without knowledge does
+        loss = (cross_entropy(logits, label) + cross_entropy(alone, label) + by_weight) / 3
+        return Reading(logits, weights, loss)
 
     def take_in(self, context: Tensor, chosen: Tensor) -> Tensor:
         """The context with the chosen knowledge, as far as the gate opens; all of shape (rows, hidden)."""
