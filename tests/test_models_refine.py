@@ -192,8 +192,9 @@ class TestSafety(AdapterContract):
         message = f"^{name}: these are the responses of training.*; expected {name} .*; got {name} {got!r}; keep"
         artifact.save(tmp_path)
         for each in (artifact, Artifact.load(tmp_path)):
-            with pytest.raises(ConfigError, match=message):
-                ADAPTER.evaluate(ADAPTER.prepare(dataset, other), each, other)
+            for rows in (dataset, Dataset.from_list(dataset.to_list()[::-1])):
+                with pytest.raises(ConfigError, match=message):
+                    ADAPTER.evaluate(ADAPTER.prepare(rows, other), each, other)
         # prepared with other options than it is evaluated with
         with pytest.raises(ConfigError, match=r"^group: these are the responses of training"):
             ADAPTER.evaluate(ADAPTER.prepare(dataset, other), artifact, config)
@@ -213,10 +214,12 @@ class TestSafety(AdapterContract):
         trained = len(prepared) - sum(prepared["held_out"])
         assert evaluation.metrics["rows_trained_on"] == trained
         row = {"response": "unlocked : the new door", "jailbroken": True, "thing": "door"}
-        backwards = Dataset.from_list([row, *reversed(dataset.to_list())])
-        for other in (config, config.replace(seed=1)):
+        taught_row, held_out = (prepared[prepared["held_out"].index(mark)] for mark in (False, True))
+        moved = {name: taught_row[name] for name in ("response", "jailbroken")} | {"thing": held_out["group"]}
+        backwards = Dataset.from_list([row, moved, *reversed(dataset.to_list())])
+        for other in (config, config.replace(seed=1), config.replace(group_column="")):
             metrics = ADAPTER.evaluate(ADAPTER.prepare(backwards, other), artifact, other).metrics
-            assert (metrics["rows"], metrics["rows_trained_on"]) == (evaluation.metrics["rows"] + 1, trained)
+            assert (metrics["rows"], metrics["rows_trained_on"]) == (evaluation.metrics["rows"] + 1, trained + 1)
         taught = Dataset.from_list([row for row in prepared if not row["held_out"]], prepared.features)
         with pytest.raises(DataError, match=f"the 0 rows to measure on, without {trained} that were trained on"):
             ADAPTER.evaluate(taught, artifact, config)

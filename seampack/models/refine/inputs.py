@@ -95,50 +95,39 @@ def safety_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
 
 
 def safety_facts(dataset: Dataset) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.uint64]]]:
-    """What an artifact tells the rows by that it was trained on: facts of the data, and ``trained``, their hashes."""
-    facts = {"fingerprint": _dealt(dataset), "responses": _undealt(dataset), "rows": len(dataset)}
-    taught = where(dataset, "held_out", False)
-    return facts, {"trained": np.unique(np.array(_row_hashes(taught), dtype=np.uint64))}
+    """What tells an artifact the rows that it was trained on: facts of the data, and ``trained``, responses' hashes."""
+    facts = {"fingerprint": fingerprint(dataset), "responses": _all_of(dataset), "rows": len(dataset)}
+    return facts, {"trained": np.unique(_hashes(where(dataset, "held_out", False)))}
 
 
 def untrained_rows(dataset: Dataset, artifact: Artifact, config: RefineConfig) -> Dataset:
-    """Of the training file the rows held out; of another file all, but for those that were trained on.
+    """The rows whose response was not trained on, in whatever group: of the training file, those held out.
 
-    Raises ConfigError for the training file with other rows held out, some of which would have been trained on.
+    Raises ConfigError for the training file with other rows held out: it was not trained as the options say.
     """
-    facts = artifact.facts["data"]
-    if facts["fingerprint"] == _dealt(dataset):
-        return where(dataset, "held_out")
-    if facts.get("responses") == _undealt(dataset):
+    trained = artifact.tensors["trained"]
+    taught = np.unique(_hashes(where(dataset, "held_out", False)))
+    if artifact.facts["data"]["responses"] == _all_of(dataset) and not np.array_equal(taught, trained):
         names = [name for name in _DEALING if getattr(config, name) != artifact.config[name]]
         expected = ", ".join(f"{name} {artifact.config[name]!r}" for name in names)
         got = ", ".join(f"{name} {getattr(config, name)!r}" for name in names)
         raise ConfigError(
-            f"{', '.join(names) or 'group'}: these are the responses of training, with other groups held out, so that "
-            f"trained rows would be measured; expected {expected or 'the groups of training'}; got {got or 'others'}; "
+            f"{', '.join(names) or 'group'}: these are the responses of training, with other groups held out than "
+            f"there; expected {expected or 'the groups of training'}; got {got or 'others'}; "
             f"keep {', '.join(_DEALING)}, or train anew with them"
         )
-    trained = set(artifact.tensors.get("trained", np.array([])).tolist())
-    return dataset.select([at for at, row in enumerate(_row_hashes(dataset)) if row not in trained])
+    return dataset.select(np.flatnonzero(~np.isin(_hashes(dataset), trained)))
 
 
 _DEALING = ("held_out", "seed", "group_column")
 """Options that say which rows are held out."""
 
 
-def _dealt(dataset: Dataset) -> str:
-    """Hash of prepared rows, whatever columns stand beside theirs."""
-    return fingerprint(dataset.select_columns(list(SAFETY_FEATURES)))
+def _hashes(dataset: Dataset) -> npt.NDArray[np.uint64]:
+    """A hash of each row's response."""
+    return np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in dataset["response"]], np.uint64)
 
 
-def _undealt(dataset: Dataset) -> str:
-    """Hash of prepared rows without what says which are held out."""
-    return fingerprint(dataset.select_columns(["response", "jailbroken"]))
-
-
-def _row_hashes(dataset: Dataset) -> list[int]:
-    """A hash of each row's group and response."""
-    return [
-        xxhash.xxh3_64_intdigest(f"{group}\0{response}".encode())
-        for group, response in zip(dataset["group"], dataset["response"], strict=True)
-    ]
+def _all_of(dataset: Dataset) -> str:
+    """Hash of the responses, whatever order they are in."""
+    return xxhash.xxh3_128_hexdigest(np.sort(_hashes(dataset)).tobytes())
