@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tokenizers import processors
 
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.models import data
 from seampack.models.artifact import Artifact
 from seampack.models.curriculum import (
     CurriculumBuilder,
@@ -49,7 +50,7 @@ from seampack.models.curriculum import (
 )
 from seampack.models.curriculum.adapter import curriculum_of
 from seampack.models.curriculum.answers import first_number, only_number
-from seampack.models.curriculum.difficulty import bins_of
+from seampack.models.curriculum.difficulty import COUNT, bins_of
 from seampack.models.curriculum.small import model_and_tokenizer, piece_tokenizer, small_model
 from seampack.models.curriculum.stages import plan
 from seampack.models.text import end_tokens
@@ -714,6 +715,27 @@ class TestCurriculum(AdapterContract):
         again = prompter.guide(CurriculumBuilder().build(estimator.estimate(guided)))
         assert set(again.column_names) == set(guided.column_names)
         assert sorted(again["prompt"]) == sorted(guided["prompt"])
+
+    def test_a_curriculum_prepared_again_is_replaced(self, adapter: Any, tmp_path: Path) -> None:
+        """As the command line does with the rows of an artifact."""
+        config = adapter.config()
+        rows = adapter.prepare(chains(12), config)
+        estimator = DifficultyEstimator(sample=Oracle(), correct=gsm8k_matches)
+        prompter = GuidedPrompter(sample=Oracle(), correct=gsm8k_matches)
+        estimated = estimator.estimate(rows)
+        guided = prompter.guide(CurriculumBuilder().build(estimated))
+        guided.to_parquet(str(tmp_path / "rows.parquet"))
+        loaded = data.load(str(tmp_path / "rows.parquet"))
+        for made in (grade(estimated, gsm8k_matches), estimated, guided, loaded):
+            found = adapter.prepare(made, config.replace(question_column="ask"))
+            assert found.to_dict() == adapter.prepare(made, config).to_dict() == made.to_dict()
+            again = prompter.guide(CurriculumBuilder().build(estimator.estimate(found)))
+            assert set(again.column_names) == set(guided.column_names)
+        own = chains(12).add_column("n_samples", [3] * 12).add_column("n_correct", [1] * 12)
+        for made in (own, own.cast_column("n_samples", COUNT).cast_column("n_correct", COUNT)):
+            found = adapter.prepare(made, config)
+            assert found["n_samples_given"][:] == [3] * 12
+            assert adapter.prepare(found, config).to_dict() == found.to_dict()
 
     def test_own_responses_stand_beside_the_curriculum(self, adapter: Any, prepared: Dataset) -> None:
         small = prepared.select(range(6)).add_column("responses", [["mine"]] * 6)

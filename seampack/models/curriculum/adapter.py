@@ -21,6 +21,7 @@ from seampack.models.curriculum.answers import NUMERIC, SPLITTERS, Checker, chec
 from seampack.models.curriculum.config import CurriculumConfig
 from seampack.models.curriculum.difficulty import (
     BINS,
+    COUNT,
     DifficultyEstimator,
     bins_of,
     draw_difficulty,
@@ -62,7 +63,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         """Columns ``question, steps, final``; all others are kept. Steps and final answers of your own are kept too.
 
         Columns of yours that have the name of one that is written, here or by a later step, become ``NAME_given``; not
-        ``responses`` and ``pass_rate``, which steps take.
+        ``responses`` and ``pass_rate``, which steps take. Rows that an estimate was made of stay as they are.
         Raises DataError for what cannot be used, such as a final answer that is no number where numbers are compared.
         """
         have = set(dataset.column_names)
@@ -81,6 +82,10 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
             _check_finals(dataset["final"][:], "final", config)
         if question != "question":
             dataset = set_aside(dataset, ["question"]).rename_column(question, "question")
+        elif {"steps", "final"} <= have and all(
+            dataset.features.get(name) == COUNT for name in ("n_samples", "n_correct")
+        ):
+            return dataset  # what stands there is not the user's: later steps wrote it, and replace it
         return set_aside(dataset, WRITTEN)
 
     def train(self, dataset: Dataset, config: CurriculumConfig) -> Artifact:

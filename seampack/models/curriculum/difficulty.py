@@ -25,6 +25,8 @@ Float = npt.NDArray[np.float64]
 
 BINS = ("0", "to 1/4", "to 1/2", "to 3/4", "below 1", "1")
 """Names of the bins of pass rates: none right, at most a quarter, ... , not all, all right."""
+COUNT = Value("int32")
+"""Type of ``n_samples`` and ``n_correct``, by which ``prepare`` knows an estimate of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +79,8 @@ def grade(dataset: Dataset, correct: Checker) -> Dataset:
     right = [count_correct(texts, final, correct) for texts, final in zip(responses, dataset["final"], strict=True)]
     return with_columns(
         _own_aside(dataset, "pass_rate"),
-        n_samples=(counts, Value("int32")),
-        n_correct=(right, Value("int32")),
+        n_samples=(counts, COUNT),
+        n_correct=(right, COUNT),
         pass_rate=([c / n for c, n in zip(right, counts, strict=True)], Value("float64")),
     )
 
