@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from seampack.errors import ShardError
+from seampack.segmenter import artifact
 from seampack.segmenter.model import Segmenter
 from tests import segmenter_tiny as tiny
 
@@ -116,6 +117,15 @@ def test_teachers_are_checked(name: str, value: Any, message: str, tmp_path: Pat
         arrays[name] = value
     save_file(arrays, path)
     refused(tmp_path / "m", rf"teacher\.safetensors: .*{message}", exact=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800"])
+def test_facts_that_are_no_json_cost_nothing(value: object, tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "m")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises((ValueError, TypeError)):
+        artifact.save(folder, {"script": "zh", "found": value}, {"student": tiny.student(1.0).to_arrays()})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_the_longest_word_is_kept_with_the_parameters(tmp_path: Path) -> None:

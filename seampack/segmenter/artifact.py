@@ -32,8 +32,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
     """Write the parts (``student``, ``teacher``) and, last, the description that makes the folder a segmenter.
 
-    A segmenter that is there is whole until the new parts are written. Raises ShardError when it cannot be written.
+    A segmenter that is there is whole until the new parts are written. Raises ShardError when it cannot be written,
+    ValueError or TypeError for facts that JSON has no words for.
     """
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "seampack_version": __version__,
+        **facts,
+        "parts": sorted(parts),
+    }
+    # made before the folder is touched: what it refuses must not cost the segmenter that is there
+    description = (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partials = {part: folder / f".{part}.partial" for part in parts}
@@ -48,15 +58,8 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
                 partials[part].replace(_part(folder, part))
             else:
                 _part(folder, part).unlink(missing_ok=True)
-        content = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "seampack_version": __version__,
-            **facts,
-            "parts": sorted(parts),
-        }
         partial = folder / f".{DESCRIPTION}.partial"
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_bytes(description)
         partial.replace(folder / DESCRIPTION)
     except (OSError, SafetensorError) as error:
         raise ShardError(f"{folder}: the segmenter cannot be written: {error}") from error
