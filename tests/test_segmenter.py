@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,7 @@ def test_training_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None
         with pytest.raises(ShardError, match=told):
             train(unread(), QUICK, folder, threads=1, resume=resume)
         assert contents(folder) == before
-    train_until("forward", 5, finished, overwrite=True)
+    train_until("forward", 10, finished, overwrite=True)
     assert_same_arrays(finished, quick)
     Segmenter.load(finished)  # whole until the new one is
     train_until("forward", 5, stopped, overwrite=True)  # begins anew
@@ -242,6 +242,30 @@ def test_resume_where_nothing_has_begun(there: bool, tmp_path: Path) -> None:
         train_until("forward", 5, tmp_path / "m", resume=True)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_failed_before_its_first_checkpoint(
+    resume: bool, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves nothing that would have to be resumed or replaced; the same command begins anew."""
+
+    def missing(*_: object) -> None:
+        raise MissingExtraError("gensim", "segmenter", "training a segmenter")
+
+    texts, _ = sentences(100)
+    finished = Path(shutil.copytree(quick, tmp_path / "finished"))
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module, "skip_gram_embeddings", missing)
+        for folder, overwrite in ((tmp_path / "m", False), (finished, True)):
+            with pytest.raises(MissingExtraError):
+                train([texts], QUICK, folder, threads=1, overwrite=overwrite)
+            assert (folder / CHECKPOINT).exists()
+    with pytest.raises(ShardError, match="finished: holds a segmenter"):
+        train([texts], QUICK, finished, threads=1, resume=resume)
+    told = pytest.warns(UserWarning, match="m: nothing to resume") if resume else nullcontext()
+    with told:
+        train_until("forward", 5, tmp_path / "m", resume=resume)
+
+
 def test_distilling_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None:
     texts, _ = sentences(50)
     teacher = Path(shutil.copytree(quick, tmp_path / "teacher"))
@@ -256,7 +280,7 @@ def test_distilling_destroys_nothing_silently(quick: Path, tmp_path: Path) -> No
         distill([Segmenter.load(quick)], [texts], teacher, config=config)
     distill([Segmenter.load(quick)], [texts], teacher, config=config, overwrite=True)
     assert sorted(contents(teacher)) == ["segmenter.json", "student.safetensors"]
-    train_until("forward", 5, tmp_path / "stopped")
+    train_until("forward", 10, tmp_path / "stopped")
     with pytest.raises(ShardError, match="stopped: holds the checkpoints"):
         distill([Segmenter.load(quick)], [texts], tmp_path / "stopped", config=config)
 

@@ -70,12 +70,12 @@ def train(
     with _only_run(folder):
         _check_out(folder, overwrite=overwrite, resume=resume)
         checkpoints = folder / CHECKPOINT
-        if resume and not checkpoints.exists():
+        if resume and not _has_checkpoints(folder):
             warnings.warn(f"{folder}: nothing to resume; training begins anew", stacklevel=2)
         if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
-        checkpoints.mkdir(exist_ok=True)
         with _writing(folder):
+            checkpoints.mkdir(exist_ok=True)
             np.savez(checkpoints / "corpus.npz", **asdict(corpus))
         workers = threads or len(os.sched_getaffinity(0))
         if workers > 1:
@@ -112,10 +112,12 @@ def train(
 def _check_out(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
     """Raise ShardError where a run would destroy what the folder holds, or finds nothing there to take up."""
     with _writing(folder):
-        names = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.exists() else []
-    if overwrite or not names or (resume and CHECKPOINT in names):
+        names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    names = [name for name in names if name not in (_LOCK, CHECKPOINT)]
+    stopped = _has_checkpoints(folder)
+    if overwrite or (resume and stopped):
         return
-    if CHECKPOINT in names:
+    if stopped:
         raise ShardError(
             f"{folder}: holds the checkpoints of a run that was stopped; go on with train --resume, "
             "use --overwrite to replace them, or another folder"
@@ -123,8 +125,13 @@ def _check_out(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
     if any(artifact.is_ours(name) for name in names):
         what = "holds a segmenter, with nothing to resume" if resume else "holds a segmenter"
         raise ShardError(f"{folder}: {what}; use --overwrite to replace it, or another folder")
-    if resume:
+    if resume and names:
         raise ShardError(f"{folder}: nothing to resume: the folder has {names[0]}, but no checkpoints")
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    """Whether there is one of either direction; a run that failed before its first leaves the corpus alone."""
+    return any(path.suffix in (".pt", ".done") for path in (folder / CHECKPOINT).glob("*"))
 
 
 @contextmanager
