@@ -1,8 +1,10 @@
 """The user's dictionary against regular expressions, which are obvious and slow."""
 
+import dataclasses
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from seampack.errors import DataError
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.units import Alphabet, Units
 
-LETTERS = "研究生命12。a\u0301 "
+LETTERS = "研究生命12。a\u0301 ^-]\\["
 
 
 def matches(dictionary: Dictionary, text: str) -> list[tuple[int, str]]:
@@ -59,6 +61,22 @@ def test_many_entries_are_not_slow() -> None:
     started = time.process_time()
     list(dictionary.find(text))
     assert time.process_time() - started < 2  # one by one they would take minutes
+
+
+def test_few_entries_cost_little() -> None:
+    """Only the places where one may begin are looked at."""
+
+    class Lengths(dict[str, tuple[int, ...]]):
+        looked_up = 0
+
+        def get(self, *arguments: Any) -> Any:
+            Lengths.looked_up += 1
+            return super().get(*arguments)
+
+    dictionary = Dictionary.of(["研究生"])
+    dictionary = dataclasses.replace(dictionary, lengths=Lengths(dictionary.lengths))
+    assert list(dictionary.find("生命的起源" * 1000 + "研究生" + "研究的" * 3)) == [(5000, "研究生")]
+    assert Lengths.looked_up == 4
 
 
 def test_files(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Words of the user's, which hold whatever the model says."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Dictionary:
     """The entry without spaces: where it is cut inside, in characters."""
     lengths: dict[str, tuple[int, ...]]
     """Lengths of the entries that begin with two characters, the longest first; of one character alone, 1."""
+    begins: re.Pattern[str]
+    """One character that an entry begins with: where there are few entries, most of a text has none."""
 
     @classmethod
     def of(cls, lines: list[str]) -> "Dictionary":
@@ -39,7 +42,8 @@ class Dictionary:
         lengths: defaultdict[str, set[int]] = defaultdict(set)
         for entry in entries:
             lengths[entry[:2]].add(len(entry))
-        return cls(entries, {begin: tuple(sorted(found, reverse=True)) for begin, found in lengths.items()})
+        begins = re.compile(f"[{re.escape(''.join(sorted({entry[0] for entry in entries})))}]")
+        return cls(entries, {begin: tuple(sorted(found, reverse=True)) for begin, found in lengths.items()}, begins)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Dictionary":
@@ -54,9 +58,9 @@ class Dictionary:
     def find(self, text: str) -> Iterator[tuple[int, str]]:
         """Where entries hold in a text: their begin, and they."""
         entries, lengths, at = self.entries, self.lengths, 0
-        for first in range(len(text)):
-            if first < at:
-                continue
+        while match := self.begins.search(text, at):
+            first = match.start()
+            at = first + 1
             for length in lengths.get(text[first : first + 2], ()):
                 if (entry := text[first : first + length]) in entries:
                     at = first + length
@@ -64,7 +68,6 @@ class Dictionary:
                     break
             else:
                 if text[first] in lengths:
-                    at = first + 1
                     yield first, text[first]
 
     def apply(self, texts: list[str], units: Units, starts: npt.NDArray[np.int64], ends: npt.NDArray[Any]) -> None:
