@@ -562,7 +562,7 @@ def test_workers_can_say_what_is_missing() -> None:
     assert (str(found), found.package, found.extra) == (str(error), "gensim", "segmenter")
 
 
-LONG = QUICK.replace(epochs=20)  # long enough to be stopped on the way
+LONG = QUICK.replace(epochs=60)  # long enough to be stopped on the way, on a machine that has other work, too
 
 
 @contextmanager
@@ -573,11 +573,23 @@ def training(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[int
     options = [f"--{name.replace('_', '-')}={getattr(LONG, name)}" for name in ("hidden", "epochs", "batch_units")]
     line = command("segment", "train", raw, "-o", folder / "m", "--threads=2", "--validate-every=5", *options)
     process = subprocess.Popen(line, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=obey_interrupts)
+    deadline = time.monotonic() + 300
+    checkpoints = [folder / "m" / CHECKPOINT / f"{name}.pt" for name in ("forward", "backward")]
     try:
-        while not all((folder / "m" / CHECKPOINT / f"{name}.pt").exists() for name in ("forward", "backward")):
-            assert process.poll() is None, process.communicate()
+        while not all(path.exists() for path in checkpoints):
+            if process.poll() is not None or time.monotonic() > deadline:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # workers hold stderr open, too
+                pytest.fail(f"no checkpoints of both directions: {process.communicate()[1].decode()}")
+            # the one that is first waits: how far apart they start must not decide whether both still run
+            for path, worker in zip(checkpoints, workers(process.pid), strict=False):
+                if path.exists():
+                    os.kill(worker, signal.SIGSTOP)
             time.sleep(0.01)
-        yield process, workers(process.pid)
+        found = workers(process.pid)
+        for worker in found:
+            os.kill(worker, signal.SIGCONT)
+        yield process, found
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -585,13 +597,14 @@ def training(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[int
 
 
 def workers(parent: int) -> list[int]:
+    """In the order in which they were started: forward, backward."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            ours = int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if ours and b"spawn_main" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return found
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()  # from the third on: state, parent
+            if int(fields[1]) == parent and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append((int(fields[19]), int(folder.name)))  # starttime, in hundredths of a second
+    return [process for _, process in sorted(found)]
 
 
 def ended(process: int) -> bool:
