@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,9 +14,6 @@ from seampack._options import config_options
 from seampack.segment_scores_cli import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import DistillConfig, TrainConfig
-
-if TYPE_CHECKING:
-    pass
 
 _READING = ("text_column", "input_format", "on_bad")
 _INTERRUPTED = 130
