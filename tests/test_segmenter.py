@@ -562,7 +562,7 @@ def test_workers_can_say_what_is_missing() -> None:
     assert (str(found), found.package, found.extra) == (str(error), "gensim", "segmenter")
 
 
-LONG = QUICK.replace(epochs=60)  # long enough to be stopped on the way, on a machine that has other work, too
+LONG = QUICK.replace(epochs=20)  # a second of training at least: time enough to be stopped on the way
 
 
 @contextmanager
