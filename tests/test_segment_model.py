@@ -12,6 +12,7 @@ from seampack.segmenter.model import Segmenter
 from seampack.segmenter.units import KIND_SCRIPT, Alphabet
 from tests import segmenter_tiny as tiny
 
+ALPHABET = Alphabet("zh")
 MIXED = ["研究2001年在OK公司，生命。", "12.5研，，究ab 的12", "。", "", " "]
 
 
@@ -30,7 +31,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
 
 def runs(text: str) -> list[str]:
     """Obvious twin of what joins all it may: stretches of script between white space and units of other kinds."""
-    units, _ = Alphabet("zh").units([text])
+    units, _ = ALPHABET.units([text])
     words: list[str] = []
     last = None
     for begin, end, kind, spaced in zip(units.begin, units.end, units.kind, units.spaced, strict=True):
@@ -50,7 +51,7 @@ def test_units_that_are_words_by_themselves_are_never_joined(joining: Segmenter,
 
 @pytest.mark.parametrize("threshold", [None, 0.5, 1])
 def test_student_and_language_models_end_words_there_alike(both: Segmenter, threshold: float | None) -> None:
-    units, _ = Alphabet("zh").units(MIXED)
+    units, _ = ALPHABET.units(MIXED)
     for exact in (False, True):
         probabilities = np.concatenate(both.end_probabilities(MIXED, exact=exact))
         assert np.all(probabilities[units.end - 1][units.beside_single] == 1)
