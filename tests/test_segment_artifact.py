@@ -68,6 +68,16 @@ def test_options_that_are_not_known_do_no_harm(tmp_path: Path) -> None:
     assert "".join(Segmenter.load(tmp_path / "m").segment([tiny.TEXT])[0]) == tiny.TEXT
 
 
+def put(path: Path, name: str, value: Any) -> None:
+    """An array of a file in place of another, or none where it is None."""
+    arrays = load_file(path)
+    if value is None:
+        del arrays[name]
+    else:
+        arrays[name] = value
+    save_file(arrays, path)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -87,12 +97,7 @@ def test_options_that_are_not_known_do_no_harm(tmp_path: Path) -> None:
 )
 def test_students_are_checked(name: str, value: Any, message: str, tmp_path: Path) -> None:
     path = tiny.save(tmp_path / "m") / "student.safetensors"
-    arrays = load_file(path)
-    if value is None:
-        del arrays[name]
-    else:
-        arrays[name] = value
-    save_file(arrays, path)
+    put(path, name, value)
     refused(tmp_path / "m", rf"student\.safetensors: .*{message}")
 
 
@@ -110,12 +115,7 @@ def test_students_are_checked(name: str, value: Any, message: str, tmp_path: Pat
 def test_teachers_are_checked(name: str, value: Any, message: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = tiny.save(tmp_path / "m", teacher=True) / "teacher.safetensors"
-    arrays = load_file(path)
-    if value is None:
-        del arrays[name]
-    else:
-        arrays[name] = value
-    save_file(arrays, path)
+    put(path, name, value)
     refused(tmp_path / "m", rf"teacher\.safetensors: .*{message}", exact=True)
 
 
