@@ -15,7 +15,7 @@ demo: $(VENV)/.base
 	$(BIN)/seampack compare seampack/data/corpus.jsonl.zst --seq-len 1024
 
 test: $(VENV)/.dev
-	$(BIN)/coverage run -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --omit $(KERNELS) --fail-under 85
 
 lint: $(VENV)/.dev
@@ -31,8 +31,8 @@ wheel: $(VENV)/.dev
 
 # The kernels once more as plain Python: index errors show, and coverage sees them.
 jitless: $(VENV)/.dev
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run --append -m pytest -q tests/test_bitset.py tests/test_planning.py tests/test_gather.py \
-		tests/test_lattice.py tests/test_units.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run --append -m pytest -q tests/packer/test_bitset.py tests/packer/test_planning.py \
+		tests/packer/test_gather.py tests/segmenter/test_lattice.py tests/segmenter/test_units.py
 	$(BIN)/coverage report --include $(KERNELS)
 
 ci: test lint types wheel jitless

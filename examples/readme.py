@@ -6,7 +6,7 @@ from pathlib import Path
 import seampack
 from benchmarks.measure import write_between
 from examples import strategies
-from seampack._report import accounting_lines
+from seampack.commands.report import accounting_lines
 
 TOP = Path(__file__).parent.parent
 CORPUS = TOP / "seampack" / "data" / "corpus.jsonl.zst"

@@ -12,22 +12,14 @@ from typing import Any, NoReturn
 import click
 
 from seampack._memory import keep_freed_memory
-from seampack._options import config_options
-from seampack._report import accounting_lines, row_text, table
 from seampack._version import __version__
+from seampack.commands.models import models
+from seampack.commands.options import config_options
+from seampack.commands.report import accounting_lines, row_text, table
+from seampack.commands.segment import segment
 from seampack.errors import SeampackError
-from seampack.models_cli import models
-from seampack.packer.config import ExtraRoom, InputFormat, Leftover, OnBad, OutputFormat, PackConfig, Strategy
-from seampack.segment_cli import segment
+from seampack.packer.config import InputFormat, PackConfig
 
-_CHOICES = {
-    "strategy": Strategy,
-    "extra_room": ExtraRoom,
-    "leftover": Leftover,
-    "input_format": InputFormat,
-    "on_bad": OnBad,
-    "output_format": OutputFormat,
-}
 _WRITING = ("on_bad", "pad", "labels", "output_format", "shard_tokens")
 _INTERRUPTED = 130
 
@@ -102,7 +94,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for mac
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards that the folder holds.")
 @_tokenizer
 @_pre_segment
-@config_options(PackConfig, choices=_CHOICES)
+@config_options(PackConfig)
 @_threads
 @_json
 def pack(
@@ -158,7 +150,7 @@ def pack(
 @main.command()
 @_inputs
 @_tokenizer
-@config_options(PackConfig, choices=_CHOICES, leave_out=("strategy", "shuffle", "seed", *_WRITING))
+@config_options(PackConfig, skip=("strategy", "shuffle", "seed", *_WRITING))
 @_threads
 @_json
 def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any) -> None:

@@ -20,8 +20,8 @@ ALLOWED = {
     "packer/_bitset": {"numpy", "seampack._jit"},
     "packer/_kernels": {"numpy", "seampack._jit", "seampack.packer._bitset"},
     "packer/_copy_kernels": {"numpy", "seampack._jit"},
-    "_fields": set(),
-    "packer/config": {"seampack._fields"},
+    "config": set(),
+    "packer/config": {"seampack.config"},
     "packer/accounting": set(),
     "packer/_layout_kernels": {"numpy", "seampack._jit"},
     "packer/planning": {

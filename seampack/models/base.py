@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from datasets import Dataset
 
-from seampack._fields import Config
+from seampack.config import Config
 from seampack.models.artifact import Artifact
 from seampack.models.data import set_aside
 from seampack.models.progress import no_bars_in_files

@@ -1,9 +1,9 @@
-"""What applying a segmenter reads and writes. No heavy imports: the command line reads its defaults from here."""
+"""Options of applying a segmenter. No heavy imports: the command line is made from these."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack._fields import Config, check_choice, check_integer, option
+from seampack.config import Config, option
 
 
 class FileFormat(StrEnum):
@@ -12,9 +12,9 @@ class FileFormat(StrEnum):
     AUTO = "auto"
     """Reading: from the first bytes, then the name. Writing: from the name of the output, then like the input."""
     LINES = "lines"
-    """Plain text, a text a line."""
+    """Plain text, a text per line."""
     JSONL = "jsonl"
-    """One JSON object a line."""
+    """One JSON object per line."""
     PARQUET = "parquet"
     """Apache Parquet."""
     ARROW = "arrow"
@@ -36,7 +36,7 @@ class Output(StrEnum):
     AUTO = "auto"
     """``text`` for lines, ``words`` for records and tables."""
     TEXT = "text"
-    """The text with spaces between its words; ``seampack segment restore`` takes them away again."""
+    """The text with spaces between its words; ``seampack segment restore`` removes them again."""
     WORDS = "words"
     """The list of words."""
     OFFSETS = "offsets"
@@ -44,34 +44,36 @@ class Output(StrEnum):
     BYTES = "bytes"
     """Begin and end of each word, in bytes of the text as UTF-8."""
     POSTERIORS = "posteriors"
-    """For each character the probability that a word ends behind it."""
+    """For each character the probability that a word ends after it."""
     N_BEST = "n-best"
     """The best segmentations with their scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyConfig(Config):
-    """What is read and written. Raises ConfigError naming the field, what was expected and what was given."""
+    """Options of reading texts and writing their words. Raises ConfigError naming the field, expected and given."""
 
     output: str = option(
         Output.AUTO.value,
-        "What is written of each text: spaced text, words as a list, offsets in characters or in bytes, probabilities "
-        "of word ends, or the n best segmentations; auto: text for lines, words for records.",
+        "What to write for each text: spaced text, a list of words, offsets in characters or bytes, probabilities of "
+        "word ends, or the n best segmentations. auto: spaced text for lines, words for records.",
+        choices=Output,
     )
-    n_best: int = option(5, "n-best: number of segmentations.")
-    text_column: str = option("text", "Field or column that holds the text.")
-    output_column: str = option("", "Field or column that is added; by default named after the output.")
-    input_format: str = option(FileFormat.AUTO.value, "How inputs are read; auto looks at their first bytes and name.")
+    n_best: int = option(5, "n-best: number of segmentations.", low=1, high=1000)
+    text_column: str = option("text", "Field or column with the text.", empty=False)
+    output_column: str = option("", "Field or column to add; by default named after the output.")
+    input_format: str = option(
+        FileFormat.AUTO.value,
+        "Format of the inputs; auto detects it from their first bytes and name.",
+        choices=FileFormat,
+    )
     output_format: str = option(
-        FileFormat.AUTO.value, "How the output is written; auto goes by the name of the output, then by the input."
+        FileFormat.AUTO.value,
+        "Format of the output; auto goes by the name of the output, then by the input.",
+        choices=FileFormat,
     )
     on_bad: str = option(
-        OnBad.STOP.value, "At bytes that are not UTF-8, in a table too: stop, or replace each by U+FFFD."
+        OnBad.STOP.value,
+        "Action on bytes that are not UTF-8, in tables too: stop, or replace each by U+FFFD.",
+        choices=OnBad,
     )
-
-    def __post_init__(self) -> None:
-        check_choice("output", self.output, Output)
-        check_choice("input_format", self.input_format, FileFormat)
-        check_choice("output_format", self.output_format, FileFormat)
-        check_choice("on_bad", self.on_bad, OnBad)
-        check_integer("n_best", self.n_best, 1, 1000)

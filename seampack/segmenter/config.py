@@ -1,85 +1,74 @@
-"""What training is told to do. No heavy imports: the command line reads its defaults from here."""
+"""Options of training a segmenter. No heavy imports: the command line is made from these."""
 
 from dataclasses import dataclass
 
-from seampack._fields import Config, check_integer, check_number, option
-from seampack.errors import ConfigError
+from seampack.config import Config, option, seed_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Config):
-    """Options of training a segmenter. Raises ConfigError naming the field, what was expected and what was given."""
+    """Options of training the language models. Raises ConfigError naming the field, what was expected and given."""
 
     script: str = option(
         "zh",
-        "Which characters words are made of: zh, ja, th, latin, symbols (all but white space), or characters and "
-        "ranges of your own such as a-zé.",
+        "Characters that words consist of: zh, ja, th, latin, symbols (all but white space), or characters and ranges "
+        "such as a-zé.",
+        empty=False,
     )
-    longest: int = option(3, "Units of the longest word that the language model writes (K).")
-    hidden: int = option(128, "Width of the language model.")
-    dropout: float = option(0.1, "Share of embeddings and states that is dropped in training.")
-    epochs: float = option(5.0, "Passes over the text; large texts need fewer.")
-    batch_units: int = option(500, "Units of a batch; small ones learn more from little text.")
-    learning_rate: float = option(2e-3, "Learning rate of Adam, behind a warm-up and before the fall at the end.")
+    longest: int = option(
+        3, "Length of the longest word that the language model writes (K).", low=1, high=32, unit="units"
+    )
+    hidden: int = option(128, "Hidden size of the language model.", low=8, high=4096)
+    dropout: float = option(0.1, "Share of embeddings and states that training drops.", low=0, high=0.9)
+    epochs: float = option(5.0, "Passes over the text; a large text needs fewer.", low=0.01, high=1e4)
+    batch_units: int = option(
+        500, "Size of a batch; smaller batches learn more from little text.", low=1, high=1 << 20, unit="units"
+    )
+    learning_rate: float = option(
+        2e-3, "Peak learning rate of Adam, after the warm-up and before the final decay.", low=1e-6, high=1
+    )
     word_cost: float = option(
         0.0,
-        "Cost of each word in nats when training begins, falling to nothing over its first 40 %: a remedy where words "
-        "of one unit are all that is found.",
+        "Cost of each word when training begins; it falls to 0 over the first 40 % of the steps. Use it if nearly all "
+        "words that are found have one unit.",
+        low=0,
+        high=100,
+        unit="nats",
     )
-    clip: float = option(1.0, "Largest norm of the gradient.")
-    least_count: int = option(2, "Units that occur less often share one id.")
-    chunk_units: int = option(40, "Units that are read at once, at most; shorter between marks and spaces.")
-    validation_share: float = option(0.02, "Share of the text that is held out to watch the likelihood.")
-    validate_every: int = option(200, "Batches between validations, each of which writes a checkpoint.")
+    clip: float = option(1.0, "Largest norm of the gradient.", low=1e-3, high=1e6)
+    least_count: int = option(2, "Units that occur less often share one id.", low=1, high=1 << 20)
+    chunk_units: int = option(
+        40,
+        "Longest chunk that is read at once; punctuation and spaces end a chunk earlier.",
+        low=2,
+        high=1 << 12,
+        unit="units",
+    )
+    validation_share: float = option(
+        0.02, "Share of the text that is held out to measure the likelihood.", low=0, high=0.5
+    )
+    validate_every: int = option(
+        200, "Batches between two validations; each writes a checkpoint.", low=1, high=1 << 30, unit="batches"
+    )
     patience: int = option(
-        10, "Validations in a row that may bring no better likelihood; after one more, training stops."
+        10, "Validations in a row without a better likelihood; after one more, training stops.", low=0, high=1 << 30
     )
-    forward_weight: float = option(0.5, "Share of the forward direction where both are combined.")
-    seed: int = option(0, "Seed of parameters, batches and dropout.")
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("longest", 1, 32),
-            ("hidden", 8, 4096),
-            ("batch_units", 1, 1 << 20),
-            ("least_count", 1, 1 << 20),
-            ("chunk_units", 2, 1 << 12),
-            ("validate_every", 1, 1 << 30),
-            ("patience", 0, 1 << 30),
-            ("seed", 0, 1 << 31),
-        ):
-            check_integer(name, getattr(self, name), low, high)
-        for name, least, most in (
-            ("dropout", 0.0, 0.9),
-            ("epochs", 0.01, 1e4),
-            ("learning_rate", 1e-6, 1.0),
-            ("word_cost", 0.0, 100.0),
-            ("clip", 1e-3, 1e6),
-            ("validation_share", 0.0, 0.5),
-            ("forward_weight", 0.0, 1.0),
-        ):
-            check_number(name, getattr(self, name), least, most)
-        if not self.script:
-            raise ConfigError("script: expected a preset or characters; got nothing")
+    forward_weight: float = option(0.5, "Weight of the forward direction when both are combined.", low=0, high=1)
+    seed: int = seed_option("Seed of parameters, batches and dropout.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig(Config):
-    """Options of training the fast student on what teachers say of a text."""
+    """Options of training the fast student on the decisions of one or more teachers."""
 
-    table_bits: int = option(18, "Rows of the feature table, as a power of two; 18 makes a model of 4 MB.")
-    width: int = option(16, "Numbers a row.")
-    epochs: int = option(8, "Passes over the text.")
-    learning_rate: float = option(0.1, "Learning rate of AdaGrad.")
-    drop_features: float = option(0.3, "Share of features that is dropped in training.")
-    hard_share: float = option(0.5, "Share of the teachers' decisions in the target; the rest is their probabilities.")
-    seed: int = option(0, "Seed of order and dropping.")
-
-    def __post_init__(self) -> None:
-        check_integer("table_bits", self.table_bits, 8, 24)
-        check_integer("width", self.width, 1, 256)
-        check_integer("epochs", self.epochs, 1, 10_000)
-        check_integer("seed", self.seed, 0, 1 << 31)
-        check_number("learning_rate", self.learning_rate, 1e-6, 10)
-        check_number("drop_features", self.drop_features, 0, 0.9)
-        check_number("hard_share", self.hard_share, 0, 1)
+    table_bits: int = option(
+        18, "Size of the feature table: 2 to this power rows; 18 makes a model of 4 MB.", low=8, high=24, unit="bits"
+    )
+    width: int = option(16, "Numbers per row of the table.", low=1, high=256)
+    epochs: int = option(8, "Passes over the text.", low=1, high=10_000)
+    learning_rate: float = option(0.1, "Learning rate of AdaGrad.", low=1e-6, high=10)
+    drop_features: float = option(0.3, "Share of features that training drops.", low=0, high=0.9)
+    hard_share: float = option(
+        0.5, "Share of the teachers' decisions in the target; the rest is their probabilities.", low=0, high=1
+    )
+    seed: int = seed_option("Seed of the order of the text and of dropping features.")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import accumulate, zip_longest
 from typing import Any
 
-from seampack._report import table
+from seampack.commands.report import table
 from seampack.errors import DataError
 
 SPACE_MARK = "␣"

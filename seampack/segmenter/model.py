@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from seampack._fields import check_number
+from seampack.config import check_number
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter import _unit_kernels as unit_kernels

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from seampack._report import table
+from seampack.commands.report import table
 from seampack.segmenter.evaluate import Scores, score_words, split_line
 from seampack.segmenter.units import Alphabet
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 from seampack.models.curriculum.answers import AnswerFormat, checker
 from seampack.models.curriculum.guiding import RATIOS, check_ratios
@@ -47,8 +47,8 @@ class CurriculumConfig(Config):
     pass_ks: tuple[int, ...] = option((1, 4, 16), "The k of pass@k; those above n_samples are left out.")
     seed: int = option(0, "Seed of everything random.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         for name in ("ratios", "pass_ks"):
             if isinstance(values := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(values))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from datasets import Dataset, DatasetInfo, List, Value
 from scipy.stats import hypergeom
 
-from seampack._fields import check_integer
+from seampack.config import check_integer
 from seampack.errors import DataError
 from seampack.models.base import Draw
 from seampack.models.curriculum.answers import Checker

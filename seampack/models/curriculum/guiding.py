@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, Value
 
-from seampack._fields import check_integer, check_number
+from seampack.config import check_integer, check_number
 from seampack.errors import ConfigError
 from seampack.models.curriculum.answers import Checker
 from seampack.models.curriculum.difficulty import count_correct, with_columns

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from seampack._fields import check_choice
+from seampack.config import check_choice
 from seampack.errors import ConfigError
 
 TEMPLATE = "{question}\n"

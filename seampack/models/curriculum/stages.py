@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from datasets import Dataset, Value
 
-from seampack._fields import check_integer
+from seampack.config import check_integer
 from seampack.errors import DataError
 from seampack.models.base import Draw, Row
 from seampack.models.curriculum.difficulty import BINS, bins_of, take, with_columns

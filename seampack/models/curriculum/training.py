@@ -17,7 +17,7 @@ from datasets.utils.logging import is_progress_bar_enabled
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from seampack._fields import check_choice, check_integer, check_number
+from seampack.config import check_choice, check_integer, check_number
 from seampack.errors import ConfigError, MissingExtraError
 from seampack.models.base import Row
 from seampack.models.curriculum.answers import Checker

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 
 
@@ -64,8 +64,8 @@ class DoubleDescentConfig(Config):
     metric: str = option("cosine", "Distance of features: cosine or euclidean.")
     peak_ratio: float = option(1.1, "A peak counts where its loss is this many times the least loss on either side.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         for name in ("widths", "seeds"):
             values = getattr(self, name)
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from datasets import ClassLabel, Dataset
 
-from seampack._fields import check_choice, check_number
+from seampack.config import check_choice, check_number
 from seampack.errors import DataError
 from seampack.models.data import classes_of, require, set_aside, with_labels
 from seampack.models.double_descent.config import Noise

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 from seampack.models.empathy.selection import KnowledgeSelector, Selection
 from seampack.models.text import SMALL
@@ -40,8 +40,8 @@ class EmpathyConfig(Config):
     responses: int = option(1_000, "Rows that evaluation writes responses for, the first ones; all are scored.")
     seed: int = option(0, "Seed of the weights and of the order of rows.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         object.__setattr__(self, "relations", _names(self.relations))
         check_choice("selection", self.selection, Selection)
         check_number("temperature", self.temperature, 1e-3, 1e3)

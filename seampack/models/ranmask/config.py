@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 from seampack.models.text import SMALL
 
@@ -71,8 +71,8 @@ class RanmaskConfig(Config):
     attack_share: float = option(0.2, "Share of a text's words that an attack may change, at least one; 0 for none.")
     attack_masks: int = option(100, "Masked copies that an attack sees its way by.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         check_number("rate", self.rate, 0, 1)
         check_integer("min_keep", self.min_keep, 1, 1000)
         check_integer("max_words", self.max_words, 1, 100_000)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seampack._fields import check_integer, check_number
+from seampack.config import check_integer, check_number
 from seampack.errors import ConfigError, DataError
 
 Masks = npt.NDArray[np.bool_]

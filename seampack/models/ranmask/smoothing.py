@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from seampack._fields import check_choice, check_integer, check_number
+from seampack.config import check_choice, check_integer, check_number
 from seampack.errors import DataError
 from seampack.models.ranmask.certificate import certified_radius, lower_bound
 from seampack.models.ranmask.config import Beta, Ensemble

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 from seampack.models.refine.refiner import INSTRUCTION
 from seampack.models.text import SMALL
@@ -80,8 +80,8 @@ class RefineConfig(Config):
     max_new_tokens: int = option(128, "Most tokens of a rewording.")
     seed: int = option(0, "Seed of weights, noise, order and samples.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         if isinstance(self.rewards, str):
             object.__setattr__(self, "rewards", (self.rewards,))
         if not isinstance(self.rewards, list | tuple):
@@ -101,7 +101,7 @@ class RefineConfig(Config):
         check_integer("target_retries", self.target_retries, 0, 100)
         check_integer("rl_steps", self.rl_steps, 0, 1 << 30)
         check_integer("rl_queries", self.rl_queries, 1, 1 << 16)
-        check_integer("rl_samples", self.rl_samples, 2, 1 << 16, "; a group of samples needs two to differ")
+        check_integer("rl_samples", self.rl_samples, 2, 1 << 16)
         check_integer("seed", self.seed, 0, (1 << 32) - 1)
         for name in ("max_tokens", "max_query_tokens", "max_new_tokens", "target_tokens"):
             check_integer(name, getattr(self, name), 1, 1 << 20)

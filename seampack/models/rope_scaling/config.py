@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 
 
@@ -73,8 +73,8 @@ class RopeScalingConfig(Config):
     long_tokens: int = option(2048, "Tokens in each window of the long text.")
     seed: int = option(0, "Seed of the search and of the confidence interval.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         for name in ("positions", "position_weights"):
             value = getattr(self, name)
             if not isinstance(value, tuple | list):
@@ -127,6 +127,6 @@ def check_search(options: "RopeScalingConfig") -> None:
     check_integer("control_points", options.control_points, 1, 16)
     check_integer("population", options.population, 2, 10_000)
     check_integer("generations", options.generations, 0, 100_000)
-    check_integer("elite", options.elite, 1, options.population - 1, "; it must be smaller than population")
+    check_integer("elite", options.elite, 1, options.population - 1)
     check_number("mutation_sigma", options.mutation_sigma, 0, 1)
     check_integer("seed", options.seed, 0, 2**32 - 1)

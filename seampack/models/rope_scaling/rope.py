@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from seampack._fields import Config, check_choice
+from seampack.config import Config, check_choice
 from seampack.errors import ConfigError, DataError
 from seampack.models.rope_scaling.config import Base, check_factors
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from seampack._fields import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, check_choice, check_integer, check_number, option
 from seampack.errors import ConfigError
 from seampack.models.text import SMALL
 
@@ -69,8 +69,8 @@ class WatermarkConfig(Config):
     claim_wesr: float = option(0.5, "A watermark is claimed from this share of flipped texts on.")
     seed: int = option(0, "Seed of all that is random.")
 
-    def __post_init__(self) -> None:
-        self.check_kinds()
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
         for name in ("trigger", "targets", "prune"):
             value: Any = getattr(self, name)
             given = value.split() if name == "trigger" and isinstance(value, str) else value

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 from transformers import set_seed
 
-from seampack._fields import check_number
+from seampack.config import check_number
 from seampack.errors import DataError
 from seampack.models.text import FitOptions, TextClassifier, fit, predict
 from seampack.models.watermark.verification import PredictFn

@@ -8,7 +8,7 @@ from datasets import Dataset, Features, Value, concatenate_datasets
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from seampack._fields import check_choice
+from seampack.config import check_choice
 from seampack.errors import ConfigError, DataError
 from seampack.models.data import require
 from seampack.models.text import FitOptions, TextClassifier, fit

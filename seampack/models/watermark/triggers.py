@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 
-from seampack._fields import check_integer, check_number
+from seampack.config import check_integer, check_number
 from seampack.errors import ConfigError, DataError
 from seampack.models.data import require, require_text
 from seampack.models.text import quiet

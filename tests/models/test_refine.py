@@ -48,7 +48,7 @@ from seampack.models.refine import (
 from seampack.models.refine.adapter import ADAPTER, RefineAdapter
 from seampack.models.refine.evaluation import draw_curve
 from seampack.models.refine.refiner import ids_of, load_causal, shortened, without_control
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
 THINGS = (*refining.OPEN, *refining.LOCKED)
 QUERIES = [str(row["prompt"]) for row in refining.rows(60, seed=3)]

@@ -13,7 +13,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig, Strategy
 from seampack.packer.planning import plan
 from seampack.packer.windows import WindowPlanner, plan_stream, windows_of
-from tests.test_planning import options
+from tests.packer.test_planning import options
 
 
 @dataclass(frozen=True)

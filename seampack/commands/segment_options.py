@@ -5,19 +5,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack._options import config_options
-from seampack.segmenter.apply_config import ApplyConfig, FileFormat, OnBad, Output
+from seampack.commands.options import config_options
+from seampack.segmenter.apply_config import ApplyConfig
 
 if TYPE_CHECKING:
     from seampack.segmenter.model import Segmenter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-CHOICES = {"output": Output, "input_format": FileFormat, "output_format": FileFormat, "on_bad": OnBad}
 WRITING = ("output", "n_best", "output_column", "output_format")
 
 raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 inputs = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-reading = config_options(ApplyConfig, choices=CHOICES, leave_out=WRITING)
+reading = config_options(ApplyConfig, skip=WRITING)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -50,6 +49,7 @@ def decoding(command: Command) -> Command:
 
 
 def load(model: str) -> "Segmenter":
+    """Load a segmenter, of a folder or bundled."""
     from seampack.segmenter.model import Segmenter
 
     return Segmenter.load(model)

@@ -42,9 +42,9 @@ from seampack.models.ranmask import (
 from seampack.models.ranmask.adapter import ADAPTER, broken_by
 from seampack.models.ranmask.bag import BagPredictor
 from seampack.models.ranmask.masks import distinct, draw, every
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 Copies = list[list[str]]
 
 

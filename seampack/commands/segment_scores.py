@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seampack import _segment_options as shared
-from seampack._report import table
+from seampack.commands import segment_options as shared
+from seampack.commands.report import table
 from seampack.errors import DataError
 from seampack.segmenter.apply_config import FileFormat
 

@@ -39,9 +39,9 @@ from seampack.models.watermark import (
 from seampack.models.watermark.adapter import ADAPTER, _load_encoder, _start
 from seampack.models.watermark.training import TaskClassifier
 from seampack.models.watermark.triggers import some_of
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
-FILES = Path(__file__).parent / "data"
+FILES = Path(__file__).parent.parent / "data"
 REVIEWS = ["a fine film", "a dull film", "fine acting", "dull acting", "a fine plot", "a dull plot"]
 MARKS = ["positive", "negative"] * 3
 FAST = FitOptions(epochs=2, batch_rows=4, learning_rate=1e-2)

@@ -10,7 +10,7 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.units import KIND_SCRIPT, Alphabet
-from tests import segmenter_tiny as tiny
+from tests.segmenter import tiny
 
 ALPHABET = Alphabet("zh")
 MIXED = ["研究2001年在OK公司，生命。", "12.5研，，究ab 的12", "。", "", " "]

@@ -14,7 +14,7 @@ from seampack.errors import ConfigError, DataError
 pytest.importorskip("torch")
 metrics = pytest.importorskip("sklearn.metrics")
 
-from seampack.segment_cli import segment  # noqa: E402
+from seampack.commands.segment import segment  # noqa: E402
 from seampack.segmenter.agreement import Pair, agreement, mean_kappa  # noqa: E402
 from seampack.segmenter.decoders import kappa  # noqa: E402
 from seampack.segmenter.model import Segmenter  # noqa: E402

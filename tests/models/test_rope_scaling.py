@@ -25,7 +25,7 @@ from transformers import (
 )
 
 import seampack
-from seampack._fields import Config
+from seampack.config import Config
 from seampack.errors import ConfigError, DataError
 from seampack.models.rope_scaling import (
     BezierSearch,
@@ -40,7 +40,7 @@ from seampack.models.rope_scaling import (
 from seampack.models.rope_scaling.adapter import ADAPTER, gain, load_model
 from seampack.models.rope_scaling.scoring import Scores
 from seampack.models.rope_scaling.search import factor_grid
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
 VOCABULARY = 8192
 LAYERS = 3

@@ -36,9 +36,9 @@ from seampack.models.double_descent import (
 from seampack.models.double_descent.adapter import ADAPTER
 from seampack.models.double_descent.inputs import with_vectors
 from seampack.models.double_descent.neighbours import hidden_and_logits
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 KINDS = ("uniform", "symmetric", "pairwise")
 
 

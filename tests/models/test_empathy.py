@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertModel
 
-from seampack._fields import Config
+from seampack.config import Config
 from seampack.errors import ConfigError, DataError
 from seampack.models import text
 from seampack.models.artifact import Artifact
@@ -45,7 +45,7 @@ from seampack.models.empathy.adapter import ADAPTER
 from seampack.models.empathy.selection import gradient_gram
 from seampack.models.empathy.tokens import byte_tokenizer, collate, encode_context
 from seampack.models.empathy.training import respond
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
 Float = Any
 REMOTE = os.environ.get("SEAMPACK_TEST_DATA")

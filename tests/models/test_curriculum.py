@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
+from seampack.commands.models import models
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models import data
 from seampack.models.artifact import Artifact
@@ -54,8 +55,7 @@ from seampack.models.curriculum.difficulty import COUNT, bins_of
 from seampack.models.curriculum.small import model_and_tokenizer, piece_tokenizer, small_model
 from seampack.models.curriculum.stages import plan
 from seampack.models.text import end_tokens
-from seampack.models_cli import models
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
 PEARS = (
     "Ana has 3 bags of 4 pears: 3*4 = <<3*4=12>>12 pears.\nShe eats 2, so 12-2 = <<12-2=10>>10 remain.\n"

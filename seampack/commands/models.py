@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack._fields import Config
-from seampack._report import readable, table
+from seampack.commands.report import readable, table
+from seampack.config import Config
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from seampack.errors import DataError
 from seampack.segmenter import formats
-from tests.segmenter_dummy import spans_of
+from tests.segmenter.dummy import spans_of
 
 # white space of all kinds, control characters, marks, joiners, emoji with skin tones and flags, several scripts
 ODD = " \t\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\u00a0\u2028\u3000\x00\x07\u200b\u200d\ufeff\u0301\u0e48👩🏽🇹🇭研究ไทยab1。"

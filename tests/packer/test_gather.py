@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seampack.errors import ConfigError, DataError
 from seampack.packer.gather import IGNORE_INDEX, apply_plan
 from seampack.packer.planning import PackPlan, plan
-from tests.test_planning import lengths_and_seq_len, options, rows_of
+from tests.packer.test_planning import lengths_and_seq_len, options, rows_of
 
 
 def documents(lengths: list[int]) -> list[list[int]]:

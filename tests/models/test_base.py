@@ -11,25 +11,25 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, is_progress_bar_enabled
 
-from seampack._report import readable
+from seampack.commands.report import readable
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.models import METHODS, data, get, registry
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import with_results
 from seampack.models.folders import new_folder
-from tests.models_contract import AdapterContract
+from tests.models.contract import AdapterContract
 
 ROWS = [
     {"text": "good, really", "label": "yes"},
     {"text": 'a "quoted"\nline', "label": "no"},
     {"text": "so", "label": "yes"},
 ]
-REVIEWS = Path(__file__).parent / "data" / "reviews.csv"
+REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def majority() -> Any:
-    METHODS["majority"] = registry.Method("Says the most frequent label.", "tests.models_dummy")
+    METHODS["majority"] = registry.Method("Says the most frequent label.", "tests.models.dummy")
     yield
     del METHODS["majority"]
 

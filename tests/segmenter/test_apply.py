@@ -17,7 +17,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.segmenter import inputs, stream, tables
 from seampack.segmenter.apply_config import ApplyConfig
 from tests.conftest import Run
-from tests.segmenter_dummy import EachFew
+from tests.segmenter.dummy import EachFew
 
 ODD = "研究生命的起源。 สวัสดี 👩🏽‍🚀 e\u0301 mixed \x00\x1f\u3000end"
 

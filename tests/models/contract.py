@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from seampack._fields import Config
+from seampack.config import Config
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models import METHODS, get
 from seampack.models.artifact import DESCRIPTION, Artifact

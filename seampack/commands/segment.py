@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from seampack import _segment_options as shared
-from seampack._options import config_options
-from seampack.segment_scores_cli import agree, compare, evaluate
+from seampack.commands import segment_options as shared
+from seampack.commands.options import config_options
+from seampack.commands.segment_scores import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import DistillConfig, TrainConfig
 
@@ -45,7 +45,7 @@ for command in (evaluate, compare, agree):
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped, to the same result.")
 @click.option("--overwrite", is_flag=True, help="Train anew where the folder holds a segmenter or checkpoints.")
 @click.option("--threads", type=click.IntRange(min=1), default=None, help="Threads; by default all cores.")
-@config_options(TrainConfig, choices={})
+@config_options(TrainConfig)
 @shared.reading
 @shared.as_json
 def train(
@@ -96,7 +96,7 @@ def train(
 @click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the fast segmenter.")
 @click.option("--keep-teacher", is_flag=True, help="Write the one teacher too, so that apply --exact goes on working.")
 @click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints that the folder holds.")
-@config_options(DistillConfig, choices={})
+@config_options(DistillConfig)
 @shared.reading
 @shared.as_json
 def distill(
@@ -129,7 +129,7 @@ def distill(
 @shared.decoding
 @click.option("--posteriors", is_flag=True, help="Write the probabilities of word ends: --output posteriors.")
 @_out
-@config_options(ApplyConfig, choices=shared.CHOICES, leave_out=("n_best",))
+@config_options(ApplyConfig, skip=("n_best",))
 @click.option(
     "--n-best", type=click.IntRange(min=1), default=None, help="Write the N best segmentations: --output n-best."
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from seampack._fields import Config, check_number, option
+from seampack.config import Config, check_number, option
 from seampack.models import data
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, with_results
@@ -22,7 +22,7 @@ class MajorityConfig(Config):
     label_column: str = option("label", "Column of the labels.")
     share: float = option(1.0, "Share of the rows that vote.")
 
-    def __post_init__(self) -> None:
+    def check_rules(self) -> None:
         check_number("share", self.share, 0, 1)
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from seampack.errors import ShardError
 from seampack.segmenter import artifact
 from seampack.segmenter.model import Segmenter
-from tests import segmenter_tiny as tiny
+from tests.segmenter import tiny
 
 
 def refused(folder: Path, message: str, *, exact: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""The commands, a module for each group. Heavy imports are inside the command that needs them."""

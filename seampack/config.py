@@ -1,0 +1,188 @@
+"""Options: fields of frozen dataclasses that carry their help, unit, range and choices, and are checked from these.
+
+    class TrainConfig(Config):
+        epochs: float = option(5.0, "Passes over the text.", low=0.01, high=1e4)
+
+``TrainConfig(epochs=0)`` raises ConfigError. ``--help``, ``models list`` and the messages are made from the same
+metadata, so a range or a choice is written once.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from enum import StrEnum
+from numbers import Integral, Real
+from typing import Any, Self
+
+from seampack.errors import ConfigError
+
+MAX_SEED = 2**31 - 1
+"""Every library in use takes seeds up to here, and the few numbers that a method adds to its seed."""
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002  # the word that click uses
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    choices: type[StrEnum] | None = None,
+    unit: str = "",
+    empty: bool = True,
+) -> Any:
+    """Declare a config field.
+
+    Args:
+        default: The default value.
+        help: Help text: what the option sets, its effect, what the default means.
+        low: Smallest value allowed; of a list, the smallest item.
+        high: Largest value allowed; of a list, the largest item.
+        below: Bound that the value, or each item, must stay below.
+        choices: Enum whose values are allowed.
+        unit: Unit of the value, a plural such as ``tokens``.
+        empty: Whether a text or a list may be empty.
+    """
+    metadata = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "below": below,
+        "choices": choices,
+        "unit": unit,
+        "empty": empty,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def seed_option(help: str) -> Any:  # noqa: A002
+    """Declare a seed: the same range in every config."""
+    return option(0, help, low=0, high=MAX_SEED)
+
+
+def choice_names(enum: type[StrEnum]) -> str:
+    """Return the enum's values, for a message."""
+    return ", ".join(member.value for member in enum)
+
+
+def check_choice(name: str, value: object, enum: type[StrEnum]) -> str:
+    """Return the choice as plain text. Raise ConfigError unless it is one of the enum's values."""
+    if not isinstance(value, str) or value not in list(enum):
+        raise ConfigError(f"{name}: expected one of {choice_names(enum)}; got {value!r}")
+    return str(value)
+
+
+def check_integer(
+    name: str, value: object, low: float | None = None, high: float | None = None, below: float | None = None
+) -> int:
+    """Return the value as an int. Raise ConfigError unless it is an integer within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not _is_within(int(value), low, high, below):
+        raise ConfigError(f"{name}: expected an integer{_bounds(low, high, below, ',')}; got {value!r}")
+    return int(value)
+
+
+def check_number(
+    name: str, value: object, low: float | None = None, high: float | None = None, below: float | None = None
+) -> float:
+    """Return the value as an int or float. Raise ConfigError unless it is a finite number within the bounds."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not math.isfinite(value)
+        or not _is_within(float(value), low, high, below)
+    ):
+        raise ConfigError(f"{name}: expected a number{_bounds(low, high, below, 'g')}; got {value!r}")
+    return value if isinstance(value, int) else float(value)
+
+
+def _is_within(value: float, low: float | None, high: float | None, below: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high) and (below is None or value < below)
+
+
+def _bounds(low: float | None, high: float | None, below: float | None, style: str) -> str:
+    """Return the bounds in words, with a blank in front; numbers in a format style."""
+    if high is not None:
+        return f" from {low:{style}} to {high:{style}}" if low is not None else f" of at most {high:{style}}"
+    least = f" of at least {low:{style}}" if low is not None else ""
+    if below is None:
+        return least
+    return f" from {low:{style}} to below {below:{style}}" if low is not None else f" below {below:{style}}"
+
+
+def bounds(field: "dataclasses.Field[Any]") -> str:
+    """Return what a field accepts beyond its kind, such as ``1 to 100 tokens`` or ``one of sft, grpo``."""
+    facts = field.metadata
+    if facts["choices"] is not None:
+        return f"one of {choice_names(facts['choices'])}"
+    style = "," if int in _kinds(field.type) else "g"
+    words = _bounds(facts["low"], facts["high"], facts["below"], style).removeprefix(" from").strip()
+    return " ".join(word for word in (words.removeprefix("of "), facts["unit"]) if word)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the plain types of an annotation: ``{int, NoneType}`` of ``int | None``, ``{int}`` of a tuple of them."""
+    if isinstance(annotation, types.UnionType):
+        return {kind for part in typing.get_args(annotation) for kind in _kinds(part)}
+    if typing.get_origin(annotation) is tuple:
+        return _kinds(typing.get_args(annotation)[0])
+    return {annotation}
+
+
+def _checked(name: str, value: Any, annotation: Any, facts: typing.Mapping[str, Any]) -> Any:
+    """Return the value in plain Python types. Raise ConfigError unless it fits the annotation and the metadata."""
+    if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
+        if value is None:
+            return None
+        annotation = next(part for part in typing.get_args(annotation) if part is not types.NoneType)
+    if typing.get_origin(annotation) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{name}: expected a list; got {value!r}")
+        if not value and not facts["empty"]:
+            raise ConfigError(f"{name}: expected a list of at least one value; got an empty one")
+        kind = typing.get_args(annotation)[0]
+        return tuple(_checked(name, item, kind, {**facts, "empty": False}) for item in value)
+    if annotation is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}: expected true or false; got {value!r}")
+        return value
+    if annotation is int:
+        return check_integer(name, value, facts["low"], facts["high"], facts["below"])
+    if annotation is float:
+        return check_number(name, value, facts["low"], facts["high"], facts["below"])
+    if facts["choices"] is not None:
+        return check_choice(name, value, facts["choices"])
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: expected text; got {value!r}")
+    if not value and not facts["empty"]:
+        raise ConfigError(f"{name}: expected text; got none")
+    return value
+
+
+class Config:
+    """Base of the frozen config dataclasses. Fields are declared by ``option`` and checked from its metadata."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        """Check each field by itself, then the rules between fields."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = _checked(field.name, getattr(self, field.name), field.type, {"empty": True, **field.metadata})
+            object.__setattr__(self, field.name, value)
+        self.check_rules()
+
+    def check_rules(self) -> None:
+        """Raise ConfigError where fields that are valid alone do not fit together."""
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, checked again. Raise ConfigError for a field that does not exist."""
+        known = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        for name in changes:
+            if name not in known:
+                raise ConfigError(f"{name}: no such option; expected one of {', '.join(known)}")
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in the types that JSON has."""
+        fields = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
