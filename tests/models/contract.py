@@ -215,7 +215,7 @@ class AdapterContract:
 
     def test_damage_is_noticed(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
-        with pytest.raises(ConfigError, match="expected another"):
+        with pytest.raises(ConfigError, match="expected an artifact of another; got one of"):
             Artifact.load(tmp_path, "another")
         path = tmp_path / DESCRIPTION
         path.write_text(path.read_text("utf-8")[:-20], "utf-8")
