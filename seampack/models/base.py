@@ -100,12 +100,11 @@ class Adapter(ABC, Generic[C]):
 
     def _check_fixed(self, artifact: Artifact, config: C) -> None:
         """Raise ConfigError where an option of ``fixed`` differs from the artifact's."""
-        given = config.to_dict()
+        given, trained = config.to_dict(), self.config().to_dict() | artifact.config
         for name in self.fixed:
-            trained = artifact.config[name]
-            if given[name] != trained:
+            if given[name] != trained[name]:
                 raise ConfigError(
-                    f"{name}: fixed by training; expected {trained!r}, as in the artifact; got {given[name]!r}; "
+                    f"{name}: fixed by training; expected {trained[name]!r}, as in the artifact; got {given[name]!r}; "
                     "omit the option, or train again with it"
                 )
 
