@@ -80,7 +80,7 @@ class ArtifactKind:
         return content
 
     def read_arrays(self, path: Path, *, finite: bool = True) -> dict[str, npt.NDArray[Any]]:
-        """Read arrays. Raise ShardError where the file is missing or damaged, or, with ``finite``, has NaN or infinity."""
+        """Read arrays. Raise ShardError for a missing or damaged file, and, if ``finite``, for NaN and infinity."""
         try:
             arrays: dict[str, npt.NDArray[Any]] = load_file(path)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
