@@ -72,7 +72,7 @@ def test_damaged_arrays_are_named(folder: Path) -> None:
         KIND.read_arrays(path)
     assert np.isnan(KIND.read_arrays(path, finite=False)["x"][1])
     path.unlink()
-    with pytest.raises(ShardError, match="damaged: .*No such file"):
+    with pytest.raises(ShardError, match=r"damaged: .*No such file"):
         KIND.read_arrays(path)
 
 
