@@ -53,7 +53,7 @@ class _Group(click.Group):
             sys.exit(error.exit_code)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "seampack"
-            _fail(f"{error.format_message().rstrip('.')}; see {command} --help", error.exit_code)
+            _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
         except click.exceptions.Exit as stop:

@@ -43,5 +43,5 @@ class MissingExtraError(SeampackError, ImportError):
         self._purpose = purpose
 
     def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str, str]]:
-        """Pickle the arguments, so that a worker process can send the error to its parent."""
+        """Return the arguments for pickling, so that a worker process can send the error to its parent."""
         return type(self), (self.package, self.extra, self._purpose)

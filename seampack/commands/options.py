@@ -49,14 +49,14 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     if isinstance(field.default, bool):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     else:
-        settings["type"] = _type(field)
+        settings["type"] = click_type(field)
     if facts["unit"]:
         settings["metavar"] = facts["unit"].upper()
     return click.option(flag, field.name, **settings)
 
 
-def _type(field: "dataclasses.Field[Any]") -> Any:
-    """Return the click type that shows and checks what the config accepts."""
+def click_type(field: "dataclasses.Field[Any]") -> Any:
+    """Return the click type that shows and checks the values that the config accepts."""
     facts = field.metadata
     kind, _ = value_type(field)
     if facts["choices"] is not None:

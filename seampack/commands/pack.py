@@ -50,7 +50,7 @@ def pack(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Pack a corpus into shards of fixed-length training sequences.
+    """Pack a corpus into fixed-length training sequences.
 
     INPUT: files or globs of JSONL (plain, .gz, .zst), Parquet, Arrow or plain text, folders of saved Hugging Face
     datasets, or - for standard input.

@@ -1,5 +1,6 @@
 """``seampack segment``: train and apply segmenters. The commands that score them are in ``segment_scores``."""
 
+import dataclasses
 from typing import Any
 
 import click
@@ -11,7 +12,9 @@ from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import DistillConfig, TrainConfig
 
 _READING = ("text_column", "input_format", "on_bad")
+_FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _LOW_AGREEMENT = 0.7
+"""Cohen's kappa below which a trained model probably did not learn words."""
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
 
@@ -137,7 +140,7 @@ def distill(
 @shared.config_options(ApplyConfig, skip=("n_best",))
 @click.option(
     "--n-best",
-    type=click.IntRange(min=1),
+    type=shared.click_type(_FIELDS["n_best"]),
     default=None,
     metavar="N",
     help="Write the N best segmentations of each text: implies --output n-best.",
