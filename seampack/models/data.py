@@ -1,42 +1,59 @@
 """Datasets from files or the hub, and the checks that adapters share."""
 
-import json
+import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.ipc as paipc
-import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
 
 from seampack.errors import DataError
-
-_COMPRESSED = (".gz", ".zst", ".bz2")
-_READABLE = "CSV, TSV, JSON, JSON lines, Parquet, Arrow, a folder of a saved dataset, or a dataset of the hub"
+from seampack.io.formats import PLAIN_TEXT, TABLES
+from seampack.io.records import objects, plain_lines
+from seampack.io.sources import STDIN, expand, open_source
+from seampack.io.tables import read_table
 
 
 def load(source: str, split: str | None = None) -> Dataset:
-    """A dataset from a file (also .gz, .zst, .bz2), a folder of ``save_to_disk``, or the hub.
+    """Return a dataset from files, a folder of ``save_to_disk``, standard input or the hub.
 
-    ``split`` names one of several; files have none. Raises DataError for what cannot be read.
+    Files: a path, a glob or ``-``; JSON lines, JSON, CSV, TSV, Parquet, Arrow or plain text (column ``text``, a row per
+    line), compressed or not. ``split`` names one of several splits; files have none.
+
+    Raises DataError where the source cannot be read.
     """
     path = Path(source)
     if path.is_dir():
         return _chosen(_saved(path), source, split)
-    if path.is_file():
-        if split is not None:
-            raise DataError(f"{source}: a file has no splits; leave --split out")
-        return _from_file(path)
-    if path.suffix or source.startswith((".", "/")):
-        raise DataError(f"{source}: no such file or folder")
+    if source != STDIN and not path.exists() and not glob.has_magic(source):
+        if path.suffix or source.startswith((".", "/")):
+            raise DataError(f"{source}: no such file or folder")
+        return _chosen(_from_hub(source), source, split)
+    if split is not None:
+        raise DataError(f"{source}: a file has no splits; omit --split")
+    parts = [_from_file(name) for name in expand(source)]
     try:
-        return _chosen(load_dataset(source), source, split)
+        return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+    except (ValueError, pa.ArrowException) as error:
+        raise DataError(f"{source}: the files have different columns: {' '.join(str(error).split())}") from error
+
+
+def _from_hub(name: str) -> Any:
+    try:
+        return load_dataset(name)
     except Exception as error:  # the hub's client raises many kinds
         reason = " ".join(str(error).split())
-        raise DataError(f"{source}: no such file, and not to be had from the hub: {reason}") from error
+        raise DataError(f"{name}: no such file, and the hub does not provide it: {reason}") from error
 
 
 def _saved(folder: Path) -> Any:
@@ -59,50 +76,19 @@ def _chosen(found: Any, source: str, split: str | None) -> Dataset:
     return found[name]
 
 
-def _from_file(path: Path) -> Dataset:
-    compressed = path.suffix.lower() in _COMPRESSED
-    ending = (Path(path.stem).suffix if compressed else path.suffix).lower()
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            if ending in (".csv", ".tsv"):
-                parse = pacsv.ParseOptions(delimiter="\t" if ending == ".tsv" else ",", newlines_in_values=True)
-                return Dataset(pacsv.read_csv(stream, parse_options=parse))
-            if ending in (".json", ".jsonl", ".ndjson"):
-                return Dataset.from_list(_objects(stream.read(), path))
-            if ending in (".parquet", ".pq"):
-                return Dataset(pq.read_table(pa.BufferReader(stream.read())))
-            if ending == ".arrow":
-                return Dataset(_arrow(stream.read()))
-    except DataError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, KeyError) as error:
-        what = "a column name stands twice: " if isinstance(error, KeyError) else ""
-        raise DataError(f"{path}: cannot be read: {what}{' '.join(str(error).split())}") from error
-    raise DataError(f"{path}: unknown kind of file {ending or path.name!r}; expected {_READABLE}")
-
-
-def _objects(content: bytes, path: Path) -> list[dict[str, Any]]:
-    if content.lstrip()[:1] == b"[":
-        found = msgspec.json.decode(content)
-    else:
-        found = []
-        for number, line in enumerate(content.splitlines(), 1):
-            if line.strip():
-                try:
-                    found.append(json.loads(line))
-                except ValueError as error:
-                    raise DataError(f"{path}, line {number}: not JSON: {error}") from error
-    for number, item in enumerate(found, 1):
-        if not isinstance(item, dict):
-            raise DataError(f"{path}, record {number}: expected an object; got {type(item).__name__}")
-    return list(found)
-
-
-def _arrow(content: bytes) -> pa.Table:
-    try:
-        return paipc.open_file(content).read_all()
-    except pa.ArrowInvalid:
-        return paipc.open_stream(content).read_all()
+def _from_file(path: str) -> Dataset:
+    with open_source(path) as source:
+        try:
+            if source.format in TABLES:
+                return Dataset(read_table(source))
+            if source.format in PLAIN_TEXT:
+                return Dataset.from_dict({"text": list(plain_lines(source))}, Features({"text": Value("string")}))
+            return Dataset.from_list(list(objects(source)))
+        except DataError:
+            raise
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError) as error:
+            what = "a column name appears twice: " if isinstance(error, KeyError) else ""
+            raise DataError(f"{source.name}: cannot be read: {what}{' '.join(str(error).split())}") from error
 
 
 def require(
