@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text"}
 _SCOPES = {
-    "inherited": "evaluate uses the value of training unless --config or --set gives another",
+    "saved": "evaluate uses the value of training unless --config or --set gives another",
     "fixed": "set by training; evaluate accepts no other value",
     "per run": "not inherited from training; evaluate starts from the default",
 }
@@ -86,7 +86,7 @@ def list_methods(method: str | None, as_json: bool) -> None:
     click.echo(definitions("Columns", list(adapter.columns.items())) + "\n")
     click.echo(definitions("Options", [(option["option"], _option_text(option)) for option in options]))
     used = {option["scope"] for option in options}
-    notes = [(scope, meaning) for scope, meaning in _SCOPES.items() if scope in used and scope != "inherited"]
+    notes = [(scope, meaning) for scope, meaning in _SCOPES.items() if scope in used and scope != "saved"]
     if notes:
         click.echo("\n" + definitions("Marks", notes))
 
@@ -176,7 +176,7 @@ def evaluate(
     """Evaluate an artifact of METHOD on a dataset.
 
     Writes metrics, rows, tables and pictures to a folder. Uses the options saved at training time, overridden by
-    --config and --set; `seampack models list METHOD` marks the options that are fixed or not inherited.
+    --config and --set. `seampack models list METHOD` marks the exceptions: options that are fixed or per run.
     """
     adapter = get(method)
     from seampack.models.artifact import Artifact
@@ -217,7 +217,7 @@ def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict
     """Return an option as JSON shows it: its metadata, and what evaluation does with the value of training."""
     facts = field.metadata
     kind, is_list = shared.value_type(field)
-    scope = "fixed" if field.name in getattr(adapter, "fixed", ()) else "inherited"
+    scope = "fixed" if field.name in getattr(adapter, "fixed", ()) else "saved"
     return {
         "option": field.name,
         "kind": _NOUNS[kind],
@@ -246,7 +246,7 @@ def _accepted(field: "dataclasses.Field[Any]") -> str:
 
 
 def _option_text(option: dict[str, Any]) -> str:
-    mark = "" if option["scope"] == "inherited" else f"; {option['scope']}"
+    mark = "" if option["scope"] == "saved" else f"; {option['scope']}"
     default = "none" if option["default"] is None else json.dumps(option["default"], ensure_ascii=False)
     return f"{option['help']}  [default: {default}; {option['accepts']}{mark}]"
 

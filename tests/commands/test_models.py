@@ -102,7 +102,7 @@ def test_json_has_the_metadata(call: Run) -> None:
         True,
         [1, 2],
     )
-    assert [options[name]["scope"] for name in ("seed", "rate", "plot")] == ["inherited", "fixed", "per run"]
+    assert [options[name]["scope"] for name in ("seed", "rate", "plot")] == ["saved", "fixed", "per run"]
 
 
 @pytest.mark.parametrize(
