@@ -182,8 +182,7 @@ def evaluate(
     from seampack.models.artifact import Artifact
 
     artifact = Artifact.load(Path(trained), method)
-    inherited = {name: value for name, value in artifact.config.items() if name not in adapter.per_run}
-    config = _changed(adapter.config().replace(**inherited), config_file, changes)
+    config = _changed(adapter.saved_config(artifact), config_file, changes)
     with _new_folder(out, overwrite, "metrics.json") as folder:
         evaluation = adapter.evaluate(adapter.prepare(_load(data, split), config), artifact, config)
         evaluation.save(folder)
@@ -217,7 +216,6 @@ def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict
     """Return an option as JSON shows it: its metadata, and what evaluation does with the value of training."""
     facts = field.metadata
     kind, is_list = shared.value_type(field)
-    scope = "fixed" if field.name in getattr(adapter, "fixed", ()) else "saved"
     return {
         "option": field.name,
         "kind": _NOUNS[kind],
@@ -229,7 +227,7 @@ def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict
         "choices": None if facts["choices"] is None else [member.value for member in facts["choices"]],
         "unit": facts["unit"],
         "accepts": _accepted(field),
-        "scope": "per run" if field.name in adapter.per_run else scope,
+        "scope": adapter.scope(field.name).value,
         "help": facts["help"],
     }
 

@@ -10,7 +10,7 @@ from seampack.errors import DataError
 
 _READ_BYTES = 1 << 20
 _TAIL = 16
-"""An error this close to the end of the text read so far may be due to the characters that are missing."""
+"""What is this close to the end of the text read so far may depend on the characters that follow."""
 # numbers stay text: only the ends of values matter here, and int() refuses very long numbers
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -87,7 +87,8 @@ class JsonLines:
             except RecursionError:
                 self._fail("nested too deep")
             else:
-                if end < len(self._text) or self._ended:  # a number at the end of the text may go on
+                # a number near the end of the text may go on
+                if self._ended or self._text[end - 1] in '}]"' or end < len(self._text) - _TAIL:
                     break
             self._fill()
         value = self._text[self._place : end]

@@ -154,5 +154,6 @@ def check_guessed_lines(first_block: bytes) -> None:
     second = lines[1].strip() if len(lines) > 1 else b""
     if second.startswith(b"{") and isinstance(_decoded(second), dict):
         raise DataError(
-            "line 1 is no JSON object and line 2 is one; expected JSON lines or text: remove line 1, or name the format"
+            "line 1 is not a JSON object and line 2 is one; expected JSON lines or text; remove line 1, or name the "
+            "format (--input-format)"
         )

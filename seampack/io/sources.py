@@ -121,7 +121,7 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
         try:
             kind: Format = stream.detect(lambda head, ended: _decided(detect_format(head, ended, named, wanted)))
         except DataError as error:
-            raise DataError(f"{name}: {error}, or name the format to read it all the same") from error
+            raise DataError(f"{name}: {error}") from error
         if kind == Format.JSON:
             yield Source(name, Format.JSONL, JsonLines(stream, name))
             return

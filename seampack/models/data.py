@@ -1,4 +1,4 @@
-"""Datasets from files or the hub, and the checks that adapters share."""
+"""Datasets from files or the hub, and the checks of columns and labels that adapters share."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -94,7 +94,7 @@ def _from_file(path: str) -> Dataset:
 def require(
     dataset: Dataset, columns: Iterable[str], remedy: str = "rename the columns, or name yours in the options"
 ) -> None:
-    """Raise DataError unless the dataset has rows and these columns, none of which holds a null."""
+    """Raise DataError unless the dataset has rows and these columns, without nulls. ``remedy`` ends the message."""
     if not len(dataset):
         raise DataError("the dataset is empty; expected at least one row")
     for column in columns:
@@ -117,18 +117,21 @@ def require_text(dataset: Dataset, column: str) -> None:
 
 
 def set_aside(dataset: Dataset, names: Iterable[str]) -> Dataset:
-    """The dataset with its columns of these names kept as ``NAME_given``, out of the way of what is put there."""
+    """Rename the dataset's columns of these names to ``NAME_given``, so that the names are free for new columns."""
     names = set(names)
     for name in [name for name in dataset.column_names if name in names]:
-        other = f"{name}_given"
-        while other in dataset.column_names or other in names:
-            other += "_given"
-        dataset = dataset.rename_column(name, other)
+        free_name = f"{name}_given"
+        while free_name in dataset.column_names or free_name in names:
+            free_name += "_given"
+        dataset = dataset.rename_column(name, free_name)
     return dataset
 
 
 def classes_of(dataset: Dataset, column: str) -> list[str]:
-    """The names of the classes in a column of labels, in the order of their ids: declared, or sorted by value."""
+    """Return the class names of a column of labels, in the order of their ids: as declared, or sorted by value.
+
+    Raises DataError unless labels are text or whole numbers, and none is empty.
+    """
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         return list(feature.names)
@@ -141,12 +144,11 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
 
 
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
-    """The dataset with its labels as ids of ``classes``, in the column ``label`` in place of ``column``.
+    """Replace ``column`` by the column ``label``, which holds the labels as ids of ``classes``.
 
-    Another column ``label`` of the dataset's own is kept as ``label_given``. Raises DataError for a label that is not
-    among them.
+    Another existing column ``label`` is kept as ``label_given``. Raises DataError for an unknown label.
     """
-    wanted = ClassLabel(names=list(classes))
+    label_feature = ClassLabel(names=list(classes))
     feature = dataset.features[column]
     if column == "label" and isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
         _check_labelled(dataset["label"][:], column)
@@ -156,17 +158,17 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
         _check_labelled(values, column)
         values = [feature.int2str(value) for value in values]
     names = list(map(str, values))
-    known = {name: at for at, name in enumerate(classes)}
-    if unknown := sorted(set(names) - set(known)):
+    ids_by_name = {name: number for number, name in enumerate(classes)}
+    if unknown := sorted(set(names) - set(ids_by_name)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
-    ids = [known[name] for name in names]
-    kept = [name for name in dataset.column_names if name != column]
-    if not kept:
-        return Dataset.from_dict({"label": ids}, Features({"label": wanted}))
-    return set_aside(dataset.select_columns(kept), ["label"]).add_column("label", ids, feature=wanted)
+    ids = [ids_by_name[name] for name in names]
+    others = [name for name in dataset.column_names if name != column]
+    if not others:
+        return Dataset.from_dict({"label": ids}, Features({"label": label_feature}))
+    return set_aside(dataset.select_columns(others), ["label"]).add_column("label", ids, feature=label_feature)
 
 
 def _check_labelled(ids: Sequence[int], column: str) -> None:
-    """Refuse the -1 by which data sets of the hub mark rows without a label."""
+    """Raise DataError for the label -1, which datasets of the hub use for rows without a label."""
     if missing := sum(number < 0 for number in ids):
         raise DataError(f"column {column!r}: {missing:,} rows have no label (-1); drop them or choose another split")

@@ -1,17 +1,19 @@
 """``seampack models list``, and the options of ``--config`` and ``--set``."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from datasets import Dataset
 
 from seampack.commands import models
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
+from seampack.models.base import Adapter, Scope
 from seampack.models.registry import METHODS, Method
 from tests.conftest import Run
 
@@ -36,15 +38,21 @@ class SampleConfig(Config):
     seed: int = seed_option("Seed.")
 
 
-ADAPTER = SimpleNamespace(
-    config=SampleConfig, columns={"text": "A text."}, fixed=("rate",), per_run=("checkpoint", "plot")
-)
+class SampleAdapter(Adapter[SampleConfig]):
+    name = "sample"
+    config = SampleConfig
+    columns: ClassVar[Mapping[str, str]] = {"text": "A text."}
+    fixed = ("rate",)
+    per_run = ("checkpoint", "plot")
+
+    def prepare(self, dataset: Dataset, config: SampleConfig) -> Dataset:
+        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)
 def sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "sample", Method("mask words", "none"))
-    monkeypatch.setattr(models, "get", {"sample": ADAPTER}.__getitem__)
+    monkeypatch.setattr(models, "get", {"sample": SampleAdapter()}.__getitem__)
 
 
 def test_the_methods(call: Run) -> None:
@@ -103,6 +111,10 @@ def test_json_has_the_metadata(call: Run) -> None:
         [1, 2],
     )
     assert [options[name]["scope"] for name in ("seed", "rate", "plot")] == ["saved", "fixed", "per run"]
+
+
+def test_each_scope_is_explained() -> None:
+    assert list(models._SCOPES) == [scope.value for scope in Scope]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from seampack.commands.report import definitions, readable, row_text, table
+from seampack.commands.report import definitions, row_text, table
 
 
 def test_a_table_aligns_numbers_to_the_right() -> None:
@@ -18,11 +18,6 @@ def test_a_table_aligns_numbers_to_the_right() -> None:
         "long      5  25.0000%"
     )  # fmt: skip
     assert table([], {"name": "name"}) == "name"
-
-
-@pytest.mark.parametrize(("value", "text"), [(True, "yes"), (1234, "1,234"), (0.5, "0.500"), (1.2e-7, "1.2e-07")])
-def test_values(value: Any, text: str) -> None:
-    assert readable(value) == text
 
 
 def test_definitions_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
