@@ -16,7 +16,12 @@ from seampack.errors import SeampackError
     "--row", "rows", type=int, multiple=True, metavar="N", help="Show row N, counted from 0, as text. Can be repeated."
 )
 @click.option("--verify", is_flag=True, help="Check every shard's checksum, and the accounting against the rows.")
-@shared.tokenizer
+@click.option(
+    "--tokenizer",
+    default=None,
+    metavar="FILE|NAME",
+    help="Tokenizer that decodes the rows; by default the one that packed the folder.",
+)
 @shared.as_json
 def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | None, as_json: bool) -> None:
     """Show or verify the contents of a packed folder.

@@ -52,8 +52,8 @@ def pack(
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
 
-    INPUT: files or globs of JSONL (plain, .gz, .zst), Parquet, Arrow or plain text, folders of saved Hugging Face
-    datasets, or - for standard input.
+    INPUT: files or globs of JSON lines, JSON, CSV, TSV, plain text, Parquet or Arrow, also compressed (.gz, .zst);
+    folders of saved Hugging Face datasets; or - for standard input.
 
     \b
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/

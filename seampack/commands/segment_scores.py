@@ -141,7 +141,7 @@ def compare(
     multiple=True,
     required=True,
     metavar="MODEL",
-    help="Trained segmenter. Give at least two.",
+    help="Trained segmenter. Can be repeated; each counts as two models, one per direction.",
 )
 @shared.reading
 @shared.as_json
