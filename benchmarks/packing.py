@@ -263,7 +263,7 @@ def loss_rows(options: argparse.Namespace) -> list[Row]:
         for b in token_batches([str(options.corpus / "corpus-500MB.jsonl")], tokenizer, config)
     ]
     lengths = np.concatenate(batches)
-    from seampack.packer.comparing import compare_lengths
+    from seampack.packer.comparison import compare_lengths
 
     rows = []
     for name, changes in (

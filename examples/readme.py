@@ -16,7 +16,7 @@ def demo() -> str:
     """The report of the demo's run, without its last lines, which tell the time."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = seampack.pack(CORPUS, out=f"{folder}/demo", seq_len=1024)
-    return f"```\n{accounting_lines(manifest['accounting'])}\n```"
+    return f"```\n{accounting_lines(manifest.accounting.to_dict())}\n```"
 
 
 if __name__ == "__main__":

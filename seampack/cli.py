@@ -135,15 +135,15 @@ def pack(
     seconds = time.perf_counter() - started[0]
     cpu_seconds = time.process_time() - started[1]
     if as_json:
-        click.echo(json.dumps({**manifest, "seconds": seconds, "cpu_seconds": cpu_seconds}))
+        click.echo(json.dumps({**manifest.to_dict(), "seconds": seconds, "cpu_seconds": cpu_seconds}))
         return
-    if not manifest["accounting"]["documents"]:
+    if not manifest.accounting.documents:
         click.echo("seampack: warning: the input has no document", err=True)
-    size = sum(shard["bytes"] for shard in manifest["shards"])
-    click.echo(accounting_lines(manifest["accounting"]))
-    if manifest["quarantined"]:
-        click.echo(f"quarantined {manifest['quarantined']:>16,}   records, in quarantine.jsonl")
-    click.echo(f"written     {size / 1e6:>13,.1f} MB   in {len(manifest['shards'])} shard(s), {out}")
+    size = sum(shard.bytes for shard in manifest.shards)
+    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    if manifest.quarantined:
+        click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
+    click.echo(f"written     {size / 1e6:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
     click.echo(f"time        {seconds:>14,.1f} s   {cpu_seconds:,.1f} CPU-s")
 
 
@@ -157,7 +157,7 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
     """Plan one corpus by every strategy, and show what each pads, drops, repeats and splits."""
     config = PackConfig(**options)
     keep_freed_memory()
-    from seampack.packer.comparing import compare as run
+    from seampack.packer.comparison import compare as run
 
     with _progress(inputs) as on_progress:
         found = run(inputs, config, tokenizer=_chosen(tokenizer), threads=threads, on_progress=on_progress)
@@ -187,7 +187,7 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
 @_json
 def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | None, as_json: bool) -> None:
     """Show what a packed folder holds; rows as text with the borders of their segments."""
-    from seampack.packer.packed import PackedFolder
+    from seampack.packer.folder import PackedFolder
 
     packed = PackedFolder(folder)
     if verify:
@@ -195,21 +195,20 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
     outcome = {"verified": True} if verify else {}
     if rows:
         shown = [packed.row(index) for index in rows]
-        decode = _decoder(packed.manifest["tokenizer"], tokenizer)
+        decode = _decoder(packed.manifest.tokenizer, tokenizer)
         for index, row in zip(rows, shown, strict=True):
             line = json.dumps({"row": index, **row, **outcome}) if as_json else f"row {index}\n{row_text(row, decode)}"
             click.echo(line)
     elif as_json:
-        click.echo(json.dumps({**packed.manifest, **outcome}))
+        click.echo(json.dumps({**packed.manifest.to_dict(), **outcome}))
     else:
         manifest = packed.manifest
-        facts = manifest["tokenizer"]
-        click.echo(f"strategy    {manifest['config']['strategy']:>16}   seampack {manifest['seampack_version']}")
-        click.echo(f"tokenizer   {facts['vocab_size']:>16,}   ids, {facts['name']}")
-        click.echo(accounting_lines(manifest["accounting"]))
+        click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
+        click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
+        click.echo(accounting_lines(manifest.accounting.to_dict()))
         for shard in packed.shards:
-            size = f"{shard['bytes'] / 1e6:>9,.1f} MB"
-            click.echo(f"{shard['file']}  {shard['rows']:>10,} rows  {size}  {shard['checksum']}")
+            size = f"{shard.bytes / 1e6:>9,.1f} MB"
+            click.echo(f"{shard.file}  {shard.rows:>10,} rows  {size}  {shard.checksum}")
     if verify and not as_json:
         click.echo("verified: every checksum, and the accounting against the rows")
 
@@ -288,18 +287,18 @@ def _chosen(tokenizer_name: str | None) -> str:
     return "bundled"
 
 
-def _decoder(facts: dict[str, Any], name: str | None) -> Callable[[Any], str] | None:
+def _decoder(facts: Any, name: str | None) -> Callable[[Any], str] | None:
     """How rows become text: with the tokenizer that packed them, where it can be had and is still the same."""
     from seampack.packer.tokenizing import TextTokenizer
 
     try:
-        found = TextTokenizer(name or facts["name"])
+        found = TextTokenizer(name or facts.name)
     except SeampackError as error:
         if name is not None:
             raise
         click.echo(f"seampack: warning: ids are shown: {error}; give --tokenizer", err=True)
         return None
-    if found.fingerprint != facts["fingerprint"]:
+    if found.fingerprint != facts.fingerprint:
         click.echo("seampack: warning: this is not the tokenizer that the folder was packed with", err=True)
     return found.decode
 

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seampack._version import __version__
 from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch, offsets_of
 from seampack.packer.gather import Ragged, gather
+from seampack.packer.manifest import Manifest, TokenizerFacts, check_notes
 from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
@@ -46,7 +46,7 @@ def pack(
     notes: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Manifest:
     """Pack a corpus of any size into the folder ``out``; returns its manifest.
 
     ``source``: paths, globs, saved dataset folders, or ``"-"`` for standard input. ``tokenizer``: a
@@ -59,6 +59,7 @@ def pack(
     """
     config = config or PackConfig()
     config = config.replace(**options) if options else config
+    check_notes(notes or {})
     workers = check_threads(threads)
     paths = expand(source)
     _refuse_own_input(paths, Path(out))
@@ -89,7 +90,7 @@ def pack(
             pending = thread.submit(stage.run, window, last)
         if pending is not None:
             pending.result()
-        return writer.finish(stage.accounting, {**_facts(text_tokenizer), **(notes or {})})
+        return writer.finish(stage.accounting, _facts(text_tokenizer), notes)
 
 
 def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
@@ -105,17 +106,14 @@ def _load_kernels() -> None:
     plan([1]).account()
 
 
-def _facts(tokenizer: TextTokenizer) -> dict[str, Any]:
-    """What the manifest says of the program and the tokenizer."""
-    return {
-        "seampack_version": __version__,
-        "tokenizer": {
-            "name": tokenizer.name,
-            "fingerprint": tokenizer.fingerprint,
-            "vocab_size": tokenizer.vocab_size,
-            "pad_id": tokenizer.pad if tokenizer.pad >= 0 else None,
-        },
-    }
+def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:
+    """Return the manifest's description of the tokenizer."""
+    return TokenizerFacts(
+        name=tokenizer.name,
+        fingerprint=tokenizer.fingerprint,
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad if tokenizer.pad >= 0 else None,
+    )
 
 
 class _WindowStage:

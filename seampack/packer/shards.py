@@ -1,11 +1,10 @@
 """Packed folders: shards, their checksums, and the manifest, written last; nothing appears before all is whole."""
 
-import dataclasses
 import json
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,28 +17,16 @@ from seampack.errors import ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import OutputFormat, PackConfig
 from seampack.packer.documents import BadRecord
-from seampack.packer.staging import (
+from seampack.packer.manifest import (
     DATASET_FILES,
-    FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
     QUARANTINE,
-    Staging,
+    Manifest,
+    Shard,
+    TokenizerFacts,
     shard_name,
-    sync,
-    uninterrupted,
-    writing,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A shard as the manifest lists it."""
-
-    file: str
-    rows: int
-    bytes: int
-    checksum: str
+from seampack.packer.staging import Staging, sync, uninterrupted, writing
 
 
 def checksum(path: Path) -> str:
@@ -141,13 +128,15 @@ class ShardWriter:
         partial = self._folder / f".{name}.partial"
         self._writer.close()
         self._sink.close()
-        self._shards.append(Shard(name, self._rows, partial.stat().st_size, checksum(partial)))
+        self._shards.append(Shard(file=name, rows=self._rows, bytes=partial.stat().st_size, checksum=checksum(partial)))
         _settle(partial, self._folder / name)
         self._writer = self._sink = None
         self._rows = 0
 
-    def finish(self, accounting: Accounting, facts: dict[str, Any]) -> dict[str, Any]:
-        """Close the last shard, write the manifest, and only then take the place of ``out``. Returns the manifest."""
+    def finish(
+        self, accounting: Accounting, tokenizer: TokenizerFacts, notes: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Close the last shard, write the manifest and publish the folder as ``out``. Return the manifest."""
         with writing(self.out):
             if self._writer is None and not self._shards:
                 self._open()
@@ -158,17 +147,16 @@ class ShardWriter:
                 _settle(self._folder / f".{QUARANTINE}.partial", self._folder / QUARANTINE)
             if self._config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files()
-            manifest = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                **facts,
-                "config": dataclasses.asdict(self._config),
-                "columns": {field.name: str(field.type) for field in self._schema},
-                "accounting": accounting.to_dict(),
-                "quarantined": self.quarantined,
-                "shards": [dataclasses.asdict(shard) for shard in self._shards],
-            }
-            self._write_json(MANIFEST, manifest)
+            manifest = Manifest(
+                tokenizer=tokenizer,
+                config=self._config.to_dict(),
+                columns={field.name: str(field.type) for field in self._schema},
+                accounting=accounting,
+                quarantined=self.quarantined,
+                shards=tuple(self._shards),
+                notes=notes or {},
+            )
+            self._write_json(MANIFEST, manifest.to_dict())
             self._staging.publish()
         return manifest
 

@@ -15,7 +15,7 @@ from datasets import Dataset
 import seampack
 from seampack import cli
 from seampack._version import __version__
-from seampack.packer.packed import PackedFolder
+from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, Run, command
 
 SMALL = ("--tokenizer", "bundled", "--seq-len", 64, "--window-tokens", 40_000, "--shard-tokens", 20_000)

@@ -15,7 +15,7 @@ import pytest
 import seampack
 from seampack.errors import DataError
 from seampack.packer import text_blocks
-from seampack.packer.packed import PackedFolder
+from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, DATA, Run, command
 from tests.faulty import GOOD, SMALL, failed
 
@@ -56,7 +56,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
         (("--tokenizer", str(CORPUS)), f"{CORPUS}: cannot be read as a tokenizer.json"),
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
-        (("--seq-len", 0), "seq_len: expected an integer from 1 to"),
+        (("--window-tokens", 63), "window_tokens: expected at least seq_len, 64; got 63"),
         (("--id-column", "text"), "id_column: expected another field than the content's"),
     ],
 )
@@ -105,7 +105,7 @@ def test_bad_records_among_good_ones(
         assert not (tmp_path / "out").exists()
         return
     manifest = seampack.pack(path, strategy="pad", **options)
-    assert (manifest["quarantined"], manifest["accounting"]["documents"]) == (3, 397)
+    assert (manifest.quarantined, manifest.accounting.documents) == (3, 397)
     records = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
     assert [(each["source"], each["position"], each["raw"]) for each in records] == [
         (str(path), number, line) for number, line in wrong.items()

@@ -15,7 +15,8 @@ import seampack
 from seampack.errors import DataError, ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.packed import PackedFolder
+from seampack.packer.folder import PackedFolder
+from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, Run, command, obey_interrupts
 from tests.faulty import GOOD, SMALL, contents, failed
@@ -89,7 +90,7 @@ def test_overwrite_replaces_what_an_unfinished_run_left(tmp_path: Path) -> None:
         "manifest.json",
         "dataset_info.json",
         "state.json",
-        *(shard["file"] for shard in manifest["shards"]),
+        *(shard.file for shard in manifest.shards),
     }
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -135,7 +136,7 @@ def test_a_folder_that_gets_files_during_the_run_is_left_alone(tmp_path: Path) -
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
         with pytest.raises(ShardError, match=r"the folder is not empty \(notes\.txt\)"):
-            writer.finish(Accounting(seq_len=2048), {})
+            writer.finish(Accounting(seq_len=2048), TokenizerFacts(name="", fingerprint="", vocab_size=2))
     assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
