@@ -29,6 +29,7 @@ import seampack
 from benchmarks import measure
 from benchmarks.authors import authors_rows
 from seampack._jit import kernel
+from seampack.io.ragged import offsets_of
 from seampack.packer.gather import Ragged, gather
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"
@@ -109,7 +110,7 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
 def gather_rows(options: argparse.Namespace) -> list[Row]:
     """Gathering rows and writing them as Arrow against pyarrow writing the same bytes."""
     lengths = lognormal(60_000).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(lengths)
     tokens = np.random.default_rng(0).integers(0, 50_000, int(offsets[-1])).astype(np.uint16)
     columns = {"input_ids": Ragged.of_values(tokens, offsets)}
     planned = seampack.plan(lengths, seq_len=2048)
@@ -203,7 +204,7 @@ def dataset_rows(options: argparse.Namespace) -> list[Row]:
 
     lengths = lognormal(100_000)
     tokens = np.random.default_rng(0).integers(0, 50_000, int(lengths.sum())).astype(np.int32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    offsets = offsets_of(lengths).astype(np.int32)
     with tempfile.TemporaryDirectory() as folder:
         arrays = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens))
         datasets.Dataset(pa.table({"input_ids": arrays})).save_to_disk(f"{folder}/data", num_shards=1)

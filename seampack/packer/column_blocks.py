@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seampack.errors import DataError
+from seampack.io.ragged import offsets_of
 from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch, offsets_of
+from seampack.packer.documents import BadRecord, Texts, TokenBatch
 from seampack.packer.sources import Source, reading
 from seampack.packer.text_blocks import BLOCK_BYTES
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,13 +59,6 @@ class TokenBatch:
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each document, shape (documents,)."""
         return np.diff(self.offsets)
-
-
-def offsets_of(lengths: Any) -> npt.NDArray[np.int64]:
-    """Where each of some lists that stand one behind the other begins, and where the last ends: shape (n + 1,)."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
 
 
 def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:

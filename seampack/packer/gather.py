@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.documents import offsets_of
 from seampack.packer.planning import PackPlan
 
 IGNORE_INDEX = -100

@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.errors import ConfigError
+from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, TokenBatch, offsets_of
+from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.manifest import Manifest, TokenizerFacts, check_notes
 from seampack.packer.pipeline import Progress, check_threads, token_batches
@@ -157,7 +158,7 @@ class _WindowStage:
         carried = window.plan.carried
         self._lengths = carried.length.astype(np.int64)
         self._tokens = np.empty(carried.tokens, tokens.dtype)
-        targets = np.cumsum(self._lengths) - self._lengths
+        targets = offsets_of(self._lengths)[:-1]
         first = tokens.ctypes.data + (offsets[carried.document] + carried.start) * tokens.itemsize
         kernels.copy_segments(first, carried.length, targets, tokens.itemsize, self._tokens.ctypes.data)
         self._names = names.take(pa.array(carried.document))

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import DataError, SeampackError
+from seampack.io.ragged import positions_of
 from seampack.packer import _kernels as kernels
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.accounting import Accounting
@@ -191,7 +192,7 @@ def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) ->
 def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
     counts = -(-lengths.astype(np.int64) // config.seq_len)
     document = np.repeat(np.arange(lengths.size, dtype=np.int32), counts)
-    start = (np.arange(document.size) - np.repeat(np.cumsum(counts) - counts, counts)) * config.seq_len
+    start = positions_of(counts) * config.seq_len
     length = np.minimum(lengths[document] - start, config.seq_len)
     rows = _Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
     return _Planned(rows, np.zeros_like(document), no_pieces(), no_pieces())

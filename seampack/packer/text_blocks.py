@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from seampack.errors import DataError
+from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch, offsets_of
+from seampack.packer.documents import BadRecord, Texts, TokenBatch
 from seampack.packer.sources import Source, reading
 
 BLOCK_BYTES = 8 << 20
@@ -121,7 +122,7 @@ class _JsonDecoder:
         names = pa.array([str(record.name) for record in records], pa.large_string()) if self.named else None
         if not self.tokens:
             return Texts(content, names, bad)
-        offsets = offsets_of(np.fromiter(map(len, content), np.int64, len(content)))
+        offsets = offsets_of(lengths_of(content))
         ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
         return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed by the tokenizer
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import tokenizers
 
 from seampack.errors import ConfigError
+from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, Texts, TokenBatch, id_type, offsets_of
+from seampack.packer.documents import Split, Texts, TokenBatch, id_type
 
 BUNDLED = "bundled"
 _CHECK_CHARACTERS = 1 << 15
@@ -132,7 +133,7 @@ class TextTokenizer:
 
     def _encode_reference(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         encoded = [encoding.ids for encoding in self.reference.encode_batch_fast(texts, add_special_tokens=False)]
-        offsets = offsets_of(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        offsets = offsets_of(lengths_of(encoded))
         return np.fromiter((i for ids in encoded for i in ids), np.uint32, int(offsets[-1])), offsets
 
     def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
