@@ -1,4 +1,4 @@
-"""Packed folders: shards, their checksums, and the manifest, written last; nothing appears before all is whole."""
+"""The writer of packed folders: shards with checksums, then the manifest; the folder appears when it is complete."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from seampack.packer.staging import Staging, sync, uninterrupted, writing
 
 
 def checksum(path: Path) -> str:
-    """XXH3-128 of a file: finds damage, at the speed of memory; not a signature."""
+    """Return the XXH3-128 checksum of a file: it detects damage at the speed of memory, and is not a signature."""
     digest = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
@@ -41,8 +41,8 @@ def checksum(path: Path) -> str:
 class ShardWriter:
     """Writes record batches to ``shard-00000.arrow``, ``shard-00001.arrow``, ... of ``shard_rows`` rows each.
 
-    A context manager: they stand in a hidden folder until ``finish`` puts it, whole, in the place of ``out``; leaving
-    it before removes that folder, and ``out`` is as it was.
+    A context manager. Output is atomic: shards are written to a hidden temporary folder, which ``finish`` renames to
+    ``out``. Without ``finish``, the temporary folder is removed and ``out`` is unchanged.
 
     Raises ShardError when ``out`` is not empty and ``overwrite`` is not set, or holds anything but packed shards.
     """
@@ -60,7 +60,7 @@ class ShardWriter:
         self._quarantine: Any = None
         self.quarantined = 0
         self._lock = threading.Lock()
-        self._left = False
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         try:
@@ -77,12 +77,12 @@ class ShardWriter:
         self._leave()
 
     def _leave(self) -> None:
-        """Remove what was not published. A thread that still writes, as after a second Ctrl-C, cannot any more."""
+        """Remove the temporary folder. A thread that still writes, as after a second Ctrl-C, fails from here on."""
         with uninterrupted(), self._lock:
-            self._left = True
+            self._is_closed = True
             for open_file in (self._writer, self._sink, self._quarantine):
                 if open_file is not None:
-                    with suppress(Exception):  # a full disk fails again here; the file goes away below
+                    with suppress(Exception):  # a full disk fails again here; the file is removed below
                         open_file.close()
             self._staging.abandon()
 
@@ -98,17 +98,17 @@ class ShardWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows; a batch is cut where a shard is full."""
         with self._lock, writing(self.out):
-            if self._left:
+            if self._is_closed:
                 raise ShardError(f"{self.out}: the run was given up; nothing more is written")
             self._schema = self._schema or batch.schema
-            at = 0
-            while at < batch.num_rows:
+            written = 0
+            while written < batch.num_rows:
                 if self._writer is None:
                     self._open()
-                take = min(batch.num_rows - at, self._config.shard_rows - self._rows)
-                self._writer.write_batch(batch.slice(at, take))
-                self._rows += take
-                at += take
+                rows = min(batch.num_rows - written, self._config.shard_rows - self._rows)
+                self._writer.write_batch(batch.slice(written, rows))
+                self._rows += rows
+                written += rows
                 if self._rows == self._config.shard_rows:
                     self._close()
 
@@ -183,7 +183,7 @@ class ShardWriter:
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """A column's type as ``datasets`` writes it; ``Sequence`` is the name of lists that all its versions know."""
+    """Return a column's type as ``datasets`` writes it; all its versions read lists that are called ``Sequence``."""
     if pa.types.is_fixed_size_list(kind):
         return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):
@@ -192,7 +192,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def _settle(partial: Path, final: Path) -> None:
-    """Sync a file, give it its name, and sync the folder: the name stands for whole content even after a crash."""
+    """Sync a file, give it its final name, and sync the folder: a file of that name is complete, even after a crash."""
     sync(partial)
     partial.rename(final)
     sync(final.parent)
