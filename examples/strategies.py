@@ -7,7 +7,7 @@ SEQ_LEN = 5
 
 
 def row_text(plan: seampack.PackPlan, row: int) -> str:
-    """Return a row as tokens: ``e3`` is the fourth of document ``e``; dots separate documents, brackets mark repetitions."""
+    """Return a row as tokens: ``e3`` is the fourth of document ``e``. Dots separate documents, brackets repeats."""
     parts = []
     for segment in range(plan.row_offsets[row], plan.row_offsets[row + 1]):
         name = list(DOCUMENTS)[plan.doc[segment]]

@@ -114,8 +114,8 @@ def ffd_patterns(histogram, seq_len, extra, sparing):
     """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
 
     FFD fills its first bin with the longest remaining piece that fits, again and again, and closes the bin once it
-    holds ``seq_len`` tokens; then it fills the second bin likewise. Equal consecutive bins are one *pattern*, which repeats
-    as long as each of its lengths has enough pieces.
+    holds ``seq_len`` tokens; then it fills the second bin likewise. Equal consecutive bins are one *pattern*, which
+    repeats as long as each of its lengths has enough pieces.
 
     A bin may hold up to ``extra`` tokens beyond ``seq_len``. With ``sparing``, this room is used only if nothing fits
     within ``seq_len``, by the piece that exceeds it least; otherwise every piece may use it.

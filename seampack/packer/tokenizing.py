@@ -120,7 +120,7 @@ class TextTokenizer:
         return self._framed(ids, offsets if firsts is None else offsets[firsts], texts)
 
     def adopt(self, batch: TokenBatch) -> TokenBatch:
-        """Add ``bos`` and ``eos`` to tokenised documents. The readers have checked that the ids are in the vocabulary."""
+        """Add ``bos`` and ``eos`` to tokenised documents, whose ids the readers have checked."""
         return self._framed(batch.ids, batch.offsets, batch)
 
     def decode(self, ids: npt.ArrayLike) -> str:
