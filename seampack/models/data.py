@@ -19,9 +19,17 @@ from datasets import (
 
 from seampack.errors import DataError
 from seampack.io.formats import PLAIN_TEXT, TABLES
+from seampack.io.output import FolderKind
 from seampack.io.records import objects, plain_lines
 from seampack.io.sources import STDIN, expand, open_source
 from seampack.io.tables import read_table
+
+PREPARED = FolderKind(
+    "a prepared dataset",
+    "dataset_info.json",
+    lambda entry: entry.name.endswith((".arrow", ".json")) and entry.is_file(),
+)
+"""The folder of ``Dataset.save_to_disk``."""
 
 
 def load(source: str, split: str | None = None) -> Dataset:
