@@ -32,10 +32,19 @@ def shard_name(number: int, output_format: str) -> str:
 
 
 def is_packed_name(name: str) -> bool:
-    """Return whether a packing run writes files of this name, complete or partial."""
+    """Return whether files of this name belong to a packed folder; an unfinished run may leave ``.NAME.partial``."""
     if name.startswith(".") and name.endswith(".partial"):
         name = name[1 : -len(".partial")]
     return name in (MANIFEST, QUARANTINE, *DATASET_FILES) or _SHARD.fullmatch(name) is not None
+
+
+def is_manifest(path: Path) -> bool:
+    """Return whether a file is the manifest of a packed folder, of any version."""
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

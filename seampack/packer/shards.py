@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from seampack.errors import ShardError
+from seampack.io.output import FolderKind, StagedFolder, sync, uninterrupted, writing
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import OutputFormat, PackConfig
 from seampack.packer.documents import BadRecord
@@ -24,9 +25,18 @@ from seampack.packer.manifest import (
     Manifest,
     Shard,
     TokenizerFacts,
+    is_manifest,
+    is_packed_name,
     shard_name,
 )
-from seampack.packer.staging import Staging, sync, uninterrupted, writing
+
+PACKED_SHARDS = FolderKind(
+    "packed shards",
+    MANIFEST,
+    owns=lambda entry: is_packed_name(entry.name) and entry.is_file(),
+    is_marker=is_manifest,
+    needs_marker=False,  # shards without a manifest are what an unfinished run left
+)
 
 
 def checksum(path: Path) -> str:
@@ -49,7 +59,7 @@ class ShardWriter:
 
     def __init__(self, out: str | os.PathLike[str], config: PackConfig, *, overwrite: bool = False) -> None:
         self.out = Path(out)
-        self._staging = Staging(self.out, overwrite)
+        self._staging = StagedFolder(self.out, PACKED_SHARDS, overwrite=overwrite)
         self._folder = self._staging.folder
         self._config = config
         self._shards: list[Shard] = []
@@ -64,8 +74,7 @@ class ShardWriter:
 
     def __enter__(self) -> Self:
         try:
-            with writing(self.out):
-                self._staging.open()
+            self._staging.open()
         except BaseException:
             self._leave()
             raise
@@ -90,7 +99,7 @@ class ShardWriter:
         """Append records that could not be read."""
         with writing(self.out):
             if records and self._quarantine is None:
-                self._quarantine = (self._folder / f".{QUARANTINE}.partial").open("w", encoding="utf-8")
+                self._quarantine = (self._folder / QUARANTINE).open("w", encoding="utf-8")
             for record in records:
                 self._quarantine.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
         self.quarantined += len(records)
@@ -117,7 +126,7 @@ class ShardWriter:
         return shard_name(len(self._shards), self._config.output_format)
 
     def _open(self) -> None:
-        self._sink = pa.OSFile(str(self._folder / f".{self._name}.partial"), "wb")
+        self._sink = pa.OSFile(str(self._folder / self._name), "wb")
         if self._config.output_format == OutputFormat.PARQUET:
             self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=False)
         else:
@@ -125,11 +134,11 @@ class ShardWriter:
 
     def _close(self) -> None:
         name = self._name
-        partial = self._folder / f".{name}.partial"
+        path = self._folder / name
         self._writer.close()
         self._sink.close()
-        self._shards.append(Shard(file=name, rows=self._rows, bytes=partial.stat().st_size, checksum=checksum(partial)))
-        _settle(partial, self._folder / name)
+        sync(path)  # here rather than at the end, because the next window is being read meanwhile
+        self._shards.append(Shard(file=name, rows=self._rows, bytes=path.stat().st_size, checksum=checksum(path)))
         self._writer = self._sink = None
         self._rows = 0
 
@@ -144,7 +153,6 @@ class ShardWriter:
                 self._close()
             if self._quarantine is not None:
                 self._quarantine.close()
-                _settle(self._folder / f".{QUARANTINE}.partial", self._folder / QUARANTINE)
             if self._config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files()
             manifest = Manifest(
@@ -177,9 +185,8 @@ class ShardWriter:
             self._write_json(name, content)
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        partial = self._folder / f".{name}.partial"
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _settle(partial, self._folder / name)
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (self._folder / name).write_text(text, encoding="utf-8")
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
@@ -189,10 +196,3 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
     return {"dtype": str(kind), "_type": "Value"}
-
-
-def _settle(partial: Path, final: Path) -> None:
-    """Sync a file, give it its final name, and sync the folder: a file of that name is complete, even after a crash."""
-    sync(partial)
-    partial.rename(final)
-    sync(final.parent)

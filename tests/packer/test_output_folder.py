@@ -271,7 +271,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, output_format: str) -> None:
     )
     line = failed(process)
     assert line.startswith("out: cannot be written: ")
-    assert line.endswith("File too large; nothing was kept")
+    assert line.endswith("File too large; no partial output is left")
     assert not (tmp_path / "out").exists()
 
 
