@@ -46,7 +46,7 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
             else:
                 click.echo(f"row {index}\n{row_text(shown[index], decode)}")
     elif as_json:
-        print_json({**packed.manifest.to_dict(), **outcome})
+        print_json(packed.manifest.to_dict() | outcome)
     else:
         _show_manifest(packed.manifest)
     if verify and not as_json:

@@ -80,7 +80,7 @@ def pack(
     if not manifest.accounting.documents:
         warn("the input has no documents")
     if as_json:
-        print_json({**manifest.to_dict(), **times})
+        print_json(manifest.to_dict() | times)
         return
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
     click.echo(accounting_lines(manifest.accounting.to_dict()))
