@@ -32,17 +32,15 @@ def shard_name(number: int, output_format: str) -> str:
 
 
 def is_packed_name(name: str) -> bool:
-    """Return whether files of this name belong to a packed folder; an unfinished run may leave ``.NAME.partial``."""
-    if name.startswith(".") and name.endswith(".partial"):
-        name = name[1 : -len(".partial")]
+    """Return whether a packing run writes files of this name."""
     return name in (MANIFEST, QUARANTINE, *DATASET_FILES) or _SHARD.fullmatch(name) is not None
 
 
 def is_manifest(path: Path) -> bool:
-    """Return whether a file is the manifest of a packed folder, of any version."""
+    """Return whether a file is the manifest of packed shards, of any version."""
     try:
         content = msgspec.json.decode(path.read_bytes())
-    except (ValueError, RecursionError, msgspec.DecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 

@@ -30,12 +30,12 @@ from seampack.packer.manifest import (
     shard_name,
 )
 
-PACKED_SHARDS = FolderKind(
+PACKED = FolderKind(
     "packed shards",
     MANIFEST,
     owns=lambda entry: is_packed_name(entry.name) and entry.is_file(),
     is_marker=is_manifest,
-    needs_marker=False,  # shards without a manifest are what an unfinished run left
+    needs_marker=False,  # an unfinished run may have left shards without a manifest
 )
 
 
@@ -59,7 +59,7 @@ class ShardWriter:
 
     def __init__(self, out: str | os.PathLike[str], config: PackConfig, *, overwrite: bool = False) -> None:
         self.out = Path(out)
-        self._staging = StagedFolder(self.out, PACKED_SHARDS, overwrite=overwrite)
+        self._staging = StagedFolder(self.out, PACKED, overwrite=overwrite)
         self._folder = self._staging.folder
         self._config = config
         self._shards: list[Shard] = []
@@ -133,12 +133,12 @@ class ShardWriter:
             self._writer = pa.ipc.new_stream(self._sink, self._schema)
 
     def _close(self) -> None:
-        name = self._name
-        path = self._folder / name
+        path = self._folder / self._name
         self._writer.close()
         self._sink.close()
-        sync(path)  # here rather than at the end, because the next window is being read meanwhile
-        self._shards.append(Shard(file=name, rows=self._rows, bytes=path.stat().st_size, checksum=checksum(path)))
+        size = path.stat().st_size
+        self._shards.append(Shard(file=path.name, rows=self._rows, bytes=size, checksum=checksum(path)))
+        sync(path)  # now, while the next shard is made, rather than all of them at the end
         self._writer = self._sink = None
         self._rows = 0
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from seampack.errors import ConfigError, DataError, ShardError
+from seampack.errors import ConfigError, DataError
+from seampack.io.output import write_file, writing
 from seampack.io.sources import expand
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
@@ -61,14 +62,9 @@ def train_tokenizer(
         show_progress=show_progress,
     )
     tokenizer.train_from_iterator(_texts(expand(source), config, split), trainer)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(str(partial))
-        partial.replace(path)
-    except Exception as error:  # tokenizers raises plain Exception if the disk is full or read-only
-        partial.unlink(missing_ok=True)
-        raise ShardError(f"{path}: cannot be written: {error}") from error
+    write_file(path, tokenizer.to_str(pretty=True).encode())
     return int(tokenizer.get_vocab_size())
 
 

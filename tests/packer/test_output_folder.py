@@ -84,7 +84,7 @@ def test_overwrite_refuses_a_folder_of_a_shards_name(tmp_path: Path) -> None:
 
 def test_overwrite_replaces_what_an_unfinished_run_left(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    for name in ("shard-00000.arrow", ".shard-00001.arrow.partial", "quarantine.jsonl"):
+    for name in ("shard-00000.arrow", "shard-00001.arrow", "quarantine.jsonl"):
         (tmp_path / "out" / name).touch()
     manifest = seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
     assert set(contents(tmp_path / "out")) == {
