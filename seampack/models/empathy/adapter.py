@@ -12,7 +12,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
 from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
-from seampack.models.empathy.config import TRAINED, EmpathyConfig
+from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.inputs import (
     beside,
     knowledge_from_columns,
@@ -23,7 +23,7 @@ from seampack.models.empathy.inputs import (
 )
 from seampack.models.empathy.metrics import EmpathyMetrics
 from seampack.models.empathy.model import EmpathyModel
-from seampack.models.empathy.selection import MOST_PIECES, Selection
+from seampack.models.empathy.selection import MOST_PIECES
 from seampack.models.empathy.training import Scores, fit, model_and_tokenizer, score
 from seampack.models.text import load_part
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PREPARED = ("context", "label", "target")
+TRAINED = ("base_model", "selection", "temperature", "relations", "hidden_size", "layers", "vocabulary")
+"""Options that a trained model cannot change."""
 
 
 class EmpathyAdapter(Adapter[EmpathyConfig]):

@@ -18,8 +18,9 @@ from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.bart.modeling_bart import BartAttention, BartDecoderLayer
 
+from seampack.models.empathy.config import Selection
 from seampack.models.empathy.emotion import EmotionReader, Reading
-from seampack.models.empathy.selection import KnowledgeSelector, Selection
+from seampack.models.empathy.selection import KnowledgeSelector
 
 CLOSED = 2.0
 """Taken from the gates of the decoder, so that they begin nearly closed: a pretrained decoder is not disturbed."""

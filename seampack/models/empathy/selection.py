@@ -10,7 +10,6 @@ where ``f_i`` is the cross-entropy of the classifier on piece i and ``g_i`` its 
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from itertools import combinations
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from seampack.errors import ConfigError
+from seampack.models.empathy.config import Selection
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -28,21 +28,6 @@ MOST_PIECES = 12
 """The programme may look at every set of pieces: 4,095 of 12."""
 EXACT = 1e-12
 """What may be missing to the minimum, of a programme whose largest number is 1."""
-
-
-class Selection(StrEnum):
-    """How the weights come about."""
-
-    SOFT = "soft"
-    """By the cross-entropy to the emotions that the context alone suggests: needs no label."""
-    LABEL = "label"
-    """By the cross-entropy to the true emotion in training; without one, as ``soft``."""
-    MINIMAX = "minimax"
-    """By the quadratic programme, of the true emotion in training; without one, of what the context suggests."""
-    UNIFORM = "uniform"
-    """All pieces alike."""
-    NONE = "none"
-    """No knowledge at all: the model to compare with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,36 +3,40 @@
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from torch import nn
 
-from seampack.config import Config, check_choice
+from seampack.config import check_choice, check_number
 from seampack.errors import ConfigError, DataError
-from seampack.models.rope_scaling.config import Base, check_factors
+from seampack.models.rope_scaling.config import Base
 
 FILE = "rope_scaling.json"
 _FORMAT = "seampack rope scaling"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerFactors(Config):
-    """A factor for each layer and what it scales, as they are saved."""
+class LayerFactors:
+    """A factor for each layer and what the factors scale, as saved in an artifact."""
 
     base: str
+    """A value of ``Base``."""
     factors: tuple[float, ...]
+    """One factor per layer."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.factors, list):
-            object.__setattr__(self, "factors", tuple(self.factors))
+        """Raise ConfigError for an unknown base, or for a factor that is not a number from 0.001 to 1,000."""
         check_choice("base", self.base, Base)
-        check_factors("factors", self.factors)
+        if not self.factors:
+            raise ConfigError("factors: expected one number per layer; got none")
+        for layer, factor in enumerate(self.factors):
+            check_number(f"factors, layer {layer}", factor, 1e-3, 1e3)
 
     def save(self, path: Path) -> None:
         """Write a JSON file."""
-        path.write_text(json.dumps({"format": _FORMAT, **self.to_dict()}, indent=2) + "\n", "utf-8")
+        path.write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n", "utf-8")
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the JSON file into a folder, as the parts of an artifact are saved."""
