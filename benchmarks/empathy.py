@@ -29,6 +29,7 @@ from seampack.models.base import save_picture
 from seampack.models.data import with_labels
 from seampack.models.empathy import (
     EmotionReader,
+    EmpathyConfig,
     KnowledgeSelector,
     distinct,
     read_empathetic_dialogues,
@@ -131,7 +132,9 @@ def read_emotions(
     known = [text for row in train["knowledge"][:] for pieces in row.values() for text in pieces]
     tokenizer = word_tokenizer(known + [context[-1] for context in train["context"][:]])
     torch.manual_seed(seed)
-    selector: Any = Oracle() if mode == "oracle" else None if mode == "none" else KnowledgeSelector(mode)
+    selector: Any = (
+        Oracle() if mode == "oracle" else None if mode == "none" else KnowledgeSelector(EmpathyConfig(selection=mode))
+    )
     emotions = len(train.features["label"].names)
     model = Bag(len(tokenizer), emotions, selector, reader)
     contexts, pieces, labels, right = tensors(tokenizer, train)

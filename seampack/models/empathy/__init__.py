@@ -1,4 +1,4 @@
-"""Empathetic responses with knowledge that is chosen for each dialogue (Cai et al. 2023, arXiv 2306.04657).
+"""Empathetic responses with knowledge selected for each dialogue (Cai et al. 2023, arXiv 2306.04657).
 
 dialogues --------------------------------> EmpathyAdapter -> emotion, weights of the knowledge, response
     \\-- attach_knowledge (ATOMIC-like) --/        |

@@ -1,4 +1,4 @@
-"""Making, training and using the model."""
+"""Creation, training and scoring of the model."""
 
 import sys
 import tempfile
@@ -26,14 +26,12 @@ Float = npt.NDArray[np.float32]
 
 
 def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConfig) -> tuple[EmpathyModel, Any]:
-    """A new model with its tokenizer; ``texts`` teach ``small`` its vocabulary. Raises DataError for no BART."""
+    """Return an untrained model and its tokenizer; the small model's vocabulary is learned from ``texts``.
+
+    Raises DataError if ``config.base_model`` is not a BART that can be loaded.
+    """
     set_seed(config.seed)
-    ours: dict[str, Any] = {
-        "emotions": emotions,
-        "selection": config.selection,
-        "selection_temperature": config.temperature,
-        "emotion_weight": config.emotion_weight,
-    }
+    ours: dict[str, Any] = {"emotions": emotions, "empathy": config.to_dict()}
     if config.base_model != SMALL:
         return _pretrained(config.base_model, ours)
     tokenizer = byte_tokenizer(texts, config.vocabulary)
@@ -50,7 +48,7 @@ def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConf
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        # not eos, as BART has it: the penalty on repeated tokens would keep responses from ending
+        # BART starts with eos: the repetition penalty would then keep responses from ending
         decoder_start_token_id=tokenizer.bos_token_id,
         forced_eos_token_id=tokenizer.eos_token_id,
     )
@@ -59,6 +57,7 @@ def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConf
 
 
 def _pretrained(source: str, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
+    """Load a pretrained BART, with new weights for the knowledge and the emotions."""
     try:
         with quiet():
             shape = BartConfig.from_pretrained(source)
@@ -77,11 +76,10 @@ def _pretrained(source: str, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
 def fit(
     model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
 ) -> list[float]:
-    """Train on prepared rows by transformers' Trainer; returns the losses, one for every 20 steps."""
-    most = config.max_context_tokens, config.max_knowledge_tokens, config.max_target_tokens
+    """Train on prepared rows with the Trainer of transformers. Return the losses, one for every 20 steps."""
 
     def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return collate(tokenizer, rows, relations, most)
+        return collate(tokenizer, rows, relations, config)
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -112,30 +110,31 @@ def fit(
 
 @dataclass(slots=True)
 class Scores:
-    """What a model says of rows, in their order."""
+    """Scores and responses of a dataset's rows, in their order."""
 
     nll: list[float] = field(default_factory=list)
     """Negative log-likelihood of each target, in nats."""
     tokens: list[int] = field(default_factory=list)
     probabilities: list[list[float]] = field(default_factory=list)
-    """Of each emotion."""
+    """Emotion probabilities, per row."""
     weights: list[list[float]] = field(default_factory=list)
-    """Of each relation."""
+    """Weights of the relations, per row."""
     responses: list[str] = field(default_factory=list)
-    """Of the first rows, as many as were asked for."""
+    """Generated responses of the first ``config.responses`` rows."""
 
 
 def score(
     model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
 ) -> Scores:
-    """Read every row, score its target, and write responses for the first ``config.responses`` of them."""
-    most = config.max_context_tokens, config.max_knowledge_tokens, config.max_target_tokens
+    """Score every row, and generate responses for the first ``config.responses`` rows."""
     scores = Scores()
     module: nn.Module = model
     module.eval()
     with torch.inference_mode():
         for rows in _batches(dataset, config.batch_rows):
-            batch = {name: value.to(model.device) for name, value in collate(tokenizer, rows, relations, most).items()}
+            batch = {
+                name: value.to(model.device) for name, value in collate(tokenizer, rows, relations, config).items()
+            }
             labels = batch.pop("labels")
             batch.pop("emotion")
             understood = model.understand(**batch)
@@ -152,9 +151,9 @@ def score(
 
 
 def respond(model: EmpathyModel, tokenizer: Any, inputs: dict[str, Any], config: EmpathyConfig) -> list[str]:
-    """Responses to a batch that the model has understood: beam search with a penalty on repeated tokens."""
+    """Generate responses to an encoded batch by beam search with a penalty on repeated tokens."""
     states = inputs["encoder_outputs"].last_hidden_state
-    copied = {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}  # the search changes its own
+    copied = {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}  # generate changes its argument
     with quiet():
         ids = model.generate(
             **copied,
@@ -169,5 +168,6 @@ def respond(model: EmpathyModel, tokenizer: Any, inputs: dict[str, Any], config:
 
 
 def _batches(dataset: Dataset, rows: int) -> Iterator[list[dict[str, Any]]]:
-    for at in range(0, len(dataset), rows):
-        yield dataset.select(range(at, min(at + rows, len(dataset)))).to_list()
+    """Yield the rows in batches."""
+    for start in range(0, len(dataset), rows):
+        yield dataset.select(range(start, min(start + rows, len(dataset)))).to_list()
