@@ -1,6 +1,5 @@
 """The adapter: from dialogues with knowledge to emotions, knowledge weights and responses."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,8 +8,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 
 from seampack.errors import ConfigError, DataError
-from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
 from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
 from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.inputs import (
@@ -24,15 +23,13 @@ from seampack.models.empathy.inputs import (
 from seampack.models.empathy.metrics import EmpathyMetrics
 from seampack.models.empathy.model import EmpathyModel
 from seampack.models.empathy.selection import MOST_PIECES
-from seampack.models.empathy.training import Scores, fit, model_and_tokenizer, score
-from seampack.models.text import load_part
+from seampack.models.empathy.training import Scores, model_and_tokenizer, score, train
+from seampack.models.training import load_part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PREPARED = ("context", "label", "target")
-TRAINED = ("base_model", "selection", "temperature", "relations", "hidden_size", "layers", "vocabulary")
-"""Options that training fixes."""
 
 
 class EmpathyAdapter(Adapter[EmpathyConfig]):
@@ -46,6 +43,10 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
         "target": "the response",
         "knowledge": "mapping from relations, such as those of ATOMIC, to lists of texts; unused by selection=none",
     }
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("relations", "selection", "temperature", "base_model", "hidden_size", "layers", "vocabulary"),
+        *("epochs", "learning_rate", "emotion_weight", "seed"),
+    )
 
     def prepare(self, dataset: Dataset, config: EmpathyConfig) -> Dataset:
         """Return rows with context (list of texts), label, target and knowledge (relation: list of texts).
@@ -72,7 +73,7 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
             rest = _with_knowledge(dataset, config)
         return join_columns(set_aside(rest, PREPARED), join_columns(labels, texts))
 
-    def train(self, dataset: Dataset, config: EmpathyConfig) -> Artifact:
+    def fit(self, dataset: Dataset, config: EmpathyConfig) -> Fitted:
         """Train the model; the artifact's parts are the model and its tokenizer."""
         classes = list(dataset.features["label"].names)
         if len(classes) < 2:
@@ -84,31 +85,22 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
                 "select some with the option relations"
             )
         model, tokenizer = model_and_tokenizer(_texts(dataset), len(classes), config)
-        losses = fit(model, tokenizer, dataset, relations, config)
+        losses = train(model, tokenizer, dataset, relations, config)
         facts = {
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
             "classes": classes,
             "relations": relations,
             "parameters": sum(weights.numel() for weights in model.parameters()),
             "losses": losses,
         }
-        parts = {"model": model, "tokenizer": tokenizer}
-        return Artifact(self.name, json.loads(json.dumps(config.to_dict())), {}, facts, parts)
+        return Fitted(facts=facts, parts={"model": model, "tokenizer": tokenizer})
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: EmpathyConfig) -> Evaluation:
+    def measure(self, dataset: Dataset, artifact: Artifact, config: EmpathyConfig) -> Evaluation:
         """Measure emotion accuracy, perplexity of the targets, and the quality of generated responses.
 
         The rows get ``emotion_pred``, ``emotion_probs``, ``relation_weights``, the target's ``nll`` (nats) and
         ``tokens``, and ``response``, which is null after the first ``config.responses`` rows.
-        Raises ConfigError for an option that training has fixed.
         """
         classes, relations = artifact.facts["classes"], artifact.facts["relations"]
-        for name in TRAINED:
-            wanted = json.loads(json.dumps(getattr(config, name)))
-            if wanted != artifact.config[name]:
-                raise ConfigError(
-                    f"{name}: the model was trained with {artifact.config[name]!r}; got {wanted!r}; train anew"
-                )
         if relations:
             relations_of(dataset, "knowledge", relations)
         dataset = with_labels(dataset, "label", classes)

@@ -12,7 +12,7 @@ from transformers import BartForConditionalGeneration
 
 from seampack.config import Config
 from seampack.errors import ConfigError, DataError
-from seampack.models import text
+from seampack.models import text, training
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Evaluation
 from seampack.models.data import load
@@ -70,7 +70,7 @@ class TestEmpathy(AdapterContract):
             config.replace(max_context_tokens=32, max_knowledge_tokens=16),
         )
         with torch.no_grad():
-            given = model.understand(*(rows[name] for name in list(rows)[:4])).inputs
+            given = model.understand(*(rows[name].to(model.device) for name in list(rows)[:4])).inputs
             free = respond(model, tokenizer, given, config.replace(repetition_penalty=1.0))
             assert respond(model, tokenizer, given, config.replace(repetition_penalty=10.0)) != [""] * 2
         assert free == ["That is wonderful, well done!", "I am so sorry for your loss."]
@@ -78,7 +78,8 @@ class TestEmpathy(AdapterContract):
     def test_options_of_training_stay(
         self, adapter: "Adapter[Any]", artifact: Artifact, prepared: Dataset, config: Config
     ) -> None:
-        with pytest.raises(ConfigError, match="selection: the model was trained with 'soft'; got 'uniform'"):
+        message = "selection: fixed by training; expected 'soft', as in the artifact; got 'uniform'"
+        with pytest.raises(ConfigError, match=message):
             adapter.evaluate(prepared, artifact, config.replace(selection="uniform"))
 
     def test_unknown_emotions_and_lost_relations_are_named(
@@ -96,13 +97,16 @@ def test_pretrained_bart_goes_on(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(["well done well done"], 300)
     shape = tiny(vocab_size=len(tokenizer)).config
     tokenizer.save_pretrained(tmp_path)
-    with text.quiet():
+    with training.quiet():
         BartForConditionalGeneration(shape).save_pretrained(tmp_path)
-    config = EmpathyConfig(base_model=str(tmp_path), epochs=1.0, responses=0, max_context_tokens=32)
+    lengths = {"max_context_tokens": 32, "max_knowledge_tokens": 32, "max_target_tokens": 32}
+    config = EmpathyConfig(base_model=str(tmp_path), epochs=1.0, responses=0, **lengths)
     prepared = ADAPTER.prepare(dialogues(), config)
     artifact = ADAPTER.train(prepared, config)
     assert artifact.parts["model"].config.d_model == 16
     assert ADAPTER.evaluate(prepared, artifact, config).metrics["dist_1"] is None
+    with pytest.raises(ConfigError, match="max_target_tokens: expected at most 32, the positions of .*; got 33"):
+        ADAPTER.train(prepared, config.replace(max_target_tokens=33))
     with pytest.raises(DataError, match="no BART can be loaded"):
         ADAPTER.train(prepared, config.replace(base_model=str(tmp_path / "nothing")))
 

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import BertConfig, BertModel
 
 from seampack.errors import ConfigError, DataError
-from seampack.models import text
+from seampack.models import text, training
 from seampack.models.empathy import attach_knowledge
 
 
@@ -32,7 +32,7 @@ def encoder(tmp_path: Path) -> str:
         for shared in (table.position_embeddings.weight, table.token_type_embeddings.weight):
             shared.zero_()
         table.word_embeddings.weight[:5] = 0  # special tokens
-    with text.quiet():
+    with training.quiet():
         model.save_pretrained(tmp_path / "encoder")
     return str(tmp_path / "encoder")
 
