@@ -21,7 +21,8 @@ from seampack.models.training import loading, place, quiet, train_model
 def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConfig) -> tuple[EmpathyModel, Any]:
     """Return an untrained model and its tokenizer; the small model's vocabulary is learned from ``texts``.
 
-    Raises DataError if ``config.base_model`` is not a BART that can be loaded, ConfigError for lengths above its own.
+    Raises DataError if ``config.base_model`` is not a BART that can be loaded, and ConfigError for lengths above the
+    model's own.
     """
     set_seed(config.seed)
     ours: dict[str, Any] = {"emotions": emotions, "empathy": config.to_dict()}
@@ -56,14 +57,19 @@ def _pretrained(config: EmpathyConfig, ours: dict[str, Any]) -> tuple[EmpathyMod
         shape = BartConfig.from_pretrained(source)
     if shape.model_type != "bart":
         raise DataError(f"base_model: expected a BART; {source} is a {shape.model_type}")
-    most = shape.max_position_embeddings
-    for name in ("max_context_tokens", "max_knowledge_tokens", "max_target_tokens"):
-        if (length := getattr(config, name)) > most:
-            raise ConfigError(f"{name}: expected at most {most}, the positions of {source}; got {length}")
+    check_lengths(shape, config)
     shape.update(ours)
     with loading(source, "BART"):
         model = EmpathyModel.from_pretrained(source, config=shape, dtype=torch.float32)
         return place(model), AutoTokenizer.from_pretrained(source)
+
+
+def check_lengths(shape: BartConfig, config: EmpathyConfig) -> None:
+    """Raise ConfigError if a maximum length is above the number of positions of the model."""
+    most = shape.max_position_embeddings
+    for name in ("max_context_tokens", "max_knowledge_tokens", "max_target_tokens"):
+        if (length := getattr(config, name)) > most:
+            raise ConfigError(f"{name}: expected at most {most}, the positions of the model; got {length}; lower it")
 
 
 def train(
@@ -103,7 +109,11 @@ class Scores:
 def score(
     model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
 ) -> Scores:
-    """Score every row, and generate responses for the first ``config.responses`` rows."""
+    """Score every row, and generate responses for the first ``config.responses`` rows.
+
+    Raises ConfigError for lengths above the model's own.
+    """
+    check_lengths(model.config, config)
     scores = Scores()
     with torch.inference_mode():
         for rows in _batches(dataset, config.batch_rows):

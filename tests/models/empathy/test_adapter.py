@@ -105,8 +105,11 @@ def test_pretrained_bart_goes_on(tmp_path: Path) -> None:
     artifact = ADAPTER.train(prepared, config)
     assert artifact.parts["model"].config.d_model == 16
     assert ADAPTER.evaluate(prepared, artifact, config).metrics["dist_1"] is None
-    with pytest.raises(ConfigError, match="max_target_tokens: expected at most 32, the positions of .*; got 33"):
-        ADAPTER.train(prepared, config.replace(max_target_tokens=33))
+    for name in lengths:
+        long = config.replace(**{name: 33})
+        for run in (lambda c=long: ADAPTER.train(prepared, c), lambda c=long: ADAPTER.evaluate(prepared, artifact, c)):
+            with pytest.raises(ConfigError, match=f"{name}: expected at most 32, the positions of the model; got 33"):
+                run()
     with pytest.raises(DataError, match="no BART can be loaded"):
         ADAPTER.train(prepared, config.replace(base_model=str(tmp_path / "nothing")))
 
