@@ -227,13 +227,11 @@ def check(results: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder that contains retrieval/ and corpora/")
-    parser.add_argument(
-        "--only", choices=PARTS, action="append", help="part to run; can be repeated; all parts by default"
-    )
+    parser.add_argument("--only", choices=PARTS, action="append", help="part to run; repeatable; all by default")
     parser.add_argument("--tables", action="store_true", help="only rewrite the page, from the saved results")
     options = parser.parse_args()
     if options.data is None and not options.tables:
-        parser.error("--data is needed")
+        parser.error("--data is required unless --tables is given")
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError):
