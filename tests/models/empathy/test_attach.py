@@ -14,7 +14,7 @@ from seampack.models.empathy import attach_knowledge
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> str:
-    """A sentence encoder without layers: texts with the same words are near."""
+    """A sentence encoder without layers: texts with the same words are similar."""
     words = text.word_tokenizer(["my dog died . i won the match to cry be proud cat ate fish"] * 2)
     words.save_pretrained(tmp_path / "encoder")
     torch.manual_seed(0)
@@ -49,8 +49,8 @@ def test_attaches_the_nearest_knowledge(encoder: str) -> None:
         ]
     )
     rows = Dataset.from_list([{"context": ["be proud", "my dog died."]}, {"context": ["i won the match."]}])
-    found = attach_knowledge(rows, table, encoder=encoder, tails=2, least_similarity=0.45)
-    assert found["knowledge"][:] == [
+    attached = attach_knowledge(rows, table, encoder=encoder, tails=2, least_similarity=0.45)
+    assert attached["knowledge"][:] == [
         {"xReact": ["sad", "lonely"], "xWant": ["to cry"]},
         {"xReact": ["proud"], "xWant": []},
     ]

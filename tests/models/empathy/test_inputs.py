@@ -25,9 +25,9 @@ def test_reads_the_official_csv(tmp_path: Path) -> None:
     ]
     path = tmp_path / "train.csv"
     path.write_text("\n".join(lines) + "\n", "utf-8")
-    found = read_empathetic_dialogues(path).to_list()
+    rows = read_empathetic_dialogues(path).to_list()
     first = 'He said "bye,'
-    assert found == [
+    assert rows == [
         {"context": [first], "emotion": "sad", "situation": "He left, so", "target": "Oh, no"},
         {"context": [first, "Oh, no", "Yes"], "emotion": "sad", "situation": "He left, so", "target": "Sorry"},
     ]
@@ -48,8 +48,8 @@ def test_reads_generated_commonsense(tmp_path: Path) -> None:
     row = {"emotion": "sad", "situation": "s", "context": ["c"], "target": "t", "CICERO_cause": "He left."}
     with gzip.open(tmp_path / "test.json.gz", "wt", encoding="utf-8") as file:
         json.dump([row, row | {"CICERO_cause": None}], file)
-    found = read_empathetic_dialogues(tmp_path / "test.json.gz")
-    assert found["knowledge"][:] == [{"cause": ["He left."]}, {"cause": []}]
+    dataset = read_empathetic_dialogues(tmp_path / "test.json.gz")
+    assert dataset["knowledge"][:] == [{"cause": ["He left."]}, {"cause": []}]
     (tmp_path / "bad.json").write_text('[{"emotion": "sad", "context": ["c"], "target": "t"}]', "utf-8")
     with pytest.raises(DataError, match="situation"):
         read_empathetic_dialogues(tmp_path / "bad.json")

@@ -28,16 +28,16 @@ def test_distinct_is_its_definition(texts: list[str], n: int) -> None:
 
 
 def test_bleu_and_rouge_by_hand() -> None:
-    said, truth = ["the cat sat on the mat", "hello there"], ["The cat lay on the mat", "hello you there"]
-    scores = bleu(said, truth)
+    responses, references = ["the cat sat on the mat", "hello there"], ["The cat lay on the mat", "hello you there"]
+    scores = bleu(responses, references)
     brevity = math.exp(1 - 9 / 8)
     assert scores["bleu_1"] == pytest.approx(100 * brevity * 7 / 8)
     assert scores["bleu_2"] == pytest.approx(100 * brevity * math.sqrt(7 / 8 * 3 / 6))
     assert scores["bleu_4"] < scores["bleu_3"] < scores["bleu_2"]
-    found = rouge(said, truth)
-    assert found["rouge_1"] == pytest.approx(100 * (5 / 6 + 2 * 2 / 5) / 2)
-    assert found["rouge_2"] == pytest.approx(100 * (3 / 5 + 0) / 2)
-    assert found["rouge_l"] == pytest.approx(found["rouge_1"])
+    overlap = rouge(responses, references)
+    assert overlap["rouge_1"] == pytest.approx(100 * (5 / 6 + 2 * 2 / 5) / 2)
+    assert overlap["rouge_2"] == pytest.approx(100 * (3 / 5 + 0) / 2)
+    assert overlap["rouge_l"] == pytest.approx(overlap["rouge_1"])
     with pytest.raises(DataError, match="a reference for each"):
-        bleu(said, truth[:1])
+        bleu(responses, references[:1])
     assert EmpathyMetrics.of([1.0], [1]).to_dict()["bleu_4"] is None

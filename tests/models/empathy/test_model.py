@@ -23,7 +23,7 @@ def test_gate_by_hand() -> None:
 
 
 def test_attention_to_knowledge_follows_the_weights() -> None:
-    """A bias of log w multiplies the shares of attention by w: with equal keys the mix of values is the weights'."""
+    """A bias of log w multiplies attention by w: with equal keys, the values are averaged with the weights."""
     layer: GatedDecoderLayer = tiny().model.decoder.layers[0]
     with torch.no_grad():
         layer.knowledge_attn.k_proj.weight.zero_()
@@ -95,7 +95,7 @@ def test_generation_has_knowledge_at_every_step_and_beam(beams: int) -> None:
     model, inputs = tiny(), batch()
     with torch.no_grad():
         given = model.understand(**inputs).inputs
-        found = model.generate(
+        generated = model.generate(
             **given,
             num_beams=beams,
             do_sample=False,
@@ -106,7 +106,7 @@ def test_generation_has_knowledge_at_every_step_and_beam(beams: int) -> None:
             output_scores=True,
         )
         for row in range(3):
-            ids = found.sequences[row : row + 1, 1:]
+            ids = generated.sequences[row : row + 1, 1:]
             one = {name: value[row : row + 1] for name, value in inputs.items()}
             logits = model(**model.understand(**one).inputs, labels=ids).logits
             steps = logits.log_softmax(-1).gather(-1, ids.unsqueeze(-1))[0, :-1, 0]
@@ -114,4 +114,4 @@ def test_generation_has_knowledge_at_every_step_and_beam(beams: int) -> None:
             if beams == 1:
                 torch.testing.assert_close(logits[0, :-1].argmax(-1), ids[0, :-1])
             else:  # the fifth token is forced to be the end
-                torch.testing.assert_close(found.sequences_scores[row], steps.sum(), atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(generated.sequences_scores[row], steps.sum(), atol=1e-4, rtol=1e-4)

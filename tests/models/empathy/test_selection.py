@@ -28,12 +28,12 @@ def objective(gram: Float, losses: Float, weights: Float) -> float:
 
 
 def solved_by_scipy(gram: Float, losses: Float) -> float:
-    """The least value that SLSQP finds from the corners and the middle."""
+    """The smallest value that SLSQP reaches from the corners and the centre."""
     size = len(losses)
     scale = max(1.0, np.abs(gram).max(), np.ptp(losses))
     values = []
     for start in [*np.eye(size), np.full(size, 1 / size)]:
-        found = minimize(
+        solution = minimize(
             lambda w: objective(gram, losses, w) / scale,
             start,
             jac=lambda w: (gram @ w - losses) / scale,
@@ -42,7 +42,7 @@ def solved_by_scipy(gram: Float, losses: Float) -> float:
             method="SLSQP",
             options={"ftol": 1e-15, "maxiter": 300},
         )
-        weights = found.x.clip(0)
+        weights = solution.x.clip(0)
         values.append(objective(gram, losses, weights / weights.sum()))
     return min(values)
 
@@ -97,7 +97,7 @@ def test_minimax_gives_absent_pieces_no_weight() -> None:
 
 
 def test_dual_is_the_best_step_for_the_worst_piece() -> None:
-    """No step d makes 1/2 |d|^2 + max(f + G d) smaller than the programme's value, and - sum of w g reaches it."""
+    """The step - sum of w g minimises 1/2 |d|^2 + max(f + G d), and its value is that of the programme."""
     rng = np.random.default_rng(2)
     vectors, losses = rng.normal(size=(3, 5)), rng.uniform(0, 3, 3)
     weights = minimax_weights((vectors @ vectors.T)[None], losses[None])[0]
@@ -116,8 +116,8 @@ def test_gram_of_the_gradients_and_their_mean_over_emotions_is_zero() -> None:
     pieces, label = torch.randn(1, 3, 6, dtype=torch.float64), torch.tensor([2])
     logits = classifier(pieces)
     gradients = []
-    for at in range(3):
-        loss = nn.functional.cross_entropy(logits[:, at], label)
+    for piece in range(3):
+        loss = nn.functional.cross_entropy(logits[:, piece], label)
         gradients.append(torch.autograd.grad(loss, classifier.weight, retain_graph=True)[0])
     target = nn.functional.one_hot(label, 5).double()
     flat = torch.stack(gradients).flatten(1)

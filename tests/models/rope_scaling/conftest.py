@@ -11,7 +11,7 @@ from tests.models.rope_scaling.helpers import bundled_tokenizer, tiny
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take longer than these small sums do."""
+    """Models this small are slower on several threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -28,7 +28,7 @@ IDS = torch.randint(0, VOCABULARY, (2, 48), generator=torch.Generator().manual_s
 
 
 def tiny(kind: str = "llama", **changes: Any) -> Any:
-    """A small random model; the same weights for the same kind, whatever the positions."""
+    """A small random model; the same weights for the same kind, with any positions."""
     torch.manual_seed(0)
     config: Any = KINDS[kind]
     given = {"rope_parameters": {"rope_type": "default", "rope_theta": THETA}} | changes
@@ -37,8 +37,8 @@ def tiny(kind: str = "llama", **changes: Any) -> Any:
 
 def logits(model: Any, ids: torch.Tensor = IDS, **more: Any) -> torch.Tensor:
     with torch.inference_mode():
-        found: torch.Tensor = model(input_ids=ids, **more).logits
-    return found
+        output: torch.Tensor = model(input_ids=ids, **more).logits
+    return output
 
 
 def bundled_tokenizer() -> Any:

@@ -66,7 +66,7 @@ class TestAdapter:
         assert len(ADAPTER.prepare(own, config.replace(pairs=10))) == 4
 
     def test_weights_of_positions(self, folder: str) -> None:
-        """All weight on one position is a search on that position alone."""
+        """A search with all weight on one position equals a search on that position alone."""
         options = RopeScalingConfig(model=folder, pairs=2, positions=(0.0, 1.0), population=4, generations=0, elite=1)
         data = KVRetrieval.generate(2, 2)
         both = options.replace(position_weights=(0.0, 1.0))
@@ -82,8 +82,8 @@ class TestAdapter:
         data = Dataset.from_dict({"example": [0, 0, 1, 1]})
         nothing = Scores(np.zeros(4), np.zeros(4, bool), [""] * 4)
         better = dataclasses.replace(nothing, log_prob=np.array([1.0, 3.0, 2.0, 4.0]))
-        found = gain(data, nothing, better, seed=0)
-        assert found == {"log_prob_gain": 2.5, "log_prob_gain_low": 2.0, "log_prob_gain_high": 3.0}
+        gains = gain(data, nothing, better, seed=0)
+        assert gains == {"log_prob_gain": 2.5, "log_prob_gain_low": 2.0, "log_prob_gain_high": 3.0}
         one = gain(Dataset.from_dict({"example": [0] * 4}), nothing, better, seed=0)
         assert one == {"log_prob_gain": 2.5, "log_prob_gain_low": None, "log_prob_gain_high": None}
 
@@ -136,9 +136,9 @@ class TestContract(AdapterContract):
         fresh = ADAPTER.prepare(KVRetrieval.generate(2, 4, seed=9), config)
         unread = config.replace(long_text="")
         assert ADAPTER.evaluate(prepared, artifact, config).metrics["prompts_seen_in_search"] == len(prepared)
-        found = ADAPTER.evaluate(fresh, artifact, unread)
-        assert found.metrics["prompts_seen_in_search"] == 0
-        assert "perplexity_scaled" not in found.metrics
+        metrics = ADAPTER.evaluate(fresh, artifact, unread).metrics
+        assert metrics["prompts_seen_in_search"] == 0
+        assert "perplexity_scaled" not in metrics
         with pytest.raises(DataError, match="long_text"):
             ADAPTER.evaluate(fresh, artifact, config.replace(long_text="no such file"))
         others = unread.replace(pairs=4, positions=(0.0, 0.5), gold="moved")

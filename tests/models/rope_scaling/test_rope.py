@@ -39,13 +39,13 @@ class TestExact:
 
     @pytest.mark.parametrize("base", ["pi", "ntk"])
     def test_each_layer_has_its_own(self, kind: str, base: str) -> None:
-        """The states after each layer are those of a model whose one layer has the factor everywhere."""
+        """The states after each layer equal those of a layer whose rotary module has the factor built in."""
         factors = [0.5, 1.0, 3.0]
         model = tiny(kind)
         with LayerwiseRope(model, base, factors):
             states = model(input_ids=IDS, output_hidden_states=True).hidden_states
-        for at, factor in enumerate(factors[:-1]):  # the last state is normalised, the logits hold it
-            layer = model.model.layers[at]
+        for index, factor in enumerate(factors[:-1]):  # the last state is normalised, the logits hold it
+            layer = model.model.layers[index]
             positions = torch.arange(IDS.shape[1])[None]
             exponent = 16 / 14
             rotary = type(model.model.rotary_emb)(model.config)
@@ -55,9 +55,9 @@ class TestExact:
                 steps = torch.arange(0, 16, 2, dtype=torch.float) / 16
                 rotary.inv_freq = 1.0 / ((THETA * factor**exponent) ** steps)
             mask = torch.full((1, 1, 48, 48), float("-inf")).triu(1)
-            turned = rotary(states[at], positions)
-            after = layer(states[at], attention_mask=mask, position_ids=positions, position_embeddings=turned)
-            torch.testing.assert_close(after, states[at + 1], atol=1e-4, rtol=1e-4)
+            turned = rotary(states[index], positions)
+            after = layer(states[index], attention_mask=mask, position_ids=positions, position_embeddings=turned)
+            torch.testing.assert_close(after, states[index + 1], atol=1e-4, rtol=1e-4)
 
     @pytest.mark.parametrize("base", ["pi", "ntk"])
     def test_with_a_cache(self, kind: str, base: str) -> None:
@@ -91,7 +91,7 @@ class TestExact:
             assert torch.equal(logits(fresh, IDS[:, :20]), short), "back to a short sequence"
 
     def test_generates(self, kind: str) -> None:
-        """Generation with a cache writes what a pass over the whole makes likeliest."""
+        """Generation with a cache gives the most probable tokens of one pass over the whole sequence."""
         model = tiny(kind, eos_token_id=None, pad_token_id=0)
         with LayerwiseRope(model, "pi", [0.7, 1.0, 2.5]):
             written = model.generate(IDS[:1, :8], max_new_tokens=4, do_sample=False)

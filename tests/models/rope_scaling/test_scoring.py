@@ -16,25 +16,25 @@ class TestScore:
     @pytest.fixture(scope="class")
     @classmethod
     def prompts(cls) -> Dataset:
-        found = retrieval(pairs=5, gold="asked").prompts(KVRetrieval.generate(2, 5))
-        answers = [answer[: 5 + 3 * at] for at, answer in enumerate(found["answer"])]  # of many lengths
-        return found.remove_columns("answer").add_column("answer", answers)
+        rows = retrieval(pairs=5, gold="asked").prompts(KVRetrieval.generate(2, 5))
+        answers = [answer[: 5 + 3 * number] for number, answer in enumerate(rows["answer"])]  # of many lengths
+        return rows.remove_columns("answer").add_column("answer", answers)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_against_one_pass_a_prompt(self, kind: str, prompts: Dataset, tokenizer: Any) -> None:
         model = tiny(kind)
         with LayerwiseRope(model, "pi", [0.7, 1.0, 2.5]):
-            found = score(model, tokenizer, prompts["prompt"], prompts["answer"], groups=prompts["example"])
+            scores = score(model, tokenizer, prompts["prompt"], prompts["answer"], groups=prompts["example"])
             small = score(
                 model, tokenizer, prompts["prompt"], prompts["answer"], groups=prompts["example"], batch_tokens=500
             )
-            for at, (prompt, answer) in enumerate(zip(prompts["prompt"], prompts["answer"], strict=True)):
+            for row, (prompt, answer) in enumerate(zip(prompts["prompt"], prompts["answer"], strict=True)):
                 question = tokenizer(prompt)["input_ids"]
                 gold = tokenizer(answer, add_special_tokens=False)["input_ids"]
                 likely = logits(model, torch.tensor([question + gold]))[0].log_softmax(-1)
-                each = [float(likely[len(question) - 1 + i, token]) for i, token in enumerate(gold)]
-                assert found.log_prob[at] == pytest.approx(sum(each), rel=1e-4)
-                assert small.log_prob[at] == pytest.approx(sum(each), rel=1e-4)
+                log_probs = [float(likely[len(question) - 1 + i, token]) for i, token in enumerate(gold)]
+                assert scores.log_prob[row] == pytest.approx(sum(log_probs), rel=1e-4)
+                assert small.log_prob[row] == pytest.approx(sum(log_probs), rel=1e-4)
 
     def test_correct_is_what_greedy_decoding_writes(self, tokenizer: Any) -> None:
         model = tiny(eos_token_id=None, pad_token_id=0)
@@ -53,16 +53,16 @@ class TestScore:
             def decode(self, tokens: list[int]) -> str:
                 return " ".join(map(str, tokens))
 
-        found = score(model, Fixed(), [prompt, prompt], ["right", "wrong"], groups=[0, 0])
-        assert found.correct.tolist() == [True, False]
-        assert found.prediction == [" ".join(map(str, written)), " ".join(map(str, written[:2]))]
+        scores = score(model, Fixed(), [prompt, prompt], ["right", "wrong"], groups=[0, 0])
+        assert scores.correct.tolist() == [True, False]
+        assert scores.prediction == [" ".join(map(str, written)), " ".join(map(str, written[:2]))]
 
     def test_dynamic_models_run_each_prompt_alone(self, prompts: Dataset, tokenizer: Any) -> None:
         dynamic = {"rope_type": "dynamic", "rope_theta": THETA, "factor": 2.0}
         model = tiny(rope_parameters=dynamic, max_position_embeddings=64)
-        found = score(model, tokenizer, prompts["prompt"], prompts["answer"], groups=prompts["example"])
+        scores = score(model, tokenizer, prompts["prompt"], prompts["answer"], groups=prompts["example"])
         alone = [score(model, tokenizer, [row["prompt"]], [row["answer"]]).log_prob[0] for row in prompts]
-        np.testing.assert_array_equal(found.log_prob, alone)
+        np.testing.assert_array_equal(scores.log_prob, alone)
 
     def test_an_answer_without_tokens(self, tokenizer: Any) -> None:
         with pytest.raises(DataError, match="row 2: the answer has no tokens"):

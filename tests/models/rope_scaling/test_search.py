@@ -40,12 +40,12 @@ class TestSearch:
         def fitness(factors: Any) -> float:
             return -float(((factors - target) ** 2).sum())
 
-        found = search(fitness, 12, step=0.1, population=40, generations=60, seed=1).run()
-        best = max(found.convergence, key=lambda row: row["best"])
-        assert np.abs(found.factors - target).max() < 0.05
-        assert found.fitness == best["best"] == fitness(found.factors)
-        assert found.unscaled == fitness(np.ones(12))
-        np.testing.assert_allclose(bezier(found.control_points, 12), found.factors)
+        result = search(fitness, 12, step=0.1, population=40, generations=60, seed=1).run()
+        best = max(result.convergence, key=lambda row: row["best"])
+        assert np.abs(result.factors - target).max() < 0.05
+        assert result.fitness == best["best"] == fitness(result.factors)
+        assert result.unscaled == fitness(np.ones(12))
+        np.testing.assert_allclose(bezier(result.control_points, 12), result.factors)
 
     def test_a_line_is_found_by_two_points(self) -> None:
         target = bezier([1.5, 0.75], 8)
@@ -53,8 +53,8 @@ class TestSearch:
         def fitness(factors: Any) -> float:
             return -float(np.abs(factors - target).max())
 
-        found = search(fitness, 8, control_points=2, step=0.25, generations=20).run()
-        assert found.control_points == (1.5, 0.75)
+        result = search(fitness, 8, control_points=2, step=0.25, generations=20).run()
+        assert result.control_points == (1.5, 0.75)
 
     def test_first_population_and_report(self) -> None:
         measured: list[tuple[float, ...]] = []
@@ -64,8 +64,8 @@ class TestSearch:
             return -abs(float(factors.mean()) - 1.2)
 
         reported: list[dict[str, Any]] = []
-        found = search(fitness, 5, population=8, generations=6, elite=2, seed=3).run(reported.append)
-        assert reported == found.convergence
+        result = search(fitness, 5, population=8, generations=6, elite=2, seed=3).run(reported.append)
+        assert reported == result.convergence
         assert measured[0] == (1.0,) * 5
         uniform = {curve[0] for curve in measured[:4] if np.ptp(curve) < 1e-9}
         assert {round(value, 6) for value in uniform} == {1.0, 0.5, 1.5, 2.0}
@@ -74,13 +74,13 @@ class TestSearch:
         assert best == sorted(best), "the elite lives on"
         assert reported[-1]["evaluations"] == len(measured) <= 8 + 6 * 6
         again = search(fitness, 5, population=8, generations=6, elite=2, seed=3).run()
-        assert again.control_points == found.control_points
-        assert again.convergence == found.convergence
+        assert again.control_points == result.control_points
+        assert again.convergence == result.convergence
 
     def test_without_generations_the_best_of_the_first(self) -> None:
-        found = search(lambda f: -float(f.sum()), 4, generations=0).run()
-        assert found.control_points == (0.5,) * 4
-        assert len(found.convergence) == 1
+        result = search(lambda f: -float(f.sum()), 4, generations=0).run()
+        assert result.control_points == (0.5,) * 4
+        assert len(result.convergence) == 1
 
     def test_the_global_random_state_is_kept(self) -> None:
         before = np.random.get_state()[1].tolist()  # type: ignore[union-attr, index]
