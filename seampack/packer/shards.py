@@ -1,11 +1,10 @@
-"""Packed folders: shards, their checksums, and the manifest, written last; nothing appears before all is whole."""
+"""The writer of packed folders: shards with checksums, then the manifest; the folder appears when it is complete."""
 
-import dataclasses
 import json
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,32 +17,20 @@ from seampack.errors import ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import OutputFormat, PackConfig
 from seampack.packer.documents import BadRecord
-from seampack.packer.staging import (
+from seampack.packer.manifest import (
     DATASET_FILES,
-    FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
     QUARANTINE,
-    Staging,
+    Manifest,
+    Shard,
+    TokenizerFacts,
     shard_name,
-    sync,
-    uninterrupted,
-    writing,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A shard as the manifest lists it."""
-
-    file: str
-    rows: int
-    bytes: int
-    checksum: str
+from seampack.packer.staging import Staging, sync, uninterrupted, writing
 
 
 def checksum(path: Path) -> str:
-    """XXH3-128 of a file: finds damage, at the speed of memory; not a signature."""
+    """Return the XXH3-128 checksum of a file: it detects damage at the speed of memory, and is not a signature."""
     digest = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
@@ -54,8 +41,8 @@ def checksum(path: Path) -> str:
 class ShardWriter:
     """Writes record batches to ``shard-00000.arrow``, ``shard-00001.arrow``, ... of ``shard_rows`` rows each.
 
-    A context manager: they stand in a hidden folder until ``finish`` puts it, whole, in the place of ``out``; leaving
-    it before removes that folder, and ``out`` is as it was.
+    A context manager. Output is atomic: shards are written to a hidden temporary folder, which ``finish`` renames to
+    ``out``. Without ``finish``, the temporary folder is removed and ``out`` is unchanged.
 
     Raises ShardError when ``out`` is not empty and ``overwrite`` is not set, or holds anything but packed shards.
     """
@@ -73,7 +60,7 @@ class ShardWriter:
         self._quarantine: Any = None
         self.quarantined = 0
         self._lock = threading.Lock()
-        self._left = False
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         try:
@@ -90,12 +77,12 @@ class ShardWriter:
         self._leave()
 
     def _leave(self) -> None:
-        """Remove what was not published. A thread that still writes, as after a second Ctrl-C, cannot any more."""
+        """Remove the temporary folder. A thread that still writes, as after a second Ctrl-C, fails from here on."""
         with uninterrupted(), self._lock:
-            self._left = True
+            self._is_closed = True
             for open_file in (self._writer, self._sink, self._quarantine):
                 if open_file is not None:
-                    with suppress(Exception):  # a full disk fails again here; the file goes away below
+                    with suppress(Exception):  # a full disk fails again here; the file is removed below
                         open_file.close()
             self._staging.abandon()
 
@@ -111,17 +98,17 @@ class ShardWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows; a batch is cut where a shard is full."""
         with self._lock, writing(self.out):
-            if self._left:
+            if self._is_closed:
                 raise ShardError(f"{self.out}: the run was given up; nothing more is written")
             self._schema = self._schema or batch.schema
-            at = 0
-            while at < batch.num_rows:
+            written = 0
+            while written < batch.num_rows:
                 if self._writer is None:
                     self._open()
-                take = min(batch.num_rows - at, self._config.shard_rows - self._rows)
-                self._writer.write_batch(batch.slice(at, take))
-                self._rows += take
-                at += take
+                rows = min(batch.num_rows - written, self._config.shard_rows - self._rows)
+                self._writer.write_batch(batch.slice(written, rows))
+                self._rows += rows
+                written += rows
                 if self._rows == self._config.shard_rows:
                     self._close()
 
@@ -141,13 +128,15 @@ class ShardWriter:
         partial = self._folder / f".{name}.partial"
         self._writer.close()
         self._sink.close()
-        self._shards.append(Shard(name, self._rows, partial.stat().st_size, checksum(partial)))
+        self._shards.append(Shard(file=name, rows=self._rows, bytes=partial.stat().st_size, checksum=checksum(partial)))
         _settle(partial, self._folder / name)
         self._writer = self._sink = None
         self._rows = 0
 
-    def finish(self, accounting: Accounting, facts: dict[str, Any]) -> dict[str, Any]:
-        """Close the last shard, write the manifest, and only then take the place of ``out``. Returns the manifest."""
+    def finish(
+        self, accounting: Accounting, tokenizer: TokenizerFacts, notes: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Close the last shard, write the manifest and publish the folder as ``out``. Return the manifest."""
         with writing(self.out):
             if self._writer is None and not self._shards:
                 self._open()
@@ -158,17 +147,16 @@ class ShardWriter:
                 _settle(self._folder / f".{QUARANTINE}.partial", self._folder / QUARANTINE)
             if self._config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files()
-            manifest = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                **facts,
-                "config": dataclasses.asdict(self._config),
-                "columns": {field.name: str(field.type) for field in self._schema},
-                "accounting": accounting.to_dict(),
-                "quarantined": self.quarantined,
-                "shards": [dataclasses.asdict(shard) for shard in self._shards],
-            }
-            self._write_json(MANIFEST, manifest)
+            manifest = Manifest(
+                tokenizer=tokenizer,
+                config=self._config.to_dict(),
+                columns={field.name: str(field.type) for field in self._schema},
+                accounting=accounting,
+                quarantined=self.quarantined,
+                shards=tuple(self._shards),
+                notes=notes or {},
+            )
+            self._write_json(MANIFEST, manifest.to_dict())
             self._staging.publish()
         return manifest
 
@@ -195,7 +183,7 @@ class ShardWriter:
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """A column's type as ``datasets`` writes it; ``Sequence`` is the name of lists that all its versions know."""
+    """Return a column's type as ``datasets`` writes it; all its versions read lists that are called ``Sequence``."""
     if pa.types.is_fixed_size_list(kind):
         return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):
@@ -204,7 +192,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def _settle(partial: Path, final: Path) -> None:
-    """Sync a file, give it its name, and sync the folder: the name stands for whole content even after a crash."""
+    """Sync a file, give it its final name, and sync the folder: a file of that name is complete, even after a crash."""
     sync(partial)
     partial.rename(final)
     sync(final.parent)

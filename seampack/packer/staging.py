@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import threading
@@ -14,26 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from seampack.errors import ShardError
-
-MANIFEST = "manifest.json"
-QUARANTINE = "quarantine.jsonl"
-FORMAT = "seampack packed shards"
-FORMAT_VERSION = 1
-DATASET_FILES = ("dataset_info.json", "state.json")  # what ``datasets.load_fromwriting`` looks for
-_OWN_NAMES = re.compile(
-    r"(shard-[0-9]{5,}\.(arrow|parquet)|" + "|".join(map(re.escape, (MANIFEST, QUARANTINE, *DATASET_FILES))) + ")"
-)
-
-
-def shard_name(number: int, output_format: str) -> str:
-    """The file name of a shard."""
-    return f"shard-{number:05d}.{output_format}"
-
-
-def is_ours(name: str) -> bool:
-    """Whether a file name is one that a packing run writes."""
-    partial = name.startswith(".") and name.endswith(".partial")
-    return _OWN_NAMES.fullmatch(name[1 : -len(".partial")] if partial else name) is not None
+from seampack.packer.manifest import FORMAT, MANIFEST, is_packed_name
 
 
 class Staging:
@@ -60,7 +40,7 @@ class Staging:
         if os.path.ismount(self._target):
             raise ShardError(f"{self.out}: a mount point, which cannot be replaced; choose a folder inside it")
         with os.scandir(self._target) as entries:
-            found = sorted((entry.name, is_ours(entry.name) and entry.is_file()) for entry in entries)
+            found = sorted((entry.name, is_packed_name(entry.name) and entry.is_file()) for entry in entries)
         if not found:
             return
         names = [name for name, _ in found]

@@ -127,7 +127,7 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: str, message: s
         data.load(str(tmp_path / name))
     with pytest.raises(DataError, match="no such file"):
         data.load(str(tmp_path / "missing.csv"))
-    with pytest.raises(DataError, match="not a folder of a saved dataset"):
+    with pytest.raises(DataError, match="the folder is not a saved dataset"):
         data.load(str(tmp_path))
 
 

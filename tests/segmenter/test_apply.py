@@ -426,10 +426,10 @@ def test_usage(run: Run, tmp_path: Path) -> None:
     for command in (("eval",), ("compare",)):
         done = run("segment", *command, "--gold", "empty.txt", stdin=b"\n \n")
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"empty.txt: no word; expected a line a text" in done.stderr
+        assert b"empty.txt: no words; expected a text per line" in done.stderr
     done = run("segment", "eval", "--gold", "gold.txt", "--threshold", "0", stdin=b"a")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"need a model: -m" in done.stderr
     done = run("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"models of the scripts th and zh: compare those of each by themselves" in done.stderr
+    assert b"models of the scripts th and zh: compare the models of one at a time" in done.stderr
