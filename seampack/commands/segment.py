@@ -67,7 +67,7 @@ def train(
     reading = {name: options.pop(name) for name in _READING}
     config = TrainConfig(**options)
     from seampack.segmenter.inputs import texts
-    from seampack.segmenter.train import train as run
+    from seampack.segmenter.training import train as run
 
     started = time.perf_counter()
     with _resumable():
@@ -113,7 +113,7 @@ def distill(
     config = DistillConfig(**options)
     from seampack.segmenter.inputs import texts
     from seampack.segmenter.model import Segmenter
-    from seampack.segmenter.train import distill as run
+    from seampack.segmenter.training import distill as run
 
     started = time.perf_counter()
     loaded = [Segmenter.load(teacher) for teacher in teachers]
@@ -165,7 +165,7 @@ def apply(
     elif n_best is not None:
         options |= {"output": Output.N_BEST.value, "n_best": n_best}
     config = ApplyConfig(**options)
-    from seampack.segmenter.stream import apply as run
+    from seampack.segmenter.apply import apply as run
 
     settings = shared.settings(exact, decoder, threshold, dictionary)
     run(shared.load(model), inputs or ("-",), out, config, **settings)
@@ -179,7 +179,7 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
 
     INPUT: files or globs of spaced text; without one, or as -, standard input.
     """
-    from seampack.segmenter.stream import restore as run
+    from seampack.segmenter.apply import restore as run
 
     run(inputs or ("-",), out)
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.segmenter import inputs, stream, tables
+from seampack.segmenter import apply as applying
+from seampack.segmenter import inputs, tables
 from seampack.segmenter.apply_config import ApplyConfig
 from tests.conftest import Run
 from tests.segmenter.dummy import EachFew
@@ -28,7 +29,7 @@ def segmented(tmp_path: Path) -> Callable[..., bytes]:
 
     def apply(data: bytes, *, name: str = "in.txt", out: str = "out", **options: Any) -> bytes:
         (tmp_path / name).write_bytes(data)
-        stream.apply(EachFew(), tmp_path / name, tmp_path / out, ApplyConfig(**options))
+        applying.apply(EachFew(), tmp_path / name, tmp_path / out, ApplyConfig(**options))
         return (tmp_path / out).read_bytes()
 
     return apply
@@ -43,7 +44,7 @@ def test_lines(segmented: Callable[..., bytes]) -> None:
 )
 def test_the_input_is_restored_to_the_byte(data: str, segmented: Callable[..., bytes], tmp_path: Path) -> None:
     segmented(data.encode())
-    stream.restore([str(tmp_path / "out")], tmp_path / "again")
+    applying.restore([str(tmp_path / "out")], tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == data.encode()
 
 
@@ -51,8 +52,8 @@ def test_the_input_is_restored_to_the_byte(data: str, segmented: Callable[..., b
 def test_any_text_is_restored(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.getbasetemp()
     (folder / "any.txt").write_bytes(text.encode())
-    stream.apply(EachFew(), folder / "any.txt", folder / "any.spaced", ApplyConfig(input_format="lines"))
-    stream.restore([str(folder / "any.spaced")], folder / "any.again")
+    applying.apply(EachFew(), folder / "any.txt", folder / "any.spaced", ApplyConfig(input_format="lines"))
+    applying.restore([str(folder / "any.spaced")], folder / "any.again")
     assert (folder / "any.again").read_bytes() == text.encode()
 
 
@@ -77,7 +78,7 @@ def test_long_lines_and_many_lines_in_bounded_batches(tmp_path: Path) -> None:
     data = "\n".join([long, *["研究生"] * 100_000])
     (tmp_path / "in.txt").write_text(data, "utf-8")
     segmenter = EachFew()
-    done = stream.apply(segmenter, tmp_path / "in.txt", tmp_path / "out")
+    done = applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out")
     assert (done.texts, done.characters) == (100_001, 1_300_000)
     assert max(segmenter.batches) < 1_000_000 + inputs.BLOCK_BYTES
     assert sorted(segmenter.batches)[-2] < inputs.BLOCK_BYTES
@@ -89,7 +90,7 @@ def test_long_lines_and_many_lines_in_bounded_batches(tmp_path: Path) -> None:
 def test_several_files_are_joined_line_by_line(tmp_path: Path) -> None:
     (tmp_path / "1.txt").write_bytes(b"abc")
     (tmp_path / "2.txt.gz").write_bytes(gzip.compress(b"def\ng"))
-    stream.apply(EachFew(), [tmp_path / "1.txt", tmp_path / "2.txt.gz"], tmp_path / "out")
+    applying.apply(EachFew(), [tmp_path / "1.txt", tmp_path / "2.txt.gz"], tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"ab c\nde f\ng"
 
 
@@ -160,7 +161,7 @@ def test_tables_get_one_more_column(kind: str, out: str, tmp_path: Path) -> None
         make = pa.ipc.new_file if kind == "arrow file" else pa.ipc.new_stream
         with make(path, table.schema) as writer:
             writer.write_table(table)
-    stream.apply(EachFew(), path, tmp_path / out)
+    applying.apply(EachFew(), path, tmp_path / out)
     found = pq.read_table(tmp_path / out) if out == "out.parquet" else pa.ipc.open_stream(tmp_path / out).read_all()
     found.validate(full=True)
     assert found.select(["id", "text"]).equals(table)
@@ -175,8 +176,8 @@ def test_tables_get_one_more_column(kind: str, out: str, tmp_path: Path) -> None
 def test_each_output_is_a_column(output: str, rows: int, tmp_path: Path) -> None:
     table = pa.table({"text": pa.array(["研究生"] * rows, pa.string())})
     pq.write_table(table, tmp_path / "in")
-    stream.apply(EachFew(), tmp_path / "in", tmp_path / "out.parquet", ApplyConfig(output=output, n_best=1))
-    name = stream._COLUMN[output]  # type: ignore[index]
+    applying.apply(EachFew(), tmp_path / "in", tmp_path / "out.parquet", ApplyConfig(output=output, n_best=1))
+    name = applying._COLUMN[output]  # type: ignore[index]
     expected = {
         "text": "研究 生",
         "words": ["研究", "生"],
@@ -221,8 +222,8 @@ def test_invalid_bytes_in_tables_name_their_row(kind: pa.DataType, written: str,
         DataError,
         match=rf"in\.{written}: column 'text', row 1,027: invalid UTF-8 at byte 3 \(.*0xff\); .*--on-bad replace",
     ):
-        stream.apply(EachFew(), path, tmp_path / "out.arrow")
-    stream.apply(EachFew(), path, tmp_path / "out.arrow", ApplyConfig(on_bad="replace"))
+        applying.apply(EachFew(), path, tmp_path / "out.arrow")
+    applying.apply(EachFew(), path, tmp_path / "out.arrow", ApplyConfig(on_bad="replace"))
     found = pa.ipc.open_stream(tmp_path / "out.arrow").read_all()
     assert found["text"].cast(pa.string()).to_pylist()[-3:] == ["abc", None, "ab\ufffd"]
     assert found["words"].to_pylist()[-3:] == [["ab", "c"], None, ["ab", "\ufffd"]]
@@ -231,13 +232,13 @@ def test_invalid_bytes_in_tables_name_their_row(kind: pa.DataType, written: str,
 def test_bytes_of_fixed_size_are_no_texts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": pa.array([b"\xff\xff"], pa.binary(2))}), tmp_path / "in.parquet")
     with pytest.raises(DataError, match="column 'text': expected texts; got fixed_size_binary"):
-        stream.apply(EachFew(), tmp_path / "in.parquet", tmp_path / "out.arrow")
+        applying.apply(EachFew(), tmp_path / "in.parquet", tmp_path / "out.arrow")
 
 
 def test_long_texts_of_tables_in_bounded_batches(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["生" * 100_000] * 8}), tmp_path / "in")
     segmenter = EachFew()
-    stream.apply(segmenter, tmp_path / "in", tmp_path / "out.parquet")
+    applying.apply(segmenter, tmp_path / "in", tmp_path / "out.parquet")
     assert max(segmenter.batches) <= inputs.BLOCK_BYTES
     assert pq.read_table(tmp_path / "out.parquet")["words"].combine_chunks().flatten().value_counts()[0].as_py() == {
         "values": "生生",
@@ -248,11 +249,11 @@ def test_long_texts_of_tables_in_bounded_batches(tmp_path: Path) -> None:
 def test_tables_without_such_texts_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [1], "body": ["a"]}), tmp_path / "in")
     with pytest.raises(DataError, match="column 'text': expected texts; got int64"):
-        stream.apply(EachFew(), tmp_path / "in", tmp_path / "out")
+        applying.apply(EachFew(), tmp_path / "in", tmp_path / "out")
     with pytest.raises(DataError, match="no column 'title'; the table has 'text', 'body'"):
-        stream.apply(EachFew(), tmp_path / "in", tmp_path / "out", ApplyConfig(text_column="title"))
+        applying.apply(EachFew(), tmp_path / "in", tmp_path / "out", ApplyConfig(text_column="title"))
     with pytest.raises(DataError, match="a column 'body'; name another"):
-        stream.apply(
+        applying.apply(
             EachFew(), tmp_path / "in", tmp_path / "out", ApplyConfig(text_column="body", output_column="body")
         )
 
@@ -282,18 +283,18 @@ def test_damaged_files_are_named(data: bytes, segmented: Callable[..., bytes]) -
 
 def test_missing_inputs_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.txt: no such file"):
-        stream.apply(EachFew(), "none.txt", tmp_path / "out")
+        applying.apply(EachFew(), "none.txt", tmp_path / "out")
     with pytest.raises(DataError, match=r"none\*: no file matches"):
-        stream.apply(EachFew(), "none*", tmp_path / "out")
+        applying.apply(EachFew(), "none*", tmp_path / "out")
     with pytest.raises(DataError, match=r"a folder; give its files"):
-        stream.apply(EachFew(), tmp_path, tmp_path / "out")
+        applying.apply(EachFew(), tmp_path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("out", [".", "none/out", "/dev/full"])
 def test_what_cannot_be_written_is_named(out: str, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"abc")
     with pytest.raises(OSError, match="cannot be written: ") as caught:
-        stream.apply(EachFew(), tmp_path / "in.txt", tmp_path / out)
+        applying.apply(EachFew(), tmp_path / "in.txt", tmp_path / out)
     assert caught.value.filename == str(tmp_path / out)
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
 
@@ -303,7 +304,7 @@ def test_what_cannot_be_written_is_named(out: str, tmp_path: Path) -> None:
 def test_empty_input_is_a_table_without_rows(name: str, output: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"")
     for out in ("out.parquet", "out.arrow"):
-        done = stream.apply(EachFew(), tmp_path / name, tmp_path / out, ApplyConfig(output=output))
+        done = applying.apply(EachFew(), tmp_path / name, tmp_path / out, ApplyConfig(output=output))
         assert (done.texts, done.characters) == (0, 0)
     for table in (pq.read_table(tmp_path / "out.parquet"), pa.ipc.open_stream(tmp_path / "out.arrow").read_all()):
         assert (table.num_rows, table.column_names[0], table.num_columns) == (0, "text", 2)
@@ -313,10 +314,10 @@ def test_empty_input_is_a_table_without_rows(name: str, output: str, tmp_path: P
 def test_empty_files_among_others(data: list[str], tmp_path: Path) -> None:
     for number, text in enumerate(data):
         (tmp_path / f"{number}.txt").write_text(text, "utf-8")
-    stream.apply(EachFew(), tmp_path / "*.txt", tmp_path / "out")
+    applying.apply(EachFew(), tmp_path / "*.txt", tmp_path / "out")
     assert (tmp_path / "out").read_text("utf-8") == "\n".join(text for text in data if text)
     (tmp_path / "0.jsonl").write_bytes(b"")
-    stream.apply(EachFew(), tmp_path / "0.jsonl", tmp_path / "out.jsonl")
+    applying.apply(EachFew(), tmp_path / "0.jsonl", tmp_path / "out.jsonl")
     assert (tmp_path / "out.jsonl").read_bytes() == b""
 
 
@@ -326,14 +327,14 @@ def test_empty_files_among_others(data: list[str], tmp_path: Path) -> None:
 def test_names_of_compressed_files_are_true(name: str, magic: bytes, tmp_path: Path) -> None:
     lines = "研究生命\n" * 50_000
     (tmp_path / "in.txt").write_text(lines, "utf-8")
-    stream.apply(EachFew(), tmp_path / "in.txt", tmp_path / name)
+    applying.apply(EachFew(), tmp_path / "in.txt", tmp_path / name)
     data = (tmp_path / name).read_bytes()
     assert data.startswith(magic)
     assert (
         pa.CompressedInputStream(pa.BufferReader(data), "gzip" if magic[0] == 0x1F else "zstd").read()
         == ("研究 生命\n" * 50_000).encode()
     )
-    stream.restore([str(tmp_path / name)], tmp_path / "again.gz")
+    applying.restore([str(tmp_path / name)], tmp_path / "again.gz")
     assert gzip.decompress((tmp_path / "again.gz").read_bytes()) == lines.encode()
 
 
@@ -352,7 +353,7 @@ def test_what_a_link_points_to_is_written(there: bool, tmp_path: Path) -> None:
     if there:
         target.write_bytes(b"before")
     link.symlink_to(target)
-    stream.apply(EachFew(), tmp_path / "in.txt", link)
+    applying.apply(EachFew(), tmp_path / "in.txt", link)
     assert link.is_symlink()
     assert target.read_bytes() == b"ab c\n"
     assert [path.name for path in target.parent.iterdir()] == ["target.txt"]
@@ -371,7 +372,7 @@ def test_what_a_link_points_to_is_written(there: bool, tmp_path: Path) -> None:
 def test_options_without_effect_are_refused(output: str, option: str, value: Any, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"abc\n")
     with pytest.raises(ConfigError, match=rf"^{option}: output {output} .*leave it out"):
-        stream.apply(EachFew(), tmp_path / "in.txt", tmp_path / "out", ApplyConfig(output=output), **{option: value})
+        applying.apply(EachFew(), tmp_path / "in.txt", tmp_path / "out", ApplyConfig(output=output), **{option: value})
     assert not (tmp_path / "out").exists()
 
 
@@ -379,9 +380,9 @@ def test_options_of_probabilities(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"abc\n")
     segmenter, words = EachFew(), object()
     config = ApplyConfig(output="posteriors")
-    stream.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config, decoder="boundary", dictionary=words)
+    applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config, decoder="boundary", dictionary=words)
     assert segmenter.asked == {"exact": True, "dictionary": words}
-    stream.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config)
+    applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config)
     assert segmenter.asked == {"exact": False, "dictionary": None}
 
 

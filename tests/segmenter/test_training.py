@@ -27,11 +27,11 @@ from tests.conftest import command, obey_interrupts
 
 torch = pytest.importorskip("torch")
 
-from seampack.segmenter import training as training_module  # noqa: E402
+from seampack.segmenter import direction_trainer  # noqa: E402
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets  # noqa: E402
+from seampack.segmenter.direction_trainer import DirectionTrainer, Report  # noqa: E402
 from seampack.segmenter.language_model import END, IMPOSSIBLE, SegmentalLM, _Writing  # noqa: E402
-from seampack.segmenter.train import CHECKPOINT, distill, train  # noqa: E402
-from seampack.segmenter.training import Report, Trainer  # noqa: E402
+from seampack.segmenter.training import CHECKPOINT, distill, train  # noqa: E402
 from seampack.segmenter.units import Alphabet  # noqa: E402
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
@@ -115,18 +115,18 @@ def test_resuming_gives_the_same_result(tmp_path: Path) -> None:
     units, _ = Alphabet("zh").units(texts)
     corpus = ChunkCorpus.of(units, Vocabulary.of(units, 2), 40)
     config = TINY.replace(epochs=2.0, validate_every=5)
-    whole = Trainer(corpus, config, backward=True)
+    whole = DirectionTrainer(corpus, config, backward=True)
     whole.run()
-    first = Trainer(corpus, config, backward=True)
+    first = DirectionTrainer(corpus, config, backward=True)
     first.run(stop_at=7)
     first.save(tmp_path / "state.pt")
-    second = Trainer(corpus, config, backward=True)
+    second = DirectionTrainer(corpus, config, backward=True)
     second.resume(tmp_path / "state.pt")
     second.run()
     assert second.losses == whole.losses
     for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    other = Trainer(corpus, config.replace(dropout=0.3), backward=True)
+    other = DirectionTrainer(corpus, config.replace(dropout=0.3), backward=True)
     with pytest.raises(ShardError, match="other options"):
         other.resume(tmp_path / "state.pt")
     (tmp_path / "state.pt").write_bytes(b"nothing")
@@ -254,7 +254,7 @@ def test_a_run_that_failed_before_its_first_checkpoint(
     texts, _ = sentences(100)
     finished = Path(shutil.copytree(quick, tmp_path / "finished"))
     with monkeypatch.context() as patch:
-        patch.setattr(training_module, "skip_gram_embeddings", missing)
+        patch.setattr(direction_trainer, "skip_gram_embeddings", missing)
         for folder, overwrite in ((tmp_path / "m", False), (finished, True)):
             with pytest.raises(MissingExtraError):
                 train([texts], QUICK, folder, threads=1, overwrite=overwrite)
@@ -303,9 +303,9 @@ def test_the_description_is_json_where_nothing_is_held_out(tmp_path: Path) -> No
     assert Segmenter.load(tmp_path / "m").description["validation_nats"] == {"forward": None, "backward": None}
 
 
-def trainer_of_sentences(config: TrainConfig) -> Trainer:
+def trainer_of_sentences(config: TrainConfig) -> DirectionTrainer:
     units, _ = Alphabet("zh").units(sentences(100)[0])
-    return Trainer(ChunkCorpus.of(units, Vocabulary.of(units, 2), 40), config, backward=False)
+    return DirectionTrainer(ChunkCorpus.of(units, Vocabulary.of(units, 2), 40), config, backward=False)
 
 
 def test_cpu_seconds_are_those_of_all_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,10 +319,10 @@ def test_cpu_seconds_are_those_of_all_the_work(tmp_path: Path, monkeypatch: pyte
 
         return timed
 
-    monkeypatch.setattr(training_module.time, "process_time", lambda: clock[0])
-    monkeypatch.setattr(training_module, "skip_gram_embeddings", costs(1000, training_module.skip_gram_embeddings))
-    monkeypatch.setattr(Trainer, "_train_step", costs(1, Trainer._train_step))
-    monkeypatch.setattr(Trainer, "validate", costs(10, Trainer.validate))
+    monkeypatch.setattr(direction_trainer.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(direction_trainer, "skip_gram_embeddings", costs(1000, direction_trainer.skip_gram_embeddings))
+    monkeypatch.setattr(DirectionTrainer, "_train_step", costs(1, DirectionTrainer._train_step))
+    monkeypatch.setattr(DirectionTrainer, "validate", costs(10, DirectionTrainer.validate))
     first = trainer_of_sentences(QUICK)
     first.run(stop_at=6)
     assert first.cpu_seconds == 1016
@@ -340,11 +340,11 @@ def test_training_stops_early(stop_at: int | None, tmp_path: Path, monkeypatch: 
     nats = {5: 3.0, 10: 2.0, 15: 2.5, 20: 2.0, 25: 2.1, 30: 1.0}
     states: dict[int, torch.Tensor] = {}
 
-    def validate(trainer: Trainer) -> tuple[float, float]:
+    def validate(trainer: DirectionTrainer) -> tuple[float, float]:
         states[trainer.step] = trainer.model.bias.detach().clone()
         return nats[trainer.step], 1.0
 
-    monkeypatch.setattr(Trainer, "validate", validate)
+    monkeypatch.setattr(DirectionTrainer, "validate", validate)
     config = QUICK.replace(epochs=20, patience=2)
     trainer = trainer_of_sentences(config)
     assert trainer.steps > 30
