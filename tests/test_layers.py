@@ -37,7 +37,7 @@ FORBIDDEN = {
     "packer": {"torch", "transformers", "datasets", "seampack.segmenter", "seampack.models", "seampack.cli"},
     "segmenter": {"transformers", "datasets", "seampack.packer", "seampack.models", "seampack.cli"},
 }
-WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training"}
+WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}
 
 
 def imports(path: Path, *, top_level: bool) -> set[str]:

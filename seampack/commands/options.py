@@ -1,6 +1,7 @@
 """Command-line options made from the fields of a config: name, type, default, range and help are written there once."""
 
 import dataclasses
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -39,9 +40,10 @@ def _type(field: "dataclasses.Field[Any]") -> Any:
     facts = field.metadata
     if facts["choices"] is not None:
         return click.Choice([member.value for member in facts["choices"]])
-    if field.type is int:
+    kinds = {field.type, *typing.get_args(field.type)}  # the option ``int | None`` is an int on the command line
+    if int in kinds:
         return click.IntRange(facts["low"], facts["high"])
-    if field.type is float:
+    if float in kinds:
         below = facts["below"]
         return click.FloatRange(facts["low"], facts["high"] if below is None else below, max_open=below is not None)
     return str

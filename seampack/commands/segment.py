@@ -139,10 +139,6 @@ def apply(
     posteriors: bool,
     n_best: int | None,
     out: str,
-    exact: bool,
-    decoder: str | None,
-    threshold: float | None,
-    dictionary: str | None,
     **options: Any,
 ) -> None:
     """Split text into words.
@@ -164,11 +160,11 @@ def apply(
         options["output"] = Output.POSTERIORS.value
     elif n_best is not None:
         options |= {"output": Output.N_BEST.value, "n_best": n_best}
+    decode, words = shared.taken_decoding(options)
     config = ApplyConfig(**options)
     from seampack.segmenter.apply import apply as run
 
-    settings = shared.settings(exact, decoder, threshold, dictionary)
-    run(shared.load(model), inputs or ("-",), out, config, **settings)
+    run(shared.load(model), inputs or ("-",), out, config, decode=decode, dictionary=words)
 
 
 @segment.command()

@@ -1,14 +1,16 @@
 """Options that several commands of ``seampack segment`` have, and what they mean."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from seampack.commands.options import config_options
-from seampack.segmenter.apply_config import ApplyConfig
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
 
 if TYPE_CHECKING:
+    from seampack.segmenter.dictionary import Dictionary
     from seampack.segmenter.model import Segmenter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,31 +23,14 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for m
 
 
 def decoding(command: Command) -> Command:
-    """The options that decide where words end."""
-    for option in (
-        click.option(
-            "--dictionary",
-            default=None,
-            metavar="FILE",
-            help="Words that hold whatever the model says, one a line; a space in one says where it is cut.",
-        ),
-        click.option(
-            "--threshold",
-            type=click.FloatRange(0, 1),
-            default=None,
-            help="Probability from which a word ends: below 0.5 for finer words, above for coarser ones.",
-        ),
-        click.option(
-            "--decoder",
-            default=None,
-            metavar="NAME",
-            help="How both directions of the language model are combined: posterior, product, mean, likelier, merge, "
-            "boundary, forward or backward. Means --exact.",
-        ),
-        click.option("--exact", is_flag=True, help="Use the language model, slower, in place of the fast student."),
-    ):
-        command = option(command)
-    return command
+    """Add the options that decide where words end."""
+    dictionary = click.option(
+        "--dictionary",
+        default=None,
+        metavar="FILE",
+        help="File of words that hold regardless of the model, one per line; a word is cut at its spaces.",
+    )
+    return config_options(DecodeConfig)(dictionary(command))
 
 
 def load(model: str) -> "Segmenter":
@@ -55,11 +40,12 @@ def load(model: str) -> "Segmenter":
     return Segmenter.load(model)
 
 
-def settings(exact: bool, decoder: str | None, threshold: float | None, dictionary: str | None) -> dict[str, Any]:
-    """The options of ``Segmenter.spans``."""
-    words: Any = dictionary
-    if dictionary is not None:
-        from seampack.segmenter.dictionary import Dictionary
+def taken_decoding(options: dict[str, Any]) -> "tuple[DecodeConfig, Dictionary | None]":
+    """Remove the options of ``decoding`` from ``options``; return their config, and the dictionary in the file."""
+    config = DecodeConfig(**{field.name: options.pop(field.name) for field in fields(DecodeConfig)})
+    path = options.pop("dictionary")
+    if path is None:
+        return config, None
+    from seampack.segmenter.dictionary import Dictionary
 
-        words = Dictionary.load(dictionary)
-    return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": words}
+    return config, Dictionary.load(path)

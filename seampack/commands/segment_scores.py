@@ -1,8 +1,10 @@
 """The commands of ``seampack segment`` that say how good segmenters are. Heavy imports are inside the commands."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,9 +12,10 @@ import click
 from seampack.commands import segment_options as shared
 from seampack.commands.report import table
 from seampack.errors import DataError
-from seampack.segmenter.apply_config import FileFormat
+from seampack.segmenter.apply_config import DecodeConfig, FileFormat
 
 if TYPE_CHECKING:
+    from seampack.segmenter.dictionary import Dictionary
     from seampack.segmenter.model import Segmenter
 
 _gold = click.option(
@@ -34,20 +37,17 @@ def evaluate(
     inputs: tuple[str, ...],
     gold: str,
     model: str | None,
-    exact: bool,
-    decoder: str | None,
-    threshold: float | None,
-    dictionary: str | None,
     errors: int,
     known: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare words with the right ones: words, boundaries, different words, by length, frequent errors.
 
     INPUT: spaced text, by default from standard input; with -m the raw text, by default the gold text without spaces.
     """
-    settings = shared.settings(exact, decoder, threshold, dictionary)
-    if model is None and any(value is not None and value is not False for value in settings.values()):
+    decode, dictionary = shared.taken_decoding(options)
+    if model is None and (decode, dictionary) != (DecodeConfig(), None):
         raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
     from seampack.segmenter.evaluate import raw_text, score, split_line
 
@@ -57,7 +57,7 @@ def evaluate(
     else:
         segmenter = shared.load(model)
         raw: Iterable[str] = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
-        scores = score(_lines([gold]), _segmented(segmenter, raw, settings), words)
+        scores = score(_lines([gold]), _segmented(segmenter, raw, decode, dictionary), words)
     if not scores.words.gold:
         raise DataError(f"{gold}: no word; expected a line a text, spaces between words")
     click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else scores.to_text(errors))
@@ -80,17 +80,14 @@ def compare(
     raw: str | None,
     gold: str,
     models: tuple[str, ...],
-    exact: bool,
-    decoder: str | None,
-    threshold: float | None,
-    dictionary: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Score segmenters beside the other programs that are installed: jieba, budoux, pythainlp, sentencepiece.
 
     RAW: the text of the gold lines; by default they without spaces.
     """
-    settings = shared.settings(exact, decoder, threshold, dictionary)
+    decode, dictionary = shared.taken_decoding(options)
     from seampack.segmenter.evaluate import raw_text, split_line
     from seampack.segmenter.peers import measure, peers_text, run_peers
 
@@ -102,11 +99,11 @@ def compare(
     if len(texts) != len(lines):
         raise DataError(f"{raw}: expected the {len(lines):,} lines of {gold}; got {len(texts):,}")
     loaded = {model: shared.load(model) for model in models or ("zh",)}
-    scripts = sorted({segmenter.description["script"] for segmenter in loaded.values()})
+    scripts = sorted({segmenter.script for segmenter in loaded.values()})
     if len(scripts) > 1:
         raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare those of each by themselves")
     found = [
-        measure(model, lambda segmenter=segmenter: lambda batch: segmenter.segment(batch, **settings), words, texts)  # type: ignore[misc]
+        measure(model, partial(_splitter, segmenter, decode, dictionary), words, texts)
         for model, segmenter in loaded.items()
     ]
     found.extend(run_peers(words, texts, scripts[0]))
@@ -151,12 +148,18 @@ def _lines(inputs: Iterable[str]) -> Iterator[str]:
         yield from batch
 
 
-def _segmented(segmenter: "Segmenter", raw: Iterable[str], settings: dict[str, Any]) -> Iterator[str]:
-    """Lines of words, a thousand texts at a time."""
-    batch: list[str] = []
-    for text in raw:
-        batch.append(text)
-        if len(batch) == 1000:
-            yield from map(" ".join, segmenter.segment(batch, **settings))
-            batch = []
-    yield from map(" ".join, segmenter.segment(batch, **settings))
+def _splitter(
+    segmenter: "Segmenter", decode: DecodeConfig, dictionary: "Dictionary | None"
+) -> Callable[[list[str]], list[list[str]]]:
+    """Return a function from texts to their words."""
+    return lambda texts: segmenter.decode(texts, decode, dictionary).words(texts)
+
+
+def _segmented(
+    segmenter: "Segmenter", raw: Iterable[str], decode: DecodeConfig, dictionary: "Dictionary | None"
+) -> Iterator[str]:
+    """Yield the words of each text as a line; a thousand texts are segmented at a time."""
+    split = _splitter(segmenter, decode, dictionary)
+    texts = iter(raw)
+    while batch := list(islice(texts, 1000)):
+        yield from map(" ".join, split(batch))

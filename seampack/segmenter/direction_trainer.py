@@ -1,5 +1,6 @@
-"""Training of one direction of the segmental language model on raw text: batches, schedule, validation, checkpoints."""
+"""Training of one direction of the language model: batches, schedule, validation, checkpoints."""
 
+import itertools
 import json
 import math
 import time
@@ -19,38 +20,47 @@ from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.embeddings import skip_gram_embeddings
 from seampack.segmenter.language_model import SegmentalLM, log_likelihood
 
+_MOST_VALIDATION = 2_000  # chunks held out, at most
+_VALIDATION_UNITS = 400  # of a batch
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How far training has come."""
+    """Progress of the training of one direction, at a validation."""
 
     direction: str
     step: int
     steps: int
     characters_per_second: float
     train_nats: float
-    """Negative log-likelihood in nats a unit, over the last batches."""
+    """Negative log-likelihood in nats per unit, over the batches since the last validation."""
     validation_nats: float
-    """The same of the chunks held out, the best so far."""
+    """The same on the held-out chunks, the best so far."""
     units_per_word: float
-    """Mean length of the words in the chunks held out; near 1, every unit has become a word."""
+    """Mean length of the words in the held-out chunks; near 1, every unit has become a word."""
 
 
 def batches(
     corpus: ChunkCorpus, which: npt.NDArray[np.int64], units: int, seed: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """One epoch: chunks of about equal length together, about ``units`` units a batch, batches in random order."""
+    """Yield the batches of one epoch, as numbers of chunks, in random order.
+
+    A batch has chunks of similar length, about ``units`` units in all. ``which``: the chunks of the epoch.
+    """
     rng = np.random.default_rng(seed)
     lengths = np.diff(corpus.offsets)[which]
     order = which[np.argsort(lengths + rng.random(lengths.size) * 2, kind="stable")]
-    ends = np.cumsum(np.diff(corpus.offsets)[order]) // units
-    groups = np.split(order, np.flatnonzero(np.diff(ends)) + 1)
-    for at in rng.permutation(len(groups)):
-        yield groups[at]
+    batch_numbers = np.cumsum(np.diff(corpus.offsets)[order]) // units
+    groups = np.split(order, np.flatnonzero(np.diff(batch_numbers)) + 1)
+    for index in rng.permutation(len(groups)):
+        yield groups[index]
 
 
 class DirectionTrainer:
-    """One direction. ``run`` trains to the end or to the early stop; its state can be saved and taken up exactly."""
+    """Trainer of one direction. ``run`` trains to the end or to the early stop; a saved state resumes exactly.
+
+    Raises DataError for a corpus that is too small, MissingExtraError without gensim.
+    """
 
     def __init__(self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool) -> None:
         self._begun = time.process_time()
@@ -60,23 +70,19 @@ class DirectionTrainer:
         self.direction = "backward" if backward else "forward"
         self.seed = 2 * config.seed + backward
         torch.manual_seed(self.seed)
-        self.model = SegmentalLM(
-            corpus.vocab_size, longest=config.longest, hidden=config.hidden, dropout=config.dropout
-        )
+        self.model = SegmentalLM(corpus.vocab_size, config)
         with torch.no_grad():
-            self.model.embedding.weight[:] = torch.from_numpy(skip_gram_embeddings(corpus, config.hidden, config.seed))
+            self.model.embedding.weight[:] = torch.from_numpy(skip_gram_embeddings(corpus, config))
         parameters = self.model.parameters()
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.998), fused=True)
         held_out = np.random.default_rng(config.seed).permutation(corpus.chunks)
-        count = min(int(config.validation_share * corpus.chunks), 2_000)
+        count = min(int(config.validation_share * corpus.chunks), _MOST_VALIDATION)
         self.validation = np.sort(held_out[:count])
         self.training = np.sort(held_out[count:])
         if not self.training.size:
             raise DataError("the text has too little to train on; expected at least a few hundred characters")
-        units = int(np.diff(corpus.offsets)[self.training].sum())
         self.steps_per_epoch = sum(1 for _ in batches(self.corpus, self.training, config.batch_units, 0))
         self.steps = max(1, round(config.epochs * self.steps_per_epoch))
-        self.units = units
         self.step = 0
         self.best = math.inf
         self.best_state: dict[str, Any] | None = None
@@ -85,33 +91,34 @@ class DirectionTrainer:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds that this direction has cost: all that the process did for it, in runs that were stopped too."""
+        """CPU seconds spent on this direction, including stopped runs that were resumed."""
         return self._seconds_before + time.process_time() - self._begun
 
     def rate(self, step: int) -> float:
-        """Share of the learning rate: a warm-up, then level, then a fall over the last 40 %."""
+        """Return the share of the learning rate at a step: warm-up, constant, linear decay over the last 40 %."""
         warm = min(100, max(1, self.steps // 20))
         level = 0.6 * self.steps
         fall = 1.0 if step < level else max(0.02, (self.steps - step) / (0.4 * self.steps))
         return min(1.0, (step + 1) / warm) * fall
 
     def word_cost(self, step: int) -> float:
-        """Nats that each word costs beside its probability: what makes the model try long words first."""
+        """Return the extra cost of each word at a step, in nats; a cost makes the model try long words first."""
         return self.config.word_cost * max(0.0, 1 - step / (0.4 * self.steps))
 
     def _loss(self, which: npt.NDArray[np.int64]) -> tuple[torch.Tensor, int]:
+        """Return the negative log-likelihood of some chunks, including the cost of words, and their units."""
         chunks, lengths, single, offsets = self.corpus.batch(which)
         scores = self.model(chunks, lengths, single) - self.word_cost(self.step)
         return -log_likelihood(scores, offsets), int(offsets[-1])
 
     def validate(self) -> tuple[float, float]:
-        """Nats a unit of the held-out chunks, and units a word; infinity and NaN where none are held out."""
+        """Return nats per unit and units per word of the held-out chunks; infinity and NaN without such chunks."""
         if not self.validation.size:
             return math.inf, math.nan
         self.model.eval()
         total, units, words = 0.0, 0, 0
         with torch.no_grad():
-            for which in batches(self.corpus, self.validation, 400, 0):
+            for which in batches(self.corpus, self.validation, _VALIDATION_UNITS, 0):
                 chunks, lengths, single, offsets = self.corpus.batch(which)
                 scores = self.model(chunks, lengths, single)
                 total -= float(log_likelihood(scores, offsets))
@@ -128,25 +135,28 @@ class DirectionTrainer:
         checkpoint: Path | None = None,
         stop_at: int | None = None,
     ) -> None:
-        """Train; ``checkpoint`` is written at each validation. ``stop_at`` ends early at a step, for tests."""
+        """Train to the end or to the early stop, and keep the best parameters.
+
+        Args:
+            on_report: Called at each validation.
+            checkpoint: File that the state is written to at each validation.
+            stop_at: Step at which to stop without keeping the best parameters; for tests.
+        """
         self.model.train()
-        started, done = time.perf_counter(), 0
+        started, units = time.perf_counter(), 0
         while self.step < self.steps and self.worse <= self.config.patience:
             epoch, skip = divmod(self.step, self.steps_per_epoch)
             groups = batches(self.corpus, self.training, self.config.batch_units, self.seed + 7919 * epoch)
-            for at, which in enumerate(groups):
-                if at < skip:
-                    continue
+            for which in itertools.islice(groups, skip, None):
                 if self.step >= self.steps or self.step == stop_at:
                     break
-                done += self._train_step(which)
+                units += self._train_step(which)
                 if self.step % self.config.validate_every == 0 or self.step == self.steps:
                     nats, units_per_word = self.validate()
                     self._keep_best(nats)
-                    speed = done / (time.perf_counter() - started)
-                    recent = self.losses[-self.config.validate_every :]
                     if on_report is not None:
-                        train_nats = float(np.mean(recent))
+                        speed = units / (time.perf_counter() - started)
+                        train_nats = float(np.mean(self.losses[-self.config.validate_every :]))
                         on_report(
                             Report(self.direction, self.step, self.steps, speed, train_nats, self.best, units_per_word)
                         )
@@ -160,9 +170,10 @@ class DirectionTrainer:
             self.model.load_state_dict(self.best_state)
 
     def _train_step(self, which: npt.NDArray[np.int64]) -> int:
+        """Take one step on some chunks, and return their units."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self.rate(self.step)
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone: resuming is exact
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone, so resuming is exact
         self.optimizer.zero_grad(set_to_none=True)
         loss, units = self._loss(which)
         (loss / units).backward()  # type: ignore[no-untyped-call]
@@ -181,7 +192,7 @@ class DirectionTrainer:
             self.worse += 1
 
     def save(self, path: Path) -> None:
-        """Write the exact state, to be taken up by ``resume``."""
+        """Write the exact state, for ``resume``."""
         state = {
             "step": self.step,
             "worse": self.worse,
@@ -192,7 +203,7 @@ class DirectionTrainer:
         self._write(path, state)
 
     def save_result(self, path: Path) -> None:
-        """Write the parameters alone, and what was found of them."""
+        """Write the parameters, their held-out likelihood and the CPU seconds, without the state of training."""
         self._write(path, {})
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
@@ -208,7 +219,7 @@ class DirectionTrainer:
         partial.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Take up a saved state. Raises ShardError when it is damaged or of another text or config."""
+        """Continue from a saved state. Raises ShardError if it is damaged, or of another text or config."""
         state = load_state(path, self.corpus, self.config)
         try:
             self.model.load_state_dict(state["model"])
@@ -221,9 +232,9 @@ class DirectionTrainer:
 
 
 def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str, Any]:
-    """What ``save`` or ``save_result`` wrote of a direction; ``corpus`` is turned as that direction reads it.
+    """Return the state that ``save`` or ``save_result`` wrote. ``corpus``: in the reading order of that direction.
 
-    Raises ShardError when it is damaged or of another text or config.
+    Raises ShardError if it is damaged, or of another text or config.
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
@@ -231,9 +242,9 @@ def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str
     except Exception as error:  # torch raises many kinds for a damaged file
         raise _unreadable(path, error) from error
     if not same:
-        raise ShardError(f"{path}: of another text or other options; train anew without --resume")
+        raise ShardError(f"{path}: made with another text or other options; start again without --resume")
     return state
 
 
 def _unreadable(path: Path, error: Exception) -> ShardError:
-    return ShardError(f"{path}: the checkpoint cannot be read ({error}); train anew without --resume")
+    return ShardError(f"{path}: the checkpoint cannot be read ({error}); start again without --resume")

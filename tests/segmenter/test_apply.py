@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from seampack.errors import ConfigError, DataError
 from seampack.segmenter import apply as applying
 from seampack.segmenter import inputs, tables
-from seampack.segmenter.apply_config import ApplyConfig
+from seampack.segmenter.annotations import COLUMNS
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, Output
+from seampack.segmenter.dictionary import Dictionary
 from tests.conftest import Run
 from tests.segmenter.dummy import EachFew
 
@@ -177,7 +179,7 @@ def test_each_output_is_a_column(output: str, rows: int, tmp_path: Path) -> None
     table = pa.table({"text": pa.array(["研究生"] * rows, pa.string())})
     pq.write_table(table, tmp_path / "in")
     applying.apply(EachFew(), tmp_path / "in", tmp_path / "out.parquet", ApplyConfig(output=output, n_best=1))
-    name = applying._COLUMN[output]  # type: ignore[index]
+    name = COLUMNS[Output(output)]
     expected = {
         "text": "研究 生",
         "words": ["研究", "生"],
@@ -252,7 +254,7 @@ def test_tables_without_such_texts_are_refused(tmp_path: Path) -> None:
         applying.apply(EachFew(), tmp_path / "in", tmp_path / "out")
     with pytest.raises(DataError, match="no column 'title'; the table has 'text', 'body'"):
         applying.apply(EachFew(), tmp_path / "in", tmp_path / "out", ApplyConfig(text_column="title"))
-    with pytest.raises(DataError, match="a column 'body'; name another"):
+    with pytest.raises(DataError, match="a column 'body'; choose another name"):
         applying.apply(
             EachFew(), tmp_path / "in", tmp_path / "out", ApplyConfig(text_column="body", output_column="body")
         )
@@ -269,7 +271,7 @@ def test_lines_become_a_table(segmented: Callable[..., bytes], tmp_path: Path) -
 def test_what_does_not_fit_is_refused(segmented: Callable[..., bytes]) -> None:
     with pytest.raises(ConfigError, match="jsonl input can be written as jsonl, lines; got 'parquet'"):
         segmented(b'{"text": "a"}\n', name="in.jsonl", out="out.parquet")
-    with pytest.raises(DataError, match="a text of several lines cannot be a line"):
+    with pytest.raises(DataError, match="a text of several lines cannot be written as a line"):
         segmented(b'{"text": "a\\nb"}\n', name="in.jsonl", output_format="lines")
     with pytest.raises(ConfigError, match=r"output: expected one of auto, text, .*; got 'json'"):
         ApplyConfig(output="json")
@@ -366,21 +368,22 @@ def test_what_a_link_points_to_is_written(there: bool, tmp_path: Path) -> None:
         ("posteriors", "threshold", 0.4),
         ("n-best", "decoder", "posterior"),
         ("n-best", "threshold", 0.4),
-        ("n-best", "dictionary", object()),
+        ("n-best", "dictionary", Dictionary.of(["ab"])),
     ],
 )
 def test_options_without_effect_are_refused(output: str, option: str, value: Any, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"abc\n")
-    with pytest.raises(ConfigError, match=rf"^{option}: output {output} .*leave it out"):
-        applying.apply(EachFew(), tmp_path / "in.txt", tmp_path / "out", ApplyConfig(output=output), **{option: value})
+    options = {option: value} if option == "dictionary" else {"decode": DecodeConfig(**{option: value})}
+    with pytest.raises(ConfigError, match=rf"^{option}: output {output} .*remove it, or write words"):
+        applying.apply(EachFew(), tmp_path / "in.txt", tmp_path / "out", ApplyConfig(output=output), **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_options_of_probabilities(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"abc\n")
-    segmenter, words = EachFew(), object()
-    config = ApplyConfig(output="posteriors")
-    applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config, decoder="boundary", dictionary=words)
+    segmenter, words = EachFew(), Dictionary.of(["ab"])
+    config, decode = ApplyConfig(output="posteriors"), DecodeConfig(decoder="boundary")
+    applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config, decode=decode, dictionary=words)
     assert segmenter.asked == {"exact": True, "dictionary": words}
     applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config)
     assert segmenter.asked == {"exact": False, "dictionary": None}

@@ -84,7 +84,7 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes("\ufeff研究生\r\n\r\n研究 生命\n".encode())
     assert Dictionary.load(path).entries == {"研究生": [], "研究生命": [2]}
     path.write_bytes(b"\n \n")
-    with pytest.raises(DataError, match=r"words\.txt: the dictionary has no entry; expected one a line"):
+    with pytest.raises(DataError, match=r"words\.txt: the dictionary has no entry; expected one per line"):
         Dictionary.load(path)
     path.write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"words\.txt: the dictionary cannot be read: .*0xff"):

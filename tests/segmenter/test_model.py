@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.segmenter._unit_kernels import KIND_SCRIPT
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.units import KIND_SCRIPT, Alphabet
+from seampack.segmenter.units import Alphabet
 from tests.segmenter import tiny
 
 ALPHABET = Alphabet("zh")
@@ -54,7 +55,7 @@ def test_student_and_language_models_end_words_there_alike(both: Segmenter, thre
     units, _ = ALPHABET.units(MIXED)
     for exact in (False, True):
         probabilities = np.concatenate(both.end_probabilities(MIXED, exact=exact))
-        assert np.all(probabilities[units.end - 1][units.beside_single] == 1)
+        assert np.all(probabilities[units.end - 1][units.forced_ends] == 1)
         for words, text in zip(both.segment(MIXED, exact=exact, threshold=threshold), MIXED, strict=True):
             joined, at = "".join(text.split()), 0
             for word in words:
@@ -81,7 +82,7 @@ def test_threshold_moves_the_boundary(both: Segmenter) -> None:
         moved = both.segment([tiny.TEXT], decoder="boundary", threshold=threshold)
         assert moved == both.segment([tiny.TEXT], exact=True, threshold=threshold)
     assert both.segment([tiny.TEXT], decoder="boundary", threshold=0.5) == both.segment([tiny.TEXT], decoder="boundary")
-    with pytest.raises(ConfigError, match="threshold: it moves the decoder boundary; got 'product'"):
+    with pytest.raises(ConfigError, match="threshold: applies to the decoder boundary only; got decoder 'product'"):
         both.segment([tiny.TEXT], decoder="product", threshold=0.5)
 
 

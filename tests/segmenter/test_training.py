@@ -20,7 +20,7 @@ import pytest
 
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.segmenter.config import DistillConfig, TrainConfig
-from seampack.segmenter.decoders import Lattices
+from seampack.segmenter.decoders import IMPOSSIBLE, Lattices
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
 from tests.conftest import command, obey_interrupts
@@ -30,8 +30,9 @@ torch = pytest.importorskip("torch")
 from seampack.segmenter import direction_trainer  # noqa: E402
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets  # noqa: E402
 from seampack.segmenter.direction_trainer import DirectionTrainer, Report  # noqa: E402
-from seampack.segmenter.language_model import END, IMPOSSIBLE, SegmentalLM, _Writing  # noqa: E402
-from seampack.segmenter.training import CHECKPOINT, distill, train  # noqa: E402
+from seampack.segmenter.language_model import END, SegmentalLM, _Writing  # noqa: E402
+from seampack.segmenter.training import distill, train  # noqa: E402
+from seampack.segmenter.training_folder import CHECKPOINT  # noqa: E402
 from seampack.segmenter.units import Alphabet  # noqa: E402
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
@@ -83,7 +84,7 @@ def test_it_finds_the_words(trained: Path) -> None:
 def test_scores_are_those_of_the_definition() -> None:
     """Each segment's score against a decoder that is run for it alone, step by step."""
     torch.manual_seed(0)
-    model = SegmentalLM(9, longest=3, hidden=8).eval()
+    model = SegmentalLM(9, TrainConfig(longest=3, hidden=8)).eval()
     chunk = [3, 5, 4, 8, 3]
     single = torch.tensor([[False, False, False, True, False]])
     with torch.no_grad():
@@ -193,7 +194,7 @@ def test_only_the_same_run_goes_on(done: bool, tmp_path: Path) -> None:
     other_text, _ = sentences(100, seed=1)
     for text, config in ((texts, QUICK.replace(seed=1)), (other_text, QUICK)):
         with pytest.raises(
-            ShardError, match=r"forward\.(done|pt): of another text or other options; train anew without"
+            ShardError, match=r"forward\.(done|pt): made with another text or other options; start again without"
         ):
             train([text], config, tmp_path / "m", threads=1, resume=True)
 
@@ -210,9 +211,9 @@ def test_training_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes").write_text("mine")
     for folder, resume, told in (
-        (finished, False, "finished: holds a segmenter; use --overwrite to replace it, or another folder"),
-        (finished, True, "finished: holds a segmenter, with nothing to resume; use --overwrite"),
-        (stopped, False, "stopped: holds the checkpoints of a run that was stopped; go on with train --resume"),
+        (finished, False, "finished: holds a segmenter; replace it with --overwrite, or choose another folder"),
+        (finished, True, "finished: holds a segmenter and nothing to resume; replace it with --overwrite"),
+        (stopped, False, "stopped: holds the checkpoints of a stopped run; continue it with train --resume"),
         (tmp_path / "other", True, "other: nothing to resume: the folder has notes, but no checkpoints"),
     ):
         before = contents(folder)
@@ -238,7 +239,7 @@ def test_resume_where_nothing_has_begun(there: bool, tmp_path: Path) -> None:
     """A script that always says --resume trains from the beginning the first time, and is told of it."""
     if there:
         (tmp_path / "m").mkdir()
-    with pytest.warns(UserWarning, match="m: nothing to resume; training begins anew"):
+    with pytest.warns(UserWarning, match="m: nothing to resume; training starts from the beginning"):
         train_until("forward", 5, tmp_path / "m", resume=True)
 
 
@@ -273,10 +274,10 @@ def test_distilling_destroys_nothing_silently(quick: Path, tmp_path: Path) -> No
     link.symlink_to(teacher)
     config = DistillConfig(table_bits=8)
     for folder in (teacher, link):
-        with pytest.raises(ShardError, match="a teacher's own folder; choose another for its student"):
+        with pytest.raises(ShardError, match="is the folder of a teacher; choose another for the student"):
             distill([Segmenter.load(quick), Segmenter.load(teacher)], [texts], folder, config=config, overwrite=True)
     assert contents(teacher) == contents(quick)
-    with pytest.raises(ShardError, match="teacher: holds a segmenter; use --overwrite"):
+    with pytest.raises(ShardError, match="teacher: holds a segmenter; replace it"):
         distill([Segmenter.load(quick)], [texts], teacher, config=config)
     distill([Segmenter.load(quick)], [texts], teacher, config=config, overwrite=True)
     assert sorted(contents(teacher)) == ["segmenter.json", "student.safetensors"]
@@ -394,7 +395,7 @@ def test_probabilities_and_threshold(trained: Path) -> None:
         counts = [len(segmenter.segment([text], threshold=t, exact=exact)[0]) for t in (0.0, 0.5, 1.0)]
         assert counts[0] == 7
         assert counts[0] > counts[1] > counts[2] >= 2
-    with pytest.raises(ConfigError, match="it moves the decoder boundary"):
+    with pytest.raises(ConfigError, match="applies to the decoder boundary only"):
         segmenter.segment([text], threshold=0.5, decoder="product")
 
 
@@ -427,7 +428,7 @@ def test_an_ensemble_becomes_one_student(trained: Path, tmp_path: Path) -> None:
     assert right(student.segment(texts), gold) > 0.9
     with pytest.raises(ShardError, match="the segmenter has no teacher"):
         student.segment(texts, exact=True)
-    with pytest.raises(ConfigError, match="a model holds one teacher; got 2"):
+    with pytest.raises(ConfigError, match="a segmenter holds one teacher; got 2"):
         distill(teachers, [texts], tmp_path / "student", keep_teacher=True)
 
 
@@ -449,8 +450,8 @@ def test_all_files_of_a_segmenter_are_for_the_same_eyes(trained: Path) -> None:
 def test_language_models_read_on_where_training_cut_its_text() -> None:
     segmenter = Segmenter.load("zh")
     assert segmenter.description["config"]["chunk_units"] == 40
-    units, _ = segmenter._units(["研究生命的起源" * 20])
-    assert segmenter._teacher.lattices(units).offsets.tolist() == [0, 140]
+    units, _ = segmenter.units(["研究生命的起源" * 20])
+    assert segmenter.teacher.lattices(units).offsets.tolist() == [0, 140]
 
 
 def test_damaged_artifacts(trained: Path, tmp_path: Path) -> None:
@@ -479,7 +480,7 @@ def test_damaged_artifacts(trained: Path, tmp_path: Path) -> None:
 
 
 def test_bad_training_input(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="too little to train on"):
+    with pytest.raises(DataError, match="the text is too short to train on"):
         train([["研究"]], TINY, tmp_path / "m")
     with pytest.raises(DataError, match="there is no text"):
         train([], TINY, tmp_path / "m")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from seampack.errors import ConfigError
 from seampack.segmenter import _unit_kernels as kernels
+from seampack.segmenter._unit_kernels import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets
-from seampack.segmenter.units import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT, Alphabet, Units
+from seampack.segmenter.units import Alphabet, Units
 
 ALPHABETS = {script: Alphabet(script) for script in ("zh", "ja", "th", "latin", "symbols", "a-cß")}
 TEXT = st.text(

@@ -35,7 +35,7 @@ def save(folder: Path, *, teacher: bool = False, end_bias: float = 0.0, **change
         vocabulary = Vocabulary.of(Alphabet("zh").units([TEXT])[0], 1)
         parts["teacher"] = {"vocabulary": vocabulary.keys.view(np.int64)}
         for direction in ("forward", "backward"):
-            model = SegmentalLM(vocabulary.size, longest=config.longest, hidden=config.hidden)
+            model = SegmentalLM(vocabulary.size, config)
             parts["teacher"] |= {f"{direction}.{name}": value.numpy() for name, value in model.state_dict().items()}
     artifact.save(folder, {"script": "zh", "config": config.to_dict()}, parts)
     return folder
