@@ -18,7 +18,8 @@ from seampack.commands.options import config_options
 from seampack.commands.report import accounting_lines, row_text, table
 from seampack.commands.segment import segment
 from seampack.errors import SeampackError
-from seampack.packer.config import InputFormat, PackConfig
+from seampack.io.formats import Format
+from seampack.packer.config import PackConfig
 
 _WRITING = ("on_bad", "pad", "labels", "output_format", "shard_tokens")
 _INTERRUPTED = 130
@@ -236,7 +237,7 @@ def tokenizer() -> None:
 @click.option("--text-column", default="text", show_default=True, help="Field or column that holds a document's text.")
 @click.option(
     "--input-format",
-    type=click.Choice([member.value for member in InputFormat]),
+    type=click.Choice([member.value for member in Format]),
     default="auto",
     show_default=True,
     help="How inputs are read; auto looks at the first bytes of each file.",

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seampack.errors import DataError
+from seampack.io.sources import STDIN
 from seampack.segmenter import formats
 from seampack.segmenter.annotations import annotate, check_options
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, FileFormat, Output
 from seampack.segmenter.dictionary import Dictionary
-from seampack.segmenter.inputs import STDIN, Block, Lines, blocks
+from seampack.segmenter.inputs import Block, Lines, blocks
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.sink import output_file
 from seampack.segmenter.writers import Writer, resolved, writer

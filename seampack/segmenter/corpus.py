@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seampack.io.ragged import offsets_of
 from seampack.segmenter import _unit_kernels as kernels
 from seampack.segmenter.units import Units
 
@@ -126,6 +127,4 @@ class ChunkCorpus:
         inside = columns < lengths[:, None]
         ids = np.where(inside, self.ids[source], 0)
         single = self.single[source] & inside
-        offsets = np.zeros(which.size + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(single), offsets
+        return torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(single), offsets_of(lengths)

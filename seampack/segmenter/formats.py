@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.errors import DataError
+from seampack.io.ragged import lengths_of, offsets_of
 from seampack.segmenter.spans import Spans
 
 Offsets = npt.NDArray[np.int64]
@@ -95,12 +96,9 @@ def byte_offsets(texts: Sequence[str], spans: Spans) -> list[list[tuple[int, int
 def _utf8(texts: Sequence[str]) -> tuple[Offsets, Offsets]:
     """Return the first code point of each text in all of them joined, (texts + 1,), and the first byte of each code
     point, (code points + 1,)."""
-    starts = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=starts[1:])
+    starts = offsets_of(lengths_of(texts))
     points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    first_bytes = np.zeros(points.size + 1, np.int64)
-    np.cumsum(1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000), out=first_bytes[1:])
-    return starts, first_bytes
+    return starts, offsets_of(1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000))
 
 
 def words_array(texts: Sequence[str], spans: Spans, missing: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
@@ -112,9 +110,7 @@ def words_array(texts: Sequence[str], spans: Spans, missing: npt.NDArray[np.bool
     np.add.at(inside, begin, 1)
     np.add.at(inside, end, -1)
     data = np.frombuffer("".join(texts).encode(), np.uint8)[np.cumsum(inside[:-1], dtype=np.int8).astype(np.bool_)]
-    ends = np.zeros(begin.size + 1, np.int64)
-    np.cumsum(end - begin, out=ends[1:])
-    words = pa.LargeStringArray.from_buffers(begin.size, pa.py_buffer(ends), pa.py_buffer(data))
+    words = pa.LargeStringArray.from_buffers(begin.size, pa.py_buffer(offsets_of(end - begin)), pa.py_buffer(data))
     return _list_array(words.cast(pa.string()), spans.offsets, missing)
 
 

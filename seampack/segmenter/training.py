@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.io.ragged import offsets_of
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
@@ -190,8 +191,7 @@ def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
     parts = [alphabet.units(batch)[0] for batch in lines]
     if not parts:
         raise DataError("there is no text")
-    firsts = np.cumsum([0, *(part.key.size for part in parts)])[:-1]  # number of the first unit of each batch
-    offsets = [part.offsets[1:] + first for part, first in zip(parts, firsts, strict=True)]
     names = ("begin", "end", "kind", "key", "spaced")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Units(**columns, offsets=np.concatenate([[0], *offsets]))
+    units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
+    return Units(**columns, offsets=offsets_of(units_per_text))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import ConfigError
+from seampack.io.ragged import lengths_of, offsets_of
 from seampack.segmenter import _unit_kernels as kernels
 from seampack.segmenter._unit_kernels import (
     DIGIT,
@@ -97,8 +98,7 @@ class Alphabet:
 
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         """Return the units, and the first code point of each text in all of them joined, shape (texts + 1,)."""
-        starts = np.zeros(len(texts) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=starts[1:])
+        starts = offsets_of(lengths_of(texts))
         joined = "".join(texts).encode("utf-32-le", "surrogatepass")
         points = np.frombuffer(joined, np.uint32)
         begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)

@@ -11,13 +11,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.formats import format_of_name
+from seampack.io.sources import STDIN
 from seampack.segmenter.annotations import COLUMNS, Annotation
 from seampack.segmenter.apply_config import ApplyConfig, FileFormat, Output
-from seampack.segmenter.inputs import STDIN, Block, Lines, Records, Rows, format_of_name
+from seampack.segmenter.inputs import Block, Lines, Records, Rows
 from seampack.segmenter.sink import codec_of
 
 _GROUP_BYTES = 64 << 20  # of a Parquet row group
 _TABLES = (FileFormat.ARROW, FileFormat.PARQUET)
+_ALLOWED: dict[type[Block], tuple[FileFormat, ...]] = {
+    Lines: (FileFormat.LINES, FileFormat.JSONL, *_TABLES),
+    Records: (FileFormat.JSONL, FileFormat.LINES),
+    Rows: (*_TABLES, FileFormat.LINES),
+}
+"""Output formats of each kind of block."""
 
 
 class Writer(Protocol):
@@ -36,14 +44,13 @@ def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
     Raises ConfigError for an output format that the input cannot be written as.
     """
     input_format = {Lines: FileFormat.LINES, Records: FileFormat.JSONL}.get(type(block), FileFormat.ARROW)
-    output_format = FileFormat(config.output_format)
+    output_format = config.output_format
     if output_format == FileFormat.AUTO:
         output_format = (None if out == STDIN else format_of_name(out)) or input_format
-    fitting = {Lines: tuple(FileFormat), Records: (FileFormat.JSONL, FileFormat.LINES)}
-    allowed = fitting.get(type(block), (*_TABLES, FileFormat.LINES))
+    allowed = _ALLOWED[type(block)]
     if output_format not in allowed:
-        names = ", ".join(member.value for member in allowed)
-        raise ConfigError(f"output_format: {input_format} input can be written as {names}; got {output_format.value!r}")
+        names = ", ".join(allowed)
+        raise ConfigError(f"output_format: {input_format} input can be written as {names}; got {str(output_format)!r}")
     if output_format in _TABLES and out != STDIN and codec_of(out) is not None:
         raise ConfigError(f"{out}: {output_format} is compressed inside: name a file without .gz and .zst")
     output = Output(config.output)

@@ -148,6 +148,7 @@ def test_a_trained_tokenizer_is_one_to_pack_with(run: Run, tmp_path: Path) -> No
         ("pack", "a.jsonl", "-o", "out", "--nonsense"),
         ("pack", "a.jsonl", "-o", "out", "--strategy", "nonsense"),
         ("pack", "a.jsonl", "-o", "out", "--seq-len", "many"),
+        ("pack", "a.jsonl", "-o", "out", "--seq-len", "0"),
         ("pack", "a.jsonl", "-o", "out", "--threads", "0"),
         ("inspect",),
     ],
