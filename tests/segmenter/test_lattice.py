@@ -1,4 +1,4 @@
-"""Lattice kernels against every segmentation there is, for sentences of up to ten units."""
+"""Lattice kernels and decoders against every possible segmentation, for sentences of up to ten units."""
 
 import math
 from collections.abc import Iterator
@@ -246,3 +246,20 @@ def test_every_decoder_has_a_name_and_a_function() -> None:
     assert list(DECODERS) == [name.value for name in Decoder]
     with pytest.raises(ConfigError, match="decoder: expected one of posterior, product"):
         DecodeConfig(decoder="magic")
+
+
+def test_agreement_of_the_directions() -> None:
+    def cuts(ends: list[int]) -> np.ndarray:
+        """Scores whose best segmentation has these ends; K = 2."""
+        scores = np.full((len(ends), 2), -100, np.float32)
+        scores[:, 0] = [0 if end and (i == 0 or ends[i - 1]) else -100 for i, end in enumerate(ends)]
+        scores[:-1, 1] = [0 if not a and b else -100 for a, b in pairwise(ends)]
+        return scores
+
+    one, other = cuts([1, 0, 1, 1, 0, 1, 1]), cuts([1, 0, 1, 0, 1, 1, 1])
+    offsets, places = np.array([0, 7]), np.array([True] * 6 + [False])
+    assert Lattices(one, one, offsets).agreement(places) == 1
+    # of 6 places both end at 0, 2, 5 and neither at 1: 4 of 6; both say an end at 4 of 6
+    assert Lattices(one, other, offsets).agreement(places) == pytest.approx((4 / 6 - 20 / 36) / (1 - 20 / 36))
+    singles = cuts([1] * 7)
+    assert Lattices(singles, singles, offsets).agreement(places) is None
