@@ -35,7 +35,14 @@ ALLOWED = {
 }
 FORBIDDEN = {
     "packer": {"torch", "transformers", "datasets", "seampack.segmenter", "seampack.models", "seampack.cli"},
-    "segmenter": {"transformers", "datasets", "seampack.packer", "seampack.models", "seampack.cli"},
+    "segmenter": {
+        "transformers",
+        "datasets",
+        "seampack.packer",
+        "seampack.models",
+        "seampack.commands",
+        "seampack.cli",
+    },
 }
 WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}
 

@@ -49,6 +49,7 @@ def evaluate(
     decode, dictionary = shared.taken_decoding(options)
     if model is None and (decode, dictionary) != (DecodeConfig(), None):
         raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
+    from seampack.commands.segment_tables import scores_text
     from seampack.segmenter.evaluate import raw_text, score, split_line
 
     words = None if known is None else {word for line in _lines([known]) for word in split_line(line)}
@@ -60,7 +61,7 @@ def evaluate(
         scores = score(_lines([gold]), _segmented(segmenter, raw, decode, dictionary), words)
     if not scores.words.gold:
         raise DataError(f"{gold}: no word; expected a line a text, spaces between words")
-    click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else scores.to_text(errors))
+    click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else scores_text(scores, errors))
 
 
 @click.command()
@@ -88,8 +89,9 @@ def compare(
     RAW: the text of the gold lines; by default they without spaces.
     """
     decode, dictionary = shared.taken_decoding(options)
+    from seampack.commands.segment_tables import results_text
     from seampack.segmenter.evaluate import raw_text, split_line
-    from seampack.segmenter.peers import measure, peers_text, run_peers
+    from seampack.segmenter.peers import measure, run_peers
 
     lines = list(_lines([gold]))
     words = list(map(split_line, lines))
@@ -110,7 +112,7 @@ def compare(
     if as_json:
         click.echo(json.dumps([result.to_dict() for result in found], ensure_ascii=False))
         return
-    click.echo(peers_text(found))
+    click.echo(results_text(found))
 
 
 @click.command()

@@ -38,7 +38,7 @@ def apply(
     decode: DecodeConfig | None = None,
     dictionary: Dictionary | None = None,
 ) -> Applied:
-    """Segment all texts of the inputs and write them to ``out``. If it fails, ``out`` stays as it was.
+    """Split all texts of the inputs into words and write them to ``out``; after an error ``out`` is as before.
 
     Args:
         segmenter: The segmenter.

@@ -219,7 +219,7 @@ class DirectionTrainer:
         partial.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Continue from a saved state. Raises ShardError if it is damaged, or of another text or config."""
+        """Resume from a saved state. Raises ShardError if it is damaged, or of another text or config."""
         state = load_state(path, self.corpus, self.config)
         try:
             self.model.load_state_dict(state["model"])
