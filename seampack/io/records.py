@@ -8,7 +8,7 @@ import msgspec
 
 from seampack.errors import DataError
 from seampack.io.sniffing import BOM, check_guessed_lines
-from seampack.io.sources import Source, reading
+from seampack.io.sources import Source, named_errors, reading
 from seampack.io.tables import listed
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -52,7 +52,8 @@ def blocks_of(
         if first:
             data, first = data if keep_mark else data.removeprefix(BOM), False
             if source.guessed:
-                _check_guess(source, data)
+                with named_errors(source.name):
+                    check_guessed_lines(data)
         end = end_of(data)
         if end:
             begun.append(memoryview(data)[:end])
@@ -61,13 +62,6 @@ def blocks_of(
         begun.append(data[end:])
     if any(begun):
         yield b"".join(begun)
-
-
-def _check_guess(source: Source, data: bytes) -> None:
-    try:
-        check_guessed_lines(data)
-    except DataError as error:
-        raise DataError(f"{source.name}: {error}") from error
 
 
 def problem(line: bytes, error: Exception, column: str) -> str:

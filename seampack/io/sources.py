@@ -118,10 +118,13 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
         if codec is not None:
             stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
         named = format_of_name(path) if path != STDIN else None
-        try:
-            kind: Format = stream.detect(lambda head, ended: _decided(detect_format(head, ended, named, wanted)))
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error
+
+        def decide(head: bytes, ended: bool) -> tuple[bool, Format | None]:
+            with named_errors(name):
+                kind = detect_format(head, ended, named, wanted)
+            return kind is not None, kind
+
+        kind: Format = stream.detect(decide)
         if kind == Format.JSON:
             yield Source(name, Format.JSONL, JsonLines(stream, name))
             return
@@ -132,10 +135,6 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
         elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
             file = opened.enter_context(_spooled(stream, name))
         yield Source(name, kind, stream, file, guessed)
-
-
-def _decided(kind: Format | None) -> tuple[bool, Format | None]:
-    return kind is not None, kind
 
 
 class _Head:
@@ -217,6 +216,15 @@ def _spooled(stream: Any, name: str) -> Iterator[Any]:
             file.write(part)
         file.seek(0)
         yield file
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Put the name of the input in front of the message of a DataError."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The output of training: a description in JSON, arrays in safetensors, and a folder for each pretrained part."""
 
-import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,22 +7,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 from datasets import Dataset
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, ShardError
+from seampack.io.artifact import ArtifactKind, finite_facts, to_bytes
+from seampack.io.output import FolderKind, write_file
 from seampack.models.progress import no_bars_in_files
 
-FORMAT = "seampack model"
-FORMAT_VERSION = 1
 DESCRIPTION = "artifact.json"
 TENSORS = "tensors.safetensors"
+KIND = ArtifactKind(
+    "seampack model", 1, DESCRIPTION, "seampack models train METHOD", "train the artifact again with this version"
+)
+FOLDER = FolderKind(
+    "a trained model", DESCRIPTION, lambda entry: entry.is_dir() or entry.name in (DESCRIPTION, TENSORS)
+)
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 Part = TypeVar("Part")
@@ -58,25 +60,22 @@ class Artifact:
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
         """Write the artifact into an existing folder. The description is written last: it makes the folder valid."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
-        save_file(arrays, folder / TENSORS)
+        write_file(folder / TENSORS, to_bytes(self.tensors))
         for name, part in self.parts.items():
             part.save_pretrained(folder / name)
-        description = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+        versions = {package: version(package) for package in _PACKAGES}
+        facts = {
             "method": self.method,
             "config": self.config,
-            "versions": {"seampack": __version__, "python": platform.python_version()}
-            | {package: version(package) for package in _PACKAGES},
+            "versions": {"seampack": __version__, "python": platform.python_version()} | versions,
             "facts": self.facts,
             "parts": sorted(self.parts),
         }
-        description_path = folder / DESCRIPTION
-        description_path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        KIND.write_description(folder, finite_facts(facts))
+        mode = (folder / DESCRIPTION).stat().st_mode
         for path in folder.rglob("*"):
             if path.is_file():
-                path.chmod(description_path.stat().st_mode)  # safetensors ignores the umask: its files are private
+                path.chmod(mode)  # transformers writes through safetensors, whose files are private
 
     @classmethod
     def load(cls, folder: Path, method: str | None = None) -> "Artifact":
@@ -90,26 +89,15 @@ class Artifact:
             ShardError: The folder has no artifact, or a damaged one.
             ConfigError: The artifact is of another method.
         """
-        path = folder / DESCRIPTION
-        if not path.is_file():
-            problem = f"no {DESCRIPTION}: not a trained model" if folder.exists() else "no such folder"
-            raise ShardError(f"{folder}: {problem}; make one with: seampack models train METHOD -o {folder}")
+        content = KIND.read_description(folder)
+        tensors = KIND.read_arrays(folder / TENSORS, finite=False)
         try:
-            content = json.loads(path.read_text("utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']!r}")
-            if content["format_version"] != FORMAT_VERSION:
-                raise ShardError(
-                    f"{path}: expected format version {FORMAT_VERSION}; got {content['format_version']}; "
-                    "train the artifact again with this version of seampack"
-                )
             parts = {name: folder / name for name in content["parts"]}
-            tensors = load_file(folder / TENSORS)
             artifact = cls(content["method"], content["config"], tensors, content["facts"], parts)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ShardError(f"{folder}: a damaged artifact: {error!r}; train it again") from error
+        except (KeyError, TypeError) as error:
+            raise KIND.damaged(folder / DESCRIPTION, f"no {error}") from error
         if missing := [name for name, part in parts.items() if not part.is_dir()]:
-            raise ShardError(f"{folder}: a damaged artifact: no folder {missing[0]}; train it again")
+            raise KIND.damaged(folder, f"no folder {missing[0]}")
         if method is not None and artifact.method != method:
             raise ConfigError(
                 f"{folder}: expected an artifact of {method}; got one of {artifact.method}; use the folder of another"

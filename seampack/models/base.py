@@ -19,12 +19,18 @@ from datasets import Dataset
 
 from seampack.config import Config
 from seampack.errors import ConfigError
+from seampack.io.output import FolderKind
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.data import set_aside
 from seampack.models.progress import no_bars_in_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+EVALUATION = FolderKind(
+    "an evaluation", "metrics.json", lambda entry: entry.name.endswith((".json", ".parquet", ".csv", ".png", ".svg"))
+)
+"""The folder that ``Evaluation.save`` fills."""
 
 C = TypeVar("C", bound=Config)
 Row = dict[str, Any]

@@ -19,9 +19,17 @@ from datasets import (
 
 from seampack.errors import DataError
 from seampack.io.formats import PLAIN_TEXT, TABLES
+from seampack.io.output import FolderKind
 from seampack.io.records import objects, plain_lines
 from seampack.io.sources import STDIN, expand, open_source
 from seampack.io.tables import read_table
+
+PREPARED = FolderKind(
+    "a prepared dataset",
+    "dataset_info.json",
+    lambda entry: entry.name.endswith((".arrow", ".json")) and entry.is_file(),
+)
+"""The folder of ``Dataset.save_to_disk``."""
 
 
 def load(source: str, split: str | None = None) -> Dataset:
@@ -34,6 +42,8 @@ def load(source: str, split: str | None = None) -> Dataset:
     """
     path = Path(source)
     if path.is_dir():
+        if not (path / "dataset_dict.json").is_file():
+            expand(source)  # refuses a folder that is not a dataset, or lacks files
         return _chosen(_saved(path), source, split)
     if source != STDIN and not path.exists() and not glob.has_magic(source):
         if path.suffix or source.startswith((".", "/")):
@@ -66,7 +76,7 @@ def _saved(folder: Path) -> Any:
 def _chosen(found: Any, source: str, split: str | None) -> Dataset:
     if not isinstance(found, DatasetDict):
         if split is not None:
-            raise DataError(f"{source}: the dataset has no splits; leave --split out")
+            raise DataError(f"{source}: the dataset has no splits; omit --split")
         return found
     if split is None and len(found) > 1:
         raise DataError(f"{source}: has several splits; choose one of {', '.join(found)} with --split")

@@ -1,6 +1,8 @@
 """From raw text to a segmenter on disk: both directions of the language model, then the student.
 
-texts -> units -> chunks -> language models (training_processes) -> teacher -> posteriors -> student -> artifact
+    texts -> units -> chunks -> language models (training_processes) -> teacher -> posteriors -> student -> artifact
+
+``train`` runs all of it; ``distill`` begins with teachers that are trained already.
 """
 
 import math
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.io.output import writing
 from seampack.io.ragged import offsets_of
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.config import DistillConfig, TrainConfig
@@ -24,7 +27,7 @@ from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
-from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked, writing
+from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
 from seampack.segmenter.training_processes import CORPUS, OnReport, result_path, train_directions
 from seampack.segmenter.units import Alphabet, Units
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seampack.errors import ShardError
+from seampack.io.output import writing
 from seampack.segmenter import artifact
 
 CHECKPOINT = ".checkpoint"
@@ -36,15 +37,6 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None
 def has_checkpoints(folder: Path) -> bool:
     """Return whether there is a checkpoint of a direction; a run that failed earlier has only written its corpus."""
     return any(path.suffix in (".pt", ".done") for path in (folder / CHECKPOINT).glob("*"))
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn an OSError into a ShardError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise ShardError(f"{folder}: cannot be written: {error}") from error
 
 
 @contextmanager

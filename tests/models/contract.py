@@ -14,10 +14,10 @@ from datasets import Dataset
 
 from seampack.config import Config
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.io.output import staged_folder
 from seampack.models import METHODS, get
-from seampack.models.artifact import DESCRIPTION, Artifact, fingerprint
+from seampack.models.artifact import DESCRIPTION, FOLDER, Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Scope
-from seampack.models.folders import new_folder
 
 
 class AdapterContract:
@@ -187,7 +187,7 @@ class AdapterContract:
         capfd: pytest.CaptureFixture[str],
     ) -> None:
         capfd.readouterr()
-        with new_folder(tmp_path / "artifact", overwrite=False, marker=DESCRIPTION) as folder:
+        with staged_folder(tmp_path / "artifact", FOLDER, overwrite=False) as folder:
             artifact.save(folder)
         assert capfd.readouterr().err == ""
         files = [path for path in (tmp_path / "artifact").rglob("*") if path.is_file()]
@@ -224,5 +224,5 @@ class AdapterContract:
         with pytest.raises(ShardError, match="damaged"):
             Artifact.load(tmp_path)
         path.unlink()
-        with pytest.raises(ShardError, match="not a trained model"):
+        with pytest.raises(ShardError, match=r"no artifact\.json: not a seampack model, or a run that did not finish"):
             Artifact.load(tmp_path)

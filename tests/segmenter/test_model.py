@@ -195,7 +195,7 @@ def test_the_bundled_models(name: str, words: list[str], exact: bool) -> None:
 
 def test_pieces_for_the_packer(zh: Segmenter, tmp_path: Path) -> None:
     """Tokens never cross a word, and the packed tokens decode to the text."""
-    from seampack.packer.packed import PackedFolder
+    from seampack.packer.folder import PackedFolder
     from seampack.packer.packing import pack
     from seampack.packer.tokenizing import TextTokenizer
     from seampack.packer.train_tokenizer import train_tokenizer
