@@ -1,4 +1,4 @@
-"""The model that is trained on: a tiny Llama from scratch, a folder, or a name of the hub."""
+"""The first model: a tiny Llama from scratch, a folder, or a name of the hub."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _PIECES = Regex(r"\d+|\p{L}+|\s|.")
 
 
 def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
-    """A tokenizer of whole numbers, words, and single other characters, the most frequent of ``texts``."""
+    """Return a tokenizer of the most frequent whole numbers, words and single other characters of ``texts``."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106  # not a password
     tokenizer.pre_tokenizer = pre_tokenizers.Split(_PIECES, "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -35,7 +35,7 @@ def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
 
 
 def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int = 0) -> Any:
-    """A Llama with random weights, 0.5 million parameters beside its embeddings at the default size."""
+    """Return a Llama with random weights; at the default size 0.5 million parameters in addition to its embeddings."""
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -54,9 +54,9 @@ def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int 
 
 
 def model_and_tokenizer(source: str, texts: Sequence[str], *, seed: int = 0) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer: ``small``, a folder, or a name of the hub.
+    """Return a causal language model and its tokenizer: ``small``, from a folder, or by a name of the hub.
 
-    ``texts`` teach ``small`` its vocabulary. Raises DataError for what cannot be loaded.
+    The vocabulary of ``small`` is that of ``texts``. Raises DataError if the model cannot be loaded.
     """
     if source == SMALL:
         tokenizer = piece_tokenizer(texts)
