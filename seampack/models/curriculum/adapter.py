@@ -1,7 +1,6 @@
 """The method as an adapter: from questions with worked solutions to a curriculum and a model trained along it."""
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,9 +9,10 @@ import numpy as np
 from datasets import Dataset, Value
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from seampack.errors import ConfigError
 from seampack.models import data
-from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row, with_results
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Evaluation, Fitted, Row, with_results
 from seampack.models.curriculum.config import Algorithm, CurriculumConfig, Order
 from seampack.models.curriculum.difficulty import DifficultyEstimator, draw_difficulty
 from seampack.models.curriculum.evaluation import Verdicts, by_difficulty, measures, verdicts
@@ -23,7 +23,8 @@ from seampack.models.curriculum.sampling import TransformersSampler
 from seampack.models.curriculum.small import model_and_tokenizer
 from seampack.models.curriculum.stages import CurriculumBuilder, composition, draw_stages
 from seampack.models.curriculum.training import CurriculumTrainer
-from seampack.models.text import SMALL, load_part
+from seampack.models.text import SMALL
+from seampack.models.training import load_causal, load_part
 
 ROWS = "rows.parquet"
 WARM_LEARNING_RATE = 2e-3
@@ -41,6 +42,10 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         "steps": "Optional, with final, instead of answer: the solution's steps; joined they are its text.",
         "final": "Optional, with steps: the final answer.",
     }
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("placement", "hint_template", "stages", "guide", "ratios", "threshold", "algorithm", "order", "epochs"),
+        *("learning_rate", "batch_rows", "replay", "generations", "beta", "warm_epochs"),
+    )
     per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
@@ -53,7 +58,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         """
         return curriculum_rows(dataset, config)
 
-    def train(self, dataset: Dataset, config: CurriculumConfig) -> Artifact:
+    def fit(self, dataset: Dataset, config: CurriculumConfig) -> Fitted:
         """Make the curriculum from the model's own responses, and train the model along it."""
         model, tokenizer = _first_model(dataset, config)
         parts = {"tokenizer": tokenizer}
@@ -65,24 +70,20 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         if config.algorithm != Algorithm.NONE:
             history = CurriculumTrainer(config).train(model, tokenizer, curriculum)
             parts["model"] = model
-        facts = {
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
-            "stages": composition(curriculum),
-            "hints": _hints(curriculum),
-            "history": history,
-        }
-        return Artifact(self.name, json.loads(json.dumps(config.to_dict())), facts=facts, parts=parts)
+        facts = {"stages": composition(curriculum), "hints": _hints(curriculum), "history": history}
+        return Fitted(facts=facts, parts=parts)
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: CurriculumConfig) -> Evaluation:
-        """Measure accuracy (greedy), avg@n and pass@k of the trained model and of the model before, by difficulty."""
-        tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
-        load = load_part(AutoModelForCausalLM)
-        models = {"base": artifact.part("base", load) if "base" in artifact.parts else load(Path(config.model))}
+    def measure(self, dataset: Dataset, artifact: Artifact, config: CurriculumConfig) -> Evaluation:
+        """Measure accuracy (greedy), avg@n and pass@k of the trained model and of the model before, by difficulty.
+
+        The model before is ``model``. Raises ConfigError if that is small and the artifact was trained from another.
+        """
+        models = {"base": _base(artifact, config)}
         if "model" in artifact.parts:
-            models["trained"] = artifact.part("model", load)
+            models["trained"] = _parts(artifact, "model")
         sampled: dict[str, Verdicts] = {}
         greedy: dict[str, Verdicts] = {}
-        for name, model in models.items():
+        for name, (model, tokenizer) in models.items():
             sampled[name], greedy[name] = verdicts(dataset, model, tokenizer, config, name)
         rates = {f"{name}_pass_rate": (right.mean(1).tolist(), Value("float64")) for name, right in sampled.items()}
         stages = artifact.facts["stages"]
@@ -132,6 +133,22 @@ def _first_model(dataset: Dataset, config: CurriculumConfig) -> tuple[Any, Any]:
         )
         CurriculumTrainer(warm).train(model, tokenizer, Dataset.from_dict(lessons))
     return model, tokenizer
+
+
+def _base(artifact: Artifact, config: CurriculumConfig) -> tuple[Any, Any]:
+    """Return the model before training, and its tokenizer."""
+    if config.model != SMALL:
+        return load_causal(config.model)
+    if "base" not in artifact.parts:
+        raise ConfigError(
+            f"model: the artifact was trained from {artifact.config['model']!r}; expected it; got 'small'"
+        )
+    return _parts(artifact, "base")
+
+
+def _parts(artifact: Artifact, name: str) -> tuple[Any, Any]:
+    """Return a model of the artifact, and its tokenizer."""
+    return artifact.part(name, load_part(AutoModelForCausalLM)), artifact.part("tokenizer", load_part(AutoTokenizer))
 
 
 def _curriculum(dataset: Dataset, model: Any, tokenizer: Any, config: CurriculumConfig) -> Dataset:

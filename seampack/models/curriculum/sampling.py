@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models.curriculum.config import CurriculumConfig
-from seampack.models.text import end_tokens, quiet
+from seampack.models.training import end_tokens, quiet
 
 Sampler = Callable[[list[str], int], list[list[str]]]
 """Takes prompts and n, returns n responses for each prompt. An optional attribute ``label`` identifies the model."""

@@ -3,19 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    set_seed,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from seampack.errors import DataError
-from seampack.models.text import SMALL, quiet
+from seampack.models.text import SMALL
+from seampack.models.training import load_causal, place
 
 _PIECES = Regex(r"\d+|\p{L}+|\s|.")
 
@@ -58,15 +50,7 @@ def model_and_tokenizer(source: str, texts: Sequence[str], *, seed: int = 0) -> 
 
     The vocabulary of ``small`` is that of ``texts``. Raises DataError if the model cannot be loaded.
     """
-    if source == SMALL:
-        tokenizer = piece_tokenizer(texts)
-        return small_model(tokenizer, seed=seed), tokenizer
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{source}: no language model can be loaded: {' '.join(str(error).split())}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
+    if source != SMALL:
+        return load_causal(source)
+    tokenizer = piece_tokenizer(texts)
+    return place(small_model(tokenizer, seed=seed)), tokenizer

@@ -88,6 +88,19 @@ class TestCurriculum(AdapterContract):
         assert not any(name.startswith("trained") for name in found.metrics)
         assert len(list((tmp_path / "kept").iterdir())) == 3
 
+    def test_the_model_before_may_be_elsewhere(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
+        """As when its folder was moved."""
+        small, options = prepared.select(range(6)), {"n_samples": 2, "max_new_tokens": 4, "pass_ks": (1,)}
+        config = adapter.config(algorithm="none", warm_epochs=0, guide=False, **options)
+        artifact = adapter.train(small, config)
+        for name in ("base", "tokenizer"):
+            artifact.parts[name].save_pretrained(tmp_path)
+        elsewhere = replace(artifact, parts={name: artifact.parts[name] for name in ("curriculum", "tokenizer")})
+        found = adapter.evaluate(small, elsewhere, config.replace(model=str(tmp_path)))
+        assert found.metrics == adapter.evaluate(small, artifact, config).metrics
+        with pytest.raises(ConfigError, match="model: the artifact was trained from"):
+            adapter.evaluate(small, elsewhere, config)
+
     def test_evaluation_leaves_the_samples_of_training_alone(self, artifact: Artifact, tmp_path: Path) -> None:
         kept = tmp_path / "kept"
         (tmp_path / "artifact").mkdir()
@@ -217,5 +230,5 @@ class TestCurriculum(AdapterContract):
         assert adapter.config().replace(**json.loads(json.dumps(config.to_dict()))) == config
 
     def test_what_is_no_model_is_named(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="no language model can be loaded"):
+        with pytest.raises(DataError, match="no causal language model can be loaded"):
             adapter.train(prepared, adapter.config(model=str(tmp_path)))

@@ -58,8 +58,9 @@ def spied() -> Iterator[list[SimpleNamespace]]:
         class Trainer:
             state = SimpleNamespace(log_history=[])
 
-            def __init__(self, model: Any, args: Any, *, train_dataset: Dataset, **_: Any) -> None:
-                runs.append(SimpleNamespace(algorithm=algorithm, args=args, rows=len(train_dataset)))
+            def __init__(self, model: Any, *arguments: Any, train_dataset: Dataset, **_: Any) -> None:
+                self.model = model
+                runs.append(SimpleNamespace(algorithm=algorithm, args=arguments[-1], rows=len(train_dataset)))
 
             def remove_callback(self, _: Any) -> None: ...
 

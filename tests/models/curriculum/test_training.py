@@ -10,7 +10,7 @@ from seampack.errors import ConfigError
 from seampack.models.curriculum import CurriculumBuilder, CurriculumConfig, CurriculumTrainer, PromptFormat, unguided
 from seampack.models.curriculum.small import model_and_tokenizer, piece_tokenizer, small_model
 from seampack.models.curriculum.stages import plan
-from seampack.models.text import end_tokens
+from seampack.models.training import end_tokens
 from tests.models.curriculum.world import prepared
 
 
