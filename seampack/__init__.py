@@ -1,10 +1,10 @@
-"""seampack: text into the shape that language models are trained on, without breaking what belongs together.
+"""seampack: pack text corpora into training sequences, and find the words of text without spaces.
 
     import seampack
 
     seampack.pack("corpus/*.jsonl.zst", out="packed", tokenizer="tokenizer.json", seq_len=2048)
 
-The names below are imported when they are first used, so that ``import seampack`` costs nothing.
+The names below are imported on first use, so that ``import seampack`` is fast.
 """
 
 from importlib import import_module

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig, Strategy
 from seampack.packer.packing import Inputs
 from seampack.packer.pipeline import Progress, token_batches
-from seampack.packer.sources import expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from seampack._version import __version__
 from seampack.errors import ConfigError
+from seampack.io.sources import STDIN, expand
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
@@ -27,7 +28,6 @@ from seampack.packer.gather import Ragged, gather
 from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
-from seampack.packer.sources import STDIN, expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import Window, WindowPlanner, joined_lengths, windows_of
 

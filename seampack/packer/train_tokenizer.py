@@ -8,11 +8,11 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.io.sources import expand
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
-from seampack.packer.sources import expand
 
 
 def train_tokenizer(

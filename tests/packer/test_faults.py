@@ -31,12 +31,20 @@ def write_table(path: Path, **columns: Any) -> None:
 INPUTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no file": ("none.jsonl", lambda path: None, "none.jsonl: no such file"),
     "no match": ("*.jsonl", lambda path: None, "*.jsonl: no file matches"),
-    "folder": ("folder", Path.mkdir, "folder: a folder that is no saved dataset"),
+    "folder": ("folder", Path.mkdir, "folder: the folder is not a saved dataset"),
     "cut gz": ("a.jsonl.gz", lambda p: write(p, gzip.compress(GOOD.encode() * 99)[:-9]), "a.jsonl.gz: cannot be read"),
     "garbage": ("a.bin", lambda p: write(p, b"fine\n\x80\x81\xff"), "a.bin:2: invalid UTF-8"),
     "broken JSON": ("a.jsonl", lambda p: write(p, GOOD.encode() * 2 + b'{"text": "'), "a.jsonl:3: broken JSON"),
-    "ids": ("a.jsonl", lambda p: write(p, b'{"input_ids": [1]}\n{"input_ids": [1, 999999]}'), "a.jsonl:2: Expected"),
-    "column": ("a.parquet", lambda p: write_table(p, body=["a"]), "no column 'text' or 'input_ids'; the file has body"),
+    "ids": (
+        "a.jsonl",
+        lambda p: write(p, b'{"input_ids": [1]}\n{"input_ids": [1, 999999]}'),
+        "a.jsonl:2: field 'input_ids': expected int",
+    ),
+    "column": (
+        "a.parquet",
+        lambda p: write_table(p, body=["a"]),
+        "no column 'text' or 'input_ids'; the table has 'body'",
+    ),
     "ids in Parquet": ("a.parquet", lambda p: write_table(p, input_ids=[[1], [-1]]), "a.parquet:2: token id -1"),
 }
 
@@ -56,7 +64,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
         (("--tokenizer", str(CORPUS)), f"{CORPUS}: cannot be read as a tokenizer.json"),
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
-        (("--seq-len", 0), "seq_len: expected an integer from 1 to"),
+        (("--seq-len", 64, "--window-tokens", 9), "window_tokens: expected at least seq_len, 64; got 9"),
         (("--id-column", "text"), "id_column: expected another field than the content's"),
     ],
 )
@@ -66,11 +74,10 @@ def test_options_that_cannot_work(call: Run, tmp_path: Path, options: tuple[Any,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("start", "message"), [(b"PAR1", "Parquet"), (b"ARROW1", "the Arrow file format")])
-def test_formats_that_cannot_come_from_a_pipe(run: Run, start: bytes, message: str) -> None:
+@pytest.mark.parametrize("start", [b"PAR1", b"ARROW1"])
+def test_a_damaged_table_from_a_pipe(run: Run, start: bytes) -> None:
     line = failed(run("pack", "-", "-o", "out", *SMALL, stdin=start + b"\0" * 99))
-    assert line.startswith(f"standard input: {message}")
-    assert line.endswith("cannot be read from a pipe; give the file's path")
+    assert line.startswith("standard input: cannot be read: ")
 
 
 def test_a_closed_standard_input(tmp_path: Path) -> None:
@@ -100,7 +107,7 @@ def test_bad_records_among_good_ones(
     path.write_text("\n".join(lines))
     options: dict[str, Any] = {"out": tmp_path / "out", "threads": threads, "on_bad": on_bad, "seq_len": 16}
     if on_bad == "stop":
-        with pytest.raises(DataError, match=rf"^{path}:151: Expected `str`, got `int`.*--on-bad quarantine$"):
+        with pytest.raises(DataError, match=rf"^{path}:151: field 'text': expected str, got int.*--on-bad quarantine$"):
             seampack.pack(path, **options)
         assert not (tmp_path / "out").exists()
         return

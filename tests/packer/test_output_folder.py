@@ -201,7 +201,7 @@ def test_a_stopped_run_leaves_nothing(slow: "subprocess.Popen[bytes]", tmp_path:
     slow.send_signal(number)
     assert slow.wait(60) == 130
     assert slow.stderr is not None
-    assert slow.stderr.read() == b"seampack: interrupted; nothing incomplete was kept\n"
+    assert slow.stderr.read() == b"seampack: interrupted; no partial output was kept\n"
     assert list(tmp_path.iterdir()) == []
 
 

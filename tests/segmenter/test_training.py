@@ -623,7 +623,9 @@ def test_ctrl_c_ends_training_in_peace(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
-    assert errors.endswith(b"seampack: interrupted; the same command with --resume goes on from the last checkpoint\n")
+    assert errors.endswith(
+        b"seampack: interrupted; run the same command with --resume to continue from the last checkpoint\n"
+    )
     assert all(map(ended, found))
     texts, _ = sentences(100)
     train([texts], LONG, tmp_path / "m", resume=True, threads=1)
