@@ -82,14 +82,14 @@ class RefineAdapter(Adapter[RefineConfig]):
         if config.stage == Stage.SAFETY:
             tested = untrained_rows(dataset, artifact, config)
             return measure_safety(tested, SafetyClassifier.of_arrays(artifact.tensors), len(dataset) - len(tested))
-        asked = where(dataset, "query")
-        if not len(asked):
+        query_rows = where(dataset, "query")
+        if not len(query_rows):
             raise DataError("no row has a query to evaluate; name their column with query_column")
         refiner = Refiner.of_artifact(artifact, config)
-        scorer = scorer_of(asked, config)
-        queries = asked["query"][:]
+        scorer = scorer_of(query_rows, config)
+        queries = query_rows["query"][:]
         evaluation = RefinerEval(refiner, scorer.target if scorer else None, scorer, judge_of(config))
-        refined = evaluation.run(queries, asked["attack"][:])
+        refined = evaluation.run(queries, query_rows["attack"][:])
         losses, curve = artifact.facts["losses"], artifact.facts["curve"]
         return Evaluation(
             refined.metrics | {"cut_queries": sum(map(refiner.cuts, queries))},
@@ -101,11 +101,11 @@ class RefineAdapter(Adapter[RefineConfig]):
 
 def _fit_refiner(dataset: Dataset, config: RefineConfig) -> Fitted:
     """Train a refiner. The facts are losses, the curve of the rewards, and how many pairs and queries were cut."""
-    pairs, asked = where(dataset, "optimized_prompt"), where(dataset, "query")
+    pairs, query_rows = where(dataset, "optimized_prompt"), where(dataset, "query")
     if not len(pairs) and (config.model == SMALL or not config.rl_steps):
         raise DataError("no row has a prompt and an optimized_prompt; give some, or a trained model and rl_steps")
     # before training, so that a target or reward that cannot be loaded is reported at once
-    scorer = scorer_of(asked, config) if config.rl_steps else None
+    scorer = scorer_of(query_rows, config) if config.rl_steps else None
     if config.rl_steps and not scorer:
         raise ConfigError("target: expected a target for reinforcement learning, to reward its answers; got none")
     texts = [text for column in ("prompt", "optimized_prompt", "query") for text in dataset[column] if text]
@@ -117,7 +117,7 @@ def _fit_refiner(dataset: Dataset, config: RefineConfig) -> Fitted:
         refiner, facts["losses"] = supervised.fit(prompts, optimized)
         facts["cut_pairs"] = supervised.cut_pairs(prompts, optimized)
     if scorer:
-        queries = asked["query"][:]
+        queries = query_rows["query"][:]
         reinforced = RefinerRL(config, refiner, scorer).fit(queries)
         refiner = reinforced.refiner
         facts |= {"curve": reinforced.curve, "cut_queries": sum(map(refiner.cuts, queries))}

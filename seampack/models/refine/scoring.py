@@ -74,9 +74,7 @@ class Scorer:
         texts = list(refined) if isinstance(function, OnRefined) or self.target is None else self.target(refined)
         values = [None if value is None else float(value) for value in function(list(originals), texts)]
         if len(values) != len(originals):
-            raise DataError(
-                f"reward {name}: expected {len(originals)} values, one a response; got {len(values)}"
-            )
+            raise DataError(f"reward {name}: expected {len(originals)} values, one a response; got {len(values)}")
         for value, original in zip(values, originals, strict=True):
             if value is not None and not math.isfinite(value):
                 raise DataError(f"reward {name}: expected a number for the query {original[:60]!r}; got {value}")

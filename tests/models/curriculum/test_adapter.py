@@ -26,6 +26,8 @@ from seampack.models.curriculum.difficulty import COUNT
 from tests.models.contract import AdapterContract
 from tests.models.curriculum.world import Oracle, chains
 
+pytestmark = pytest.mark.xdist_group("curriculum")  # its fixtures are expensive
+
 
 class TestCurriculum(AdapterContract):
     method = "curriculum"
@@ -66,9 +68,9 @@ class TestCurriculum(AdapterContract):
 
     def test_the_curriculum_is_kept(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
-        found = curriculum_of(Artifact.load(tmp_path))
-        assert found.to_dict() == curriculum_of(artifact).to_dict()
-        assert {"pass_rate", "stage", "hint", "prompt", "target"} <= set(found.column_names)
+        curriculum = curriculum_of(Artifact.load(tmp_path))
+        assert curriculum.to_dict() == curriculum_of(artifact).to_dict()
+        assert {"pass_rate", "stage", "hint", "prompt", "target"} <= set(curriculum.column_names)
 
     def test_only_the_curriculum(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
         small = prepared.select(range(12))
@@ -84,8 +86,8 @@ class TestCurriculum(AdapterContract):
         assert set(artifact.parts) == {"tokenizer", "base", "curriculum"}
         again = adapter.train(small, config)
         assert curriculum_of(again).to_dict() == curriculum_of(artifact).to_dict()
-        found = adapter.evaluate(small, artifact, config)
-        assert not any(name.startswith("trained") for name in found.metrics)
+        evaluation = adapter.evaluate(small, artifact, config)
+        assert not any(name.startswith("trained") for name in evaluation.metrics)
         assert len(list((tmp_path / "kept").iterdir())) == 3
 
     def test_the_model_before_may_be_elsewhere(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
@@ -96,8 +98,8 @@ class TestCurriculum(AdapterContract):
         for name in ("base", "tokenizer"):
             artifact.parts[name].save_pretrained(tmp_path)
         elsewhere = replace(artifact, parts={name: artifact.parts[name] for name in ("curriculum", "tokenizer")})
-        found = adapter.evaluate(small, elsewhere, config.replace(model=str(tmp_path)))
-        assert found.metrics == adapter.evaluate(small, artifact, config).metrics
+        evaluation = adapter.evaluate(small, elsewhere, config.replace(model=str(tmp_path)))
+        assert evaluation.metrics == adapter.evaluate(small, artifact, config).metrics
         with pytest.raises(ConfigError, match="model: the artifact was trained from"):
             adapter.evaluate(small, elsewhere, config)
 
@@ -109,25 +111,25 @@ class TestCurriculum(AdapterContract):
         command = ["evaluate", "curriculum", "--artifact", str(tmp_path / "artifact")]
         command += ["--data", str(tmp_path / "test.jsonl")]
         for out, more in (("first", []), ("second", ["--set", f"checkpoint={tmp_path / 'own'}"])):
-            found = CliRunner().invoke(models, [*command, "-o", str(tmp_path / out), *more], catch_exceptions=False)
-            assert found.exit_code == 0
+            result = CliRunner().invoke(models, [*command, "-o", str(tmp_path / out), *more], catch_exceptions=False)
+            assert result.exit_code == 0
         assert not kept.exists()
         assert list((tmp_path / "own").iterdir())
 
     def test_columns_and_solutions_of_your_own(self, adapter: Any) -> None:
         config = adapter.config(question_column="ask", answer_column="solve", answers="math")
         rows = Dataset.from_dict({"ask": ["1+1?"], "solve": [r"Count. \boxed{2}"], "id": [7]})
-        found = adapter.prepare(rows, config)
-        assert found[0] == {"question": "1+1?", "solve": r"Count. \boxed{2}", "id": 7} | {
+        prepared = adapter.prepare(rows, config)
+        assert prepared[0] == {"question": "1+1?", "solve": r"Count. \boxed{2}", "id": 7} | {
             "steps": ["Count. ", r"\boxed{2}"],
             "final": "2",
         }
         with pytest.raises(DataError, match=r"'solve', row 0.*option answers"):
             adapter.prepare(rows, config.replace(answers="gsm8k"))
-        own = Dataset.from_dict({"question": ["q"], "steps": [["a", "b"]], "final": ["b"]})
-        assert adapter.prepare(own, adapter.config(checker="text")).to_dict() == own.to_dict()
+        split = Dataset.from_dict({"question": ["q"], "steps": [["a", "b"]], "final": ["b"]})
+        assert adapter.prepare(split, adapter.config(checker="text")).to_dict() == split.to_dict()
         for wrong, features in ((["a"], Value("string")), ([[]], List(Value("string")))):
-            bad = own.remove_columns("steps").add_column("steps", wrong, feature=features)
+            bad = split.remove_columns("steps").add_column("steps", wrong, feature=features)
             with pytest.raises(DataError, match="'steps'"):
                 adapter.prepare(bad, adapter.config())
 
@@ -136,8 +138,8 @@ class TestCurriculum(AdapterContract):
             {"prompt": ["1+1?"], "question": [7], "target": ["Count.\n#### 2"], "steps": [9], "stage": ["primary"]}
         )
         config = adapter.config(question_column="prompt", answer_column="target")
-        found = adapter.prepare(rows, config)
-        assert found[0] == {
+        prepared = adapter.prepare(rows, config)
+        assert prepared[0] == {
             "question": "1+1?",
             "steps": ["Count.\n#### 2"],
             "final": "2",
@@ -146,25 +148,25 @@ class TestCurriculum(AdapterContract):
             "target_given": "Count.\n#### 2",
             "stage_given": "primary",
         }
-        assert adapter.prepare(found, config).to_dict() == found.to_dict()
+        assert adapter.prepare(prepared, config).to_dict() == prepared.to_dict()
 
     def test_steps_take_and_replace_what_steps_wrote(self, adapter: Any) -> None:
-        own = (
+        given = (
             chains(12)
             .add_column("responses", [["#### 1"] * 4] * 12)
             .add_column("pass_rate", [i / 12 for i in range(12)])
         )
         config = adapter.config()
-        rows = adapter.prepare(own, config)
+        rows = adapter.prepare(given, config)
         assert CurriculumBuilder(config).build(rows)["pass_rate"][0] == 11 / 12
         graded = grade(rows, gsm8k_matches)
-        assert graded["pass_rate_given"][:] == own["pass_rate"][:]
+        assert graded["pass_rate_given"][:] == given["pass_rate"][:]
         assert grade(graded, gsm8k_matches).to_dict() == graded.to_dict()
         estimator = DifficultyEstimator(config, Oracle())
         prompter = GuidedPrompter(config, Oracle())
         estimated = estimator.estimate(rows)
-        assert estimated["responses_given"][:] == own["responses"][:]
-        assert estimated["pass_rate_given"][:] == own["pass_rate"][:]
+        assert estimated["responses_given"][:] == given["responses"][:]
+        assert estimated["pass_rate_given"][:] == given["pass_rate"][:]
         guided = prompter.guide(CurriculumBuilder(config).build(estimated))
         again = prompter.guide(CurriculumBuilder(config).build(estimator.estimate(guided)))
         assert set(again.column_names) == set(guided.column_names)
@@ -181,15 +183,15 @@ class TestCurriculum(AdapterContract):
         guided.to_parquet(str(tmp_path / "rows.parquet"))
         loaded = data.load(str(tmp_path / "rows.parquet"))
         for made in (grade(estimated, gsm8k_matches), estimated, guided, loaded):
-            found = adapter.prepare(made, config.replace(question_column="ask"))
-            assert found.to_dict() == adapter.prepare(made, config).to_dict() == made.to_dict()
-            again = prompter.guide(CurriculumBuilder(config).build(estimator.estimate(found)))
+            prepared = adapter.prepare(made, config.replace(question_column="ask"))
+            assert prepared.to_dict() == adapter.prepare(made, config).to_dict() == made.to_dict()
+            again = prompter.guide(CurriculumBuilder(config).build(estimator.estimate(prepared)))
             assert set(again.column_names) == set(guided.column_names)
-        own = chains(12).add_column("n_samples", [3] * 12).add_column("n_correct", [1] * 12)
-        for made in (own, own.cast_column("n_samples", COUNT).cast_column("n_correct", COUNT)):
-            found = adapter.prepare(made, config)
-            assert found["n_samples_given"][:] == [3] * 12
-            assert adapter.prepare(found, config).to_dict() == found.to_dict()
+        given = chains(12).add_column("n_samples", [3] * 12).add_column("n_correct", [1] * 12)
+        for made in (given, given.cast_column("n_samples", COUNT).cast_column("n_correct", COUNT)):
+            prepared = adapter.prepare(made, config)
+            assert prepared["n_samples_given"][:] == [3] * 12
+            assert adapter.prepare(prepared, config).to_dict() == prepared.to_dict()
 
     def test_own_responses_are_kept_next_to_the_curriculum(self, adapter: Any, prepared: Dataset) -> None:
         small = prepared.select(range(6)).add_column("responses", [["mine"]] * 6)
@@ -201,14 +203,16 @@ class TestCurriculum(AdapterContract):
     @pytest.mark.parametrize("final", ["Paris", "10:30", "7 or 8", "1,8"])
     def test_finals_that_are_no_number_are_refused(self, adapter: Any, final: str) -> None:
         rows = Dataset.from_dict({"question": ["a?", "b?"], "answer": ["#### 1,800", f"So.\n#### {final}"]})
-        said = rf"'answer', row 1: the checker gsm8k cannot compare .*: expected one number.*got '{final}'.*set checker"
-        with pytest.raises(DataError, match=said):
+        message = (
+            rf"'answer', row 1: the checker gsm8k cannot compare .*: expected one number.*got '{final}'.*set checker"
+        )
+        with pytest.raises(DataError, match=message):
             adapter.prepare(rows, adapter.config())
-        own = adapter.prepare(rows, adapter.config(checker="text"))
-        assert own["final"][:] == ["1,800", final]
-        assert adapter.prepare(own, adapter.config(checker="math")).to_dict() == own.to_dict()
+        prepared = adapter.prepare(rows, adapter.config(checker="text"))
+        assert prepared["final"][:] == ["1,800", final]
+        assert adapter.prepare(prepared, adapter.config(checker="math")).to_dict() == prepared.to_dict()
         with pytest.raises(DataError, match=r"'final', row 1: .*checker number"):
-            adapter.prepare(own, adapter.config(checker="number"))
+            adapter.prepare(prepared, adapter.config(checker="number"))
 
     @pytest.mark.parametrize(
         "wrong",

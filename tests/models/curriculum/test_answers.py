@@ -31,12 +31,12 @@ LATEX = "\n\n".join(
 
 
 def test_gsm8k_steps_are_lines_without_calculations() -> None:
-    found = split_gsm8k(PEARS)
-    assert found.final == "1,005"
-    assert len(found.steps) == 3
-    assert found.steps[0] == "Ana has 3 bags of 4 pears: 3*4 = 12 pears.\n"
-    assert "".join(found.steps) == re.sub("<<.*?>>", "", PEARS)
-    assert found.steps[2].endswith("$1,005.\n#### 1,005")
+    solution = split_gsm8k(PEARS)
+    assert solution.final == "1,005"
+    assert len(solution.steps) == 3
+    assert solution.steps[0] == "Ana has 3 bags of 4 pears: 3*4 = 12 pears.\n"
+    assert "".join(solution.steps) == re.sub("<<.*?>>", "", PEARS)
+    assert solution.steps[2].endswith("$1,005.\n#### 1,005")
 
 
 def test_a_bare_answer_is_one_step() -> None:
@@ -44,13 +44,13 @@ def test_a_bare_answer_is_one_step() -> None:
 
 
 def test_math_steps_end_outside_formulas() -> None:
-    found = split_math(LATEX)
-    assert found.steps == (
+    solution = split_math(LATEX)
+    assert solution.steps == (
         "We have $x. Y = 2$ here. ",
         r"So $y = \frac{1}{2}.$ Hence" + "\n\n",
         r"\[z = 3. W.\] Thus \boxed{\frac{a}{2}}. Done.",
     )
-    assert found.final == r"\frac{a}{2}"
+    assert solution.final == r"\frac{a}{2}"
     assert split_math("Easy. The answer is: $p - q$").final == "p - q"
 
 

@@ -29,11 +29,11 @@ def test_pass_at_k_of_arrays() -> None:
 
 
 def test_estimates_follow_true_difficulty() -> None:
-    found = DifficultyEstimator(CurriculumConfig(n_samples=64), Oracle()).estimate(prepared(60))
-    rates, operations = np.asarray(found["pass_rate"][:]), np.asarray(found["operations"][:])
+    estimated = DifficultyEstimator(CurriculumConfig(n_samples=64), Oracle()).estimate(prepared(60))
+    rates, operations = np.asarray(estimated["pass_rate"][:]), np.asarray(estimated["operations"][:])
     assert np.corrcoef(rates, -operations)[0, 1] > 0.9
-    assert found["n_correct"][0] / found["n_samples"][0] == rates[0]
-    assert all(len(texts) == 64 for texts in found["responses"])
+    assert estimated["n_correct"][0] / estimated["n_samples"][0] == rates[0]
+    assert all(len(texts) == 64 for texts in estimated["responses"])
 
 
 def test_responses_from_elsewhere_are_graded() -> None:

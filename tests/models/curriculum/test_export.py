@@ -25,9 +25,9 @@ def rows() -> Dataset:
 
 
 def test_trl(rows: Dataset) -> None:
-    found = for_trl(rows)
-    assert found["prompt"][:] == rows["prompt"][:]
-    assert found["completion"][:] == rows["target"][:]
+    exported = for_trl(rows)
+    assert exported["prompt"][:] == rows["prompt"][:]
+    assert exported["completion"][:] == rows["target"][:]
     chat = for_trl(rows, prompt=PromptFormat(CurriculumConfig(placement="prompt")))
     assert rows["hint"][5].strip() in chat[5]["prompt"][0]["content"]
     assert chat[5]["completion"] == [{"role": "assistant", "content": rows["target"][5]}]
@@ -37,11 +37,11 @@ def test_trl(rows: Dataset) -> None:
 
 
 def test_verl(rows: Dataset) -> None:
-    found = for_verl(rows, "chains")
-    assert set(found.column_names) == {"data_source", "prompt", "ability", "reward_model", "extra_info"}
-    assert found[5]["reward_model"] == {"style": "rule", "ground_truth": rows["final"][5]}
-    assert found[5]["extra_info"]["stage"] == 2
-    assert found[5]["prompt"][0]["role"] == "user"
+    exported = for_verl(rows, "chains")
+    assert set(exported.column_names) == {"data_source", "prompt", "ability", "reward_model", "extra_info"}
+    assert exported[5]["reward_model"] == {"style": "rule", "ground_truth": rows["final"][5]}
+    assert exported[5]["extra_info"]["stage"] == 2
+    assert exported[5]["prompt"][0]["role"] == "user"
     with pytest.raises(DataError, match="placement='prompt'"):
         for_verl(rows, "chains", prompt=PromptFormat(CurriculumConfig()))
 

@@ -28,8 +28,8 @@ def test_hints_grow_until_they_help() -> None:
     estimated = DifficultyEstimator(config, oracle).estimate(prepared(60, lengths=(1, 3, 8)))
     staged = CurriculumBuilder(config).build(estimated)
     prompter = GuidedPrompter(config, oracle)
-    found = prompter.guide(staged)
-    for row in found:
+    guided = prompter.guide(staged)
+    for row in guided:
         hinted = row["pass_rate"] < 0.25 and row["stage"] == 3
         assert bool(row["hint"]) == hinted == (row["hint_ratio"] > 0)
         assert row["hint"] + row["target"] == "".join(row["steps"])
@@ -40,7 +40,7 @@ def test_hints_grow_until_they_help() -> None:
         for ratio in smaller if hinted else []:
             prompt = f"{row['question']}\n" + "".join(row["steps"][: hint_steps(len(row["steps"]), ratio)])
             assert sum(gsm8k_matches(text, row["final"]) for text in oracle.answers(prompt, 32)) < 8
-    hard = found.filter(lambda row: row["hint_ratio"] > 0)
+    hard = guided.filter(lambda row: row["hint_ratio"] > 0)
     assert len(hard) > 10
     assert min(hard["pass_rate_hinted"]) >= 0.25
     everywhere = prompter.guide(staged, stages=(1, 2, 3))
@@ -51,11 +51,11 @@ def test_what_no_hint_solves_keeps_the_largest(tmp_path: Path) -> None:
     rows = prepared(6, lengths=(4,)).add_column("pass_rate", [0.0] * 6)
     config = CurriculumConfig(n_samples=2, checkpoint=str(tmp_path))
     prompter = GuidedPrompter(config, Oracle(0), correct=lambda response, answer: False)
-    found = prompter.guide(rows)
-    assert found["hint_steps"][:] == [3] * 6
-    assert found["pass_rate_hinted"][:] == [0.0] * 6
+    guided = prompter.guide(rows)
+    assert guided["hint_steps"][:] == [3] * 6
+    assert guided["pass_rate_hinted"][:] == [0.0] * 6
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"hints-{r}.jsonl" for r in ("0.25", "0.5", "0.75")]
-    assert prompter.guide(rows).to_dict() == found.to_dict()
+    assert prompter.guide(rows).to_dict() == guided.to_dict()
 
 
 def test_one_step_cannot_be_hinted() -> None:

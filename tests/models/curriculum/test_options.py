@@ -111,8 +111,8 @@ def prepared_with(answer: str = "#### 1") -> "Observe":
     rows = Dataset.from_dict({"question": ["old"], "ask": ["new"], "answer": [answer], "solve": ["#### 2"]})
 
     def observe(config: CurriculumConfig) -> tuple[str, str]:
-        found = ADAPTER.prepare(rows, config)
-        return found["question"][0], found["final"][0]
+        prepared = ADAPTER.prepare(rows, config)
+        return prepared["question"][0], prepared["final"][0]
 
     return observe
 

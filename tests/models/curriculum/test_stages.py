@@ -20,13 +20,13 @@ def test_stages_are_disjoint_equal_and_sorted(rates: list[int], stages: int, see
         with pytest.raises(DataError, match="at least one for each"):
             builder.build(rows)
         return
-    found = builder.build(rows)
-    assert sorted(found["id"]) == list(range(len(rates)))
-    assert found["pass_rate"][:] == sorted(found["pass_rate"], reverse=True)
-    sizes = [found["stage"][:].count(stage) for stage in range(1, stages + 1)]
+    staged = builder.build(rows)
+    assert sorted(staged["id"]) == list(range(len(rates)))
+    assert staged["pass_rate"][:] == sorted(staged["pass_rate"], reverse=True)
+    sizes = [staged["stage"][:].count(stage) for stage in range(1, stages + 1)]
     assert max(sizes) - min(sizes) <= 1
-    assert found["stage"][:] == sorted(found["stage"])
-    assert sum(row["questions"] for row in composition(found)) == len(rates)
+    assert staged["stage"][:] == sorted(staged["stage"])
+    assert sum(row["questions"] for row in composition(staged)) == len(rates)
 
 
 def test_ties_are_in_no_order() -> None:
@@ -55,16 +55,16 @@ def test_the_plan_keeps_the_stages_apart(stages: list[int], epochs: int, replay:
         assert rows.size == epochs * stage.size
     if order == "stages":
         for number, run in zip(sorted(set(stages)), runs, strict=True):
-            own = int((stage == number).sum())
+            size = int((stage == number).sum())
             assert (stage[run] <= number).all()
-            assert int((stage[run] == number).sum()) == epochs * own
-            again = min(round(replay * own), int((stage < number).sum()))
-            assert run.size == epochs * (own + again)
+            assert int((stage[run] == number).sum()) == epochs * size
+            replayed = min(round(replay * size), int((stage < number).sum()))
+            assert run.size == epochs * (size + replayed)
 
 
 def test_in_order_shuffles_only_within_stages() -> None:
     rows = Dataset.from_dict({"stage": [1] * 20 + [2] * 20, "id": list(range(40))})
-    found = in_order(rows, seed=1)
-    assert found["stage"][:] == rows["stage"][:]
-    assert sorted(found["id"]) == list(range(40))
-    assert found["id"][:] != rows["id"][:]
+    ordered = in_order(rows, seed=1)
+    assert ordered["stage"][:] == rows["stage"][:]
+    assert sorted(ordered["id"]) == list(range(40))
+    assert ordered["id"][:] != rows["id"][:]

@@ -47,10 +47,10 @@ def test_rows_are_seen_in_the_order_of_the_plan(tiny: tuple[Any, Any], algorithm
         if algorithm == "sft":
             wanted += questions
         else:
-            full = [questions[at % len(questions)] for at in range(-(-len(questions) // 2) * 2)]
+            full = [questions[index % len(questions)] for index in range(-(-len(questions) // 2) * 2)]
             wanted += [question for question in full for _ in range(4)]
     # trl mixes the responses of one step
-    steps = [[sorted(rows[at : at + 8]) for at in range(0, len(rows), 8)] for rows in (seen, wanted)]
+    steps = [[sorted(rows[index : index + 8]) for index in range(0, len(rows), 8)] for rows in (seen, wanted)]
     assert seen == wanted if algorithm == "sft" else steps[0] == steps[1]
     assert {row["stage"] for row in history} == {1, 2}
     if algorithm == "grpo":

@@ -12,7 +12,7 @@ from seampack.models.curriculum.adapter import ADAPTER
 def chains(rows: int, seed: int = 0, lengths: tuple[int, ...] = (1, 2, 3, 4)) -> Dataset:
     """Sums modulo 5, worked out step by step, as GSM8K writes it."""
     rng = random.Random(seed)
-    found = []
+    made = []
     for _ in range(rows):
         length, value = rng.choice(lengths), rng.randrange(5)
         question, solution = str(value), ""
@@ -20,8 +20,8 @@ def chains(rows: int, seed: int = 0, lengths: tuple[int, ...] = (1, 2, 3, 4)) ->
             other = rng.randrange(5)
             question, solution = f"{question}+{other}", f"{solution}{value}+{other}={(value + other) % 5}\n"
             value = (value + other) % 5
-        found.append({"question": question, "answer": f"{solution}#### {value}", "operations": length})
-    return Dataset.from_list(found)
+        made.append({"question": question, "answer": f"{solution}#### {value}", "operations": length})
+    return Dataset.from_list(made)
 
 
 def prepared(rows: int = 24, **kwargs: Any) -> Dataset:

@@ -19,6 +19,8 @@ from seampack.models.refine.adapter import ADAPTER, RefineAdapter
 from tests.models.contract import AdapterContract
 from tests.models.refine.world import QUERIES
 
+pytestmark = pytest.mark.xdist_group("refine")  # its fixtures are expensive
+
 
 class TestRefine(AdapterContract):
     method = "refine"
@@ -64,10 +66,10 @@ class TestRefine(AdapterContract):
     def test_without_a_target_it_only_refines(
         self, prepared: Dataset, artifact: Artifact, config: RefineConfig
     ) -> None:
-        found = ADAPTER.evaluate(prepared.select(range(4)), artifact, config.replace(target=""))
-        assert found.metrics["attack_success_rate"] is None
-        assert found.metrics["unchanged"] is not None
-        assert found.rows["response"][:] == [None] * 4
+        evaluation = ADAPTER.evaluate(prepared.select(range(4)), artifact, config.replace(target=""))
+        assert evaluation.metrics["attack_success_rate"] is None
+        assert evaluation.metrics["unchanged"] is not None
+        assert evaluation.rows["response"][:] == [None] * 4
 
     def test_an_artifact_refines_and_learns_on(self, artifact: Artifact, config: RefineConfig, tmp_path: Path) -> None:
         """From its folder: in use, and rewarded further on queries alone."""
@@ -99,9 +101,9 @@ def test_what_is_cut_is_in_the_artifact_and_the_metrics() -> None:
         epochs=1.0, max_query_tokens=2, max_new_tokens=3, target="examples.refining:answer", **options
     )
     prepared = ADAPTER.prepare(Dataset.from_list(rows), config)
-    with pytest.warns(UserWarning, match="are cut") as told:
+    with pytest.warns(UserWarning, match="are cut") as caught:
         artifact = ADAPTER.train(prepared, config)
-    cut = [str(each.message) for each in told if "are cut" in str(each.message)]
+    cut = [str(warning.message) for warning in caught if "are cut" in str(warning.message)]
     assert [text.partition(":")[0] for text in cut] == ["1 of 2 pairs are cut", "1 of 2 queries are cut"]
     assert (artifact.facts["cut_pairs"], artifact.facts["cut_queries"]) == (1, 1)
     assert ADAPTER.evaluate(prepared, artifact, config).metrics["cut_queries"] == 1

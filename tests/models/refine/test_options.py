@@ -280,7 +280,7 @@ def test_every_option_reaches_what_it_governs(
 ) -> None:
     monkeypatch.setenv("OTHER_KEY", "secret")
     probe = PROBES[name]
-    value, *others = (folders.get(str(each), each) for each in (probe.value, *probe.others.values()))
+    value, *others = (folders.get(str(text), text) for text in (probe.value, *probe.others.values()))
     before = RefineConfig(**dict(zip(probe.others, others, strict=True)))
     assert value != getattr(before, name)
     assert probe.observe(before) != probe.expected

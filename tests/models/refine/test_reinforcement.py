@@ -32,17 +32,17 @@ def test_samples_that_are_rewarded_alike_are_warned_of(small: Refiner) -> None:
     config = RefineConfig(rl_steps=5, rl_queries=1, rl_samples=2)
     rl = RefinerRL(config, small, scored(same=lambda a, b: [1.0] * len(a)))
     with pytest.warns(UserWarning, match="in the first 5 steps, 100% of the groups had the same rewards"):
-        found = rl.fit(QUERIES)
-    assert [step["flat"] for step in found.curve] == [1] * 5
+        reinforced = rl.fit(QUERIES)
+    assert [step["flat"] for step in reinforced.curve] == [1] * 5
 
 
 def test_low_rank_updates_are_rewarded_too(small: Refiner) -> None:
     """Without a target: a reward of the rewordings themselves."""
     config = RefineConfig(rl_steps=2, rl_queries=2, rl_samples=2, lora_rank=2)
-    found = RefinerRL(config, small, Scorer({"length": Length()}, {"length": 1.0})).fit(QUERIES)
-    assert found.refiner.model.state_dict().keys() == small.model.state_dict().keys()
-    assert not hasattr(found.refiner.model, "peft_config")
-    assert [step["reward_length"] for step in found.curve] == [10, 10]
+    reinforced = RefinerRL(config, small, Scorer({"length": Length()}, {"length": 1.0})).fit(QUERIES)
+    assert reinforced.refiner.model.state_dict().keys() == small.model.state_dict().keys()
+    assert not hasattr(reinforced.refiner.model, "peft_config")
+    assert [step["reward_length"] for step in reinforced.curve] == [10, 10]
 
 
 def test_attacks_fail_and_the_rest_is_answered_after_both_rewards() -> None:
@@ -69,20 +69,26 @@ def test_attacks_fail_and_the_rest_is_answered_after_both_rewards() -> None:
 
 
 def test_queries_without_a_reward_are_in_no_mean_of_the_curve(small: Refiner, caplog: pytest.LogCaptureFixture) -> None:
-    """One query a step: half of the steps have no reward at all."""
+    """One query a step: half of the steps have no reward index all."""
 
     def some(originals: Sequence[str], responses: Sequence[str]) -> list[float | None]:
-        return [float(at % 2) if original == "describe the river" else None for at, original in enumerate(originals)]
+        return [
+            float(index % 2) if original == "describe the river" else None for index, original in enumerate(originals)
+        ]
 
     config = RefineConfig(rl_steps=4, rl_queries=1, rl_samples=2)
-    found = RefinerRL(config, small, scored(some=some)).fit(["describe the river", "describe the garden"])
-    assert sorted((step["reward_some"] is None, step["flat"]) for step in found.curve) == 2 * [(False, 0)] + 2 * [
+    reinforced = RefinerRL(config, small, scored(some=some)).fit(["describe the river", "describe the garden"])
+    assert sorted((step["reward_some"] is None, step["flat"]) for step in reinforced.curve) == 2 * [(False, 0)] + 2 * [
         (True, 1)
     ]
-    assert {step["reward_some"] for step in found.curve} == {step["reward"] for step in found.curve} == {None, 0.5}
-    assert all(torch.isfinite(weight).all() for weight in found.refiner.model.state_dict().values())
-    assert json.loads(json.dumps(found.curve, allow_nan=False)) == found.curve
-    draw_curve(Figure().subplots(), found.curve, [])
+    assert (
+        {step["reward_some"] for step in reinforced.curve}
+        == {step["reward"] for step in reinforced.curve}
+        == {None, 0.5}
+    )
+    assert all(torch.isfinite(weight).all() for weight in reinforced.refiner.model.state_dict().values())
+    assert json.loads(json.dumps(reinforced.curve, allow_nan=False)) == reinforced.curve
+    draw_curve(Figure().subplots(), reinforced.curve, [])
     assert "All reward functions returned None" not in caplog.text
 
 

@@ -22,6 +22,8 @@ from seampack.models.refine import (
 from seampack.models.refine.adapter import ADAPTER
 from tests.models.contract import AdapterContract
 
+pytestmark = pytest.mark.xdist_group("refine-safety")  # its fixtures are expensive
+
 THINGS = (*refining.OPEN, *refining.LOCKED)
 
 
@@ -50,17 +52,17 @@ class TestSafety(AdapterContract):
         assert evaluation.metrics["auc"] > evaluation.metrics["refusal_auc"]
 
     @pytest.mark.parametrize("changes", [{"seed": 1}, {"held_out": 0.9}, {"group_column": ""}])
-    def test_the_training_file_cannot_be_dealt_anew(
+    def test_the_training_file_cannot_be_split_again(
         self, dataset: Dataset, artifact: Artifact, config: RefineConfig, changes: dict[str, Any], tmp_path: Path
     ) -> None:
         other = config.replace(**changes)
         name, got = next(iter(changes.items()))
         message = f"^{name}: these are the responses of training, .*; expected {name} .*; got {name} {got!r}; keep"
         artifact.save(tmp_path)
-        for each in (artifact, Artifact.load(tmp_path)):
+        for made in (artifact, Artifact.load(tmp_path)):
             for rows in (dataset, Dataset.from_list(dataset.to_list()[::-1])):
                 with pytest.raises(ConfigError, match=message):
-                    ADAPTER.evaluate(ADAPTER.prepare(rows, other), each, other)
+                    ADAPTER.evaluate(ADAPTER.prepare(rows, other), made, other)
         # prepared with other options than it is evaluated with
         with pytest.raises(ConfigError, match=r"^group: these are the responses of training"):
             ADAPTER.evaluate(ADAPTER.prepare(dataset, other), artifact, config)
@@ -71,8 +73,8 @@ class TestSafety(AdapterContract):
             for thing in ("door", "shed")
             for word in ("unlocked", "here is")
         ]
-        found = ADAPTER.evaluate(ADAPTER.prepare(Dataset.from_list(rows), config), artifact, config)
-        assert (found.metrics["rows"], found.metrics["rows_trained_on"], len(found.rows)) == (4, 0, 4)
+        evaluation = ADAPTER.evaluate(ADAPTER.prepare(Dataset.from_list(rows), config), artifact, config)
+        assert (evaluation.metrics["rows"], evaluation.metrics["rows_trained_on"], len(evaluation.rows)) == (4, 0, 4)
 
     def test_rows_that_were_trained_on_are_measured_in_no_file(
         self, dataset: Dataset, prepared: Dataset, artifact: Artifact, evaluation: Evaluation, config: RefineConfig
@@ -105,11 +107,13 @@ class TestSafety(AdapterContract):
 
 def test_the_command_line_trains_a_safety_classifier(call: Any, tmp_path: Path) -> None:
     rows = [{"response": f"unlocked {n}" if n % 2 else f"i cannot {n}", "jailbroken": n % 2} for n in range(80)]
-    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    made = call("models", "train", "refine", "--data", "said.jsonl", "--set", "stage=safety", "-o", "judge")
-    assert made.returncode == 0, made.stderr
-    found = call("models", "evaluate", "refine", "--artifact", "judge", "--data", "said.jsonl", "-o", "seen", "--json")
-    assert json.loads(found.stdout)["metrics"]["auc"] == 1
+    (tmp_path / "responses.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    trained = call("models", "train", "refine", "--data", "responses.jsonl", "--set", "stage=safety", "-o", "judge")
+    assert trained.returncode == 0, trained.stderr
+    measured = call(
+        "models", "evaluate", "refine", "--artifact", "judge", "--data", "responses.jsonl", "-o", "seen", "--json"
+    )
+    assert json.loads(measured.stdout)["metrics"]["auc"] == 1
 
 
 def test_safety_is_what_scikit_learn_says() -> None:

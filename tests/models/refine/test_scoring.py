@@ -30,8 +30,8 @@ def test_the_target_is_asked_once_a_batch_and_nothing_twice() -> None:
         "half": lambda a, _: [0.5] * len(a),
     }
     scorer = Scorer(rewards, {"same": 2.0, "half": 1.0}, target)
-    found = scorer.all(["B", "A", "C", "D"], ["b", "a", "b", ""])
-    assert found == {"same": [1, 1, 0, 0], "half": [0.5] * 4, "score": [2.5, 2.5, 0.5, 0.5]}
+    scores = scorer.all(["B", "A", "C", "D"], ["b", "a", "b", ""])
+    assert scores == {"same": [1, 1, 0, 0], "half": [0.5] * 4, "score": [2.5, 2.5, 0.5, 0.5]}
     assert upper.asked == [["b", "a"]]
     assert scorer.reward("same", ["A", "Z"], ["a", "z"]) == [1, 1]
     assert upper.asked == [["b", "a"], ["z"]]

@@ -25,6 +25,8 @@ from seampack.models.refine.adapter import ADAPTER
 from seampack.models.training import load_causal
 from tests.models.refine.world import QUERIES
 
+pytestmark = pytest.mark.xdist_group("refine-targets")  # its fixtures are expensive
+
 
 def test_a_model_as_target(small: Refiner, tmp_path: Path) -> None:
     small.model.save_pretrained(tmp_path)
@@ -35,13 +37,13 @@ def test_a_model_as_target(small: Refiner, tmp_path: Path) -> None:
     rows = [row | {"good_res": "the old river", "bad_res": "the vault"} for row in refining.rows(8)]
     prepared = ADAPTER.prepare(Dataset.from_list(rows), config)
     artifact = ADAPTER.train(prepared, config)
-    found = ADAPTER.evaluate(prepared, artifact, config)
-    assert isinstance(found.metrics["benign_quality"], float)
+    evaluation = ADAPTER.evaluate(prepared, artifact, config)
+    assert isinstance(evaluation.metrics["benign_quality"], float)
     more = [row | {"good_res": None, "bad_res": "", "query": f"{row['prompt']} twice"} for row in rows[:4]]
     queries = ADAPTER.prepare(Dataset.from_list([row | {"query": row["prompt"]} for row in rows] + more), config)
     together = ADAPTER.evaluate(queries, artifact, config)
     for name in ("benign_quality", "benign_quality_before", "score_gain", "win_rate"):
-        assert together.metrics[name] == pytest.approx(found.metrics[name], abs=1e-5)
+        assert together.metrics[name] == pytest.approx(evaluation.metrics[name], abs=1e-5)
     assert (together.metrics["rows"], together.metrics["quality_missing"]) == (12, 4)
     with pytest.raises(DataError, match=r"reward quality: no row has a good and a bad response .* good_column"):
         ADAPTER.evaluate(queries.select(range(8, 12)), artifact, config)
@@ -91,7 +93,7 @@ server.serve_forever()
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A chat server in a process of its own."""
+    """A chat server in a separate process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -134,8 +136,8 @@ def test_a_server_by_options(address: str) -> None:
     prepared = ADAPTER.prepare(Dataset.from_list(refining.rows(4)), config)
     artifact = ADAPTER.train(prepared, config)
     assert "secret" not in json.dumps([artifact.config, artifact.facts])
-    found = ADAPTER.evaluate(prepared, artifact, config)
-    assert found.rows["response_before"][:] == [row["query"].upper() for row in prepared]
+    evaluation = ADAPTER.evaluate(prepared, artifact, config)
+    assert evaluation.rows["response_before"][:] == [row["query"].upper() for row in prepared]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_targets_that_cannot_be_loaded(changes: dict[str, Any], error: type[Exce
         ADAPTER.train(prepared, config)
 
 
-def test_functions_are_looked_for_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_are_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "of_mine.py").write_text("def answer(queries):\n    return queries\n")
     (tmp_path / "broken_of_mine.py").write_text("raise RuntimeError('no')\n")
     monkeypatch.chdir(tmp_path)
@@ -167,7 +169,7 @@ def test_functions_are_looked_for_where_one_stands(tmp_path: Path, monkeypatch: 
 
 
 def test_functions_import_their_neighbours_when_they_run(tmp_path: Path) -> None:
-    """In a process that does not look where one stands, as that of an installed command."""
+    """In a process that does not search the current folder, as that of an installed command."""
     (tmp_path / "neighbour_of_mine.py").write_text("def upper(text):\n    return text.upper()\n")
     (tmp_path / "of_mine.py").write_text(
         "def answer(queries):\n    from neighbour_of_mine import upper\n    return list(map(upper, queries))\n"

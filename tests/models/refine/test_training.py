@@ -65,7 +65,7 @@ def test_pairs_that_are_cut_are_counted(recwarn: pytest.WarningsRecorder) -> Non
     assert sft.cut_pairs(prompts[:2], answers[:2]) == 0
     assert sft.cut_pairs(prompts, answers) == 2
     sft.fit(prompts[:2], answers[:2])
-    assert not [each for each in recwarn if "are cut" in str(each.message)]
+    assert not [warning for warning in recwarn if "are cut" in str(warning.message)]
     with pytest.warns(UserWarning, match="2 of 4 pairs are cut: longer than max_query_tokens or max_tokens; raise it"):
         sft.fit(prompts, answers)
 
