@@ -1,13 +1,16 @@
 """``seampack inspect``: show and verify a packed folder."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seampack.commands import options as shared
 from seampack.commands.report import accounting_lines, print_json, row_text, warn
 from seampack.errors import SeampackError
+
+if TYPE_CHECKING:
+    from seampack.packer.manifest import Manifest, TokenizerFacts
 
 
 @click.command()
@@ -28,7 +31,7 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
 
     With --row, shows rows as text, segment by segment.
     """
-    from seampack.packer.packed import PackedFolder
+    from seampack.packer.folder import PackedFolder
 
     packed = PackedFolder(folder)
     if verify:
@@ -36,31 +39,30 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
     outcome = {"verified": True} if verify else {}
     if rows:
         shown = {index: packed.row(index) for index in rows}
-        decode = None if as_json else _decoder(packed.manifest["tokenizer"], tokenizer)
+        decode = None if as_json else _decoder(packed.manifest.tokenizer, tokenizer)
         for index in rows:
             if as_json:
                 print_json({"row": index, **shown[index], **outcome})
             else:
                 click.echo(f"row {index}\n{row_text(shown[index], decode)}")
     elif as_json:
-        print_json({**packed.manifest, **outcome})
+        print_json(packed.manifest.to_dict() | outcome)
     else:
         _show_manifest(packed.manifest)
     if verify and not as_json:
         click.echo("verified: every checksum, and the accounting against the rows")
 
 
-def _show_manifest(manifest: dict[str, Any]) -> None:
-    facts = manifest["tokenizer"]
-    click.echo(f"strategy    {manifest['config']['strategy']:>16}   seampack {manifest['seampack_version']}")
-    click.echo(f"tokenizer   {facts['vocab_size']:>16,}   ids, {facts['name']}")
-    click.echo(accounting_lines(manifest["accounting"]))
-    for shard in manifest["shards"]:
-        size = f"{shard['bytes'] / 1e6:>9,.1f} MB"
-        click.echo(f"{shard['file']}  {shard['rows']:>10,} rows  {size}  {shard['checksum']}")
+def _show_manifest(manifest: "Manifest") -> None:
+    click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
+    click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
+    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    for shard in manifest.shards:
+        size = f"{shard.bytes / 1e6:>9,.1f} MB"
+        click.echo(f"{shard.file}  {shard.rows:>10,} rows  {size}  {shard.checksum}")
 
 
-def _decoder(facts: dict[str, Any], name: str | None) -> Callable[[Any], str] | None:
+def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] | None:
     """Return the decoding function of the folder's tokenizer, or of the given one; None if it cannot be loaded.
 
     Warn if the tokenizer is not the one that packed the folder. Raise SeampackError for a given one that is missing.
@@ -68,12 +70,12 @@ def _decoder(facts: dict[str, Any], name: str | None) -> Callable[[Any], str] | 
     from seampack.packer.tokenizing import TextTokenizer
 
     try:
-        tokenizer = TextTokenizer(name or facts["name"])
+        tokenizer = TextTokenizer(name or facts.name)
     except SeampackError as error:
         if name is not None:
             raise
         warn(f"the rows are shown as ids: {error}; give --tokenizer")
         return None
-    if tokenizer.fingerprint != facts["fingerprint"]:
+    if tokenizer.fingerprint != facts.fingerprint:
         warn("this is not the tokenizer that the folder was packed with")
     return tokenizer.decode

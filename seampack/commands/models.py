@@ -16,9 +16,8 @@ from seampack.errors import ConfigError
 from seampack.models.registry import METHODS, get
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from seampack.config import Config
+    from seampack.io.output import FolderKind
     from seampack.models.base import Adapter
 
 _NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text"}
@@ -112,8 +111,10 @@ def prepare(
     """
     adapter = get(method)
     config = _changed(adapter.config(), config_file, changes)
-    with _new_folder(out, overwrite, "dataset_info.json") as folder:
-        prepared = adapter.prepare(_load(data, split), config)
+    from seampack.models.data import PREPARED, load
+
+    with _output(out, PREPARED, overwrite) as folder:
+        prepared = adapter.prepare(load(data, split), config)
         prepared.save_to_disk(str(folder))
     if as_json:
         print_json({"rows": len(prepared), "columns": prepared.column_names})
@@ -144,11 +145,12 @@ def train(
     """
     adapter = get(method)
     config = _changed(adapter.config(), config_file, changes)
-    from seampack.models.artifact import DESCRIPTION
+    from seampack.models.artifact import FOLDER
+    from seampack.models.data import load
 
     spent = stopwatch()
-    with _new_folder(out, overwrite, DESCRIPTION) as folder:
-        artifact = adapter.train(adapter.prepare(_load(data, split), config), config)
+    with _output(out, FOLDER, overwrite) as folder:
+        artifact = adapter.train(adapter.prepare(load(data, split), config), config)
         artifact.save(folder)
     times = spent()
     if as_json:
@@ -180,11 +182,13 @@ def evaluate(
     """
     adapter = get(method)
     from seampack.models.artifact import Artifact
+    from seampack.models.base import EVALUATION
+    from seampack.models.data import load
 
     artifact = Artifact.load(Path(trained), method)
     config = _changed(adapter.saved_config(artifact), config_file, changes)
-    with _new_folder(out, overwrite, "metrics.json") as folder:
-        evaluation = adapter.evaluate(adapter.prepare(_load(data, split), config), artifact, config)
+    with _output(out, EVALUATION, overwrite) as folder:
+        evaluation = adapter.evaluate(adapter.prepare(load(data, split), config), artifact, config)
         evaluation.save(folder)
     if as_json:
         print_json({"method": method, "metrics": evaluation.metrics, "tables": evaluation.tables})
@@ -196,19 +200,13 @@ def evaluate(
             click.echo(f"\n{name}\n" + table(rows, {column: column for column in rows[0]}))
 
 
-def _load(data: str, split: str | None) -> "Dataset":
-    from seampack.models.data import load
-
-    return load(data, split)
-
-
 @contextmanager
-def _new_folder(out: str, overwrite: bool, marker: str) -> Iterator[Path]:
+def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
     """Yield a folder that becomes ``out`` if the block succeeds. Silence other libraries' progress bars in files."""
-    from seampack.models.folders import new_folder
+    from seampack.io.output import staged_folder
     from seampack.models.progress import no_bars_in_files
 
-    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker=marker) as folder:
+    with no_bars_in_files(), staged_folder(out, kind, overwrite=overwrite) as folder:
         yield folder
 
 

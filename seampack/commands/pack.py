@@ -77,16 +77,16 @@ def pack(
             on_progress=on_progress,
         )
     times = spent()
-    if not manifest["accounting"]["documents"]:
+    if not manifest.accounting.documents:
         warn("the input has no documents")
     if as_json:
-        print_json({**manifest, **times})
+        print_json(manifest.to_dict() | times)
         return
-    megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
-    click.echo(accounting_lines(manifest["accounting"]))
-    if manifest["quarantined"]:
-        click.echo(f"quarantined {manifest['quarantined']:>16,}   records, in quarantine.jsonl")
-    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest['shards'])} shard(s), {out}")
+    megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
+    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    if manifest.quarantined:
+        click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
+    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
     click.echo(f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s")
 
 
@@ -104,7 +104,7 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
     """
     config = PackConfig(**options)
     from seampack._memory import keep_freed_memory
-    from seampack.packer.comparing import compare as run
+    from seampack.packer.comparison import compare as run
 
     keep_freed_memory()
     with progress_bar(inputs) as on_progress:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from seampack.packer.packed import PackedFolder
+from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, Run
 from tests.faulty import failed
 

@@ -11,11 +11,10 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, is_progress_bar_enabled
 
 from seampack.commands.report import readable
-from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
+from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.models import METHODS, data, get, registry
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, with_results
-from seampack.models.folders import new_folder
 from tests.models.contract import AdapterContract
 
 ROWS = [
@@ -172,43 +171,6 @@ def test_fingerprint_is_of_the_values() -> None:
     assert fingerprint(rows.select([6, 5, 7, 8, 9])) != fingerprint(part)
     labelled = Features({"a": ClassLabel(num_classes=20), "b": Value("string")})
     assert fingerprint(rows.cast(labelled)) == fingerprint(rows)
-
-
-def test_output_folder(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "out"
-    with pytest.raises(ZeroDivisionError), new_folder(out, overwrite=False, marker="mark") as folder:
-        (folder / str(1 // 0)).touch()
-    assert not list(tmp_path.iterdir())
-    with new_folder(out, overwrite=False, marker="mark") as folder:
-        (folder / "mark").touch()
-    assert [path.name for path in out.iterdir()] == ["mark"]
-    with pytest.raises(ShardError, match="use --overwrite"), new_folder(out, overwrite=False, marker="mark"):
-        pass
-    with new_folder(out, overwrite=True, marker="mark") as folder:
-        (folder / "other").touch()
-    assert [path.name for path in out.iterdir()] == ["other"]
-    with pytest.raises(ShardError, match="no mark"), new_folder(out, overwrite=True, marker="mark"):
-        pass
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
-    (tmp_path / "file").touch()
-    with pytest.raises(ShardError, match="it is a file"), new_folder(tmp_path / "file", overwrite=True, marker="m"):
-        pass
-
-
-def test_a_failure_leaves_no_folders_behind(tmp_path: Path) -> None:
-    deep = tmp_path / "a" / "b" / "c"
-    with pytest.raises(DataError), new_folder(deep, overwrite=False, marker="mark"):
-        raise DataError("bad data")
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "a").mkdir()
-
-    def interrupted() -> None:
-        (tmp_path / "a" / "b" / "of another").touch()
-        raise DataError("bad data")
-
-    with pytest.raises(DataError), new_folder(deep, overwrite=False, marker="mark"):
-        interrupted()
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "of another"]
 
 
 def test_results_keep_the_columns_of_the_dataset() -> None:

@@ -15,7 +15,7 @@ import pytest
 import seampack
 from seampack.errors import DataError
 from seampack.packer import text_blocks
-from seampack.packer.packed import PackedFolder
+from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, DATA, Run, command
 from tests.faulty import GOOD, SMALL, failed
 
@@ -75,8 +75,8 @@ def test_options_that_cannot_work(call: Run, tmp_path: Path, options: tuple[Any,
 
 
 @pytest.mark.parametrize("start", [b"PAR1", b"ARROW1"])
-def test_a_damaged_table_from_a_pipe(run: Run, start: bytes) -> None:
-    line = failed(run("pack", "-", "-o", "out", *SMALL, stdin=start + b"\0" * 99))
+def test_a_damaged_table_from_a_pipe(call: Run, start: bytes) -> None:
+    line = failed(call("pack", "-", "-o", "out", *SMALL, stdin=start + b"\0" * 99))
     assert line.startswith("standard input: cannot be read: ")
 
 
@@ -112,7 +112,7 @@ def test_bad_records_among_good_ones(
         assert not (tmp_path / "out").exists()
         return
     manifest = seampack.pack(path, strategy="pad", **options)
-    assert (manifest["quarantined"], manifest["accounting"]["documents"]) == (3, 397)
+    assert (manifest.quarantined, manifest.accounting.documents) == (3, 397)
     records = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
     assert [(each["source"], each["position"], each["raw"]) for each in records] == [
         (str(path), number, line) for number, line in wrong.items()
@@ -122,10 +122,10 @@ def test_bad_records_among_good_ones(
     assert PackedFolder(tmp_path / "out").unpack().equals(PackedFolder(tmp_path / "good").unpack())
 
 
-def test_a_file_name_that_is_no_text_goes_into_the_quarantine(run: Run, tmp_path: Path) -> None:
+def test_a_file_name_that_is_no_text_goes_into_the_quarantine(call: Run, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/n\xff.jsonl"
     Path(os.fsdecode(path)).write_text(GOOD + "{")
-    result = run("pack", os.fsdecode(path), "-o", "out", *SMALL, "--on-bad", "quarantine")
+    result = call("pack", os.fsdecode(path), "-o", "out", *SMALL, "--on-bad", "quarantine")
     assert (result.returncode, result.stderr) == (0, b"")
     assert b"quarantined" in result.stdout
     assert json.loads((tmp_path / "out/quarantine.jsonl").read_text())["source"].endswith("/n\\xff.jsonl")

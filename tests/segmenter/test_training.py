@@ -491,7 +491,7 @@ def test_bad_training_input(tmp_path: Path) -> None:
 
 def test_pieces_for_the_packer(trained: Path, tmp_path: Path) -> None:
     """Tokens never cross a word, and the packed tokens decode to the text."""
-    from seampack.packer.packed import PackedFolder
+    from seampack.packer.folder import PackedFolder
     from seampack.packer.packing import pack
     from seampack.packer.tokenizing import TextTokenizer
     from seampack.packer.train_tokenizer import train_tokenizer
