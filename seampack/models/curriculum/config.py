@@ -49,7 +49,10 @@ class CurriculumConfig(Config):
     """Options of the estimate, the stages, the hints and the training."""
 
     model: str = option(
-        SMALL, "Folder or hub name of a causal language model, or small, a tiny one trained from scratch.", empty=False
+        SMALL,
+        "Folder or hub name of a causal language model, or small, a tiny one trained from scratch; evaluation compares "
+        "the trained model with it.",
+        empty=False,
     )
     question_column: str = option("question", "Column of the questions.", empty=False)
     answer_column: str = option("answer", "Column of the worked solutions.", empty=False)

@@ -11,9 +11,7 @@ from scipy.stats import hypergeom
 from seampack.errors import DataError
 from seampack.models.base import Draw
 from seampack.models.curriculum.answers import Checker
-from seampack.models.curriculum.config import CurriculumConfig
-from seampack.models.curriculum.prompts import PromptFormat
-from seampack.models.curriculum.sampling import Sampler, sample_all
+from seampack.models.curriculum.sampling import Examiner
 from seampack.models.data import require, set_aside
 
 if TYPE_CHECKING:
@@ -27,24 +25,8 @@ COUNT = Value("int32")
 """Type of ``n_samples`` and ``n_correct``, by which ``prepare`` recognises an estimate made here."""
 
 
-class DifficultyEstimator:
-    """Samples ``n_samples`` responses to each question and counts the right ones (arXiv 2506.04065: 16 at T = 0.7).
-
-    ``correct`` and ``prompt`` default to the config's checker and templates.
-    """
-
-    def __init__(
-        self,
-        config: CurriculumConfig,
-        sample: Sampler,
-        *,
-        correct: Checker | None = None,
-        prompt: PromptFormat | None = None,
-    ) -> None:
-        self.config = config
-        self.sample = sample
-        self.correct = correct or config.correct
-        self.prompt = prompt or PromptFormat(config)
+class DifficultyEstimator(Examiner):
+    """Samples ``n_samples`` responses to each question and counts the right ones (arXiv 2506.04065: 16 at T = 0.7)."""
 
     def estimate(self, dataset: Dataset) -> Dataset:
         """Return the dataset (``question, final``) with ``responses, n_samples, n_correct, pass_rate``.
@@ -54,14 +36,7 @@ class DifficultyEstimator:
         ``sample_all``.
         """
         require(dataset, ["question", "final"])
-        responses = sample_all(
-            self.sample,
-            [self.prompt(question) for question in dataset["question"]],
-            self.config.n_samples,
-            batch_rows=self.config.batch_prompts,
-            checkpoint=self.config.checkpoint_file("difficulty"),
-            title="difficulty",
-        )
+        responses = self.responses([self.prompt(question) for question in dataset["question"]], "difficulty")
         dataset = _set_own_aside(dataset, "responses", "pass_rate")
         return grade(with_columns(dataset, responses=(responses, List(Value("string")))), self.correct)
 

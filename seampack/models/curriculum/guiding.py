@@ -3,33 +3,17 @@
 import numpy as np
 from datasets import Dataset, Value
 
-from seampack.models.curriculum.answers import Checker
-from seampack.models.curriculum.config import CurriculumConfig
 from seampack.models.curriculum.difficulty import count_correct, with_columns
 from seampack.models.curriculum.prompts import PromptFormat
-from seampack.models.curriculum.sampling import Sampler, sample_all
+from seampack.models.curriculum.sampling import Examiner
 from seampack.models.data import require
 
 
-class GuidedPrompter:
+class GuidedPrompter(Examiner):
     """Gives a growing share of the solution's steps until ``threshold`` of new responses are right (arXiv 2506.04065).
 
     The model writes the remaining steps. At least one step remains: the step that states the answer is never given.
-    ``correct`` and ``prompt`` default to the config's checker and templates.
     """
-
-    def __init__(
-        self,
-        config: CurriculumConfig,
-        sample: Sampler,
-        *,
-        correct: Checker | None = None,
-        prompt: PromptFormat | None = None,
-    ) -> None:
-        self.config = config
-        self.sample = sample
-        self.correct = correct or config.correct
-        self.prompt = prompt or PromptFormat(config)
 
     def guide(self, dataset: Dataset, stages: tuple[int, ...] | None = None) -> Dataset:
         """Return the dataset with ``hint, hint_ratio, hint_steps, prompt, target, pass_rate_hinted``.
@@ -59,14 +43,8 @@ class GuidedPrompter:
             rows = [row for row in unsolved if given[row] < hint_steps(len(steps[row]), ratio)]
             for row in rows:
                 given[row], ratios[row] = hint_steps(len(steps[row]), ratio), ratio
-            responses = sample_all(
-                self.sample,
-                [self.prompt(questions[row], "".join(steps[row][: given[row]])) for row in rows],
-                self.config.n_samples,
-                batch_rows=self.config.batch_prompts,
-                checkpoint=self.config.checkpoint_file(f"hints-{ratio:g}"),
-                title=f"hints of {ratio:g}",
-            )
+            prompts = [self.prompt(questions[row], "".join(steps[row][: given[row]])) for row in rows]
+            responses = self.responses(prompts, f"hints-{ratio:g}")
             for row, texts in zip(rows, responses, strict=True):
                 rates[row] = count_correct(texts, finals[row], self.correct) / self.config.n_samples
             unsolved = [row for row in unsolved if rates[row] < self.config.threshold]

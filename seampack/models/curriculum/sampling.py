@@ -13,7 +13,9 @@ import xxhash
 from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.models.curriculum.answers import Checker
 from seampack.models.curriculum.config import CurriculumConfig
+from seampack.models.curriculum.prompts import PromptFormat
 from seampack.models.training import end_tokens, quiet
 
 Sampler = Callable[[list[str], int], list[list[str]]]
@@ -87,6 +89,37 @@ class TransformersSampler:
             )
         texts: list[str] = self.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return texts
+
+
+class Examiner:
+    """Base of the steps that sample responses to prompts and check them.
+
+    ``correct`` and ``prompt`` default to the config's checker and templates.
+    """
+
+    def __init__(
+        self,
+        config: CurriculumConfig,
+        sample: Sampler,
+        *,
+        correct: Checker | None = None,
+        prompt: PromptFormat | None = None,
+    ) -> None:
+        self.config = config
+        self.sample = sample
+        self.correct = correct or config.correct
+        self.prompt = prompt or PromptFormat(config)
+
+    def responses(self, prompts: Sequence[str], name: str) -> list[list[str]]:
+        """Return ``n_samples`` responses for each prompt; ``name`` names the checkpoint and the progress bar."""
+        return sample_all(
+            self.sample,
+            prompts,
+            self.config.n_samples,
+            batch_rows=self.config.batch_prompts,
+            checkpoint=self.config.checkpoint_file(name),
+            title=name,
+        )
 
 
 def sample_all(
