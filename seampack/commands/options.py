@@ -46,6 +46,9 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
     facts = field.metadata
     settings: dict[str, Any] = {"default": field.default, "help": facts["help"], "show_default": True}
+    if value_type(field)[1]:
+        flag = flag.removesuffix("s")
+        settings |= {"multiple": True, "help": f"{facts['help']} Can be repeated."}
     if isinstance(field.default, bool):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     else:
