@@ -38,9 +38,16 @@ ALLOWED = {
 }
 FORBIDDEN = {
     "packer": {"torch", "transformers", "datasets", "seampack.segmenter", "seampack.models", "seampack.cli"},
-    "segmenter": {"transformers", "datasets", "seampack.packer", "seampack.models", "seampack.cli"},
+    "segmenter": {
+        "transformers",
+        "datasets",
+        "seampack.packer",
+        "seampack.models",
+        "seampack.commands",
+        "seampack.cli",
+    },
 }
-WITH_TORCH = {"corpus", "language_model", "teacher", "train", "training"}
+WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}
 
 
 def imports(path: Path, *, top_level: bool) -> set[str]:
