@@ -25,28 +25,27 @@ from seampack.models.ranmask.smoothing import (
     Certified,
     PredictFn,
     certified_accuracy,
+    judge,
     scorer,
-    smooth,
     smooth_and_certify,
 )
 
-_SURELY = 0.001  # level at which a broken certificate is called one
 _ATTACK_NUMBERS = ("clean_accuracy", "robust_accuracy", "success", "certificates", "broken")
 _NO_WORDS = "not tried: the encoder's vocabulary has no words"
 
 
 class RanmaskAdapter(Adapter[RanmaskConfig]):
-    """Classifiers of text with certificates against the change of words."""
+    """Text classifiers with certified robustness to word substitutions."""
 
     name: ClassVar[str] = "ranmask"
     config = RanmaskConfig
     columns: ClassVar[dict[str, str]] = {
-        "text": "a text; its words are what stands between white space",
-        "label": "its class, a name or a whole number",
+        "text": "Text; its words are separated by white space.",
+        "label": "Class of the text, a name or an integer.",
     }
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
-        """Adds ``words``, lists of at most ``max_words`` words, and makes ``label`` ids of classes."""
+        """Add ``words``, lists of at most ``max_words`` words, and turn ``label`` into ids of classes."""
         given = "words" in dataset.column_names and (
             config.text_column not in dataset.column_names or _is_list(dataset.data.column("words").type)
         )
@@ -59,7 +58,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             require_text(dataset, source)
         cells = dataset[source][:]
         words = [(cell if given else cell.split())[: config.max_words] for cell in cells]
-        if empty := [at for at, found in enumerate(words, 1) if not found]:
+        if empty := [number for number, row_words in enumerate(words, 1) if not row_words]:
             raise DataError(f"column {source!r}, row {empty[0]}: no words; expected at least one; drop such rows")
         labelled = with_labels(dataset, label, classes_of(dataset, label))
         if given and words == cells:
@@ -68,7 +67,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         return rest.add_column("words", pa.array(words, pa.list_(pa.string())))
 
     def train(self, dataset: Dataset, config: RanmaskConfig) -> Artifact:
-        """Train with one fresh mask a text and step."""
+        """Train a classifier; every text gets a new mask in every step."""
         classes = _declared(dataset)
         if len(classes) < 2:
             raise DataError(f"column 'label': expected at least two classes; got {', '.join(classes)}")
@@ -79,7 +78,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         options = text.FitOptions(
             config.epochs, config.batch_rows, config.learning_rate, config.weight_decay, config.seed
         )
-        mask = _mask(tokenizer, config)
+        mask = RandomMask(config, _mask_token(tokenizer, config))
         used = dataset.select_columns(["words", "label"])
         losses = text.fit(model, tokenizer, used, options, column="words", max_tokens=config.max_tokens, change=mask)
         facts = {
@@ -92,28 +91,20 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         return Artifact(self.name, options_used, text.tensors_of(model.head), facts, parts)
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: RanmaskConfig) -> Evaluation:
-        """Accuracy with and without masks, certified accuracy by radius, and accuracy under attack."""
+        """Measure the accuracy with and without masks and under attack, and the certified accuracy by radius."""
         dataset = with_labels(dataset, "label", artifact.facts["classes"])
-        predict_fn, mask, vocabulary, vectors = load(artifact, config)
+        predict_fn, mask_token, vocabulary, vectors = load(artifact, config)
         words, labels = dataset["words"][:], np.array(dataset["label"][:])
-        few = min(config.attack_rows, len(words))
-        # before the certificates, which cost most: nothing that was missing from the start is told of behind them
-        attacks = {kind: _candidates(kind, predict_fn, vocabulary, vectors) for kind in config.attacks if few}
+        attacked = min(config.attack_rows, len(words))
+        # before the certificates, which take longest, so that an error of the candidates is raised early
+        attacks = {kind: _candidates(kind, predict_fn, vocabulary, vectors) for kind in config.attacks if attacked}
         plain = np.asarray(predict_fn(words)).argmax(1)
-        smoothed, certified = smooth_and_certify(
-            predict_fn,
-            words,
-            mask,
-            n0=config.guess_masks,
-            n=config.masks,
-            ensemble=config.ensemble,
-            alpha=config.alpha,
-            beta=config.beta,
-            seed=config.seed,
-        )
+        smoothed, certified = smooth_and_certify(predict_fn, words, config, mask_token)
         right = certified.radius[(certified.guess == labels) & ~certified.abstain]
-        shown = range(int(certified.radius.max()) + 2)
-        curve = [{"words": r, "certified_accuracy": certified_accuracy(certified, labels, r)} for r in shown]
+        curve = [
+            {"words": radius, "certified_accuracy": certified_accuracy(certified, labels, radius)}
+            for radius in range(int(certified.radius.max()) + 2)
+        ]
         metrics = {
             "accuracy": float((smoothed.pred == labels).mean()),
             "accuracy_unmasked": float((plain == labels).mean()),
@@ -123,21 +114,26 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             "mean_radius_of_right": float(right.mean()) if right.size else None,
         }
         results: dict[str, Any] = {"pred": smoothed.pred, "p_hat": smoothed.p_hat, **certified.columns()}
-        found: list[Row] = []
+        attack_rows: list[Row] = []
         for kind, candidates in attacks.items():
             if candidates is None:
-                found.append({"attack": kind, "texts": 0, **dict.fromkeys(_ATTACK_NUMBERS), "note": _NO_WORDS})
+                attack_rows.append({"attack": kind, "texts": 0, **dict.fromkeys(_ATTACK_NUMBERS), "note": _NO_WORDS})
                 continue
-            row, texts = _under_attack(predict_fn, mask, words[:few], labels[:few], certified, candidates, config)
-            found.append({"attack": kind, "texts": few, **row, "note": ""})
-            results[f"attacked_{kind}"] = texts + [None] * (len(words) - few), Value("string")
-        tables = {"certified": curve} | ({"attacks": found} if found else {})
+            row, texts = _under_attack(
+                predict_fn, mask_token, words[:attacked], labels[:attacked], certified, candidates, config
+            )
+            attack_rows.append({"attack": kind, "texts": attacked, **row, "note": ""})
+            results[f"attacked_{kind}"] = texts + [None] * (len(words) - attacked), Value("string")
+        tables = {"certified": curve} | ({"attacks": attack_rows} if attack_rows else {})
         rows = with_results(dataset, results)
         return Evaluation(metrics, rows, tables, {"certified": partial(draw_curve, curves={str(config.beta): curve})})
 
 
-def load(artifact: Artifact, config: RanmaskConfig) -> tuple[PredictFn, RandomMask, list[str], npt.NDArray[np.float32]]:
-    """A trained classifier as ``predict_fn``, its mask, and the words that it knows with their embeddings."""
+def load(artifact: Artifact, config: RanmaskConfig) -> tuple[PredictFn, str, list[str], npt.NDArray[np.float32]]:
+    """Return a trained classifier as ``predict_fn``, its mask token, its vocabulary and the embeddings of the words.
+
+    The embeddings have shape (words, width).
+    """
     encoder = artifact.part("encoder", text.load_part(AutoModel))
     tokenizer = artifact.part("tokenizer", text.load_part(AutoTokenizer))
     model = text.TextClassifier(encoder, len(artifact.facts["classes"]))
@@ -146,17 +142,17 @@ def load(artifact: Artifact, config: RanmaskConfig) -> tuple[PredictFn, RandomMa
     predict_fn: PredictFn = partial(text.predict, model, tokenizer, max_tokens=config.max_tokens)
     if BagPredictor.fits(model):
         predict_fn = BagPredictor(model, tokenizer, config.max_tokens)
-    # a token that is a word by itself, as a word of that spelling would be encoded
-    spelled = {at: tokenizer.decode([at]).strip() for at in range(len(tokenizer))}
-    words = {word: at for at, word in spelled.items() if len(word) > 2 and word.isalpha()}
-    encoded = tokenizer([[word] for word in words], is_split_into_words=True, add_special_tokens=False)["input_ids"]
-    known = [word for word, ids in zip(words, encoded, strict=True) if ids == [words[word]]]
+    # only tokens that are a whole word: encoding the word gives the token again
+    spellings = {token: tokenizer.decode([token]).strip() for token in range(len(tokenizer))}
+    tokens = {word: token for token, word in spellings.items() if len(word) > 2 and word.isalpha()}
+    encoded = tokenizer([[word] for word in tokens], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    vocabulary = [word for word, ids in zip(tokens, encoded, strict=True) if ids == [tokens[word]]]
     table = encoder.get_input_embeddings().weight.detach().float().cpu().numpy()
-    return predict_fn, _mask(tokenizer, config), known, table[[words[word] for word in known]]
+    return predict_fn, _mask_token(tokenizer, config), vocabulary, table[[tokens[word] for word in vocabulary]]
 
 
 def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
-    """Certified accuracy over the number of changed words, one line a curve."""
+    """Draw the certified accuracy over the number of changed words, a line for each curve."""
     for name, curve in curves.items():
         axes.step(
             [row["words"] for row in curve],
@@ -164,51 +160,50 @@ def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
             where="post",
             label=name,
         )
-    axes.set(xlabel="words changed at will", ylabel="certified accuracy, %", ylim=(0, 100))
+    axes.set(xlabel="words changed", ylabel="certified accuracy, %", ylim=(0, 100))
     axes.legend()
 
 
 def _under_attack(
     predict_fn: PredictFn,
-    mask: RandomMask,
+    mask_token: str,
     texts: list[list[str]],
     labels: npt.NDArray[np.int64],
     certified: Certified,
     candidates: Candidates,
     config: RanmaskConfig,
 ) -> tuple[Row, list[str]]:
-    score = scorer(predict_fn, mask, n=config.attack_masks, ensemble=config.ensemble, seed=config.seed + 1)
-    clean = robust = tried = broken = 0
-    made = []
-    for at, (words, label) in enumerate(zip(texts, labels, strict=True)):
+    """Attack each text. Return the row of the attack's table and the attacked texts."""
+    score = scorer(predict_fn, config, mask_token)
+    clean = robust = certificates = broken = 0
+    results = []
+    for row, (words, label) in enumerate(zip(texts, labels, strict=True)):
         allowed = max(1, int(config.attack_share * len(words))) if config.attack_share else 0
-        radius = int(certified.radius[at]) if certified.guess[at] == label else 0
-        found = attack(words, int(label), score, candidates, max(allowed, radius), beyond=radius)
-        fallen = broken_by(predict_fn, mask, found, int(label), radius, config)
-        flip = found.first_flip
+        radius = int(certified.radius[row]) if certified.guess[row] == label else 0
+        attacked = attack(words, int(label), score, candidates, max(allowed, radius), beyond=radius)
+        breaking = broken_by(predict_fn, attacked, int(label), radius, config, mask_token)
+        flip = attacked.first_flip
         fooled = flip is not None and flip <= allowed
-        made.append(" ".join(fallen or found.after(flip if flip is not None and fooled else allowed)))
+        results.append(" ".join(breaking or attacked.after(flip if flip is not None and fooled else allowed)))
         clean += flip != 0
         robust += not fooled
-        tried += radius > 0
-        broken += fallen is not None
-    values = clean / len(texts), robust / len(texts), 1 - robust / clean if clean else None, tried, broken
-    return dict(zip(_ATTACK_NUMBERS, values, strict=True)), made
+        certificates += radius > 0
+        broken += breaking is not None
+    values = clean / len(texts), robust / len(texts), 1 - robust / clean if clean else None, certificates, broken
+    return dict(zip(_ATTACK_NUMBERS, values, strict=True)), results
 
 
 def broken_by(
-    predict_fn: PredictFn, mask: RandomMask, found: Attacked, label: int, radius: int, config: RanmaskConfig
+    predict_fn: PredictFn, attacked: Attacked, label: int, radius: int, config: RanmaskConfig, mask_token: str
 ) -> list[str] | None:
-    """An attack's text of at most ``radius`` replacements that surely is of another class; None where there is none.
+    """Return an attacked text within the certified ``radius`` that certainly has another class; None without one.
 
-    The text with all of them and the one that first turned the attack's scores are asked of the smoothed classifier,
-    with as many masks as certify, which the attack has not seen.
+    New masks judge two texts: the one with all replacements, and the one that first flipped the attack's scores.
     """
-    last = min(radius, len(found.changed))
-    for replacements in sorted({last, min(found.first_flip or last, last)} - {0}, reverse=True):
-        words = found.after(replacements)
-        verdict = smooth(predict_fn, [words], mask, n=config.masks, alpha=_SURELY, seed=config.seed + 2)
-        if verdict.pred[0] != label and not verdict.abstain[0]:
+    last = min(radius, len(attacked.changed))
+    for replacements in sorted({last, min(attacked.first_flip or last, last)} - {0}, reverse=True):
+        words = attacked.after(replacements)
+        if judge(predict_fn, words, config, mask_token) not in (label, None):
             return words
     return None
 
@@ -225,10 +220,10 @@ def _candidates(
     return strong_words(predict_fn, vocabulary)
 
 
-def _mask(tokenizer: Any, config: RanmaskConfig) -> RandomMask:
+def _mask_token(tokenizer: Any, config: RanmaskConfig) -> str:
     if tokenizer.mask_token is None:
         raise DataError(f"{config.encoder}: its tokenizer has no mask token; expected one; use another encoder")
-    return RandomMask(config.rate, tokenizer.mask_token, config.min_keep, config.seed)
+    return str(tokenizer.mask_token)
 
 
 def _declared(dataset: Dataset) -> list[str]:
@@ -249,7 +244,7 @@ def _require_words(dataset: Dataset) -> None:
         raise DataError(f"column 'words': expected lists of text; got {kind}")
     words = pc.list_flatten(column)
     if words.null_count or pc.any(pc.equal(words, "")).as_py():
-        raise DataError("column 'words': some words are null or empty; leave them out")
+        raise DataError("column 'words': some words are null or empty; remove them")
 
 
 ADAPTER = RanmaskAdapter()
