@@ -1,17 +1,25 @@
-"""What every adapter does: prepare a dataset, train on it, evaluate what was trained."""
+"""The protocol of all methods: prepare a dataset, train on it, evaluate the trained artifact.
+
+prepare(dataset, config) -> dataset
+train(dataset, config) -> artifact                     by the method's ``fit``
+evaluate(dataset, artifact, config) -> evaluation      by the method's ``measure``
+"""
 
 import csv
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+import numpy.typing as npt
 from datasets import Dataset
 
 from seampack.config import Config
-from seampack.models.artifact import Artifact
+from seampack.errors import ConfigError
+from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.data import set_aside
 from seampack.models.progress import no_bars_in_files
 
@@ -23,50 +31,113 @@ Row = dict[str, Any]
 Draw = Callable[["Axes"], None]
 
 
+class Scope(StrEnum):
+    """What evaluation does with the value that an option had in training."""
+
+    SAVED = "saved"
+    """Evaluation uses the saved value unless it is given another."""
+    FIXED = "fixed"
+    """The trained model depends on the value; evaluation refuses another."""
+    PER_RUN = "per run"
+    """Each run sets the option anew; evaluation starts from the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The result of a method's training, from which ``Adapter.train`` makes the artifact."""
+
+    tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Arrays by name."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Facts as JSON has them, such as classes and losses; entries of ``data`` are added to those of the dataset."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Objects with ``save_pretrained``: models and tokenizers of transformers, by name."""
+
+
 class Adapter(ABC, Generic[C]):
-    """One method. Adapters hold no state: all there is to know is in the config, the dataset and the artifact."""
+    """One method. Adapters have no state: config, dataset and artifact hold everything."""
 
     name: ClassVar[str]
     config: type[C]
-    """The frozen dataclass of the method's options; its defaults run on the columns that ``columns`` names."""
+    """The config class; its defaults work with the columns that ``columns`` names."""
     columns: ClassVar[Mapping[str, str]]
-    """What a dataset must have, as column: meaning; ``NAME_column`` options of the config rename columns."""
+    """Required columns of a dataset and their meanings; ``NAME_column`` options of the config rename columns."""
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """Options that the trained model depends on: evaluation refuses values other than those of training."""
     per_run: ClassVar[tuple[str, ...]] = ()
-    """Options of one run, such as the folder of its checkpoints: evaluation does not take them over from training."""
+    """Options of a single run, such as the folder of its checkpoints: evaluation starts from their defaults."""
 
     @abstractmethod
     def prepare(self, dataset: Dataset, config: C) -> Dataset:
-        """The dataset as ``train`` and ``evaluate`` want it, checked. What was prepared already is returned as it is.
+        """Return the checked dataset in the form that ``train`` and ``evaluate`` expect.
 
-        A column in the way of one that is written, and not named as an input, is kept as ``NAME_given``.
-        Raises DataError for an empty dataset, a missing column or a value that cannot be used.
+        A prepared dataset is returned as it is. A column whose name is needed for a prepared column, and that is not an
+        input, is kept as ``NAME_given``. Raises DataError for an empty dataset, a missing column, or an unusable value.
         """
 
-    @abstractmethod
-    def train(self, dataset: Dataset, config: C) -> Artifact:
-        """Train on a prepared dataset. The same dataset, config and machine give the same artifact."""
+    def fit(self, dataset: Dataset, config: C) -> Fitted:
+        """Train on a prepared dataset. The same dataset, config and machine give the same result."""
+        raise NotImplementedError
 
-    @abstractmethod
+    def measure(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
+        """Measure an artifact on a prepared dataset. Raises DataError for labels that training did not have."""
+        raise NotImplementedError
+
+    def train(self, dataset: Dataset, config: C) -> Artifact:
+        """Fit the method to a prepared dataset and return the artifact.
+
+        The artifact's config is that of the run. Its facts are those of the method, and ``data`` with the
+        ``fingerprint`` and number of ``rows`` of the dataset.
+        """
+        fitted = self.fit(dataset, config)
+        data = {"fingerprint": fingerprint(dataset), "rows": len(dataset), **fitted.facts.get("data", {})}
+        return Artifact(self.name, config.to_dict(), fitted.tensors, {**fitted.facts, "data": data}, fitted.parts)
+
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
-        """Measure an artifact on a prepared dataset. Raises DataError for labels that it was not trained on."""
+        """Measure an artifact on a prepared dataset. Raises ConfigError for another value of a ``fixed`` option."""
+        self._check_fixed(artifact, config)
+        return self.measure(dataset, artifact, config)
+
+    def _check_fixed(self, artifact: Artifact, config: C) -> None:
+        """Raise ConfigError where an option of ``fixed`` differs from the artifact's."""
+        given = config.to_dict()
+        for name in self.fixed:
+            trained = artifact.config[name]
+            if given[name] != trained:
+                raise ConfigError(
+                    f"{name}: fixed by training; expected {trained!r}, as in the artifact; got {given[name]!r}; "
+                    "omit the option, or train again with it"
+                )
+
+    def saved_config(self, artifact: Artifact) -> C:
+        """Return the config that evaluation starts from: the artifact's, with defaults for the ``per_run`` options."""
+        saved = {name: value for name, value in artifact.config.items() if name not in self.per_run}
+        config: C = self.config().replace(**saved)
+        return config
+
+    def scope(self, option: str) -> Scope:
+        """Return what evaluation does with the value that an option had in training."""
+        if option in self.fixed:
+            return Scope.FIXED
+        return Scope.PER_RUN if option in self.per_run else Scope.SAVED
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found."""
+    """The result of an evaluation."""
 
     metrics: dict[str, Any]
-    """Single numbers; None where one is not defined."""
+    """Single numbers by name; None where a number is undefined."""
     rows: Dataset
-    """The dataset's rows with what the method says of each; see ``with_results``."""
+    """The rows of the dataset with the method's results as further columns; see ``with_results``."""
     tables: dict[str, list[Row]] = field(default_factory=dict)
-    """Small tables for people, as name: rows."""
+    """Small tables to read, as rows by name."""
     pictures: dict[str, Draw] = field(default_factory=dict)
-    """Pictures, as name: a function that draws on matplotlib axes."""
+    """Pictures by name, as functions that draw on matplotlib axes."""
 
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
-        """Write ``metrics.json``, ``rows.parquet``, and each table as CSV and each picture as PNG and SVG."""
+        """Write ``metrics.json``, ``rows.parquet``, each table as CSV, and each picture as PNG and SVG."""
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         self.rows.to_parquet(str(folder / "rows.parquet"))
         for name, rows in self.tables.items():
@@ -79,19 +150,19 @@ class Evaluation:
 
 
 def with_results(dataset: Dataset, results: Mapping[str, Any]) -> Dataset:
-    """The dataset with a column for each result, as name: values, or name: (values, their feature).
+    """Add a column to the dataset for each result, given as values or as a tuple of values and their feature.
 
-    A column of the dataset's own that has such a name is kept as ``NAME_given``: nothing that was given is lost.
+    An existing column of that name is kept as ``NAME_given``, so that no input is lost.
     """
     dataset = set_aside(dataset, results)
-    for name, found in results.items():
-        values, feature = found if isinstance(found, tuple) else (found, None)
+    for name, result in results.items():
+        values, feature = result if isinstance(result, tuple) else (result, None)
         dataset = dataset.add_column(name, values, feature=feature)
     return dataset
 
 
 def save_picture(path: Path, draw: Draw) -> None:
-    """Draw on empty axes and write ``path`` with the endings .png and .svg, the same bytes for the same drawing."""
+    """Draw on empty axes and save the figure as ``path.png`` and ``path.svg``. Equal drawings give equal bytes."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

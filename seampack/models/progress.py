@@ -1,4 +1,4 @@
-"""Progress bars of other libraries, where nobody watches."""
+"""Progress bars of datasets and transformers."""
 
 import sys
 from collections.abc import Iterator
@@ -6,23 +6,30 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def no_bars_in_files() -> Iterator[None]:
-    """Switch off the bars of datasets and transformers where standard error is no terminal, and on again behind it."""
-    if sys.stderr.isatty():
-        yield
-        return
+def no_bars() -> Iterator[None]:
+    """Disable the progress bars of datasets and transformers, then enable those that were enabled before."""
     import datasets
     from transformers.utils import logging
 
-    reports = [
+    switches = [
         (datasets.is_progress_bar_enabled, datasets.disable_progress_bars, datasets.enable_progress_bars),
         (logging.is_progress_bar_enabled, logging.disable_progress_bar, logging.enable_progress_bar),
     ]
-    again = [enable for enabled, _, enable in reports if enabled()]
-    for _, disable, _ in reports:
+    enabled = [enable for is_enabled, _, enable in switches if is_enabled()]
+    for _, disable, _ in switches:
         disable()
     try:
         yield
     finally:
-        for enable in again:
+        for enable in enabled:
             enable()
+
+
+@contextmanager
+def no_bars_in_files() -> Iterator[None]:
+    """Disable progress bars unless standard error is a terminal, so that log files hold none."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with no_bars():
+        yield

@@ -1,7 +1,8 @@
-"""What every adapter must do; each adapter's test file inherits the class and says what data it is given."""
+"""The tests that every adapter must pass. The test file of each adapter inherits the class and supplies the data."""
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +15,13 @@ from datasets import Dataset
 from seampack.config import Config
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models import METHODS, get
-from seampack.models.artifact import DESCRIPTION, Artifact
-from seampack.models.base import Adapter, Evaluation
+from seampack.models.artifact import DESCRIPTION, Artifact, fingerprint
+from seampack.models.base import Adapter, Evaluation, Scope
 from seampack.models.folders import new_folder
 
 
 class AdapterContract:
-    """Give ``method``, ``options`` (a small run, seconds) and ``dataset``."""
+    """Subclasses set ``method`` and ``options`` (of a run of seconds) and define the class fixture ``dataset``."""
 
     method: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
@@ -28,14 +29,9 @@ class AdapterContract:
     tolerance: ClassVar[float] = 1e-5
     """Largest difference between metrics before and after the artifact was saved and loaded."""
     trains_fast: ClassVar[bool] = True
-    """Whether training takes so little that it can be done twice."""
+    """Whether training is fast enough to run twice."""
     taken: ClassVar[tuple[str, ...]] = ()
-    """Columns that ``prepare`` writes, and takes where a dataset has them."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def dataset(cls) -> Dataset:
-        raise NotImplementedError
+    """Columns that ``prepare`` writes, and reads from a dataset that has them."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -105,12 +101,33 @@ class AdapterContract:
                 with pytest.raises(DataError, match=column):
                     adapter.prepare(dataset.remove_columns(column), config)
 
-    def test_artifact_says_what_made_it(self, artifact: Artifact, config: Config) -> None:
+    def test_scopes_are_of_options(self, adapter: "Adapter[Any]", config: Config) -> None:
+        options = list(config.to_dict())
+        assert {*adapter.fixed, *adapter.per_run} <= set(options)
+        scopes = [adapter.scope(name) for name in options]
+        assert scopes.count(Scope.FIXED) == len(adapter.fixed)
+        assert scopes.count(Scope.PER_RUN) == len(adapter.per_run)
+
+    def test_artifact_describes_its_training(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
+    ) -> None:
         assert artifact.method == self.method
-        assert artifact.config == json.loads(json.dumps(config.to_dict()))
-        assert artifact.facts["data"]["fingerprint"]
-        assert artifact.facts["data"]["rows"] > 0
+        assert artifact.config == config.to_dict() == json.loads(json.dumps(config.to_dict()))
+        assert artifact.facts["data"]["fingerprint"] == fingerprint(prepared)
+        assert artifact.facts["data"]["rows"] == len(prepared)
         assert type(config)().replace(**artifact.config) == config
+        defaults = {name: getattr(type(config)(), name) for name in adapter.per_run}
+        assert adapter.saved_config(artifact) == config.replace(**defaults)
+
+    def test_fixed_options_are_refused(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
+    ) -> None:
+        for name in adapter.fixed:
+            other = dataclasses.replace(artifact, config=artifact.config | {name: "another"})
+            given = re.escape(repr(config.to_dict()[name]))
+            message = rf"^{name}: fixed by training; expected 'another', as in the artifact; got {given}; omit"
+            with pytest.raises(ConfigError, match=message):
+                adapter.evaluate(prepared, other, config)
 
     def test_training_again_gives_the_same(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config, tmp_path: Path

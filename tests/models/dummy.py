@@ -1,17 +1,17 @@
-"""An adapter that learns the most frequent label: all that the base does can be seen on it without training."""
+"""An adapter that learns the most frequent label, to test the base and the commands without slow training."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from datasets import Dataset
 
-from seampack.config import Config, check_number, option
+from seampack.config import Config, option
 from seampack.models import data
-from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, with_results
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Evaluation, Fitted, with_results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,38 +20,34 @@ class MajorityConfig(Config):
 
     text_column: str = option("text", "Column of the texts.")
     label_column: str = option("label", "Column of the labels.")
-    share: float = option(1.0, "Share of the rows that vote.")
-
-    def check_rules(self) -> None:
-        check_number("share", self.share, 0, 1)
+    share: float = option(1.0, "Share of the rows that vote.", low=0, high=1)
+    digits: int = option(6, "Digits of the accuracy.", low=0, high=15)
 
 
 class Majority(Adapter[MajorityConfig]):
-    """Says the label that most rows have."""
+    """Predicts the label that most rows have."""
 
     name = "majority"
     config = MajorityConfig
-    columns: Mapping[str, str] = {"text": "a text", "label": "its class"}
+    columns: ClassVar[Mapping[str, str]] = {"text": "a text", "label": "its class"}
+    fixed = ("share",)
+    per_run = ("digits",)
 
     def prepare(self, dataset: Dataset, config: MajorityConfig) -> Dataset:
         data.require(dataset, [config.text_column, config.label_column])
         classes = data.classes_of(dataset, config.label_column)
         return data.with_labels(dataset, config.label_column, classes)
 
-    def train(self, dataset: Dataset, config: MajorityConfig) -> Artifact:
+    def fit(self, dataset: Dataset, config: MajorityConfig) -> Fitted:
         votes = Counter(dataset["label"][: int(config.share * len(dataset))])
-        facts: dict[str, Any] = {
-            "classes": dataset.features["label"].names,
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
-        }
-        best = np.array([votes.most_common(1)[0][0]])
-        return Artifact(self.name, config.to_dict(), {"best": best}, facts)
+        facts = {"classes": dataset.features["label"].names, "data": {"votes": votes.total()}}
+        return Fitted({"best": np.array([votes.most_common(1)[0][0]])}, facts)
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: MajorityConfig) -> Evaluation:
+    def measure(self, dataset: Dataset, artifact: Artifact, config: MajorityConfig) -> Evaluation:
         dataset = data.with_labels(dataset, "label", artifact.facts["classes"])
         best = int(artifact.tensors["best"][0])
         correct = [label == best for label in dataset["label"]]
-        accuracy = sum(correct) / len(correct)
+        accuracy = round(sum(correct) / len(correct), config.digits)
         return Evaluation(
             {"accuracy": accuracy, "undefined": None, "even": accuracy == 0.5, "p": 1e-9},
             with_results(dataset, {"correct": correct}),

@@ -1,6 +1,5 @@
 """The base of the adapters: datasets from files, artifacts, output folders, and the commands as users see them."""
 
-import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -202,27 +201,6 @@ def test_results_stand_beside_what_was_given() -> None:
     assert found.features["said"].names == ["no", "yes"]
 
 
-OPTIONS = [(method, field) for method in METHODS for field in dataclasses.fields(get(method).config)]
-
-
-@pytest.mark.parametrize(
-    ("method", "name"), [(method, field.name) for method, field in OPTIONS if isinstance(field.default, str)]
-)
-@pytest.mark.parametrize("value", [3, None, ["a"], {"a": 1}])
-def test_options_that_are_text(method: str, name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{name}: expected text; got {type(value).__name__}"):
-        get(method).config().replace(**{name: value})
-
-
-@pytest.mark.parametrize(
-    ("method", "name"), [(method, field.name) for method, field in OPTIONS if isinstance(field.default, bool)]
-)
-@pytest.mark.parametrize("value", ["no", 1, None])
-def test_options_that_are_true_or_false(method: str, name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{name}: expected true or false; got {value!r}"):
-        get(method).config().replace(**{name: value})
-
-
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
     [
@@ -266,7 +244,7 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
     (tmp_path / "options.toml").write_text("share = 0.5\n", "utf-8")
     reading = ("--data", "prepared", "--config", "options.toml", "--set", "text_column=text")
     trained = json.loads(call("models", "train", "majority", *reading, "-o", "artifact", "--json").stdout)
-    assert trained["config"] == {"text_column": "text", "label_column": "label", "share": 0.5}
+    assert trained["config"] == {"text_column": "text", "label_column": "label", "share": 0.5, "digits": 6}
     assert Artifact.load(tmp_path / "artifact").facts == trained["facts"]
 
     measured = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")

@@ -1,0 +1,208 @@
+"""Parts that all methods share: where models run, how they are loaded, how a trainer is set up, run and silenced.
+
+One policy for the device: a model is on ``device()`` from the moment it is loaded or made, in training and in use, and
+its weights are float32. Trainers of causal language models use bfloat16 and gradient checkpointing on a GPU.
+"""
+
+import importlib
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from seampack.errors import DataError, MissingExtraError
+from seampack.models.progress import no_bars
+
+Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+"""Makes a batch of tensors from rows."""
+
+_LOGGERS = ("transformers", "trl")
+_LIBRARIES = r"(transformers|trl|peft|accelerate|datasets)(\.|$)"
+_LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
+
+
+def device() -> torch.device:
+    """Return the device that models run on: the GPU where CUDA has one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def place(model: Any) -> Any:
+    """Move a model to ``device()``, switch it to evaluation, and return it."""
+    return model.to(device()).eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers, trl, peft and datasets: notices below errors, progress bars, and deprecation warnings."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with no_bars(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=_LIBRARIES)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def import_extra(package: str, purpose: str) -> Any:
+    """Return an optional package of the extra ``models``. Raise MissingExtraError where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or package, "models", purpose) from error
+
+
+@contextmanager
+def loading(source: str | Path, kind: str) -> Iterator[None]:
+    """Silence the libraries while a model is loaded, and raise DataError where that fails.
+
+    Args:
+        source: Folder or name on the hub, for the message.
+        kind: Name of the expected model, for the message, such as ``encoder``.
+    """
+    try:
+        with quiet():
+            yield
+    except DataError:
+        raise
+    except _LOAD_ERRORS as error:
+        raise DataError(f"{source}: no {kind} can be loaded: {' '.join(str(error).split())}") from error
+
+
+def load_causal(source: str | Path, *, generates: bool = True) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer; the model is float32, on ``device()``, in evaluation mode.
+
+    A tokenizer without a pad token pads with its end token (EOS).
+
+    Args:
+        source: Folder or name on the hub.
+        generates: Whether the model is going to generate or to learn texts with an end, which needs an end token.
+
+    Raises:
+        DataError: The model cannot be loaded, or the tokenizer lacks an end token that is needed.
+    """
+    with loading(source, "causal language model"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    if generates and tokenizer.eos_token is None:
+        raise DataError(f"{source}: the tokenizer has no end token (EOS); expected one, to end the generated text")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return place(model), tokenizer
+
+
+def load_encoder(source: str | Path, **options: Any) -> Any:
+    """Load an encoder without its pooling layer; it is float32, on ``device()``, in evaluation mode.
+
+    Args:
+        source: Folder or name on the hub.
+        options: Changes of the model's config, such as ``num_hidden_layers``.
+
+    Raises:
+        DataError: The encoder cannot be loaded.
+    """
+    options["dtype"] = torch.float32  # small steps vanish in the half precision of some stored weights
+    with loading(source, "encoder"):
+        try:
+            encoder = AutoModel.from_pretrained(source, add_pooling_layer=False, **options)
+        except TypeError:  # the family has no pooling layer
+            encoder = AutoModel.from_pretrained(source, **options)
+    return place(encoder)
+
+
+def load_part(kind: Any) -> Callable[[Path], Any]:
+    """Return a loader of a model or tokenizer for ``Artifact.part``: a class of transformers that reads a folder."""
+
+    def load(folder: Path) -> Any:
+        with quiet():
+            part = kind.from_pretrained(folder)
+        return place(part.float()) if isinstance(part, nn.Module) else part
+
+    return load
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Return the ids that end a response: the tokenizer's end token and those that the model's generation names."""
+    ids = model.generation_config.eos_token_id
+    return sorted({tokenizer.eos_token_id, *(ids if isinstance(ids, list) else [ids])} - {None})
+
+
+def warmup_steps(share: float, steps: float) -> float:
+    """Return ``share``, the part of a run that warms up, or 0 for a run of which it is less than one step.
+
+    The first step of a warm-up has a learning rate of 0. That would be a large part of a short run, and all of a run
+    of one step.
+    """
+    return share if share * steps >= 1 else 0.0
+
+
+def trainer_arguments(folder: str | Path, *, seed: int, causal: bool = False) -> dict[str, Any]:
+    """Return the arguments that every trainer of transformers and trl is given. Add the method's with ``|``.
+
+    Args:
+        folder: A temporary folder. Trainers need one, though nothing is kept in it.
+        seed: Seed of the order of rows and of dropout.
+        causal: Whether a causal language model is trained. On a GPU, it uses bfloat16 (the weights stay float32) and
+            recomputes activations in the backward pass, so that large models fit.
+    """
+    saves_memory = causal and device().type == "cuda"
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": not sys.stderr.isatty(),
+        "use_cpu": device().type == "cpu",
+        "bf16": saves_memory,
+        "activation_checkpointing": saves_memory,
+        "dataloader_pin_memory": False,
+    }
+
+
+def run_trainer(trainer: Any) -> list[dict[str, Any]]:
+    """Train quietly and return the logged rows that have a ``loss``. The model ends in evaluation mode."""
+    trainer.remove_callback(PrinterCallback)
+    with quiet():
+        trainer.train()
+    model = trainer.model
+    # accelerate wraps the method of this instance; a copy of the model would run the wrapper of the original
+    for name in ("forward", "_original_forward"):
+        model.__dict__.pop(name, None)
+    model.eval()
+    return [row for row in trainer.state.log_history if "loss" in row]
+
+
+def train_model(
+    model: Any, dataset: Dataset, collate: Collate, *, seed: int, causal: bool = False, **arguments: Any
+) -> list[float]:
+    """Train a model in place by transformers' Trainer, and return the logged losses.
+
+    Args:
+        model: The model; its ``forward`` takes a batch and returns a ``loss``.
+        dataset: The rows, all columns of which are passed on.
+        collate: Makes a batch from rows.
+        seed: Seed of the order of rows and of dropout.
+        causal: As in ``trainer_arguments``.
+        arguments: More arguments of ``transformers.TrainingArguments``: epochs, batch size, learning rate and others.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shared = trainer_arguments(folder, seed=seed, causal=causal) | {"remove_unused_columns": False}
+        trainer = Trainer(
+            model=model, args=TrainingArguments(**(shared | arguments)), train_dataset=dataset, data_collator=collate
+        )
+        return [float(row["loss"]) for row in run_trainer(trainer)]
