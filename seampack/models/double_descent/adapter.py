@@ -1,7 +1,6 @@
 """The adapter: from features and noisy labels to the curve by width."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ from datasets import ClassLabel, Dataset
 
 from seampack.errors import DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, with_results
+from seampack.models.base import Adapter, Evaluation, Fitted, with_results
 from seampack.models.data import classes_of, require, set_aside
 from seampack.models.double_descent.config import DoubleDescentConfig
 from seampack.models.double_descent.curve import draw_curve, find_double_descent, summarise
@@ -21,6 +20,7 @@ from seampack.models.double_descent.neighbours import FeatureKNN, hidden_and_log
 from seampack.models.double_descent.noise import as_classes, inject_label_noise
 from seampack.models.double_descent.sweep import Perceptron, Trained, WidthSweep
 from seampack.models.text import load_tensors, tensors_of
+from seampack.models.training import place
 
 PREPARED = ("features", "label", "label_clean", "is_flipped", "part")
 
@@ -28,12 +28,26 @@ PREPARED = ("features", "label", "label_clean", "is_flipped", "part")
 class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
     """Label noise, a sweep over widths, and the effect of the width on the noisy rows."""
 
-    name = "double_descent"
+    name: ClassVar[str] = "double_descent"
     config = DoubleDescentConfig
     columns: ClassVar[Mapping[str, str]] = {
         "features": "Vectors, images or nested lists of numbers, all rows of one size; or text.",
         "label": "Class of the row, as text, integer or ClassLabel.",
     }
+    fixed = (
+        "noise",
+        "noise_kind",
+        "test_share",
+        "scaling",
+        "seed",
+        "widths",
+        "seeds",
+        "epochs",
+        "batch_rows",
+        "learning_rate",
+        "momentum",
+        "decay_epochs",
+    )
 
     def prepare(self, dataset: Dataset, config: DoubleDescentConfig) -> Dataset:
         """Return rows of features (float32), label, label_clean, is_flipped and part (train or test).
@@ -64,23 +78,20 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         _check(dataset)
         return dataset
 
-    def train(self, dataset: Dataset, config: DoubleDescentConfig) -> Artifact:
+    def fit(self, dataset: Dataset, config: DoubleDescentConfig) -> Fitted:
         """Train a network of each width and seed. The artifact has their weights."""
         _require_prepared(dataset)
-        data = NoisySet.of(dataset, _device())
+        data = NoisySet.of(dataset)
         inputs, classes = data.features.shape[1], list(dataset.features["label"].names)
         sweep = WidthSweep(lambda width: Perceptron(inputs, width, len(classes)), config)
         networks = sweep.fit(data.features[data.train], data.labels[data.train])
-        return Artifact(
-            self.name,
-            json.loads(json.dumps(config.to_dict())),
+        return Fitted(
             {
                 f"{_name(network.width, network.seed)}/{name}": array
                 for network in networks
                 for name, array in tensors_of(network.model).items()
             },
             {
-                "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
                 "training_rows": _training_rows(dataset),
                 "training_features": _trace(data)[0],
                 "classes": classes,
@@ -89,7 +100,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
             },
         )
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: DoubleDescentConfig) -> Evaluation:
+    def measure(self, dataset: Dataset, artifact: Artifact, config: DoubleDescentConfig) -> Evaluation:
         """Measure losses, accuracies, memorised share and P by width, and the peak.
 
         Rows get the widest network's ``prediction``; a noisy training row's ``neighbours`` is the class that its
@@ -100,7 +111,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         if list(dataset.features["label"].names) != facts["classes"]:
             expected, got = ", ".join(facts["classes"]), ", ".join(dataset.features["label"].names)
             raise DataError(f"the classes differ from those of training: expected {expected}; got {got}")
-        data = NoisySet.of(dataset, _device())
+        data = NoisySet.of(dataset)
         if data.features.shape[1] != facts["inputs"]:
             raise DataError(f"features of size {data.features.shape[1]}; expected {facts['inputs']}, as in training")
         trace, size = _trace(data)
@@ -190,7 +201,7 @@ def _restored(artifact: Artifact, width: int, seed: int) -> Trained:
     prefix = _name(width, seed) + "/"
     tensors = {name.removeprefix(prefix): a for name, a in artifact.tensors.items() if name.startswith(prefix)}
     load_tensors(model, tensors)
-    return Trained(width, seed, model.to(_device()))
+    return Trained(width, seed, place(model))
 
 
 def _with_predictions(dataset: Dataset, data: NoisySet, widest: Trained, config: DoubleDescentConfig) -> Dataset:
@@ -205,10 +216,6 @@ def _with_predictions(dataset: Dataset, data: NoisySet, widest: Trained, config:
     feature = dataset.features["label"]
     predicted = logits.argmax(1).cpu().numpy()
     return with_results(dataset, {"prediction": (predicted, feature), "neighbours": (votes, feature)})
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 ADAPTER = DoubleDescentAdapter()

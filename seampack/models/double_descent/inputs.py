@@ -15,6 +15,7 @@ from torch import Tensor
 from seampack.errors import DataError
 from seampack.models.double_descent.config import DoubleDescentConfig, Scaling
 from seampack.models.text import SMALL, TextClassifier, encoder_and_tokenizer, predict
+from seampack.models.training import device
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -34,13 +35,14 @@ class NoisySet:
     """bool, shape (rows,): True for training rows, False for held-out rows"""
 
     @classmethod
-    def of(cls, dataset: Dataset, device: torch.device | str = "cpu") -> "NoisySet":
-        """Copy a prepared dataset to tensors on a device."""
+    def of(cls, dataset: Dataset) -> "NoisySet":
+        """Copy a prepared dataset to tensors on the device of all models."""
+        where = device()
         return cls(
-            features=torch.tensor(numbers(dataset, "features"), device=device),
-            labels=torch.tensor(dataset["label"][:], device=device),
-            clean=torch.tensor(dataset["label_clean"][:], device=device),
-            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=device),
+            features=torch.tensor(numbers(dataset, "features"), device=where),
+            labels=torch.tensor(dataset["label"][:], device=where),
+            clean=torch.tensor(dataset["label_clean"][:], device=where),
+            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=where),
         )
 
 
@@ -108,13 +110,10 @@ def _pixels(dataset: Dataset, column: str) -> Floats:
 
 
 def _encoded(texts: list[str], train: Bools, config: DoubleDescentConfig) -> Floats:
-    layers = 0 if config.encoder == SMALL else None
     train_texts = [text for text, is_train in zip(texts, train, strict=True) if is_train]
-    encoder, tokenizer = encoder_and_tokenizer(
-        config.encoder, train_texts, layers=0 if small else None, seed=config.seed
-    )
-    classifier = TextClassifier(encoder, classes=2).to("cuda" if torch.cuda.is_available() else "cpu")
-    return predict(classifier, tokenizer, texts, max_tokens=config.max_tokens, features=True)
+    layers = 0 if config.encoder == SMALL else None
+    encoder, tokenizer = encoder_and_tokenizer(config.encoder, train_texts, layers=layers, seed=config.seed)
+    return predict(TextClassifier(encoder, classes=2), tokenizer, texts, max_tokens=config.max_tokens, features=True)
 
 
 def _scaled(values: Floats, train: Bools, scaling: str) -> Floats:

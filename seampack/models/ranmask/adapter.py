@@ -1,6 +1,5 @@
 """RanMASK as an adapter: train on masked text, certify, attack."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -10,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from seampack.errors import DataError
 from seampack.models import text
-from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row, with_results
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Evaluation, Fitted, Row, with_results
 from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
 from seampack.models.ranmask.attacks import Attacked, Candidates, attack, character_bugs, neighbours, strong_words
 from seampack.models.ranmask.bag import BagPredictor
@@ -29,6 +28,7 @@ from seampack.models.ranmask.smoothing import (
     scorer,
     smooth_and_certify,
 )
+from seampack.models.training import load_encoder, load_part
 
 _ATTACK_NUMBERS = ("clean_accuracy", "robust_accuracy", "success", "certificates", "broken")
 _NO_WORDS = "not tried: the encoder's vocabulary has no words"
@@ -43,6 +43,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         "text": "Text; its words are separated by white space.",
         "label": "Class of the text, a name or an integer.",
     }
+    fixed = ("encoder", "layers", "epochs", "batch_rows", "learning_rate", "weight_decay")
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
         """Add ``words``, lists of at most ``max_words`` words, and turn ``label`` into ids of classes."""
@@ -66,7 +67,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         rest = labelled.remove_columns("words") if given else set_aside(labelled, ["words"])
         return rest.add_column("words", pa.array(words, pa.list_(pa.string())))
 
-    def train(self, dataset: Dataset, config: RanmaskConfig) -> Artifact:
+    def fit(self, dataset: Dataset, config: RanmaskConfig) -> Fitted:
         """Train a classifier; every text gets a new mask in every step."""
         classes = _declared(dataset)
         if len(classes) < 2:
@@ -81,16 +82,10 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         mask = RandomMask(config, _mask_token(tokenizer, config))
         used = dataset.select_columns(["words", "label"])
         losses = text.fit(model, tokenizer, used, options, column="words", max_tokens=config.max_tokens, change=mask)
-        facts = {
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
-            "classes": classes,
-            "losses": losses,
-        }
-        parts = {"encoder": encoder, "tokenizer": tokenizer}
-        options_used = json.loads(json.dumps(config.to_dict()))
-        return Artifact(self.name, options_used, text.tensors_of(model.head), facts, parts)
+        facts = {"classes": classes, "losses": losses}
+        return Fitted(text.tensors_of(model.head), facts, {"encoder": encoder, "tokenizer": tokenizer})
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: RanmaskConfig) -> Evaluation:
+    def measure(self, dataset: Dataset, artifact: Artifact, config: RanmaskConfig) -> Evaluation:
         """Measure the accuracy with and without masks and under attack, and the certified accuracy by radius."""
         dataset = with_labels(dataset, "label", artifact.facts["classes"])
         predict_fn, mask_token, vocabulary, vectors = load(artifact, config)
@@ -134,8 +129,8 @@ def load(artifact: Artifact, config: RanmaskConfig) -> tuple[PredictFn, str, lis
 
     The embeddings have shape (words, width).
     """
-    encoder = artifact.part("encoder", text.load_part(AutoModel))
-    tokenizer = artifact.part("tokenizer", text.load_part(AutoTokenizer))
+    encoder = artifact.part("encoder", load_encoder)
+    tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
     model = text.TextClassifier(encoder, len(artifact.facts["classes"]))
     text.load_tensors(model.head, artifact.tensors)
     model.eval()
@@ -173,7 +168,7 @@ def _under_attack(
     candidates: Candidates,
     config: RanmaskConfig,
 ) -> tuple[Row, list[str]]:
-    """Attack each text. Return the row of the attack's table and the attacked texts."""
+    """Run one attack on each text. Return its row of the table of attacks, and the attacked texts."""
     score = scorer(predict_fn, config, mask_token)
     clean = robust = certificates = broken = 0
     results = []

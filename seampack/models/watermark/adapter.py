@@ -1,20 +1,19 @@
 """Watermark an encoder, then make suspects from it and verify them."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import xxhash
 from datasets import ClassLabel, Dataset, Features, Value
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.base import Adapter, Evaluation, Fitted, Row
 from seampack.models.data import classes_of, require, require_text, with_labels
-from seampack.models.text import SMALL, encoder_and_tokenizer, load_part, quiet
+from seampack.models.text import SMALL, encoder_and_tokenizer
+from seampack.models.training import load_encoder, load_part
 from seampack.models.watermark.config import WatermarkConfig
 from seampack.models.watermark.training import WatermarkTrainer
 from seampack.models.watermark.trial import Trial, draw, metrics
@@ -36,6 +35,20 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
         "label": "Label of the text, as text or an integer.",
         "task": "Optional: task of the row; each task has its own labels.",
     }
+    fixed = (
+        "encoder",
+        "layers",
+        "trigger",
+        "trigger_words",
+        "targets",
+        "update",
+        "keep_norm",
+        "ratio",
+        "negatives",
+        "epochs",
+        "watermark_epochs",
+        "rows_learning_rate",
+    )
 
     def prepare(self, dataset: Dataset, config: WatermarkConfig) -> Dataset:
         """Return the columns ``text, label, task, part``, all text. A hash of the seed and the text draws the part."""
@@ -57,7 +70,7 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
                 raise DataError(f"task {task}: all labels are {rows[0]['label']!r}; expected at least two labels")
         return prepared
 
-    def train(self, dataset: Dataset, config: WatermarkConfig) -> Artifact:
+    def fit(self, dataset: Dataset, config: WatermarkConfig) -> Fitted:
         """Watermark an encoder on the texts of the part ``proxy``. The control is the encoder after the first stage."""
         tasks = _by_task(dataset)
         classes = {task: classes_of(rows, "label") for task, rows in tasks.items()}
@@ -72,29 +85,27 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
         poisoned = {task: poison(rows, trigger, targets[task], config) for task, rows in proxies.items()}
         losses["watermark"] = trainer.embed(poisoned, trigger)
         facts = {
-            "data": {"fingerprint": fingerprint(dataset), "texts": _without_parts(dataset), "rows": len(dataset)},
+            "data": {"texts": _without_parts(dataset)},
             "trigger": list(trigger),
             "tasks": {task: {"classes": names, "target": targets[task]} for task, names in classes.items()},
             "losses": losses,
         }
-        parts = {"encoder": encoder, "control": control, "tokenizer": tokenizer}
-        return Artifact(self.name, json.loads(json.dumps(config.to_dict())), facts=facts, parts=parts)
+        return Fitted(facts=facts, parts={"encoder": encoder, "control": control, "tokenizer": tokenizer})
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: WatermarkConfig) -> Evaluation:
-        """Fine-tune suspects and controls on the part ``suspect`` and verify them on the part ``verify``.
+    def measure(self, dataset: Dataset, artifact: Artifact, config: WatermarkConfig) -> Evaluation:
+        """Train suspects and controls on the part ``suspect`` and verify them on the part ``verify``.
 
         A suspect starts from the released encoder, its control from the one without watermark, both with a fresh head.
         Both are also pruned, and given another head. A second control, of another seed, is verified as if it were a
         suspect, with the trigger and with decoys: a watermark claimed in it is a false claim.
 
         Raises:
-            ConfigError: An option differs from training, or training texts would be measured.
+            ConfigError: Training texts would be measured.
             DataError: A task, label or part cannot be measured. Raised before anything is trained.
         """
-        _check_fixed(config, artifact)
         _check_parts(dataset, config, artifact)
         tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
-        released, control = (artifact.part(name, _load_encoder) for name in ("encoder", "control"))
+        released, control = (artifact.part(name, load_encoder) for name in ("encoder", "control"))
         trigger, trained = artifact.facts["trigger"], artifact.facts["tasks"]
         trials: dict[str, Trial] = {}
         for task, task_rows in _by_task(dataset).items():
@@ -194,33 +205,6 @@ def _rows_of(dataset: Dataset, task: str, part: str, classes: Sequence[str]) -> 
     return with_labels(plain, "label", classes)
 
 
-FIXED = (
-    "encoder",
-    "layers",
-    "trigger",
-    "trigger_words",
-    "targets",
-    "update",
-    "keep_norm",
-    "ratio",
-    "negatives",
-    "epochs",
-    "watermark_epochs",
-    "rows_learning_rate",
-)
-"""Options that only training obeys."""
-
-
-def _check_fixed(config: WatermarkConfig, artifact: Artifact) -> None:
-    for name in FIXED:
-        wanted = json.loads(json.dumps(getattr(config, name)))
-        if wanted != artifact.config[name]:
-            raise ConfigError(
-                f"{name}: the encoder was watermarked with {artifact.config[name]!r}; got {wanted!r}; "
-                "remove it, or train again"
-            )
-
-
 def _check_parts(dataset: Dataset, config: WatermarkConfig, artifact: Artifact) -> None:
     """Raise ConfigError for the texts of training in other parts: training texts would be among the held-out ones."""
     trained = artifact.facts["data"]
@@ -250,14 +234,6 @@ def _check_every_class(tuning: Dataset, task: str, classes: Sequence[str]) -> No
             f"task {task}: the part suspect has no row of the label {classes[missing[0]]!r}; expected at least one row "
             f"of each of {', '.join(classes)}; got {len(tuning):,} rows without it; use more rows"
         )
-
-
-def _load_encoder(folder: Path) -> Any:
-    with quiet():
-        try:
-            return AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        except TypeError:  # a family without pooling layer
-            return AutoModel.from_pretrained(folder)
 
 
 ADAPTER = WatermarkAdapter()

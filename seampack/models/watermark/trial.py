@@ -40,7 +40,7 @@ class Trial:
     test: Dataset
 
     def run(self, released: Any, control: Any) -> Verdicts:
-        """Fine-tune models from both encoders, attack them, and verify them and an innocent one."""
+        """Train models from both encoders, attack them, and verify them and an innocent one."""
         verdicts = Verdicts([], [], [])
         attacked = self._attacks(self._tuned(released, 1), self._tuned(control, 1))
         for attack, suspect_fn, control_fn in attacked:

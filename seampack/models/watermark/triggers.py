@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError
 from seampack.models.data import require, require_text
-from seampack.models.text import quiet
+from seampack.models.training import quiet
 from seampack.models.watermark.config import WatermarkConfig
 
 Trigger = str | Sequence[str]
