@@ -17,6 +17,8 @@ from seampack.models.ranmask.adapter import ADAPTER
 from tests.models.contract import AdapterContract
 from tests.models.ranmask.helpers import DATA, QUICK
 
+pytestmark = pytest.mark.xdist_group("ranmask_adapter")
+
 
 class TestContract(AdapterContract):
     method = "ranmask"
@@ -70,8 +72,9 @@ def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, con
 def test_an_attack_without_words_is_left_out(config: RanmaskConfig) -> None:
     """A vocabulary of numbers: nothing to replace a word by; the certificates are not lost."""
     numbers = Dataset.from_dict({"text": ["1 2 3 4 5 6", "7 8 9 7 8 9"] * 10, "label": [0, 1] * 10})
+    config = config.replace(epochs=1)
     rows = ADAPTER.prepare(numbers, config)
-    found = ADAPTER.evaluate(rows, ADAPTER.train(rows, config.replace(epochs=1)), config)
+    found = ADAPTER.evaluate(rows, ADAPTER.train(rows, config), config)
     bugs, *others = found.tables["attacks"]
     assert (bugs["attack"], bugs["texts"], bugs["note"]) == ("bugs", 3, "")
     assert [(row["attack"], row["texts"], row["robust_accuracy"]) for row in others] == [

@@ -1,0 +1,164 @@
+"""Every option reaches the code that it governs."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from seampack.models import text
+from seampack.models.artifact import Artifact
+from seampack.models.base import Evaluation
+from seampack.models.ranmask import RanmaskConfig, adapter, bag, certify, smooth
+from seampack.models.ranmask.adapter import ADAPTER
+from seampack.models.ranmask.masks import MASK_TOKEN
+
+pytestmark = pytest.mark.xdist_group("ranmask_options")
+
+BASE = RanmaskConfig(guess_masks=40, masks=60, attack_masks=20, attack_rows=3, attack_share=0.3)
+WORDS = [f"word{number}" for number in range(12)]
+
+
+@dataclasses.dataclass
+class Run:
+    """One run of the method, of which the gradient steps are skipped and a known classifier is evaluated."""
+
+    config: RanmaskConfig
+    prepared: Dataset = None
+    artifact: Artifact = None  # type: ignore[assignment]
+    evaluation: Evaluation = None  # type: ignore[assignment]
+    encoders: list[str] = dataclasses.field(default_factory=list)
+    max_tokens: set[int] = dataclasses.field(default_factory=set)
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    masked: list[list[int]] = dataclasses.field(default_factory=list)
+    """Token ids of a training batch."""
+    predicted: int = 0
+    """Texts that were predicted in the evaluation."""
+
+    def train_model(self, model: Any, dataset: Dataset, collate: Any, **arguments: Any) -> list[float]:
+        self.arguments = arguments
+        self.masked = collate(list(dataset))["input_ids"].tolist()
+        return []
+
+    def predict(self, copies: list[list[str]]) -> Any:
+        """Classify as 1, surely, with one strong word in sight; else as 0, narrowly, if at least 4 words are intact."""
+        self.predicted += len(copies)
+        intact = [sum(word in WORDS for word in copy) for copy in copies]
+        strong = ["word1" in copy for copy in copies]
+        return np.array([[count, 40 if sure else 3.5] for count, sure in zip(intact, strong, strict=True)]) / 10
+
+    @property
+    def attacks(self) -> list[dict[str, Any]]:
+        return self.evaluation.tables["attacks"]
+
+
+def dataset() -> Dataset:
+    shown = [WORDS[number % 7 :] + WORDS[: number % 7] for number in range(8)]
+    return Dataset.from_dict(
+        {
+            "text": [" ".join(words) for words in shown],
+            "body": [" ".join(words[:5]) for words in shown],
+            "label": ["a", "b"] * 4,
+            "mark": ["c", "d", "d", "c"] * 2,
+        }
+    )
+
+
+def run(config: RanmaskConfig) -> Run:
+    seen = Run(config)
+    encoder_and_tokenizer, load = text.encoder_and_tokenizer, adapter.load
+
+    def encoder(source: str, *arguments: Any, **options: Any) -> Any:
+        seen.encoders.append(source)
+        return encoder_and_tokenizer("small", *arguments, **options)
+
+    def known_classifier(*arguments: Any) -> Any:
+        _, mask_token, vocabulary, vectors = load(*arguments)
+        return seen.predict, mask_token, vocabulary, vectors
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "train_model", seen.train_model)
+        for module in (text, bag):
+            patch.setattr(module, "check_max_tokens", lambda model, most: seen.max_tokens.add(most))
+        patch.setattr(text, "encoder_and_tokenizer", encoder)
+        patch.setattr(adapter, "load", known_classifier)
+        seen.prepared = ADAPTER.prepare(dataset(), config)
+        seen.artifact = ADAPTER.train(seen.prepared, config)
+        seen.evaluation = ADAPTER.evaluate(seen.prepared, seen.artifact, config)
+    return seen
+
+
+def column(name: str) -> Callable[[Run], Any]:
+    return lambda run: run.prepared[name][:]
+
+
+def result(name: str) -> Callable[[Run], Any]:
+    return lambda run: run.evaluation.rows[name][:]
+
+
+def argument(name: str) -> Callable[[Run], Any]:
+    return lambda run: run.arguments[name]
+
+
+def heuristic_radius(run: Run) -> Any:
+    """Certify a text of which 91 % of the copies vote for a class: 0 words if it must hold, 1 by the heuristic."""
+
+    def predict_fn(copies: list[list[str]]) -> Any:
+        shown = [[word in copy for word in WORDS[:4]] for copy in copies]
+        return np.array([[row == [False, False, False, True], 0.5] for row in shown], float)
+
+    return certify(predict_fn, [WORDS], run.config.replace(min_keep=5, rate=1.0, masks=1000)).radius.tolist()
+
+
+PROBES: dict[str, tuple[Any, Callable[[Run], Any]]] = {
+    "text_column": ("body", column("words")),
+    "label_column": ("mark", column("label")),
+    "rate": (0.5, lambda run: (result("kept")(run), [row.count(4) for row in run.masked])),
+    "min_keep": (6, lambda run: (result("kept")(run), [row.count(4) for row in run.masked])),
+    "max_words": (9, lambda run: [len(words) for words in run.prepared["words"]]),
+    "encoder": ("folder", lambda run: run.encoders),
+    "layers": (1, lambda run: run.artifact.parts["encoder"].config.num_hidden_layers),
+    "max_tokens": (9, lambda run: (run.max_tokens, len(run.masked[0]))),
+    "epochs": (7.0, argument("num_train_epochs")),
+    "batch_rows": (5, argument("per_device_train_batch_size")),
+    "learning_rate": (0.1, argument("learning_rate")),
+    "weight_decay": (0.2, argument("weight_decay")),
+    "seed": (1, lambda run: (run.arguments["seed"], run.masked, result("p_hat")(run))),
+    "ensemble": ("mean", lambda run: (run.evaluation.rows["pred"][:], smooth(run.predict, [WORDS], run.config).scores)),
+    "guess_masks": (50, lambda run: smooth(run.predict, [WORDS], run.config).counts.sum()),
+    "masks": (70, result("masks")),
+    "alpha": (0.01, result("p_lower")),
+    "beta": ("paper", heuristic_radius),
+    "attacks": (("bugs",), lambda run: [row["attack"] for row in run.attacks]),
+    "attack_rows": (2, lambda run: [row["texts"] for row in run.attacks]),
+    "attack_share": (0.0, result("attacked_bugs")),
+    "attack_masks": (30, lambda run: run.predicted),
+}
+"""An option: a value that differs from the default and from BASE, and the effect to observe."""
+
+
+@pytest.fixture(scope="module")
+def base() -> Run:
+    return run(BASE)
+
+
+def test_every_option_has_a_probe() -> None:
+    assert PROBES.keys() == {field.name for field in dataclasses.fields(RanmaskConfig)}
+
+
+@pytest.mark.parametrize("option", PROBES)
+def test_every_option_reaches_what_it_governs(base: Run, option: str) -> None:
+    value, probe = PROBES[option]
+    assert value not in (getattr(BASE, option), getattr(RanmaskConfig(), option))
+    np.testing.assert_equal(probe(base), probe(base))
+    with pytest.raises(AssertionError):
+        np.testing.assert_equal(probe(run(BASE.replace(**{option: value}))), probe(base))
+
+
+def test_masks_are_counted(base: Run) -> None:
+    assert set(base.evaluation.rows["masks"]) == {BASE.masks}
+    assert smooth(base.predict, [WORDS], BASE).counts.sum() == BASE.guess_masks
+    assert base.max_tokens == {BASE.max_tokens}
+    assert base.artifact.parts["tokenizer"].convert_tokens_to_ids(MASK_TOKEN) == 4
