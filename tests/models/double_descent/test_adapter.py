@@ -1,41 +1,24 @@
 """The adapter: the contract, the second descent on digits, options."""
 
-import itertools
-import math
-from pathlib import Path
 from typing import Any, ClassVar
-import datasets
+
 import numpy as np
-import pyarrow as pa
 import pytest
-import torch
 from datasets import ClassLabel, Dataset
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
 from sklearn.datasets import load_digits
-from torch import nn
+
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation
-from seampack.models.data import load
 from seampack.models.double_descent import (
     DoubleDescentConfig,
-    FeatureKNN,
-    NoisySet,
-    Perceptron,
-    WidthSweep,
-    find_double_descent,
-    flip_labels,
-    inject_label_noise,
-    measure,
-    summarise,
 )
 from seampack.models.double_descent.adapter import ADAPTER
 from seampack.models.double_descent.inputs import with_vectors
-from seampack.models.double_descent.neighbours import hidden_and_logits
 from tests.models.contract import AdapterContract
-from tests.models.double_descent.helpers import DATA, KINDS, digits, sweep_config
+from tests.models.double_descent.helpers import digits
+
+pytestmark = pytest.mark.xdist_group("double_descent_adapter")
 
 
 class TestDoubleDescent(AdapterContract):
@@ -80,12 +63,12 @@ class TestDoubleDescent(AdapterContract):
         self, prepared: Dataset, artifact: Artifact, config: DoubleDescentConfig
     ) -> None:
         other = prepared.filter(lambda row: row["part"] == "test" or not row["is_flipped"])
-        with pytest.raises(DataError, match="training rows are not those"):
+        with pytest.raises(DataError, match="training rows differ from those"):
             ADAPTER.evaluate(other, artifact, config)
         features = np.array(prepared["features"][:], np.float32)
         train = np.flatnonzero(np.array(prepared["part"][:]) == "train")
         features[train[0]], features[train[1]] = features[train[1]].copy(), features[train[0]].copy()
-        with pytest.raises(DataError, match="training rows are not those"):
+        with pytest.raises(DataError, match="training rows differ from those"):
             ADAPTER.evaluate(with_vectors(prepared, "features", features), artifact, config)
         renamed = prepared
         for column in ("label", "label_clean"):

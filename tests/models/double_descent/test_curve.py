@@ -1,41 +1,16 @@
 """The peak against brute force, and the summary by width."""
 
-import itertools
 import math
-from pathlib import Path
-from typing import Any, ClassVar
-import datasets
-import numpy as np
-import pyarrow as pa
+
 import pytest
-import torch
-from datasets import ClassLabel, Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from sklearn.datasets import load_digits
-from torch import nn
-from seampack.errors import ConfigError, DataError
-from seampack.models.artifact import Artifact
-from seampack.models.base import Evaluation
-from seampack.models.data import load
+
+from seampack.errors import DataError
 from seampack.models.double_descent import (
-    DoubleDescentConfig,
-    FeatureKNN,
-    NoisySet,
-    Perceptron,
-    WidthSweep,
     find_double_descent,
-    flip_labels,
-    inject_label_noise,
-    measure,
     summarise,
 )
-from seampack.models.double_descent.adapter import ADAPTER
-from seampack.models.double_descent.inputs import with_vectors
-from seampack.models.double_descent.neighbours import hidden_and_logits
-from tests.models.contract import AdapterContract
-from tests.models.double_descent.helpers import DATA, KINDS, digits, sweep_config
 
 
 def brute_force(loss: list[float]) -> tuple[float, set[int]]:
@@ -47,7 +22,7 @@ def brute_force(loss: list[float]) -> tuple[float, set[int]]:
 @given(st.lists(st.floats(0.01, 9), min_size=3, max_size=9))
 def test_peak_against_brute_force(loss: list[float]) -> None:
     rows = [{"width": 2 * i + 1, "test_loss": each, "test_accuracy": 1 - each / 10} for i, each in enumerate(loss)]
-    found = find_double_descent(rows[::-1])
+    found = find_double_descent(rows[::-1], 1.1)
     ratio, where = brute_force(loss)
     assert found.ratio == pytest.approx(ratio)
     at = (found.peak_width - 1) // 2
@@ -66,7 +41,7 @@ def test_peak_against_brute_force(loss: list[float]) -> None:
 def test_peak_in_the_curve_that_the_authors_published() -> None:
     """MNIST, 20 % noise: early best at width 5, peak at 18, dip at 14, the widest best of all."""
     curve = {5: (0.929, 0.716), 14: (1.45, 0.686), 18: (1.543, 0.69), 1000: (0.529, 0.848)}
-    found = find_double_descent([{"width": w, "test_loss": a, "test_accuracy": b} for w, (a, b) in curve.items()])
+    found = find_double_descent([{"width": w, "test_loss": a, "test_accuracy": b} for w, (a, b) in curve.items()], 1.1)
     assert found.found
     assert (found.early_width, found.peak_width, found.late_width, found.dip_width) == (5, 18, 1000, 14)
     assert found.ratio == pytest.approx(1.543 / 0.929)
@@ -81,7 +56,7 @@ def test_peak_must_stand_out_of_the_spread(deviation: float | None, found: bool)
         {"width": 2, "test_loss": 1.0, "test_loss_std": deviation, "test_accuracy": 0.5},
         {"width": 4, "test_loss": 0.5, "test_loss_std": deviation, "test_accuracy": 0.5},
     ]
-    peak = find_double_descent(rows)
+    peak = find_double_descent(rows, 1.1)
     assert peak.found is found
     assert peak.spread == (None if deviation is None else pytest.approx(deviation * math.sqrt(2)))
 
@@ -90,7 +65,7 @@ def test_peak_needs_three_widths_once() -> None:
     rows = [{"width": width, "test_loss": 1.0, "test_accuracy": 0.5} for width in (1, 2, 2)]
     for wrong in (rows[:2], rows):
         with pytest.raises(DataError, match="three widths"):
-            find_double_descent(wrong)
+            find_double_descent(wrong, 1.1)
 
 
 def test_summary_has_means_and_spread() -> None:

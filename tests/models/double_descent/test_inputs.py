@@ -1,41 +1,19 @@
 """Features from inputs of every kind."""
 
-import itertools
 import math
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
 import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
-from datasets import ClassLabel, Dataset
-from hypothesis import given
-from hypothesis import strategies as st
+from datasets import Dataset
 from PIL import Image
-from sklearn.datasets import load_digits
-from torch import nn
-from seampack.errors import ConfigError, DataError
-from seampack.models.artifact import Artifact
-from seampack.models.base import Evaluation
+
+from seampack.errors import DataError
 from seampack.models.data import load
-from seampack.models.double_descent import (
-    DoubleDescentConfig,
-    FeatureKNN,
-    NoisySet,
-    Perceptron,
-    WidthSweep,
-    find_double_descent,
-    flip_labels,
-    inject_label_noise,
-    measure,
-    summarise,
-)
 from seampack.models.double_descent.adapter import ADAPTER
-from seampack.models.double_descent.inputs import with_vectors
-from seampack.models.double_descent.neighbours import hidden_and_logits
-from tests.models.contract import AdapterContract
-from tests.models.double_descent.helpers import DATA, KINDS, digits, sweep_config
+from tests.models.double_descent.helpers import DATA
 
 
 def test_inputs_of_every_kind_give_the_same_features() -> None:
@@ -98,7 +76,7 @@ def test_noise_of_ones_own_is_kept() -> None:
     [
         ({"features": [[1.0, 2], [1]]}, "expected rows of one size; got lists of 1 and 2"),
         ({"features": [[1.0, None], [1, 2]]}, "1 values inside the rows are null"),
-        ({"features": [[1.0, math.nan], [1, 2]]}, "1 rows hold NaN or infinity"),
+        ({"features": [[1.0, math.nan], [1, 2]]}, "1 rows contain NaN or infinity"),
         ({"features": [[True], [False]]}, "expected numbers, images or text"),
         ({"label": [0.5, 1]}, "expected labels as text or whole numbers"),
         ({"part": ["train", "dev"]}, "expected rows of both train and test"),

@@ -1,41 +1,23 @@
 """Neighbours in features, and the numbers of one network."""
 
-import itertools
 import math
-from pathlib import Path
-from typing import Any, ClassVar
-import datasets
+from typing import Any
+
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from datasets import ClassLabel, Dataset
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-from sklearn.datasets import load_digits
 from torch import nn
+
 from seampack.errors import ConfigError, DataError
-from seampack.models.artifact import Artifact
-from seampack.models.base import Evaluation
-from seampack.models.data import load
 from seampack.models.double_descent import (
     DoubleDescentConfig,
     FeatureKNN,
     NoisySet,
     Perceptron,
-    WidthSweep,
-    find_double_descent,
     flip_labels,
-    inject_label_noise,
     measure,
-    summarise,
 )
-from seampack.models.double_descent.adapter import ADAPTER
-from seampack.models.double_descent.inputs import with_vectors
 from seampack.models.double_descent.neighbours import hidden_and_logits
-from tests.models.contract import AdapterContract
-from tests.models.double_descent.helpers import DATA, KINDS, digits, sweep_config
 
 
 def naive_votes(features: Any, labels: Any, queries: Any, k: int) -> list[int]:
@@ -54,16 +36,17 @@ def test_neighbours_against_a_plain_loop() -> None:
     labels = flip_labels(clean, 3, 0.3, "symmetric", rng)
     flipped = labels != clean
     votes = naive_votes(features[~flipped], clean[~flipped], features[flipped], 5)
-    knn = FeatureKNN(5)
+    knn = FeatureKNN(DoubleDescentConfig(neighbours=5))
     assert knn.noisy(features, labels, clean).tolist() == votes
     assert knn.recovered(features, labels, clean) == pytest.approx(np.mean(votes == clean[flipped]))
 
 
 def test_neighbours_without_noise_or_with_too_little_else() -> None:
     features, labels = np.ones((3, 2), np.float32), np.array([0, 1, 0])
-    assert FeatureKNN().recovered(features, labels, labels) is None
+    knn = FeatureKNN(DoubleDescentConfig(neighbours=5))
+    assert knn.recovered(features, labels, labels) is None
     with pytest.raises(DataError, match="2 clean training rows; expected at least neighbours = 5"):
-        FeatureKNN(5).recovered(features, labels, np.array([1, 1, 0]))
+        knn.recovered(features, labels, np.array([1, 1, 0]))
 
 
 def test_features_are_what_goes_into_the_last_layer() -> None:
@@ -88,7 +71,7 @@ def test_measured_by_hand() -> None:
         clean=torch.tensor([0, 1, 0, 1, 1, 1]),
         train=torch.tensor([True] * 4 + [False] * 2),
     )
-    found = measure(model, data, FeatureKNN(1))
+    found = measure(model, data, DoubleDescentConfig(neighbours=1))
     assert found["params"] == 4
     assert found["train_accuracy"] == 3 / 4
     assert found["test_accuracy"] == found["memorised"] == 1 / 2
@@ -105,4 +88,4 @@ def test_rows_of_both_parts_are_measured(train: list[bool]) -> None:
         features=torch.eye(2), labels=torch.tensor([0, 1]), clean=torch.tensor([0, 1]), train=torch.tensor(train)
     )
     with pytest.raises(DataError, match=f"both training and test; got {sum(train)} of 2 rows for training"):
-        measure(nn.Linear(2, 2), data)
+        measure(nn.Linear(2, 2), data, DoubleDescentConfig())

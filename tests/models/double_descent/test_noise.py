@@ -1,41 +1,19 @@
 """Label noise."""
 
-import itertools
-import math
-from pathlib import Path
-from typing import Any, ClassVar
 import datasets
 import numpy as np
-import pyarrow as pa
 import pytest
-import torch
 from datasets import ClassLabel, Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from sklearn.datasets import load_digits
-from torch import nn
+
 from seampack.errors import ConfigError, DataError
-from seampack.models.artifact import Artifact
-from seampack.models.base import Evaluation
-from seampack.models.data import load
 from seampack.models.double_descent import (
     DoubleDescentConfig,
-    FeatureKNN,
-    NoisySet,
-    Perceptron,
-    WidthSweep,
-    find_double_descent,
     flip_labels,
     inject_label_noise,
-    measure,
-    summarise,
 )
-from seampack.models.double_descent.adapter import ADAPTER
-from seampack.models.double_descent.inputs import with_vectors
-from seampack.models.double_descent.neighbours import hidden_and_logits
-from tests.models.contract import AdapterContract
-from tests.models.double_descent.helpers import DATA, KINDS, digits, sweep_config
+from tests.models.double_descent.helpers import KINDS
 
 
 @given(
@@ -68,30 +46,32 @@ def test_share_that_really_flips(kind: str, share: float) -> None:
 
 def test_injected_noise_keeps_the_truth_beside_it() -> None:
     dataset = Dataset.from_dict({"kind": ["b", "a", "c", "a"] * 5, "id": list(range(20))})
-    noisy = inject_label_noise(dataset, 0.5, 3, kind="symmetric", column="kind")
+    config = DoubleDescentConfig(noise=0.5, seed=3, noise_kind="symmetric", label_column="kind")
+    noisy = inject_label_noise(dataset, config)
     assert noisy.column_names == ["id", "label", "label_clean", "is_flipped"]
     assert noisy.features["label"].names == noisy.features["label_clean"].names == ["a", "b", "c"]
     assert [noisy.features["label"].int2str(i) for i in noisy["label_clean"]] == ["b", "a", "c", "a"] * 5
     assert noisy["is_flipped"][:] == [a != b for a, b in zip(noisy["label"], noisy["label_clean"], strict=True)]
     assert sum(noisy["is_flipped"]) == 10
-    assert inject_label_noise(dataset, 0.5, 3, kind="symmetric", column="kind").to_dict() == noisy.to_dict()
-    assert inject_label_noise(dataset, 0.5, 4, kind="symmetric", column="kind").to_dict() != noisy.to_dict()
+    assert inject_label_noise(dataset, config).to_dict() == noisy.to_dict()
+    assert inject_label_noise(dataset, config.replace(seed=4)).to_dict() != noisy.to_dict()
     with pytest.raises(DataError, match="noise was injected already"):
-        inject_label_noise(noisy, 0.5, 0)
+        inject_label_noise(noisy, DoubleDescentConfig())
 
 
 def test_noise_only_where_it_is_allowed() -> None:
     dataset = Dataset.from_dict({"label": [0, 1] * 10, "id": list(range(20))})
     rows = np.arange(20) < 8
-    flipped = np.array(inject_label_noise(dataset, 1.0, 0, kind="pairwise", rows=rows)["is_flipped"][:])
+    config = DoubleDescentConfig(noise=1.0, noise_kind="pairwise")
+    flipped = np.array(inject_label_noise(dataset, config, rows)["is_flipped"][:])
     assert (flipped == rows).all()
 
 
 def test_labels_that_cannot_be_flipped() -> None:
     with pytest.raises(DataError, match="at least two classes"):
-        inject_label_noise(Dataset.from_dict({"label": ["a", "a"], "id": [0, 1]}), 0.1, 0)
+        inject_label_noise(Dataset.from_dict({"label": ["a", "a"], "id": [0, 1]}), DoubleDescentConfig())
     unlabelled = Dataset.from_dict({"label": [0, -1]}, datasets.Features({"label": ClassLabel(names=["a", "b"])}))
     with pytest.raises(DataError, match="1 rows have no label"):
-        inject_label_noise(unlabelled, 0.1, 0)
+        inject_label_noise(unlabelled, DoubleDescentConfig())
     with pytest.raises(ConfigError, match="noise_kind"):
         flip_labels(np.zeros(3, np.int64), 2, 0.1, "loud", np.random.default_rng(0))
