@@ -4,9 +4,9 @@
     python -m benchmarks.packing --tokenizer gpt2/tokenizer.json         # all sections
     python -m benchmarks.packing --only plan peers                       # some
 
-Each section prints its rows and keeps them in ``benchmarks/results/packing.json``; the tables are made from that file,
-so that sections can be run one at a time. CPU seconds, medians, both sides of a ratio in one run. Numbers of a machine
-that does something else at the same time mean little: the ratios less so.
+Each section prints its rows and saves them in ``benchmarks/results/packing.json``; the tables are made from that file,
+so that sections can be run one at a time. Times are medians of CPU seconds; both sides of a ratio are measured in one
+run. On a machine that is busy with other work, seconds mean little; ratios are less affected.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import seampack
 from benchmarks import measure
 from benchmarks.authors import authors_rows
 from seampack._jit import kernel
+from seampack.io.ragged import offsets_of
 from seampack.packer.gather import Ragged, gather
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"
@@ -40,7 +41,7 @@ Row = dict[str, str]
 
 @kernel
 def counting_sort(lengths, largest):
-    """The floor: one stable counting sort of the documents by length."""
+    """Return the documents sorted by length, by one stable counting sort: a lower bound of planning."""
     first = np.zeros(largest + 2, np.int64)
     for document in range(lengths.size):
         first[lengths[document] + 1] += 1
@@ -54,14 +55,14 @@ def counting_sort(lengths, largest):
 
 
 def lognormal(documents: int) -> npt.NDArray[np.int32]:
-    """Document lengths with mean 700 tokens, as in web text."""
+    """Draw document lengths with mean 700 tokens, as in web text."""
     sigma = 1.2
     draws = np.random.default_rng(0).lognormal(np.log(700) - sigma**2 / 2, sigma, documents)
     return np.maximum(draws, 1).astype(np.int32)
 
 
 def plan_rows(options: argparse.Namespace) -> list[Row]:
-    """Planning 10 M documents against the counting sort."""
+    """Measure planning 10 M documents against the counting sort."""
     lengths = lognormal(10_000_000)
     rows = []
     for seq_len in (2048, 8192):
@@ -80,7 +81,7 @@ def plan_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def peer_rows(options: argparse.Namespace) -> list[Row]:
-    """Planning 1 M documents against other packers."""
+    """Measure planning 1 M documents against other packers."""
     from benchmarks import peers
 
     lengths = lognormal(1_000_000)
@@ -90,13 +91,16 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
     mine = seampack.plan(lengths, config).rows
     rows = []
     for peer in peers.PEERS:
-        other_job = peer.name in ("group_texts", "trl-bfd")  # which moves tokens; which drops what is over seq_len
+        other_job = peer.name in (
+            "group_texts",
+            "trl-bfd",
+        )  # the first moves tokens, the second drops tokens beyond seq_len
         if other_job or (peer.limit is not None and peer.limit < lengths.size):
             continue
         try:
             packed = peers.pack(peer, lengths.astype(np.int64), 2048)
         except peers.PeerMissingError as missing:
-            print(f"left out: {missing}", file=sys.stderr)
+            print(f"skipped: {missing}", file=sys.stderr)
             continue
         what = f"plan 1 M documents, C = 2048, against {peer.name}"
         theirs = f"{packed.cpu_seconds:.2f} CPU-s, {packed.rows:,} rows"
@@ -107,9 +111,9 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def gather_rows(options: argparse.Namespace) -> list[Row]:
-    """Gathering rows and writing them as Arrow against pyarrow writing the same bytes."""
+    """Measure gathering rows and writing them as Arrow against pyarrow writing the same bytes."""
     lengths = lognormal(60_000).astype(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(lengths)
     tokens = np.random.default_rng(0).integers(0, 50_000, int(offsets[-1])).astype(np.uint16)
     columns = {"input_ids": Ragged.of_values(tokens, offsets)}
     planned = seampack.plan(lengths, seq_len=2048)
@@ -136,7 +140,7 @@ def gather_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def end_to_end_rows(options: argparse.Namespace) -> list[Row]:
-    """JSON lines to shards: whole processes."""
+    """Measure whole processes from JSON lines to shards."""
     corpus = options.corpus / "corpus-500MB.jsonl"
     text = _text_megabytes(corpus)
     runs = [measure.process(_pack_command(options, corpus)) for _ in range(5)]
@@ -175,7 +179,7 @@ def end_to_end_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def _floor_code(options: argparse.Namespace, corpus: Path) -> str:
-    """Read, parse and tokenise with the libraries alone, then copy and write the ids: nothing is planned or kept."""
+    """Return a program that reads, parses and tokenises with the libraries alone and writes the ids unplanned."""
     return f"""
 import os
 os.environ["FASTOKENS_BPE_THREADS"] = "1"
@@ -197,13 +201,13 @@ with open({str(corpus)!r}, "rb", buffering=0) as file, pa.OSFile(os.devnull, "wb
 
 
 def dataset_rows(options: argparse.Namespace) -> list[Row]:
-    """pack_dataset on tokenised Arrow data against trl's."""
+    """Measure pack_dataset on tokenised Arrow data against trl's."""
     import datasets
     import trl
 
     lengths = lognormal(100_000)
     tokens = np.random.default_rng(0).integers(0, 50_000, int(lengths.sum())).astype(np.int32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    offsets = offsets_of(lengths).astype(np.int32)
     with tempfile.TemporaryDirectory() as folder:
         arrays = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens))
         datasets.Dataset(pa.table({"input_ids": arrays})).save_to_disk(f"{folder}/data", num_shards=1)
@@ -238,7 +242,7 @@ def _fill(packed: Any) -> float:
 
 
 def memory_rows(options: argparse.Namespace) -> list[Row]:
-    """Peak memory of whole runs."""
+    """Measure the peak memory of whole runs."""
     peaks = {}
     for size in ("100MB", "500MB", "2GB"):
         corpus = options.corpus / f"corpus-{size}.jsonl"
@@ -251,7 +255,7 @@ def memory_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def loss_rows(options: argparse.Namespace) -> list[Row]:
-    """What each strategy and the authors' code pad, drop, repeat and cut on the 500 MB corpus."""
+    """Count what each strategy and the authors' code pad, drop, repeat and cut on the 500 MB corpus."""
     from seampack.packer.config import PackConfig
     from seampack.packer.pipeline import token_batches
     from seampack.packer.tokenizing import TextTokenizer
@@ -263,7 +267,7 @@ def loss_rows(options: argparse.Namespace) -> list[Row]:
         for b in token_batches([str(options.corpus / "corpus-500MB.jsonl")], tokenizer, config)
     ]
     lengths = np.concatenate(batches)
-    from seampack.packer.comparing import compare_lengths
+    from seampack.packer.comparison import compare_lengths
 
     rows = []
     for name, changes in (
@@ -350,7 +354,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
 
 
 def write_tables(results: dict[str, Any]) -> None:
-    """The README's tables from the results."""
+    """Write the README's tables from the results."""
     speed = [row for name in SECTIONS if name != "losses" for row in results.get(name, {}).get("rows", [])]
     facts = sorted({f"{section['machine']}; {section['tokenizer']}" for section in results.values()})
     command = "`python -m benchmarks.packing`"
@@ -363,10 +367,10 @@ def write_tables(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the chosen sections, keep their rows, write the tables."""
+    """Run the chosen sections, save their rows, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, default=Path(".work/corpus"), help="folder that benchmarks.corpus made")
-    parser.add_argument("--peer-corpus", type=Path, help="what the slow peers are run on; by default the 100 MB corpus")
+    parser.add_argument("--corpus", type=Path, default=Path(".work/corpus"), help="folder written by benchmarks.corpus")
+    parser.add_argument("--peer-corpus", type=Path, help="corpus for the slow peers; by default the 100 MB corpus")
     parser.add_argument("--tokenizer", type=Path, default=Path("seampack/data/tokenizer.json"))
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Writes what the README shows of small examples, so that nobody types it: ``python -m examples.readme``."""
+"""Writes the output of the small examples into the README: ``python -m examples.readme``."""
 
 import tempfile
 from pathlib import Path
@@ -13,10 +13,10 @@ CORPUS = TOP / "seampack" / "data" / "corpus.jsonl.zst"
 
 
 def demo() -> str:
-    """The report of the demo's run, without its last lines, which tell the time."""
+    """Return the report of the demo's run, without its last lines, which give the time."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = seampack.pack(CORPUS, out=f"{folder}/demo", seq_len=1024)
-    return f"```\n{accounting_lines(manifest['accounting'])}\n```"
+    return f"```\n{accounting_lines(manifest.accounting.to_dict())}\n```"
 
 
 if __name__ == "__main__":

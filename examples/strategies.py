@@ -7,19 +7,19 @@ SEQ_LEN = 5
 
 
 def row_text(plan: seampack.PackPlan, row: int) -> str:
-    """A row as its documents' tokens, ``e3`` the fourth of ``e``; dots between documents, repetitions in brackets."""
+    """Return a row as tokens: ``e3`` is the fourth of document ``e``. Dots separate documents, brackets repeats."""
     parts = []
     for segment in range(plan.row_offsets[row], plan.row_offsets[row + 1]):
         name = list(DOCUMENTS)[plan.doc[segment]]
-        start, again = int(plan.start[segment]), int(plan.repeated[segment])
+        start, repeated = int(plan.start[segment]), int(plan.repeated[segment])
         tokens = [f"{name}{start + k}" for k in range(int(plan.length[segment]))]
-        repeated = [f"({' '.join(tokens[:again])})"] if again else []
-        parts.append(" ".join(repeated + tokens[again:]))
+        bracketed = [f"({' '.join(tokens[:repeated])})"] if repeated else []
+        parts.append(" ".join(bracketed + tokens[repeated:]))
     return " · ".join(parts)
 
 
 def table() -> str:
-    """The strategies' rows, and what each pads, drops, repeats and splits, in Markdown."""
+    """Return the strategies' rows, and what each pads, drops, repeats and splits, as a Markdown table."""
     lines = ["| strategy | rows | padding | dropped | repeated | split |", "| --- | --- | --- | --- | --- | --- |"]
     for strategy in seampack.Strategy:
         plan = seampack.plan(
@@ -30,9 +30,9 @@ def table() -> str:
             extra_tokens=1,
             shuffle=False,
         )
-        found = plan.account()
+        account = plan.account()
         rows = "<br>".join(f"`{row_text(plan, row)}`" for row in range(plan.rows))
-        counts = (found.padding, found.dropped, found.repeated, found.documents_split)
+        counts = (account.padding, account.dropped, account.repeated, account.documents_split)
         lines.append(f"| `{strategy.value}` | {rows} | " + " | ".join(map(str, counts)) + " |")
     return "\n".join(lines)
 

@@ -1,10 +1,10 @@
-"""seampack: text into the shape that language models are trained on, without breaking what belongs together.
+"""seampack: pack text corpora into training sequences, and find the words of text without spaces.
 
     import seampack
 
     seampack.pack("corpus/*.jsonl.zst", out="packed", tokenizer="tokenizer.json", seq_len=2048)
 
-The names below are imported when they are first used, so that ``import seampack`` costs nothing.
+The names below are imported on first use, so that ``import seampack`` is fast.
 """
 
 from importlib import import_module
@@ -15,11 +15,12 @@ from seampack._version import __version__
 if TYPE_CHECKING:
     from seampack.errors import ConfigError, DataError, MissingExtraError, SeampackError, ShardError
     from seampack.packer.accounting import Accounting
-    from seampack.packer.comparing import Comparison, compare
+    from seampack.packer.comparison import Comparison, compare
     from seampack.packer.config import PackConfig, PlanConfig, Strategy
-    from seampack.packer.dataset import pack_dataset
+    from seampack.packer.folder import PackedFolder
     from seampack.packer.gather import apply_plan
-    from seampack.packer.packed import PackedFolder
+    from seampack.packer.hf_datasets import pack_dataset
+    from seampack.packer.manifest import Manifest
     from seampack.packer.packing import pack
     from seampack.packer.planning import PackPlan, plan
     from seampack.packer.train_tokenizer import train_tokenizer
@@ -27,22 +28,23 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Accounting": "packer.accounting",
-    "Comparison": "packer.comparing",
+    "Comparison": "packer.comparison",
     "ConfigError": "errors",
     "DataError": "errors",
+    "Manifest": "packer.manifest",
     "MissingExtraError": "errors",
     "PackConfig": "packer.config",
     "PackPlan": "packer.planning",
-    "PackedFolder": "packer.packed",
+    "PackedFolder": "packer.folder",
     "PlanConfig": "packer.config",
     "SeampackError": "errors",
     "Segmenter": "segmenter.model",
     "ShardError": "errors",
     "Strategy": "packer.config",
     "apply_plan": "packer.gather",
-    "compare": "packer.comparing",
+    "compare": "packer.comparison",
     "pack": "packer.packing",
-    "pack_dataset": "packer.dataset",
+    "pack_dataset": "packer.hf_datasets",
     "plan": "packer.planning",
     "train_tokenizer": "packer.train_tokenizer",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "DataError",
+    "Manifest",
     "MissingExtraError",
     "PackConfig",
     "PackPlan",

@@ -1,4 +1,4 @@
-"""The one place that knows numba: every kernel is compiled with the same options, once, and cached on disk."""
+"""The only module that imports numba: all kernels are compiled with the same options and cached on disk."""
 
 import ctypes
 from collections.abc import Callable
@@ -13,24 +13,24 @@ Kernel = Callable[..., Any]
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile a loop over arrays: no Python objects, the GIL released, compiled once per machine."""
+    """Compile a loop over arrays, without Python objects and with the GIL released; once per machine."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, boundscheck=False)(function)
     return compiled
 
 
 def inlined(function: Kernel) -> Kernel:
-    """As ``kernel``, for the few lines that a hot loop calls at every step."""
+    """Compile as ``kernel`` does, and inline into every caller; for a few lines that a hot loop runs at each step."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, inline="always")(function)
     return compiled
 
 
 def highest_bit(word: int) -> int:
-    """Index of the highest set bit of a 64-bit word that is not zero."""
+    """Return the index of the highest set bit of a 64-bit word that is not zero."""
     return int(word).bit_length() - 1
 
 
 def lowest_bit(word: int) -> int:
-    """Index of the lowest set bit of a 64-bit word that is not zero."""
+    """Return the index of the lowest set bit of a 64-bit word that is not zero."""
     word = int(word)
     return (word & -word).bit_length() - 1
 
@@ -62,17 +62,17 @@ def _lowest_bit(word):  # type: ignore[no-untyped-def]
 
 
 def copy_memory(target: int, source: int, count: int) -> None:
-    """Copy ``count`` bytes from one address to another, which must not overlap."""
+    """Copy ``count`` bytes from the address ``source`` to ``target``; the two must not overlap."""
     ctypes.memmove(int(target), int(source), int(count))
 
 
 @intrinsic
 def _copy_memory(typing_context, target, source, count):  # type: ignore[no-untyped-def]
     def emit(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        to, of, size = arguments
-        byte = cgutils.voidptr_t
+        to, from_, size = arguments
+        pointer = cgutils.voidptr_t
         cgutils.raw_memcpy(  # type: ignore[no-untyped-call]
-            builder, builder.inttoptr(to, byte), builder.inttoptr(of, byte), size, 1
+            builder, builder.inttoptr(to, pointer), builder.inttoptr(from_, pointer), size, 1
         )
         return context.get_dummy_value()
 

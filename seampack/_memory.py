@@ -1,19 +1,19 @@
-"""The C library's allocator, told not to hand memory back that the next block needs again."""
+"""A setting of the C library's allocator: keep freed memory for the next block."""
 
 import ctypes
 
-# From glibc's malloc.h. Blocks of megabytes are mapped anew and zeroed page by page otherwise, which costs a third of
-# the CPU seconds of a packing run.
+# From glibc's malloc.h. By default blocks of megabytes are mapped again and zeroed page by page, which costs a third
+# of the CPU seconds of a packing run.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """For the whole process, so for programs only: the library leaves its caller's allocator alone."""
+    """Keep freed memory in the process. It affects the whole process, so programs call it, never the library."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
-        return  # not glibc: no such knob
+        return  # not glibc
     mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)

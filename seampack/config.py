@@ -11,6 +11,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Iterable
 from enum import StrEnum
 from numbers import Integral, Real
 from typing import Any, Self
@@ -28,7 +29,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     below: float | None = None,
-    choices: type[StrEnum] | None = None,
+    choices: Iterable[StrEnum] | None = None,
     unit: str = "",
     empty: bool = True,
 ) -> Any:
@@ -40,7 +41,7 @@ def option(
         low: Smallest value allowed; of a list, the smallest item.
         high: Largest value allowed; of a list, the largest item.
         below: Bound that the value, or each item, must stay below.
-        choices: Enum whose values are allowed.
+        choices: Enum whose values are allowed, or some of its members.
         unit: Unit of the value, a plural such as ``tokens``.
         empty: Whether a text or a list may be empty.
     """
@@ -61,15 +62,15 @@ def seed_option(help: str) -> Any:  # noqa: A002
     return option(0, help, low=0, high=MAX_SEED)
 
 
-def choice_names(enum: type[StrEnum]) -> str:
-    """Return the enum's values, for a message."""
-    return ", ".join(member.value for member in enum)
+def choice_names(choices: Iterable[StrEnum]) -> str:
+    """Return the values of an enum, or of some of its members, for a message."""
+    return ", ".join(member.value for member in choices)
 
 
-def check_choice(name: str, value: object, enum: type[StrEnum]) -> str:
-    """Return the choice as plain text. Raise ConfigError unless it is one of the enum's values."""
-    if not isinstance(value, str) or value not in list(enum):
-        raise ConfigError(f"{name}: expected one of {choice_names(enum)}; got {value!r}")
+def check_choice(name: str, value: object, choices: Iterable[StrEnum]) -> str:
+    """Return the choice as plain text. Raise ConfigError unless it is one of ``choices``, an enum or members of one."""
+    if not isinstance(value, str) or value not in list(choices):
+        raise ConfigError(f"{name}: expected one of {choice_names(choices)}; got {value!r}")
     return str(value)
 
 

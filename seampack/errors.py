@@ -2,33 +2,39 @@
 
     SeampackError
     |- ConfigError (ValueError)         an option is wrong, or two options contradict each other
-    |- DataError (ValueError)           the input is not what it was said to be
-    |- ShardError                       a packed folder is missing, incomplete or damaged
-    `- MissingExtraError (ImportError)  an optional dependency is not installed
+    |- DataError (ValueError)           the input is missing, broken or of an unexpected kind
+    |- ShardError                       a folder of output is missing, incomplete or damaged, or cannot be written
+    `- MissingExtraError (ImportError)  an optional package is not installed
 
-Each message says what is wrong, where, what was expected, what was found and what to do about it. The command
-line prints it on one line and exits with code 1.
+A message says what is wrong, where, what was expected, what was found, and how to fix it. The command line prints it
+on one line and exits with code 1.
 """
 
 
 class SeampackError(Exception):
-    """Base of every error that seampack raises on purpose."""
+    """Base class of the errors that seampack raises on purpose."""
 
 
 class ConfigError(SeampackError, ValueError):
-    """An option has a value that cannot work, or contradicts another option."""
+    """An option with an unusable value, or with one that contradicts another option."""
 
 
 class DataError(SeampackError, ValueError):
-    """The input is missing, broken, or of another kind than the options say."""
+    """Input that is missing or broken, or of a kind that the options do not allow."""
 
 
 class ShardError(SeampackError):
-    """A packed folder is missing, incomplete, damaged, or would be overwritten."""
+    """A folder or file of output that is missing, incomplete or damaged, or that cannot be written or replaced."""
 
 
 class MissingExtraError(SeampackError, ImportError):
-    """An optional dependency is needed; ``extra`` names what to install."""
+    """An optional package that is not installed.
+
+    Args:
+        package: Name of the missing package.
+        extra: Extra of seampack that installs it.
+        purpose: What needs the package, for the message.
+    """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'seampack[{extra}]'")
@@ -37,4 +43,5 @@ class MissingExtraError(SeampackError, ImportError):
         self._purpose = purpose
 
     def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str, str]]:
-        return type(self), (self.package, self.extra, self._purpose)  # workers send it to their parent
+        """Return the arguments for pickling, so that a worker process can send the error to its parent."""
+        return type(self), (self.package, self.extra, self._purpose)

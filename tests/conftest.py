@@ -1,13 +1,15 @@
-"""Shared fixtures: the command as a real process, and the small corpus that ships with the package."""
+"""Shared by all tests: the commands, as a real process or a call, and the corpus that ships with the package."""
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import settings
 
@@ -16,26 +18,34 @@ from seampack.cli import main
 DATA = Path(__file__).parent.parent / "seampack" / "data"
 CORPUS = DATA / "corpus.jsonl.zst"
 
-# A first call compiles kernels for seconds; the same examples in every run.
+# No deadline, because the first call of a kernel compiles it for seconds. Every run tests the same examples.
 settings.register_profile("seampack", deadline=None, derandomize=True)
 settings.load_profile("seampack")
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
+def commands(group: click.Group = main, *path: str) -> dict[tuple[str, ...], click.Command]:
+    """Return the group, its subgroups and all their commands by their paths, such as ("segment", "eval")."""
+    tree: dict[tuple[str, ...], click.Command] = {path: group}
+    for name, each in group.commands.items():
+        tree |= commands(each, *path, name) if isinstance(each, click.Group) else {(*path, name): each}
+    return tree
+
+
 def command(*arguments: object) -> list[str]:
-    """The command line of a real seampack process."""
+    """Return the command line of a seampack process."""
     return [sys.executable, "-m", "seampack.cli", *map(str, arguments)]
 
 
 def obey_interrupts() -> None:
-    """A test run in the background of a script inherits that Ctrl-C is ignored."""
+    """Undo the inherited setting of a test run in the background of a script, which ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run seampack in an empty folder; standard input by ``stdin=bytes``."""
+    """Run seampack as a process in an empty folder. ``stdin=bytes`` is piped in; other keywords are environment."""
 
     def start(
         *arguments: object, stdin: bytes | None = None, **environment: str
@@ -56,14 +66,18 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Iterator[Run]:
-    """As ``run``, but inside this process: a second less each."""
+    """Run seampack within this process, a second faster than ``run``. Standard input is a file, not a pipe."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back behind the test
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # restored after the test
     handler = signal.getsignal(signal.SIGTERM)
 
-    def start(*arguments: object) -> "subprocess.CompletedProcess[bytes]":
-        with pytest.raises(SystemExit) as stop:
-            main(list(map(str, arguments)))
+    def start(*arguments: object, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        with tempfile.TemporaryFile() as file, monkeypatch.context() as patch:
+            file.write(stdin)
+            file.seek(0)
+            patch.setattr(sys, "stdin", file)
+            with pytest.raises(SystemExit) as stop:
+                main(list(map(str, arguments)))
         assert isinstance(stop.value.code, int)
         return subprocess.CompletedProcess(arguments, stop.value.code, *capfdbinary.readouterr())
 
@@ -73,5 +87,5 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
 
 def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("NUMBA_DISABLE_JIT") == "1":
-        # 64-bit random numbers wrap around, which only numpy's scalars, in place of machine words, warn of
+        # 64-bit random numbers wrap around: numpy's scalars warn of that, compiled machine words do not
         config.addinivalue_line("filterwarnings", "ignore:overflow encountered in scalar:RuntimeWarning")

@@ -1,4 +1,4 @@
-"""What the tests of faults share: small runs, how one that failed looks, what a folder holds."""
+"""Shared by the tests of faults: options of small runs, the message of a failed run, the contents of a folder."""
 
 import subprocess
 from pathlib import Path
@@ -8,8 +8,8 @@ GOOD = '{"text": "hello world"}\n'
 
 
 def failed(result: "subprocess.CompletedProcess[bytes]", code: int = 1) -> str:
-    """The message of a run that failed as it should: one line, no more."""
-    assert result.returncode == code
+    """Return the message of a run that failed: one line on standard error, nothing on standard output."""
+    assert result.returncode == code, result.stderr.decode()
     assert result.stdout == b""
     (line,) = result.stderr.decode().splitlines()
     assert line.startswith("seampack: ")
@@ -17,4 +17,5 @@ def failed(result: "subprocess.CompletedProcess[bytes]", code: int = 1) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of each file of a folder by its name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -24,8 +24,10 @@ ALLOWED = {
     "packer/config": {"seampack.config"},
     "packer/accounting": set(),
     "packer/_layout_kernels": {"numpy", "seampack._jit"},
+    "io/ragged": {"numpy"},
     "packer/planning": {
         "numpy",
+        "seampack.io.ragged",
         "seampack.packer._kernels",
         "seampack.packer._layout_kernels",
         "seampack.packer.accounting",

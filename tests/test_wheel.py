@@ -1,4 +1,4 @@
-"""The wheel: one top-level name, the data, no links, nothing that it does not declare."""
+"""The wheel: one top-level name, its data files, no links, and only declared dependencies."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ TOP = Path(seampack.__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wheel and source distribution, built by the project's own backend."""
+    """Build the wheel and the source distribution with the build backend of the project."""
     out = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=TOP, check=True, capture_output=True
@@ -52,7 +52,7 @@ def test_source_distribution(built: Path) -> None:
 
 
 def test_installed_wheel_packs(built: Path, tmp_path: Path) -> None:
-    """The package works from the wheel's files alone, outside of the checkout."""
+    """Pack with the files of the wheel alone, outside the checkout."""
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

@@ -1,1 +1,1 @@
-"""The commands, a module for each group. Heavy imports are inside the command that needs them."""
+"""The commands, one module per group. A module imports heavy packages only inside the command that needs them."""

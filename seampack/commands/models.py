@@ -1,59 +1,61 @@
-"""The commands of ``seampack models``: one adapter's prepare, train or evaluate. Heavy imports are inside."""
+"""``seampack models``: prepare a dataset for a method, train the method on it, evaluate the result."""
 
 import dataclasses
 import json
-import time
-import tomllib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seampack.commands.report import readable, table
-from seampack.config import Config
+from seampack.commands import options as shared
+from seampack.commands.report import definitions, print_json, readable, stopwatch, table
+from seampack.config import bounds
 from seampack.errors import ConfigError
-from seampack.models.registry import METHODS
+from seampack.models.registry import METHODS, get
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
+    from seampack.config import Config
+    from seampack.io.output import FolderKind
     from seampack.models.base import Adapter
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text"}
+_SCOPES = {
+    "saved": "evaluate uses the value of training unless --config or --set gives another",
+    "fixed": "set by training; evaluate accepts no other value",
+    "per run": "not inherited from training; evaluate starts from the default",
+}
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 _method = click.argument("method", metavar="METHOD")
-_out = click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder to write; it must not be there yet.")
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace what this command has written there before.")
-
-
-def _reading(command: Command) -> Command:
-    """The options that say what to work on, and how."""
-    for option in (
-        click.option(
-            "--set",
-            "changes",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="One option of the method, before those of --config; may be given often.",
-        ),
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(exists=True, dir_okay=False),
-            help="Options of the method, as TOML.",
-        ),
-        click.option("--split", default=None, help="Which split of a dataset that has several."),
-        click.option(
-            "--data",
-            required=True,
-            metavar="FILE|FOLDER|NAME",
-            help="CSV, TSV, JSON, JSON lines, Parquet, Arrow, a saved dataset's folder, or a dataset of the hub.",
-        ),
-    ):
-        command = option(command)
-    return command
+_reading = shared.all_of(
+    click.option(
+        "--data",
+        required=True,
+        metavar="FILE|FOLDER|NAME",
+        help="Dataset: a file (CSV, TSV, JSON, JSON lines, Parquet, Arrow), the folder of a saved dataset, or a name "
+        "on the Hugging Face hub.",
+    ),
+    click.option("--split", default=None, metavar="NAME", help="Split to use of a dataset that has several."),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(exists=True, dir_okay=False),
+        help="TOML file with options of the method, NAME = VALUE. By default all options keep their defaults.",
+    ),
+    click.option(
+        "--set",
+        "changes",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Set one option of the method; overrides --config. VALUE is text or a TOML value. Can be repeated.",
+    ),
+)
+_writing = shared.all_of(
+    click.option("-o", "--out", required=True, metavar="FOLDER", help="Output folder; must be new or empty."),
+    click.option("--overwrite", is_flag=True, help="Replace the earlier output of this command in the folder."),
+    shared.as_json,
+)
 
 
 @click.group()
@@ -63,33 +65,35 @@ def models() -> None:
 
 @models.command("list")
 @click.argument("method", required=False)
-@_json
+@shared.as_json
 def list_methods(method: str | None, as_json: bool) -> None:
-    """Show the methods, or the columns and options of METHOD."""
+    """List the methods, or the columns and options of METHOD."""
     if method is None:
-        rows = [{"method": name, "what": found.summary} for name, found in METHODS.items()]
-        click.echo(json.dumps(rows) if as_json else table(rows, {"method": "method", "what": "what it does"}))
+        rows = [{"method": name, "summary": entry.summary} for name, entry in METHODS.items()]
+        if as_json:
+            print_json(rows)
+        else:
+            click.echo(table(rows, {"method": "method", "summary": "summary"}))
         return
-    adapter = _adapter(method)
-    fields = [
-        {"option": field.name, "default": _toml(field.default), "what": field.metadata["help"]}
-        for field in dataclasses.fields(adapter.config)
-    ]
-    columns = [{"column": name, "what": what} for name, what in adapter.columns.items()]
+    adapter = get(method)
+    options = [_described(field, adapter) for field in dataclasses.fields(adapter.config)]
     if as_json:
-        click.echo(json.dumps({"method": method, "columns": columns, "options": fields}))
+        columns = [{"column": name, "help": meaning} for name, meaning in adapter.columns.items()]
+        print_json({"method": method, "columns": columns, "options": options})
         return
     click.echo(f"{method}: {METHODS[method].summary}\n")
-    click.echo(table(columns, {"column": "column", "what": "what it holds"}) + "\n")
-    click.echo(table(fields, {"option": "option", "default": "default", "what": "what it does"}))
+    click.echo(definitions("Columns", list(adapter.columns.items())) + "\n")
+    click.echo(definitions("Options", [(option["option"], _option_text(option)) for option in options]))
+    used = {option["scope"] for option in options}
+    notes = [(scope, meaning) for scope, meaning in _SCOPES.items() if scope in used and scope != "saved"]
+    if notes:
+        click.echo("\n" + definitions("Marks", notes))
 
 
 @models.command()
 @_method
 @_reading
-@_out
-@_overwrite
-@_json
+@_writing
 def prepare(
     method: str,
     data: str,
@@ -100,25 +104,28 @@ def prepare(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write a dataset as METHOD's training and evaluation want it, to be loaded with datasets.load_from_disk."""
-    adapter = _adapter(method)
-    config = _config(adapter.config(), config_file, changes)
-    from seampack.models.folders import new_folder
-    from seampack.models.progress import no_bars_in_files
+    """Prepare a dataset for METHOD.
 
-    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker="dataset_info.json") as folder:
-        prepared = adapter.prepare(_load(data, split), config)
+    The output is a saved dataset, for train and evaluate or datasets.load_from_disk. Both commands also take data that
+    is not prepared.
+    """
+    adapter = get(method)
+    config = _changed(adapter.config(), config_file, changes)
+    from seampack.models.data import PREPARED, load
+
+    with _output(out, PREPARED, overwrite) as folder:
+        prepared = adapter.prepare(load(data, split), config)
         prepared.save_to_disk(str(folder))
-    facts = {"rows": len(prepared), "columns": prepared.column_names}
-    click.echo(json.dumps(facts) if as_json else f"{out}: {len(prepared):,} rows of {', '.join(prepared.column_names)}")
+    if as_json:
+        print_json({"rows": len(prepared), "columns": prepared.column_names})
+    else:
+        click.echo(f"{out}: {len(prepared):,} rows of {', '.join(prepared.column_names)}")
 
 
 @models.command()
 @_method
 @_reading
-@_out
-@_overwrite
-@_json
+@_writing
 def train(
     method: str,
     data: str,
@@ -129,35 +136,34 @@ def train(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Train METHOD on a dataset, prepared or not, and write the artifact.
+    """Train METHOD on a dataset.
+
+    The dataset may be prepared or not. The output is the artifact that evaluate takes.
 
     \b
     seampack models train ranmask --data reviews.csv --set rate=0.7 -o robust/
     """
-    adapter = _adapter(method)
-    config = _config(adapter.config(), config_file, changes)
-    from seampack.models.artifact import DESCRIPTION
-    from seampack.models.folders import new_folder
-    from seampack.models.progress import no_bars_in_files
+    adapter = get(method)
+    config = _changed(adapter.config(), config_file, changes)
+    from seampack.models.artifact import FOLDER
+    from seampack.models.data import load
 
-    started = time.perf_counter(), time.process_time()
-    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker=DESCRIPTION) as folder:
-        artifact = adapter.train(adapter.prepare(_load(data, split), config), config)
+    spent = stopwatch()
+    with _output(out, FOLDER, overwrite) as folder:
+        artifact = adapter.train(adapter.prepare(load(data, split), config), config)
         artifact.save(folder)
-    spent = {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
+    times = spent()
     if as_json:
-        click.echo(json.dumps({"method": method, "facts": artifact.facts, "config": artifact.config, **spent}))
+        print_json({"method": method, "facts": artifact.facts, "config": artifact.config, **times})
     else:
-        click.echo(f"{out}: {method} trained, {spent['seconds']:,.1f} s, {spent['cpu_seconds']:,.1f} CPU-s")
+        click.echo(f"{out}: {method} trained, {times['seconds']:,.1f} s, {times['cpu_seconds']:,.1f} CPU-s")
 
 
 @models.command()
 @_method
-@click.option("--artifact", "trained", required=True, metavar="FOLDER", help="What train wrote.")
+@click.option("--artifact", "trained", required=True, metavar="FOLDER", help="Folder that train wrote.")
 @_reading
-@_out
-@_overwrite
-@_json
+@_writing
 def evaluate(
     method: str,
     trained: str,
@@ -169,68 +175,106 @@ def evaluate(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Measure an artifact of METHOD on a dataset: metrics, rows, tables and pictures in a folder.
+    """Evaluate an artifact of METHOD on a dataset.
 
-    The options are those of training, changed by --config and --set; a checkpoint is its own.
+    Writes metrics, rows, tables and pictures to a folder. Uses the options saved at training time, overridden by
+    --config and --set. `seampack models list METHOD` marks the exceptions: options that are fixed or per run.
     """
-    adapter = _adapter(method)
+    adapter = get(method)
     from seampack.models.artifact import Artifact
-    from seampack.models.folders import new_folder
-    from seampack.models.progress import no_bars_in_files
+    from seampack.models.base import EVALUATION
+    from seampack.models.data import load
 
     artifact = Artifact.load(Path(trained), method)
-    trained_with = {name: value for name, value in artifact.config.items() if name not in adapter.per_run}
-    config = _config(adapter.config().replace(**trained_with), config_file, changes)
-    with no_bars_in_files(), new_folder(Path(out), overwrite=overwrite, marker="metrics.json") as folder:
-        found = adapter.evaluate(adapter.prepare(_load(data, split), config), artifact, config)
-        found.save(folder)
+    config = _changed(adapter.saved_config(artifact), config_file, changes)
+    with _output(out, EVALUATION, overwrite) as folder:
+        evaluation = adapter.evaluate(adapter.prepare(load(data, split), config), artifact, config)
+        evaluation.save(folder)
     if as_json:
-        click.echo(json.dumps({"method": method, "metrics": found.metrics, "tables": found.tables}))
+        print_json({"method": method, "metrics": evaluation.metrics, "tables": evaluation.tables})
         return
-    for name, value in found.metrics.items():
+    for name, value in evaluation.metrics.items():
         click.echo(f"{name:<28} {readable(value, 4)}")
-    for name, rows in found.tables.items():
+    for name, rows in evaluation.tables.items():
         if rows:
             click.echo(f"\n{name}\n" + table(rows, {column: column for column in rows[0]}))
 
 
-def _adapter(method: str) -> "Adapter[Any]":
-    from seampack.models.registry import get
+@contextmanager
+def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
+    """Yield a folder that becomes ``out`` if the block succeeds. Silence other libraries' progress bars in files."""
+    from seampack.io.output import staged_folder
+    from seampack.models.progress import no_bars_in_files
 
-    return get(method)
-
-
-def _load(data: str, split: str | None) -> "Dataset":
-    from seampack.models.data import load
-
-    return load(data, split)
+    with no_bars_in_files(), staged_folder(out, kind, overwrite=overwrite) as folder:
+        yield folder
 
 
-def _config(config: Any, path: str | None, changes: tuple[str, ...]) -> Any:
-    """A config with the changes of a TOML file, then those of --set. Raises ConfigError for what is not an option."""
-    wanted: dict[str, Any] = {}
+def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict[str, Any]:
+    """Return an option as JSON shows it: its metadata, and what evaluation does with the value of training."""
+    facts = field.metadata
+    kind, is_list = shared.value_type(field)
+    return {
+        "option": field.name,
+        "kind": _NOUNS[kind],
+        "list": is_list,
+        "default": field.default,
+        "low": facts["low"],
+        "high": facts["high"],
+        "below": facts["below"],
+        "choices": None if facts["choices"] is None else [member.value for member in facts["choices"]],
+        "unit": facts["unit"],
+        "accepts": _accepted(field),
+        "scope": adapter.scope(field.name).value,
+        "help": facts["help"],
+    }
+
+
+def _accepted(field: "dataclasses.Field[Any]") -> str:
+    """Return the values that an option accepts in words: ``integer, 1 to 100 tokens`` or ``one of sft, grpo``."""
+    kind, is_list = shared.value_type(field)
+    limits = bounds(field)
+    if field.metadata["choices"] is not None:
+        return f"list, each {limits}" if is_list else limits
+    if is_list:
+        return f"list of {_NOUNS[kind]}s" + (f", each {limits}" if limits else "")
+    return ", ".join(part for part in (_NOUNS[kind], limits) if part)
+
+
+def _option_text(option: dict[str, Any]) -> str:
+    mark = "" if option["scope"] == "saved" else f"; {option['scope']}"
+    default = "none" if option["default"] is None else json.dumps(option["default"], ensure_ascii=False)
+    return f"{option['help']}  [default: {default}; {option['accepts']}{mark}]"
+
+
+def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> Any:
+    """Return the config with the options of a TOML file, then those of ``--set``.
+
+    Raise ConfigError for an unknown option, or a value of the wrong kind or out of bounds.
+    """
+    values: dict[str, Any] = {}
     if path is not None:
+        from tomllib import loads
+
         try:
-            wanted |= tomllib.loads(Path(path).read_text("utf-8"))
+            values |= loads(Path(path).read_text("utf-8"))
         except ValueError as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
+    types = {field.name: shared.value_type(field) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     for change in changes:
-        name, equals, value = change.partition("=")
+        name, equals, text = change.partition("=")
+        name = name.strip()
         if not equals:
             raise ConfigError(f"--set {change}: expected NAME=VALUE")
-        texts = {field.name for field in dataclasses.fields(config) if isinstance(field.default, str)}
-        wanted[name.strip()] = value if name.strip() in texts else _value(value)
-    changed: Config = config.replace(**wanted)
-    return changed
+        values[name] = text if types.get(name) == (str, False) else _value(text)
+    return config.replace(**values)
 
 
 def _value(text: str) -> Any:
-    """A value as TOML has it; what is none, a bare word or path, is text."""
+    """Return a TOML value, or the text itself if it is not TOML, such as a word or a path without quotes."""
+    from tomllib import loads
+
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return loads(f"value = {text}")["value"]
     except ValueError:
         return text
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,24 +1,45 @@
-"""Command-line options made from the fields of a config: name, type, default, range and help are written there once."""
+"""Options and arguments of the commands: those made from a config, and those that several commands share."""
 
 import dataclasses
+import types
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from seampack.segmenter.apply_config import ApplyConfig
+
+if TYPE_CHECKING:
+    from seampack.segmenter.model import Segmenter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def config_options(config: type, *, skip: Sequence[str] = ()) -> Callable[[Command], Command]:
     """Add an option for each field of a config class, in the order of the fields, except those in ``skip``."""
+    return all_of(*(_option(field) for field in dataclasses.fields(config) if field.name not in skip))
+
+
+def all_of(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Join decorators of a command into one; ``--help`` shows their options in this order."""
 
     def decorate(command: Command) -> Command:
-        for field in reversed(dataclasses.fields(config)):
-            if field.name not in skip:
-                command = _option(field)(command)
+        for decorator in reversed(decorators):
+            command = decorator(command)
         return command
 
     return decorate
+
+
+def value_type(field: "dataclasses.Field[Any]") -> tuple[type, bool]:
+    """Return the plain type of a field's value, or of the items of its list, and whether it is a list."""
+    annotation: Any = field.type
+    if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
+        annotation = next(part for part in typing.get_args(annotation) if part is not types.NoneType)
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    return annotation, False
 
 
 def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
@@ -28,20 +49,96 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     if isinstance(field.default, bool):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     else:
-        settings["type"] = _type(field)
+        settings["type"] = click_type(field)
     if facts["unit"]:
         settings["metavar"] = facts["unit"].upper()
     return click.option(flag, field.name, **settings)
 
 
-def _type(field: "dataclasses.Field[Any]") -> Any:
-    """Return the click type that shows and checks what the config accepts."""
+def click_type(field: "dataclasses.Field[Any]") -> Any:
+    """Return the click type that shows and checks the values that the config accepts."""
     facts = field.metadata
+    kind, _ = value_type(field)
     if facts["choices"] is not None:
         return click.Choice([member.value for member in facts["choices"]])
-    if field.type is int:
+    if kind is int:
         return click.IntRange(facts["low"], facts["high"])
-    if field.type is float:
+    if kind is float:
         below = facts["below"]
         return click.FloatRange(facts["low"], facts["high"] if below is None else below, max_open=below is not None)
     return str
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="Number of threads; by default one per core."
+)
+
+# seampack pack, compare, inspect and tokenizer
+
+corpus = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+tokenizer = click.option(
+    "--tokenizer",
+    default=None,
+    metavar="FILE|NAME",
+    help="Tokenizer: a tokenizer.json file or a name on the Hugging Face hub; by default a small bundled one.",
+)
+pre_segment = click.option(
+    "--pre-segment",
+    metavar="MODEL",
+    help="Split texts into words first, so that no token crosses a word boundary. MODEL is a segmenter: zh, th or a "
+    "folder. By default texts are not split.",
+)
+
+
+def splitter(model: str | None) -> Any:
+    """Return the function that splits texts for ``--pre-segment``, or None."""
+    return None if model is None else load_segmenter(model).pieces
+
+
+# seampack segment
+
+raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
+texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+reading = config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format"))
+decoding = all_of(
+    click.option("--exact", is_flag=True, help="Segment with the language models: slower than the student."),
+    click.option(
+        "--decoder",
+        default=None,
+        metavar="NAME",
+        help="Decoder that combines the two directions of the language model: posterior, product, mean, likelier, "
+        "merge, boundary, forward or backward. Implies --exact.",
+    ),
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 1),
+        default=None,
+        help="Probability from which a word ends: below 0.5 gives shorter words, above 0.5 longer ones.",
+    ),
+    click.option(
+        "--dictionary",
+        default=None,
+        metavar="FILE",
+        help="Words that override the model, one entry per line; a space within an entry marks a word boundary.",
+    ),
+)
+
+
+def load_segmenter(model: str) -> "Segmenter":
+    """Load a segmenter from its folder, or a bundled one by its name."""
+    from seampack.segmenter.model import Segmenter
+
+    return Segmenter.load(model)
+
+
+def decoding_settings(
+    exact: bool, decoder: str | None, threshold: float | None, dictionary: str | None
+) -> dict[str, Any]:
+    """Return the options of ``decoding`` as arguments of ``Segmenter.spans``."""
+    words: Any = dictionary
+    if dictionary is not None:
+        from seampack.segmenter.dictionary import Dictionary
+
+        words = Dictionary.load(dictionary)
+    return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": words}

@@ -1,10 +1,69 @@
-"""What the commands print for people."""
+"""Output of the commands: results on standard output; notes, warnings and progress on standard error."""
 
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import click
+
+_INTERRUPTED = "seampack.interrupted"
+
+
+def note(message: str) -> None:
+    """Print a message on standard error, on one line after the name of the program."""
+    click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error."""
+    note(f"warning: {message}")
+
+
+def set_interrupted(message: str) -> None:
+    """Set the message of the running command for an interrupt."""
+    click.get_current_context().meta[_INTERRUPTED] = message
+
+
+def interrupted(context: click.Context) -> str:
+    """Return the message of a command for an interrupt."""
+    message: str = context.meta.get(_INTERRUPTED, "interrupted; no partial output was kept")
+    return message
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on one line, in ASCII: valid in every locale."""
+    click.echo(json.dumps(value))
+
+
+def stopwatch() -> Callable[[], dict[str, float]]:
+    """Start measuring. Return a function that returns the seconds and CPU seconds since then."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+
+
+@contextmanager
+def progress_bar(inputs: Sequence[str]) -> Iterator[Callable[[Any], None] | None]:
+    """Show a progress bar of the bytes read if standard error is a terminal. Yield its update function, or None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    label = inputs[0] if len(inputs) == 1 else f"{len(inputs)} inputs"
+    with tqdm(unit="B", unit_scale=True, desc=f"seampack: {label}") as bar:
+
+        def show(progress: Any) -> None:
+            bar.set_postfix_str(f"{progress.documents:,} documents, {progress.tokens:,} tokens", refresh=False)
+            bar.update(progress.input_bytes - bar.n)
+
+        yield show
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
-    """Rows as text under headings; numbers to the right. ``columns`` maps keys to headings."""
+    """Return rows as text under headings, with numbers aligned to the right. ``columns`` maps keys to headings."""
     cells = [list(columns.values())] + [[_cell(key, row[key]) for key in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     numeric = [rows and not isinstance(rows[0][key], str) for key in columns]
@@ -20,7 +79,7 @@ def _cell(key: str, value: Any) -> str:
 
 
 def readable(value: Any, digits: int = 3) -> str:
-    """A value for people: yes or no, so many digits behind the point, or 1.2e-07 where those would all be zeros."""
+    """Return a value as text: yes or no, a number with ``digits`` decimals, or 1.2e-07 where those would be zeros."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -28,8 +87,16 @@ def readable(value: Any, digits: int = 3) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
+    """Return terms and their descriptions under a title, wrapped to the terminal as ``--help`` wraps options."""
+    formatter = click.HelpFormatter(max_width=110)
+    with formatter.section(title):
+        formatter.write_dl(entries)
+    return formatter.getvalue().rstrip("\n")
+
+
 def accounting_lines(accounting: dict[str, Any]) -> str:
-    """Where every token went."""
+    """Return the token accounting of a run, a line per count."""
     a = accounting
     share = 100 / max(1, a["tokens_in"])
     documents = (
@@ -49,17 +116,17 @@ def accounting_lines(accounting: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def row_text(row: dict[str, Any], decode: Any) -> str:
-    """One row, segment by segment: where each comes from, then its text, or its ids without a tokenizer."""
+def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:
+    """Return a row segment by segment: its source, then its text, or its ids if ``decode`` is None."""
     lines = []
-    at = 0
+    first = 0
     segments = zip(row["doc_ids"], row["doc_starts"], row["seq_lengths"], row["repeated"], strict=True)
     for document, start, length, repeated in segments:
         again = f", {repeated} repeated" if repeated else ""
         lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{again} ├──")
-        ids = row["input_ids"][at : at + length]
+        ids = row["input_ids"][first : first + length]
         lines.append(decode(ids) if decode else " ".join(map(str, ids)))
-        at += length
-    if at < len(row["input_ids"]):
-        lines.append(f"──┤ {len(row['input_ids']) - at} tokens of padding ├──")
+        first += length
+    if first < len(row["input_ids"]):
+        lines.append(f"──┤ {len(row['input_ids']) - first} tokens of padding ├──")
     return "\n".join(lines)

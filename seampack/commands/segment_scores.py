@@ -1,33 +1,42 @@
-"""The commands of ``seampack segment`` that say how good segmenters are. Heavy imports are inside the commands."""
+"""The commands of ``seampack segment`` that measure segmenters: eval, compare and agree."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from seampack.commands import segment_options as shared
-from seampack.commands.report import table
+from seampack.commands import options as shared
+from seampack.commands.report import print_json, table
 from seampack.errors import DataError
 from seampack.segmenter.apply_config import FileFormat
 
 if TYPE_CHECKING:
     from seampack.segmenter.model import Segmenter
 
+_BATCH = 1000
+
 _gold = click.option(
-    "--gold", required=True, metavar="FILE", help="The right words: a line a text, spaces between words."
+    "--gold", required=True, metavar="FILE", help="Gold segmentation: a text per line, spaces between its words."
 )
 
 
 @click.command("eval")
-@shared.inputs
+@shared.texts
 @_gold
-@click.option("-m", "--model", default=None, metavar="MODEL", help="Score what this segmenter makes of raw text.")
-@shared.decoding
-@click.option("--errors", type=click.IntRange(min=0), default=10, show_default=True, help="Most frequent errors shown.")
 @click.option(
-    "--known", default=None, metavar="FILE", help="Spaced text; the recall of words that it lacks is shown too."
+    "-m", "--model", default=None, metavar="MODEL", help="Score this segmenter; by default INPUT is already segmented."
+)
+@shared.decoding
+@click.option(
+    "--errors", type=click.IntRange(min=0), default=10, show_default=True, help="Number of frequent errors to show."
+)
+@click.option(
+    "--known",
+    default=None,
+    metavar="FILE",
+    help="Spaced text with known words, such as the training text: also show the recall of all other words.",
 )
 @shared.as_json
 def evaluate(
@@ -42,25 +51,30 @@ def evaluate(
     known: str | None,
     as_json: bool,
 ) -> None:
-    """Compare words with the right ones: words, boundaries, different words, by length, frequent errors.
+    """Score a segmentation against gold.
 
-    INPUT: spaced text, by default from standard input; with -m the raw text, by default the gold text without spaces.
+    Shows precision, recall and F1 of words, boundaries and distinct words, recall by word length, and frequent errors.
+
+    INPUT: spaced text, by default standard input; with --model raw text, by default the gold text without its spaces.
     """
-    settings = shared.settings(exact, decoder, threshold, dictionary)
+    settings = shared.decoding_settings(exact, decoder, threshold, dictionary)
     if model is None and any(value is not None and value is not False for value in settings.values()):
         raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
     from seampack.segmenter.evaluate import raw_text, score, split_line
 
-    words = None if known is None else {word for line in _lines([known]) for word in split_line(line)}
+    known_words = None if known is None else {word for line in _lines([known]) for word in split_line(line)}
     if model is None:
-        scores = score(_lines([gold]), _lines(inputs or ("-",)), words)
+        segmented = _lines(inputs or ("-",))
     else:
-        segmenter = shared.load(model)
-        raw: Iterable[str] = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
-        scores = score(_lines([gold]), _segmented(segmenter, raw, settings), words)
+        raw = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
+        segmented = _segmented(shared.load_segmenter(model), raw, settings)
+    scores = score(_lines([gold]), segmented, known_words)
     if not scores.words.gold:
-        raise DataError(f"{gold}: no word; expected a line a text, spaces between words")
-    click.echo(json.dumps(scores.to_dict(errors), ensure_ascii=False) if as_json else scores.to_text(errors))
+        raise _no_words(gold)
+    if as_json:
+        print_json(scores.to_dict(errors))
+    else:
+        click.echo(scores.to_text(errors))
 
 
 @click.command()
@@ -72,7 +86,7 @@ def evaluate(
     "models",
     multiple=True,
     metavar="MODEL",
-    help="A trained segmenter; may be given often. Without one, the bundled one for Chinese.",
+    help="Trained segmenter. Can be repeated. By default zh, the bundled one for Chinese.",
 )
 @shared.decoding
 @shared.as_json
@@ -86,47 +100,58 @@ def compare(
     dictionary: str | None,
     as_json: bool,
 ) -> None:
-    """Score segmenters beside the other programs that are installed: jieba, budoux, pythainlp, sentencepiece.
+    """Compare segmenters with other programs.
 
-    RAW: the text of the gold lines; by default they without spaces.
+    The programs are those of jieba, budoux, pythainlp and sentencepiece that are installed.
+
+    RAW: file with the raw text of the gold lines, by default the gold text without its spaces.
     """
-    settings = shared.settings(exact, decoder, threshold, dictionary)
+    settings = shared.decoding_settings(exact, decoder, threshold, dictionary)
     from seampack.segmenter.evaluate import raw_text, split_line
     from seampack.segmenter.peers import measure, peers_text, run_peers
 
     lines = list(_lines([gold]))
     words = list(map(split_line, lines))
     if not any(words):
-        raise DataError(f"{gold}: no word; expected a line a text, spaces between words")
+        raise _no_words(gold)
     texts = list(_lines([raw])) if raw is not None else list(map(raw_text, lines))
     if len(texts) != len(lines):
-        raise DataError(f"{raw}: expected the {len(lines):,} lines of {gold}; got {len(texts):,}")
-    loaded = {model: shared.load(model) for model in models or ("zh",)}
-    scripts = sorted({segmenter.description["script"] for segmenter in loaded.values()})
+        raise DataError(f"{raw}: expected {len(lines):,} lines as in {gold}; got {len(texts):,}")
+    segmenters = {model: shared.load_segmenter(model) for model in models or ("zh",)}
+    scripts = sorted({segmenter.description["script"] for segmenter in segmenters.values()})
     if len(scripts) > 1:
-        raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare those of each by themselves")
-    found = [
+        raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare the models of one at a time")
+    results = [
         measure(model, lambda segmenter=segmenter: lambda batch: segmenter.segment(batch, **settings), words, texts)  # type: ignore[misc]
-        for model, segmenter in loaded.items()
+        for model, segmenter in segmenters.items()
     ]
-    found.extend(run_peers(words, texts, scripts[0]))
+    results.extend(run_peers(words, texts, scripts[0]))
     if as_json:
-        click.echo(json.dumps([result.to_dict() for result in found], ensure_ascii=False))
-        return
-    click.echo(peers_text(found))
+        print_json([result.to_dict() for result in results])
+    else:
+        click.echo(peers_text(results))
 
 
 @click.command()
 @shared.raw
 @click.option(
-    "-m", "--model", "models", multiple=True, required=True, metavar="MODEL", help="A trained segmenter; give several."
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="MODEL",
+    help="Trained segmenter. Can be repeated; each counts as two models, one per direction.",
 )
 @shared.reading
 @shared.as_json
 def agree(inputs: tuple[str, ...], models: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Say how far the language models of segmenters agree on where the words of raw text end, without gold.
+    """Measure the agreement of segmenters without gold.
 
-    Of settings of training that differ, take those whose models, of two seeds at least, agree most.
+    Shows Cohen's kappa of their language models on the word ends of raw text. To choose between training settings,
+    train at least two seeds with each and take the settings whose models agree most.
+
+    RAW: as for train.
     """
     if len(set(models)) < len(models):
         raise click.UsageError("--model: expected each model once")
@@ -134,14 +159,19 @@ def agree(inputs: tuple[str, ...], models: tuple[str, ...], as_json: bool, **opt
     from seampack.segmenter.inputs import texts
 
     lines = [text for batch in texts(inputs, **options) for text in batch]
-    pairs = agreement({model: shared.load(model) for model in models}, lines)
+    pairs = agreement({model: shared.load_segmenter(model) for model in models}, lines)
     mean = mean_kappa(pairs)
     if as_json:
-        click.echo(json.dumps({"mean": mean, "pairs": [asdict(pair) for pair in pairs]}, ensure_ascii=False))
+        print_json({"mean": mean, "pairs": [asdict(pair) for pair in pairs]})
         return
     rows = [asdict(pair) | {"kappa": "" if pair.kappa is None else f"{pair.kappa:.3f}"} for pair in pairs]
     click.echo(table(rows, {"one": "one", "other": "other", "kappa": "Cohen's kappa"}))
-    click.echo(f"mean: {'none, as two models have made one choice everywhere' if mean is None else f'{mean:.3f}'}")
+    undefined = "undefined: two models made the same choice everywhere"
+    click.echo(f"mean: {undefined if mean is None else f'{mean:.3f}'}")
+
+
+def _no_words(gold: str) -> DataError:
+    return DataError(f"{gold}: no words; expected a text per line, with spaces between its words")
 
 
 def _lines(inputs: Iterable[str]) -> Iterator[str]:
@@ -152,11 +182,7 @@ def _lines(inputs: Iterable[str]) -> Iterator[str]:
 
 
 def _segmented(segmenter: "Segmenter", raw: Iterable[str], settings: dict[str, Any]) -> Iterator[str]:
-    """Lines of words, a thousand texts at a time."""
-    batch: list[str] = []
-    for text in raw:
-        batch.append(text)
-        if len(batch) == 1000:
-            yield from map(" ".join, segmenter.segment(batch, **settings))
-            batch = []
-    yield from map(" ".join, segmenter.segment(batch, **settings))
+    """Yield each text with spaces between its words."""
+    rest = iter(raw)
+    while batch := list(islice(rest, _BATCH)):
+        yield from map(" ".join, segmenter.segment(batch, **settings))

@@ -1,10 +1,16 @@
-"""Thin training and evaluation adapters on Arrow datasets, for methods beside the two cores.
+"""Methods from papers, as thin adapters that train and evaluate on Arrow datasets.
 
     dataset -> prepare -> dataset -> train -> artifact -> evaluate -> metrics, rows, tables, pictures
 
-``get("ranmask")`` gives an adapter by name. ``base`` says what every adapter does, ``artifact`` what training leaves on
-disk, ``data`` how files become datasets, ``text`` the classifier that the methods on text share. One folder or module
-for each method; what it needs is imported when it is used.
+``get("ranmask")`` returns an adapter by name. Shared modules:
+
+    base         the protocol of all adapters, and evaluations
+    artifact     the output of training on disk
+    data         datasets from files or the hub, and checks of their columns
+    training     device, loading of models, and trainers
+    text         the text classifier that several methods use
+
+Each method has its own folder, which is imported when the method is first used.
 """
 
 from seampack.models.registry import METHODS, get

@@ -1,6 +1,5 @@
-"""What training leaves: arrays in safetensors, facts in JSON, and pretrained parts in folders of their own."""
+"""The output of training: a description in JSON, arrays in safetensors, and a folder for each pretrained part."""
 
-import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,22 +7,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 from datasets import Dataset
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, ShardError
+from seampack.io.artifact import ArtifactKind, finite_facts, to_bytes
+from seampack.io.output import FolderKind, write_file
 from seampack.models.progress import no_bars_in_files
 
-FORMAT = "seampack model"
-FORMAT_VERSION = 1
 DESCRIPTION = "artifact.json"
 TENSORS = "tensors.safetensors"
+KIND = ArtifactKind(
+    "seampack model", 1, DESCRIPTION, "seampack models train METHOD", "train the artifact again with this version"
+)
+FOLDER = FolderKind(
+    "a trained model", DESCRIPTION, lambda entry: entry.is_dir() or entry.name in (DESCRIPTION, TENSORS)
+)
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 Part = TypeVar("Part")
@@ -31,80 +33,80 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A trained method. ``facts`` is whatever JSON holds; ``parts`` are models and tokenizers of transformers."""
+    """A trained method."""
 
     method: str
+    """The adapter's name."""
     config: dict[str, Any]
+    """The options of the training, in the types that JSON has."""
     tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Arrays by name."""
     facts: dict[str, Any] = field(default_factory=dict)
+    """Facts in the types that JSON has, such as classes and losses."""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """Objects with ``save_pretrained``; after ``load``, the folders that they were saved to."""
+    """Objects with ``save_pretrained``, such as models and tokenizers; after ``load``, the folders that hold them."""
 
     def part(self, name: str, load: Callable[[Path], Part]) -> Part:
-        """A part, loaded from its folder where it is not in memory. Raises ShardError where that is damaged."""
-        found = self.parts[name]
-        if not isinstance(found, Path):
-            return found  # type: ignore[no-any-return]
+        """Return a part, loaded from its folder unless it is in memory. Raises ShardError for a damaged folder."""
+        part = self.parts[name]
+        if not isinstance(part, Path):
+            return part  # type: ignore[no-any-return]
         try:
-            return load(found)
-        except Exception as error:  # as many kinds as files inside
+            return load(part)
+        except Exception as error:  # the formats inside have many kinds of errors
             reason = " ".join(str(error).split())
-            raise ShardError(f"{found}: a damaged part of an artifact: {reason}; train it anew") from error
+            raise ShardError(f"{part}: a damaged part of an artifact: {reason}; train the artifact again") from error
 
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
-        """Write everything into a folder that exists; the description, which makes it an artifact, goes last."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
-        save_file(arrays, folder / TENSORS)
+        """Write the artifact into an existing folder. The description is written last: it makes the folder valid."""
+        write_file(folder / TENSORS, to_bytes(self.tensors))
         for name, part in self.parts.items():
             part.save_pretrained(folder / name)
-        description = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+        versions = {package: version(package) for package in _PACKAGES}
+        facts = {
             "method": self.method,
             "config": self.config,
-            "versions": {"seampack": __version__, "python": platform.python_version()}
-            | {package: version(package) for package in _PACKAGES},
+            "versions": {"seampack": __version__, "python": platform.python_version()} | versions,
             "facts": self.facts,
             "parts": sorted(self.parts),
         }
-        written = folder / DESCRIPTION
-        written.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        KIND.write_description(folder, finite_facts(facts))
+        mode = (folder / DESCRIPTION).stat().st_mode
         for path in folder.rglob("*"):
             if path.is_file():
-                path.chmod(written.stat().st_mode)  # safetensors' files are the owner's alone, whatever the umask
+                path.chmod(mode)  # transformers writes through safetensors, whose files are private
 
     @classmethod
     def load(cls, folder: Path, method: str | None = None) -> "Artifact":
-        """Read an artifact, of the method ``method`` if one is named.
+        """Read an artifact; parts are loaded later, by ``part``.
 
-        Raises ShardError for a folder that holds none or a damaged one, ConfigError for one of another method.
+        Args:
+            folder: The folder that ``save`` wrote.
+            method: Name of the expected method; None accepts any.
+
+        Raises:
+            ShardError: The folder has no artifact, or a damaged one.
+            ConfigError: The artifact is of another method.
         """
-        path = folder / DESCRIPTION
-        if not path.is_file():
-            what = f"no {DESCRIPTION}: not a trained model" if folder.exists() else "no such folder"
-            raise ShardError(f"{folder}: {what}; make one with: seampack models train METHOD -o {folder}")
+        content = KIND.read_description(folder)
+        tensors = KIND.read_arrays(folder / TENSORS, finite=False)
         try:
-            content = json.loads(path.read_text("utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']!r}")
-            if content["format_version"] != FORMAT_VERSION:
-                found = content["format_version"]
-                raise ShardError(f"{path}: format version {found}; this program reads version {FORMAT_VERSION}")
             parts = {name: folder / name for name in content["parts"]}
-            tensors = load_file(folder / TENSORS)
-            result = cls(content["method"], content["config"], tensors, content["facts"], parts)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise ShardError(f"{folder}: a damaged artifact: {error!r}; train it anew") from error
+            artifact = cls(content["method"], content["config"], tensors, content["facts"], parts)
+        except (KeyError, TypeError) as error:
+            raise KIND.damaged(folder / DESCRIPTION, f"no {error}") from error
         if missing := [name for name, part in parts.items() if not part.is_dir()]:
-            raise ShardError(f"{folder}: a damaged artifact: no folder {missing[0]}; train it anew")
-        if method is not None and result.method != method:
-            raise ConfigError(f"{folder}: trained by {result.method}; expected {method}")
-        return result
+            raise KIND.damaged(folder, f"no folder {missing[0]}")
+        if method is not None and artifact.method != method:
+            raise ConfigError(
+                f"{folder}: expected an artifact of {method}; got one of {artifact.method}; use the folder of another"
+            )
+        return artifact
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Hash of a dataset's columns, their types and values, whatever slices or files hold them."""
+    """Return a hash of a dataset's columns, types and values. It is the same however files or slices store them."""
     digest = xxhash.xxh3_128()
     table = dataset.with_format("arrow")[:]
 

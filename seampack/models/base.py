@@ -19,12 +19,18 @@ from datasets import Dataset
 
 from seampack.config import Config
 from seampack.errors import ConfigError
+from seampack.io.output import FolderKind
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.data import set_aside
 from seampack.models.progress import no_bars_in_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+EVALUATION = FolderKind(
+    "an evaluation", "metrics.json", lambda entry: entry.name.endswith((".json", ".parquet", ".csv", ".png", ".svg"))
+)
+"""The folder that ``Evaluation.save`` fills."""
 
 C = TypeVar("C", bound=Config)
 Row = dict[str, Any]
@@ -100,12 +106,11 @@ class Adapter(ABC, Generic[C]):
 
     def _check_fixed(self, artifact: Artifact, config: C) -> None:
         """Raise ConfigError where an option of ``fixed`` differs from the artifact's."""
-        given = config.to_dict()
+        given, trained = config.to_dict(), self.config().to_dict() | artifact.config
         for name in self.fixed:
-            trained = artifact.config[name]
-            if given[name] != trained:
+            if given[name] != trained[name]:
                 raise ConfigError(
-                    f"{name}: fixed by training; expected {trained!r}, as in the artifact; got {given[name]!r}; "
+                    f"{name}: fixed by training; expected {trained[name]!r}, as in the artifact; got {given[name]!r}; "
                     "omit the option, or train again with it"
                 )
 

@@ -1,42 +1,69 @@
-"""Datasets from files or the hub, and the checks that adapters share."""
+"""Datasets from files or the hub, and the checks of columns and labels that adapters share."""
 
-import json
+import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.ipc as paipc
-import pyarrow.parquet as pq
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
 
 from seampack.errors import DataError
+from seampack.io.formats import PLAIN_TEXT, TABLES
+from seampack.io.output import FolderKind
+from seampack.io.records import objects, plain_lines
+from seampack.io.sources import STDIN, expand, open_source
+from seampack.io.tables import read_table
 
-_COMPRESSED = (".gz", ".zst", ".bz2")
-_READABLE = "CSV, TSV, JSON, JSON lines, Parquet, Arrow, a folder of a saved dataset, or a dataset of the hub"
+PREPARED = FolderKind(
+    "a prepared dataset",
+    "dataset_info.json",
+    lambda entry: entry.name.endswith((".arrow", ".json")) and entry.is_file(),
+)
+"""The folder of ``Dataset.save_to_disk``."""
 
 
 def load(source: str, split: str | None = None) -> Dataset:
-    """A dataset from a file (also .gz, .zst, .bz2), a folder of ``save_to_disk``, or the hub.
+    """Return a dataset from files, a folder of ``save_to_disk``, standard input or the hub.
 
-    ``split`` names one of several; files have none. Raises DataError for what cannot be read.
+    Files: a path, a glob or ``-``; JSON lines, JSON, CSV, TSV, Parquet, Arrow or plain text (column ``text``, a row per
+    line), compressed or not. ``split`` names one of several splits; files have none.
+
+    Raises DataError where the source cannot be read.
     """
     path = Path(source)
     if path.is_dir():
+        if not (path / "dataset_dict.json").is_file():
+            expand(source)  # refuses a folder that is not a dataset, or lacks files
         return _chosen(_saved(path), source, split)
-    if path.is_file():
-        if split is not None:
-            raise DataError(f"{source}: a file has no splits; leave --split out")
-        return _from_file(path)
-    if path.suffix or source.startswith((".", "/")):
-        raise DataError(f"{source}: no such file or folder")
+    if source != STDIN and not path.exists() and not glob.has_magic(source):
+        if path.suffix or source.startswith((".", "/")):
+            raise DataError(f"{source}: no such file or folder")
+        return _chosen(_from_hub(source), source, split)
+    if split is not None:
+        raise DataError(f"{source}: a file has no splits; omit --split")
+    parts = [_from_file(name) for name in expand(source)]
     try:
-        return _chosen(load_dataset(source), source, split)
+        return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+    except (ValueError, pa.ArrowException) as error:
+        raise DataError(f"{source}: the files have different columns: {' '.join(str(error).split())}") from error
+
+
+def _from_hub(name: str) -> Any:
+    try:
+        return load_dataset(name)
     except Exception as error:  # the hub's client raises many kinds
         reason = " ".join(str(error).split())
-        raise DataError(f"{source}: no such file, and not to be had from the hub: {reason}") from error
+        raise DataError(f"{name}: no such file, and the hub does not provide it: {reason}") from error
 
 
 def _saved(folder: Path) -> Any:
@@ -49,7 +76,7 @@ def _saved(folder: Path) -> Any:
 def _chosen(found: Any, source: str, split: str | None) -> Dataset:
     if not isinstance(found, DatasetDict):
         if split is not None:
-            raise DataError(f"{source}: the dataset has no splits; leave --split out")
+            raise DataError(f"{source}: the dataset has no splits; omit --split")
         return found
     if split is None and len(found) > 1:
         raise DataError(f"{source}: has several splits; choose one of {', '.join(found)} with --split")
@@ -59,56 +86,25 @@ def _chosen(found: Any, source: str, split: str | None) -> Dataset:
     return found[name]
 
 
-def _from_file(path: Path) -> Dataset:
-    compressed = path.suffix.lower() in _COMPRESSED
-    ending = (Path(path.stem).suffix if compressed else path.suffix).lower()
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            if ending in (".csv", ".tsv"):
-                parse = pacsv.ParseOptions(delimiter="\t" if ending == ".tsv" else ",", newlines_in_values=True)
-                return Dataset(pacsv.read_csv(stream, parse_options=parse))
-            if ending in (".json", ".jsonl", ".ndjson"):
-                return Dataset.from_list(_objects(stream.read(), path))
-            if ending in (".parquet", ".pq"):
-                return Dataset(pq.read_table(pa.BufferReader(stream.read())))
-            if ending == ".arrow":
-                return Dataset(_arrow(stream.read()))
-    except DataError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, KeyError) as error:
-        what = "a column name stands twice: " if isinstance(error, KeyError) else ""
-        raise DataError(f"{path}: cannot be read: {what}{' '.join(str(error).split())}") from error
-    raise DataError(f"{path}: unknown kind of file {ending or path.name!r}; expected {_READABLE}")
-
-
-def _objects(content: bytes, path: Path) -> list[dict[str, Any]]:
-    if content.lstrip()[:1] == b"[":
-        found = msgspec.json.decode(content)
-    else:
-        found = []
-        for number, line in enumerate(content.splitlines(), 1):
-            if line.strip():
-                try:
-                    found.append(json.loads(line))
-                except ValueError as error:
-                    raise DataError(f"{path}, line {number}: not JSON: {error}") from error
-    for number, item in enumerate(found, 1):
-        if not isinstance(item, dict):
-            raise DataError(f"{path}, record {number}: expected an object; got {type(item).__name__}")
-    return list(found)
-
-
-def _arrow(content: bytes) -> pa.Table:
-    try:
-        return paipc.open_file(content).read_all()
-    except pa.ArrowInvalid:
-        return paipc.open_stream(content).read_all()
+def _from_file(path: str) -> Dataset:
+    with open_source(path) as source:
+        try:
+            if source.format in TABLES:
+                return Dataset(read_table(source))
+            if source.format in PLAIN_TEXT:
+                return Dataset.from_dict({"text": list(plain_lines(source))}, Features({"text": Value("string")}))
+            return Dataset.from_list(list(objects(source)))
+        except DataError:
+            raise
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError) as error:
+            what = "a column name appears twice: " if isinstance(error, KeyError) else ""
+            raise DataError(f"{source.name}: cannot be read: {what}{' '.join(str(error).split())}") from error
 
 
 def require(
     dataset: Dataset, columns: Iterable[str], remedy: str = "rename the columns, or name yours in the options"
 ) -> None:
-    """Raise DataError unless the dataset has rows and these columns, none of which holds a null."""
+    """Raise DataError unless the dataset has rows and these columns, without nulls. ``remedy`` ends the message."""
     if not len(dataset):
         raise DataError("the dataset is empty; expected at least one row")
     for column in columns:
@@ -131,18 +127,21 @@ def require_text(dataset: Dataset, column: str) -> None:
 
 
 def set_aside(dataset: Dataset, names: Iterable[str]) -> Dataset:
-    """The dataset with its columns of these names kept as ``NAME_given``, out of the way of what is put there."""
+    """Rename the dataset's columns of these names to ``NAME_given``, so that the names are free for new columns."""
     names = set(names)
     for name in [name for name in dataset.column_names if name in names]:
-        other = f"{name}_given"
-        while other in dataset.column_names or other in names:
-            other += "_given"
-        dataset = dataset.rename_column(name, other)
+        free_name = f"{name}_given"
+        while free_name in dataset.column_names or free_name in names:
+            free_name += "_given"
+        dataset = dataset.rename_column(name, free_name)
     return dataset
 
 
 def classes_of(dataset: Dataset, column: str) -> list[str]:
-    """The names of the classes in a column of labels, in the order of their ids: declared, or sorted by value."""
+    """Return the class names of a column of labels, in the order of their ids: as declared, or sorted by value.
+
+    Raises DataError unless labels are text or whole numbers, and none is empty.
+    """
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         return list(feature.names)
@@ -155,12 +154,11 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
 
 
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
-    """The dataset with its labels as ids of ``classes``, in the column ``label`` in place of ``column``.
+    """Replace ``column`` by the column ``label``, which holds the labels as ids of ``classes``.
 
-    Another column ``label`` of the dataset's own is kept as ``label_given``. Raises DataError for a label that is not
-    among them.
+    Another existing column ``label`` is kept as ``label_given``. Raises DataError for an unknown label.
     """
-    wanted = ClassLabel(names=list(classes))
+    label_feature = ClassLabel(names=list(classes))
     feature = dataset.features[column]
     if column == "label" and isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
         _check_labelled(dataset["label"][:], column)
@@ -170,17 +168,17 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
         _check_labelled(values, column)
         values = [feature.int2str(value) for value in values]
     names = list(map(str, values))
-    known = {name: at for at, name in enumerate(classes)}
-    if unknown := sorted(set(names) - set(known)):
+    ids_by_name = {name: number for number, name in enumerate(classes)}
+    if unknown := sorted(set(names) - set(ids_by_name)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
-    ids = [known[name] for name in names]
-    kept = [name for name in dataset.column_names if name != column]
-    if not kept:
-        return Dataset.from_dict({"label": ids}, Features({"label": wanted}))
-    return set_aside(dataset.select_columns(kept), ["label"]).add_column("label", ids, feature=wanted)
+    ids = [ids_by_name[name] for name in names]
+    others = [name for name in dataset.column_names if name != column]
+    if not others:
+        return Dataset.from_dict({"label": ids}, Features({"label": label_feature}))
+    return set_aside(dataset.select_columns(others), ["label"]).add_column("label", ids, feature=label_feature)
 
 
 def _check_labelled(ids: Sequence[int], column: str) -> None:
-    """Refuse the -1 by which data sets of the hub mark rows without a label."""
+    """Raise DataError for the label -1, which datasets of the hub use for rows without a label."""
     if missing := sum(number < 0 for number in ids):
         raise DataError(f"column {column!r}: {missing:,} rows have no label (-1); drop them or choose another split")

@@ -1,4 +1,4 @@
-"""Functions of the user's that options name."""
+"""Functions of the user, named by options."""
 
 import importlib
 import os
@@ -10,25 +10,26 @@ from seampack.errors import ConfigError
 
 
 def function_of(name: str) -> Callable[..., Any]:
-    """The function ``MODULE:FUNCTION``, looked for where one stands first. Raises ConfigError where there is none.
+    """Return the function ``MODULE:FUNCTION``; modules in the current folder have priority.
 
-    From then on ``sys.path`` ends with that folder, so that the function can import its neighbours when it runs.
+    The current folder is appended to ``sys.path``, so that the function can import its neighbours when it runs. Raises
+    ConfigError if there is no such function.
     """
     module, _, attribute = name.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)  # an installed command does not look where one stands
+    folder = os.getcwd()
+    sys.path.insert(0, folder)  # an installed command does not search the current folder
     try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module of the user's may raise anything
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # the user's module may raise anything
         raise ConfigError(
             f"{name}: no such function: {error!r}; expected MODULE:FUNCTION that Python can import"
         ) from error
     finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise ConfigError(f"{name}: expected a function; got {type(found).__name__}")
-    if here not in sys.path:
-        # at the end: what libraries import late must not be a file of the user's that has the same name
-        sys.path.append(here)
-    function: Callable[..., Any] = found
-    return function
+        sys.path.remove(folder)
+    if not callable(function):
+        raise ConfigError(f"{name}: expected a function; got {type(function).__name__}")
+    if folder not in sys.path:
+        # at the end: late imports of libraries must not find a file of the user with the same name
+        sys.path.append(folder)
+    result: Callable[..., Any] = function
+    return result

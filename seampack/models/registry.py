@@ -1,4 +1,4 @@
-"""The methods by name. Nothing heavy is imported before a method is used."""
+"""The methods by name. A method's module, and with it torch and transformers, is imported on first use."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,45 +12,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One line for people, and the module that holds ``ADAPTER``."""
+    """An entry of the registry."""
 
     summary: str
+    """One line for ``models list``."""
     module: str
+    """The module that holds ``ADAPTER``."""
 
 
 METHODS: dict[str, Method] = {
     "ranmask": Method(
-        "classifiers of text that provably stand the change of some words", "seampack.models.ranmask.adapter"
+        "text classifiers with certified robustness to word substitutions", "seampack.models.ranmask.adapter"
     ),
     "watermark": Method(
-        "a secret trigger in an encoder, found again after others have fine-tuned it",
+        "watermark a text encoder with a secret trigger that survives fine-tuning by others",
         "seampack.models.watermark.adapter",
     ),
     "double_descent": Method(
-        "double descent under label noise, and where a network's features put the noisy rows",
+        "double descent under label noise, and the position of noisy rows among a network's features",
         "seampack.models.double_descent.adapter",
     ),
     "rope_scaling": Method(
-        "a factor of the rotary positions for each layer, so that the middle of a long context is found",
+        "one scaling factor of rotary positions per layer, to retrieve from the middle of long contexts",
         "seampack.models.rope_scaling.adapter",
     ),
     "refine": Method(
-        "a refiner that rewords queries before a model, so that answers get better and attacks fail",
+        "a refiner that rewords queries for a model, for better answers and fewer successful attacks",
         "seampack.models.refine.adapter",
     ),
     "curriculum": Method(
-        "questions from easy to hard by a model's own pass rates, hints for what it cannot solve, training in stages",
+        "train on questions from easy to hard by the model's pass rates, with hints for those it cannot solve",
         "seampack.models.curriculum.adapter",
     ),
     "empathy": Method(
-        "empathetic responses with commonsense knowledge that is chosen for each dialogue",
+        "empathetic responses with commonsense knowledge selected for each dialogue",
         "seampack.models.empathy.adapter",
     ),
 }
 
 
 def get(name: str) -> "Adapter[Any]":
-    """The adapter of a method. Raises ConfigError for an unknown name, MissingExtraError where packages are missing."""
+    """Return a method's adapter. Raises ConfigError for an unknown name, MissingExtraError for missing packages."""
     if name not in METHODS:
         raise ConfigError(f"{name}: no such method; expected one of {', '.join(METHODS)}")
     try:

@@ -53,8 +53,8 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.encoder: Any = encoder
         self.dropout = nn.Dropout(dropout)
-        where = next(encoder.parameters()).device
-        self.head = nn.Linear(encoder.config.hidden_size, classes).to(where)
+        device = next(encoder.parameters()).device
+        self.head = nn.Linear(encoder.config.hidden_size, classes).to(device)
 
     def features(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> Tensor:
         """Return the mean state of each text's tokens, shape (texts, hidden)."""
@@ -215,14 +215,14 @@ def predict(
     check_max_tokens(model, max_tokens)
     if not len(texts):
         raise DataError("there is no text to classify; expected at least one")
-    where = next(model.parameters()).device
+    device = next(model.parameters()).device
     order = np.argsort([len(text) for text in texts], kind="stable")
     batches: list[npt.NDArray[np.float32]] = []
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(texts), batch_rows):
             batch = collate(tokenizer, [texts[row] for row in order[start : start + batch_rows]], max_tokens)
-            batch = {name: value.to(where) for name, value in batch.items()}
+            batch = {name: value.to(device) for name, value in batch.items()}
             outputs = model.features(**batch) if features else model(**batch)["logits"]
             batches.append(outputs.float().cpu().numpy())
     result = np.empty((len(texts), batches[0].shape[1]), np.float32)

@@ -44,7 +44,11 @@ def place(model: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers, trl, peft and datasets: notices below errors, progress bars, and deprecation warnings."""
+    """Silence the libraries of training inside the block.
+
+    Hides the notices of transformers and trl below errors, the progress bars of transformers and datasets, and the
+    FutureWarnings that these libraries, peft and accelerate cause. Levels and bars are restored in the end.
+    """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,7 @@
 """A 64-ary bitset over small integers with O(1) predecessor and successor queries, inlined into the planners.
 
-Three levels of 64-bit words: a bit of level k+1 says that a word of level k is not zero. Beyond 64^3 = 262,144
-values the top level is scanned word by word, which at a million values is still only four words.
+There are three levels of 64-bit words: a bit of level k + 1 is set if a word of level k is not zero. Beyond
+64^3 = 262,144 values the top level is scanned word by word, which at a million values is only four words.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ _ONE = np.uint64(1)
 
 @kernel
 def make_bitset(size):
-    """An empty set over ``0 .. size - 1``."""
+    """Return an empty set over ``0 .. size - 1``."""
     words = (size >> 6) + 1
     groups = (words >> 6) + 1
     tops = (groups >> 6) + 1
@@ -23,7 +23,7 @@ def make_bitset(size):
 
 @inlined
 def add_member(bits, x):
-    """Put ``x`` in."""
+    """Add ``x``."""
     words, groups, tops = bits
     w = x >> 6
     g = w >> 6
@@ -34,7 +34,7 @@ def add_member(bits, x):
 
 @inlined
 def remove_member(bits, x):
-    """Take ``x`` out."""
+    """Remove ``x``."""
     words, groups, tops = bits
     w = x >> 6
     words[w] &= ~(_ONE << np.uint64(x & 63))
@@ -47,69 +47,69 @@ def remove_member(bits, x):
 
 @inlined
 def _up_to(bit):
-    """Mask of the bits ``0 .. bit``."""
+    """Return the mask of the bits ``0 .. bit``."""
     return _ALL >> np.uint64(63 - bit)
 
 
 @kernel
 def predecessor(bits, x):
-    """The largest member that is at most ``x``, or -1."""
+    """Return the largest member that is at most ``x``, or -1."""
     words, groups, tops = bits
     if x < 0:
         return -1
     w = x >> 6
-    found = words[w] & _up_to(x & 63)
-    if found != 0:
-        return (w << 6) | highest_bit(found)
+    hits = words[w] & _up_to(x & 63)
+    if hits != 0:
+        return (w << 6) | highest_bit(hits)
     w -= 1
     if w < 0:
         return -1
     g = w >> 6
-    found = groups[g] & _up_to(w & 63)
-    if found == 0:
+    hits = groups[g] & _up_to(w & 63)
+    if hits == 0:
         g -= 1
         if g < 0:
             return -1
         t = g >> 6
-        found = tops[t] & _up_to(g & 63)
-        while found == 0:
+        hits = tops[t] & _up_to(g & 63)
+        while hits == 0:
             t -= 1
             if t < 0:
                 return -1
-            found = tops[t]
-        g = (t << 6) | highest_bit(found)
-        found = groups[g]
-    w = (g << 6) | highest_bit(found)
+            hits = tops[t]
+        g = (t << 6) | highest_bit(hits)
+        hits = groups[g]
+    w = (g << 6) | highest_bit(hits)
     return (w << 6) | highest_bit(words[w])
 
 
 @kernel
 def successor(bits, x):
-    """The smallest member that is at least ``x``, or -1."""
+    """Return the smallest member that is at least ``x``, or -1."""
     words, groups, tops = bits
     w = x >> 6
     if w >= words.size:
         return -1
-    found = words[w] & (_ALL << np.uint64(x & 63))
-    if found != 0:
-        return (w << 6) | lowest_bit(found)
+    hits = words[w] & (_ALL << np.uint64(x & 63))
+    if hits != 0:
+        return (w << 6) | lowest_bit(hits)
     w += 1
     g = w >> 6
     if g >= groups.size:
         return -1
-    found = groups[g] & (_ALL << np.uint64(w & 63))
-    if found == 0:
+    hits = groups[g] & (_ALL << np.uint64(w & 63))
+    if hits == 0:
         g += 1
         t = g >> 6
         if t >= tops.size:
             return -1
-        found = tops[t] & (_ALL << np.uint64(g & 63))
-        while found == 0:
+        hits = tops[t] & (_ALL << np.uint64(g & 63))
+        while hits == 0:
             t += 1
             if t >= tops.size:
                 return -1
-            found = tops[t]
-        g = (t << 6) | lowest_bit(found)
-        found = groups[g]
-    w = (g << 6) | lowest_bit(found)
+            hits = tops[t]
+        g = (t << 6) | lowest_bit(hits)
+        hits = groups[g]
+    w = (g << 6) | lowest_bit(hits)
     return (w << 6) | lowest_bit(words[w])

@@ -1,10 +1,10 @@
-"""The planning kernels: loops over document lengths that decide which piece of which document stands where.
+"""The planning kernels: loops over document lengths that decide which piece of which document goes to which row.
 
-Every document is cut the same way first (``cut_documents``): whole rows, and at most one *short piece* that is less
-than a row, the document's end. The packing kernels then only place short pieces.
+Every document is first cut into whole rows and at most one *short piece*, its end, which is shorter than a row
+(``cut_documents``). The packing kernels then only place short pieces.
 
-The ``write_*`` kernels fill ``rows`` = (row_offsets, document, start, length) from a given row on; ``row_offsets`` of
-that row must be set, each kernel sets the one behind its last row.
+The ``write_*`` kernels fill ``rows`` = (row_offsets, document, start, length) from a given row on. The offset of that
+row must be set; each kernel sets the offset after its last row.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from seampack.packer._bitset import add_member, make_bitset, predecessor, remove
 
 @inlined
 def _windows_and_rest(length, seq_len, max_overlap):
-    """Number of whole rows that a document fills, and the length of what is left over for a short piece."""
+    """Return the number of whole rows that a document fills, and the length of its short piece (0: it has none)."""
     if length < seq_len:
         return 0, length
     rows = length // seq_len
@@ -27,9 +27,12 @@ def _windows_and_rest(length, seq_len, max_overlap):
 
 @kernel
 def cut_documents(lengths, seq_len, max_overlap):
-    """Histogram of the short pieces' lengths, shape (seq_len,), the number of whole rows, and the documents with any.
+    """Count the short pieces and whole rows of all documents.
 
     ``max_overlap`` is the largest allowed overlap of two neighbouring windows in tokens; 0 cuts without overlap.
+
+    Returns the histogram of the short pieces' lengths, shape (seq_len,), the number of whole rows, and the documents
+    that have whole rows.
     """
     histogram = np.zeros(seq_len, np.int64)
     long_documents = np.empty(lengths.size, np.int32)
@@ -48,9 +51,10 @@ def cut_documents(lengths, seq_len, max_overlap):
 
 @kernel
 def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
-    """Stable counting sort of the short pieces, longest first, into ``order`` (documents) and ``starts`` (zeroed).
+    """Sort the short pieces, longest first, into ``order`` (their documents) and ``starts`` (zeroed).
 
-    Both have shape (pieces,). Returns the index of the first piece of each length, shape (seq_len,).
+    A stable counting sort. Both outputs have shape (pieces,). Returns the index of the first piece of each length,
+    shape (seq_len,).
     """
     first = np.empty(seq_len, np.int64)
     total = 0
@@ -62,21 +66,21 @@ def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
         length = np.int64(lengths[document])
         whole, rest = _windows_and_rest(length, seq_len, max_overlap)
         if rest > 0:
-            at = cursor[rest]
-            order[at] = document
+            slot = cursor[rest]
+            order[slot] = document
             if whole > 0:
-                starts[at] = length - rest
-            cursor[rest] = at + 1
+                starts[slot] = length - rest
+            cursor[rest] = slot + 1
     return first
 
 
 @kernel
 def write_windows(lengths, long_documents, seq_len, max_overlap, rows, repeated):
-    """One segment a row for the whole rows, in document order, as the first rows of all.
+    """Write the whole rows, one segment each, in document order, from row 0 on.
 
-    A document of ``length`` tokens that ``n + 1`` overlapping windows cover has window ``i`` at
-    ``floor(i * (length - seq_len) / n)``: overlaps differ by at most one token, none exceeds ``max_overlap``, no
-    token is skipped. (Yin et al. 2025, arXiv 2505.22018, stage 1; the starts are ours, theirs can skip tokens.)
+    If ``n + 1`` overlapping windows cover a document of ``length`` tokens, window ``i`` starts at
+    ``floor(i * (length - seq_len) / n)``. Overlaps differ by at most one token and are at most ``max_overlap``; no
+    token is skipped. (Yin et al. 2025, arXiv 2505.22018, stage 1, with other starts: the paper's can skip tokens.)
     """
     row_offsets, out_document, out_start, out_length = rows
     row = 0
@@ -107,17 +111,17 @@ def _grown(array, used):
 
 @kernel
 def ffd_patterns(histogram, seq_len, extra, sparing):
-    """First-Fit-Decreasing from the histogram of piece lengths alone.
+    """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
 
-    FFD fills its first bin with the longest remaining piece that fits, again and again, and closes it once it holds
-    ``seq_len`` tokens; then the second likewise. Bins that come out equal are one *pattern*, which repeats for as
-    long as each of its lengths has pieces enough.
+    FFD fills its first bin with the longest remaining piece that fits, again and again, and closes the bin once it
+    holds ``seq_len`` tokens; then it fills the second bin likewise. Equal consecutive bins are one *pattern*, which
+    repeats as long as each of its lengths has enough pieces.
 
-    A bin may hold up to ``extra`` tokens beyond ``seq_len``. ``sparing`` uses that room only where nothing fits within
-    ``seq_len`` any more, for the piece that is over by least; otherwise every piece may use it.
+    A bin may hold up to ``extra`` tokens beyond ``seq_len``. With ``sparing``, this room is used only if nothing fits
+    within ``seq_len``, by the piece that exceeds it least; otherwise every piece may use it.
 
     Returns (offsets, lengths, counts, repeats): pattern ``p`` is the entries ``offsets[p]:offsets[p + 1]``, each
-    ``counts`` pieces of one length in the order of filling, and stands for ``repeats[p]`` bins in a row.
+    ``counts`` pieces of one length in the order of filling, and represents ``repeats[p]`` consecutive bins.
     """
     left = histogram.copy()
     bits = make_bitset(seq_len + extra + 1)
@@ -182,7 +186,7 @@ def ffd_patterns(histogram, seq_len, extra, sparing):
 
 @kernel
 def take_leftovers(patterns, chosen, pieces):
-    """The pieces of the patterns that become no row of their own, in the order of the bins."""
+    """Return the pieces of the patterns that are not ``chosen``, in the order of the bins."""
     offsets, piece_lengths, counts, repeats = patterns
     order, starts, first = pieces
     total = 0
@@ -216,7 +220,7 @@ def take_leftovers(patterns, chosen, pieces):
 
 @kernel
 def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
-    """Expand the chosen patterns: bins to rows, pieces of one length in input order, each row cut at ``seq_len``.
+    """Expand the chosen patterns into rows, each cut at ``seq_len``; pieces of one length are used in input order.
 
     ``dropped`` = (document, start, length) receives one entry for each row that was cut.
     """
@@ -240,21 +244,21 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
         for entry in range(begin, end):
             width += counts[entry]
             over += counts[entry] * piece_lengths[entry]
-        # Bins of one pattern are written length by length: one run of ``order`` is read, a short stride written.
+        # Bins of one pattern are written length by length: reads are sequential, writes have a short stride.
         column = slot
         for entry in range(begin, end):
             length = piece_lengths[entry]
             count = counts[entry]
-            at = np.uint64(cursor[length])  # unsigned, so that no index is checked for being negative
+            source = np.uint64(cursor[length])  # unsigned: no check for a negative index
             cursor[length] += bins * count
             for bin_ in range(bins):
-                to = np.uint64(column + bin_ * width)
+                target = np.uint64(column + bin_ * width)
                 for _ in range(count):
-                    out_document[to] = order[at]
-                    out_start[to] = starts[at]
-                    out_length[to] = length
-                    at += np.uint64(1)
-                    to += np.uint64(1)
+                    out_document[target] = order[source]
+                    out_start[target] = starts[source]
+                    out_length[target] = length
+                    source += np.uint64(1)
+                    target += np.uint64(1)
             column += count
         for _ in range(bins):
             slot += width
@@ -271,21 +275,21 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
 
 @kernel
 def best_fit_bins(order, histogram, seq_len):
-    """Best-Fit-Decreasing: the bin of each sorted piece, and the number of pieces and tokens of each bin.
+    """Compute Best-Fit-Decreasing: the bin of each sorted piece, and the number of pieces and tokens of each bin.
 
-    A piece goes to the open bin with the least remaining space that still holds it; of several equally full ones, to
-    the one that has been so for longest. (Ding et al. 2024, arXiv 2404.10830.) Open bins are queued by remaining
-    space; a bitset of the spaces in use answers each query in O(1).
+    A piece goes to the open bin with the least remaining space that still holds it; among equally full bins, to the one
+    that reached this level first. (Ding et al. 2024, arXiv 2404.10830.) Open bins are queued by remaining space; a
+    bitset of the spaces in use answers each query in O(1).
     """
     bin_of = np.empty(order.size, np.int32)
     used = np.empty(order.size, np.int64)
     pieces = np.empty(order.size, np.int32)
-    behind = np.empty(order.size, np.int32)  # the next bin in the queue of one remaining space
+    following = np.empty(order.size, np.int32)  # the next bin in the queue of the same remaining space
     head = np.full(seq_len + 1, -1, np.int32)
     tail = np.full(seq_len + 1, -1, np.int32)
     bits = make_bitset(seq_len + 1)
     bins = 0
-    at = 0
+    piece = 0
     for length in range(seq_len - 1, 0, -1):
         for _ in range(histogram[length]):
             space = successor(bits, length)
@@ -296,28 +300,28 @@ def best_fit_bins(order, histogram, seq_len):
                 pieces[target] = 0
             else:
                 target = np.int64(head[space])
-                head[space] = behind[target]
+                head[space] = following[target]
                 if head[space] < 0:
                     remove_member(bits, space)
-            bin_of[at] = target
-            at += 1
+            bin_of[piece] = target
+            piece += 1
             pieces[target] += 1
             used[target] += length
             space = seq_len - used[target]
             if space > 0:
-                behind[target] = -1
+                following[target] = -1
                 if head[space] < 0:
                     head[space] = target
                     add_member(bits, space)
                 else:
-                    behind[tail[space]] = target
+                    following[tail[space]] = target
                 tail[space] = target
     return bin_of, pieces[:bins], used[:bins]
 
 
 @kernel
 def write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, row, rows):
-    """Pieces to the rows of their bins, longest first; only ``chosen`` bins have a row."""
+    """Write the pieces to the rows of their bins, longest first; only ``chosen`` bins become rows."""
     row_offsets, out_document, out_start, out_length = rows
     slot = row_offsets[row]
     cursor = np.empty(chosen.size, np.int64)
@@ -327,14 +331,14 @@ def write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, row, ro
             slot += pieces_per_bin[target]
             row += 1
             row_offsets[row] = slot
-    at = 0
+    piece = 0
     for length in range(histogram.size - 1, 0, -1):
         for _ in range(histogram[length]):
-            target = bin_of[at]
+            target = bin_of[piece]
             if chosen[target]:
                 slot = cursor[target]
                 cursor[target] = slot + 1
-                out_document[slot] = order[at]
-                out_start[slot] = starts[at]
+                out_document[slot] = order[piece]
+                out_start[slot] = starts[piece]
                 out_length[slot] = length
-            at += 1
+            piece += 1

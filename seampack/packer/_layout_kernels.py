@@ -1,4 +1,4 @@
-"""Kernels around the packing itself: joining pieces end to end, shuffling rows, auditing a plan."""
+"""Kernels of planning other than bin packing: joining pieces end to end, shuffling rows, auditing a plan."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from seampack._jit import inlined, kernel
 
 @kernel
 def count_concat(lengths, seq_len):
-    """Rows and segments when pieces are joined end to end and cut every ``seq_len`` tokens."""
+    """Return the numbers of rows and segments when pieces are joined end to end and cut every ``seq_len`` tokens."""
     rows = 0
     segments = 0
     room = 0
@@ -26,7 +26,7 @@ def count_concat(lengths, seq_len):
 
 @kernel
 def write_concat(documents, starts, lengths, seq_len, row, rows):
-    """The segments that ``count_concat`` counted."""
+    """Write the rows that ``count_concat`` counts, from row ``row`` on."""
     row_offsets, out_document, out_start, out_length = rows
     slot = row_offsets[row]
     room = seq_len
@@ -52,7 +52,7 @@ def write_concat(documents, starts, lengths, seq_len, row, rows):
 
 @inlined
 def _random(state):
-    """The next state of SplitMix64 (Steele et al. 2014) and its 32 best bits."""
+    """Return the next state of SplitMix64 (Steele et al. 2014) and the upper 32 bits of its output."""
     state += np.uint64(0x9E3779B97F4A7C15)
     mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -61,10 +61,10 @@ def _random(state):
 
 @kernel
 def shuffled(size, seed):
-    """A random permutation of ``0 .. size - 1``, the same for a seed on every machine and version.
+    """Return a random permutation of ``0 .. size - 1`` that depends on the seed alone, not on machine or version.
 
-    Each number is dealt to one of 256 piles, and each pile is shuffled where it fits into the cache (Rao 1961,
-    Sandelius 1962); within a pile by Fisher and Yates.
+    Each number is sent to one of 256 random piles, then each pile, which fits into the cache, is shuffled (Rao 1961,
+    Sandelius 1962) by Fisher-Yates.
     """
     order = np.empty(size, np.int32)
     ends = np.zeros(257, np.int64)
@@ -92,19 +92,19 @@ def shuffled(size, seed):
 
 @kernel
 def audit(lengths, document, start, length, repeated):
-    """What the segments hold of each document: (tokens covered for the first time, sum of their positions, segments).
+    """Return, for each document, its new tokens in all segments, the sum of their positions, and its segments.
 
-    Shapes (documents,). A document is covered exactly when its count is its length and its positions add up to
-    ``length * (length - 1) / 2``; the sums are exact in 64-bit modular arithmetic.
+    Shapes (documents,). New tokens are those after the ``repeated`` ones. A document is covered exactly if its count is
+    its length and its positions add up to ``length * (length - 1) / 2``. Sums are exact in 64-bit modular arithmetic.
     """
     covered = np.zeros(lengths.size, np.int64)
     positions = np.zeros(lengths.size, np.int64)
     segments = np.zeros(lengths.size, np.int32)
     for segment in range(document.size):
-        at = document[segment]
+        index = document[segment]
         begin = np.int64(start[segment]) + repeated[segment]
-        fresh = np.int64(length[segment]) - repeated[segment]
-        covered[at] += fresh
-        positions[at] += fresh * begin + fresh * (fresh - 1) // 2
-        segments[at] += 1
+        new = np.int64(length[segment]) - repeated[segment]
+        covered[index] += new
+        positions[index] += new * begin + new * (new - 1) // 2
+        segments[index] += 1
     return covered, positions, segments

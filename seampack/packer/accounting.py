@@ -1,4 +1,4 @@
-"""Where every token went: exact, additive over windows, printed by every report."""
+"""The token accounting of a run: exact, additive over windows, printed by every report."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -7,28 +7,28 @@ from seampack.errors import SeampackError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounting:
-    """``tokens_in == tokens_out - repeated + dropped``, always. Add two for the sum of two runs."""
+    """Counts with ``tokens_in == tokens_out - repeated + dropped``; ``+`` adds the counts of two runs."""
 
     seq_len: int
     rows: int = 0
     documents: int = 0
-    """Documents read, the empty ones among them."""
+    """Documents read, including empty ones."""
     empty_documents: int = 0
-    """Documents of no token: they leave no trace in the rows."""
+    """Documents without tokens; they do not appear in the rows."""
     tokens_in: int = 0
     tokens_out: int = 0
-    """Tokens in the rows, padding not counted."""
+    """Tokens in the rows, without padding."""
     repeated: int = 0
-    """Of ``tokens_out``, those that stood already in another row."""
+    """Tokens of ``tokens_out`` that another row already has."""
     dropped: int = 0
-    """Of ``tokens_in``, those that are in no row."""
+    """Tokens of ``tokens_in`` that are in no row."""
     segments: int = 0
     cuts: int = 0
     """Places where a document was cut in two."""
     documents_split: int = 0
-    """Documents that stand in more than one segment."""
+    """Documents that have more than one segment."""
     documents_truncated: int = 0
-    """Pieces that lost their end: each at most ``extra_tokens``, or the last row's with ``drop_last``."""
+    """Pieces that lost their end: up to ``extra_tokens`` each, or the last row's tokens with ``drop_last``."""
 
     def __post_init__(self) -> None:
         if self.tokens_in != self.tokens_out - self.repeated + self.dropped or self.padding < 0:
@@ -49,5 +49,5 @@ class Accounting:
         return Accounting(seq_len=self.seq_len, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
     def to_dict(self) -> dict[str, int | float]:
-        """The counts with ``padding`` and ``fill``, for JSON."""
+        """Return the counts with ``padding`` and ``fill``, for JSON."""
         return {**asdict(self), "padding": self.padding, "fill": round(self.fill, 8)}

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from seampack.errors import DataError
-from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch, offsets_of
-from seampack.packer.sources import Source, reading
+from seampack.io.ragged import offsets_of
+from seampack.io.sources import Source
+from seampack.io.tables import TableReader, as_texts, check_text_column, find_column
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import BadRecord, Texts, TokenBatch
 from seampack.packer.text_blocks import BLOCK_BYTES
 
 
@@ -96,74 +97,42 @@ def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[ColumnBlock]:
-    """Blocks of about BLOCK_BYTES of the text (or token) column.
+    """Iterate over blocks of about BLOCK_BYTES of the column with texts, or with token ids where there is none.
 
     Raises DataError when the file is damaged, or has neither column.
     """
+    table = TableReader(source)
+    content = _content_column(source.name, table.schema, config)
+    columns = [content]
+    if config.id_column is not None:
+        columns.append(find_column(source.name, table.schema, config.id_column))
+    rows = max(16, min(1 << 16, BLOCK_BYTES // max(1, table.bytes_per_row)))
     row = 1
-    with reading(source.name):
-        schema, batches = _open(source, config)
-        content = _content_column(source.name, schema, config)
-        for batch in batches:
-            if batch.num_rows == 0:
-                continue
-            column = _normal(batch.column(content))
-            names = batch.column(config.id_column).cast(pa.large_string()) if config.id_column else None
-            step = max(1, batch.num_rows * BLOCK_BYTES // max(1, column.nbytes))
-            for at in range(0, batch.num_rows, step):
-                part = names.slice(at, step) if names is not None else None
-                yield ColumnBlock(column.slice(at, step), part, source.name, row + at, vocab_size)
-            row += batch.num_rows
-
-
-def _open(source: Source, config: PackConfig) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    if source.format == InputFormat.PARQUET:
-        if source.path is None:  # told by --input-format; the first bytes are none of Parquet's
-            raise DataError(f"{source.name}: Parquet cannot be read from a pipe; give the file's path")
-        file = pq.ParquetFile(source.path)
-        schema = file.schema_arrow
-        columns = [_content_column(source.name, schema, config)] + ([config.id_column] if config.id_column else [])
-        bytes_per_row = sum(file.metadata.row_group(g).total_byte_size for g in range(file.num_row_groups))
-        bytes_per_row = max(1, bytes_per_row // max(1, file.metadata.num_rows))
-        rows = max(16, min(1 << 16, BLOCK_BYTES // bytes_per_row))
-        return schema, file.iter_batches(batch_size=rows, columns=columns, use_threads=False)
-    if source.path is not None:
-        mapped = pa.memory_map(source.path)
-        if mapped.read(6) == b"ARROW1":
-            reader = pa.ipc.open_file(mapped)
-            return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
-    stream = pa.ipc.open_stream(source.stream)
-    return stream.schema, iter(stream)
+    for batch in table.batches(columns, rows):
+        column = _normal(batch.column(content))
+        names = batch.column(config.id_column).cast(pa.large_string()) if config.id_column else None
+        step = max(1, batch.num_rows * BLOCK_BYTES // max(1, column.nbytes))
+        for first in range(0, batch.num_rows, step):
+            part = names.slice(first, step) if names is not None else None
+            yield ColumnBlock(column.slice(first, step), part, source.name, row + first, vocab_size)
+        row += batch.num_rows
 
 
 def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
-    """The text column, or the one of token ids where there is no text."""
-    wanted = config.text_column if config.text_column in schema.names else config.input_ids_column
-    for column in (wanted, config.id_column):
-        if column is not None and column not in schema.names:
-            expected = column if column == config.id_column else f"{config.text_column}' or '{config.input_ids_column}"
-            raise DataError(f"{name}: no column '{expected}'; the file has {', '.join(schema.names) or 'none'}")
-        if schema.names.count(column) > 1:
-            raise DataError(f"{name}: column '{column}': expected one of that name; got {schema.names.count(column)}")
-    kind = schema.field(wanted).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if wanted == config.text_column:
-        expected, right = (
-            "strings",
-            pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view(),
-        )
-    else:
-        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-        expected, right = "lists of integers", listed and pa.types.is_integer(kind.value_type)
-    if not right:
-        raise DataError(f"{name}: column '{wanted}': expected {expected}; got {kind}")
-    return wanted
+    """Return the column of texts, or the one of token ids where there are no texts."""
+    column = find_column(name, schema, config.text_column, config.input_ids_column)
+    if column == config.text_column:
+        check_text_column(name, schema, column)
+        return column
+    kind = schema.field(column).type
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not listed or not pa.types.is_integer(kind.value_type):
+        raise DataError(f"{name}: column {column!r}: expected lists of integers; got {kind}")
+    return column
 
 
 def _normal(column: pa.Array) -> pa.Array:
-    """One type for each kind of column: large strings, large lists."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if hasattr(column.type, "value_type"):
+    """Return a column in the one type of its kind: large strings, or large lists."""
+    if hasattr(column.type, "value_type") and not pa.types.is_dictionary(column.type):
         return column.cast(pa.large_list(column.type.value_type))
-    return column.cast(pa.large_string())
+    return as_texts(column)

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
+from seampack.io.formats import Format
 
 MAX_SEQ_LEN = 1 << 24
 
@@ -90,25 +91,6 @@ class PlanConfig(Config):
         return min(self.extra_tokens, self.seq_len - 1) if self.strategy == Strategy.SEAMLESS else 0
 
 
-class InputFormat(StrEnum):
-    """How input files are read."""
-
-    AUTO = "auto"
-    """Detect from each file's first bytes, then its name."""
-    JSONL = "jsonl"
-    """One JSON object per line."""
-    PARQUET = "parquet"
-    """Apache Parquet."""
-    ARROW = "arrow"
-    """Arrow IPC, file or stream format."""
-    LINES = "lines"
-    """Plain text, a document per line."""
-    PARAGRAPHS = "paragraphs"
-    """Plain text, documents separated by blank lines."""
-    FILE = "file"
-    """Plain text, a document per file."""
-
-
 class OnBad(StrEnum):
     """What happens at a record that cannot be read."""
 
@@ -135,11 +117,11 @@ class PackConfig(PlanConfig):
     """
 
     input_format: str = option(
-        InputFormat.AUTO.value,
+        Format.AUTO.value,
         "Format of the inputs. auto detects it from each file's first bytes and name; plain text is then read as lines "
-        "(a document per line). paragraphs: documents separated by blank lines. file: a document per file, with its "
-        "path as id.",
-        choices=InputFormat,
+        "(a document per line). json: an array, or objects over several lines. paragraphs: documents separated by "
+        "blank lines. file: a document per file, with its path as id.",
+        choices=Format,
     )
     text_column: str = option("text", "Field or column with the text of a document.", empty=False)
     input_ids_column: str = option(

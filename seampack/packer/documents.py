@@ -1,8 +1,7 @@
-"""What readers hand on: batches of documents, as text or as token ids, and the records that could not be read."""
+"""The output of readers: batches of documents, as text or token ids, and the records that could not be read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +12,21 @@ from seampack.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that is not a document: where it stands and why it was refused."""
+    """A record that could not be read: its place and the reason."""
 
     source: str
     position: int
-    """Line, or row of a columnar file, from 1."""
+    """Number of the line, or of the row of a columnar file, from 1."""
     reason: str
     raw: str
-    """The record as text; bytes that are no UTF-8 as ``\\xNN``."""
+    """The record as text; bytes that are not UTF-8 as ``\\xNN``."""
 
     def error(self, advice: str = "") -> DataError:
-        """The error that stops a run at this record."""
+        """Return the error that stops a run at this record."""
         return DataError(f"{self.source}:{self.position}: {self.reason}{advice}")
 
     def to_dict(self) -> dict[str, str | int]:
-        """For a line of the quarantine file."""
+        """Return the line of the quarantine file."""
         return {"source": self.source, "position": self.position, "reason": self.reason, "raw": self.raw}
 
 
@@ -41,9 +40,9 @@ class Texts:
 
 
 Split = Callable[[list[str]], tuple[list[str], npt.NDArray[np.int64]]]
-"""Cuts texts into pieces that no token may cross: all pieces, one text's behind the other's, and each text's first.
+"""A function that cuts texts into pieces that no token may cross. The pieces of a text joined are the text.
 
-The pieces of a text are the text when they are put together.
+It returns the pieces of all texts in one list, and the index of each text's first piece, shape (texts + 1,).
 """
 
 
@@ -62,13 +61,6 @@ class TokenBatch:
         return np.diff(self.offsets)
 
 
-def offsets_of(lengths: Any) -> npt.NDArray[np.int64]:
-    """Where each of some lists that stand one behind the other begins, and where the last ends: shape (n + 1,)."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
 def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
-    """The narrowest unsigned type that holds the ids ``0 .. vocab_size - 1``."""
+    """Return the narrowest unsigned type that holds the ids ``0 .. vocab_size - 1``."""
     return np.min_scalar_type(max(vocab_size - 1, 1))

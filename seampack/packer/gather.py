@@ -1,4 +1,4 @@
-"""From a plan and the documents' tokens to packed rows in Arrow: copying only."""
+"""From a plan and the documents' tokens to packed rows in Arrow. Tokens are copied, nothing is decided."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.documents import offsets_of
 from seampack.packer.planning import PackPlan
 
 IGNORE_INDEX = -100
-"""The label that losses of the Hugging Face ecosystem pass over."""
+"""The label that losses of the Hugging Face libraries ignore."""
 ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 _BATCH_TOKENS = 1 << 21
 
@@ -30,24 +30,33 @@ def apply_plan(
     pads: Mapping[str, int] | None = None,
     labels: bool = False,
 ) -> pa.Table:
-    """Pack the list columns of a table, row ``d`` of which is document ``d`` of the plan.
+    """Pack the list columns of a table; row ``d`` of the table is document ``d`` of the plan.
 
-    Every column must be a list column with the plan's lengths (``input_ids``, ``attention_mask``, ``labels`` ...).
-    Added are ``seq_lengths`` (tokens of each segment), ``doc_ids`` (``doc_ids[d]``, by default ``d``), ``doc_starts``
-    (first token of the segment inside its document) and ``repeated`` (its leading tokens that also stand in another
-    row). ``pads`` fills rows up to ``seq_len`` with a value for each column; ``labels`` adds a column in which repeated
-    tokens and padding are -100, or masks the column of that name.
+    Args:
+        table: List columns with the plan's lengths (``input_ids``, ``attention_mask``, ``labels``, ...).
+        plan: The rows.
+        doc_ids: The id of each document; by default its number.
+        pads: Value that fills rows up to ``seq_len``, by column; 0 for columns that are not named. By default rows that
+            are not full are shorter.
+        labels: Whether to add ``labels``: the ids as int32, with -100 for repeated tokens and padding. If the table has
+            a column ``labels``, that column is masked instead.
+
+    Added columns, with one value per segment:
+        seq_lengths: Number of tokens.
+        doc_ids: Id of the document.
+        doc_starts: Index of the first token within the document.
+        repeated: Number of leading tokens that also appear in another row.
 
     >>> packed = apply_plan(pa.table({"input_ids": [[1, 2, 3], [4, 5]]}), plan([3, 2], seq_len=5, shuffle=False))
     >>> packed["input_ids"].to_pylist(), packed["seq_lengths"].to_pylist()
     ([[1, 2, 3, 4, 5]], [[3, 2]])
 
-    Raises DataError when a column is no list column or its lengths are not the plan's.
+    Raises DataError for a column that is not a list column, or whose lengths are not the plan's.
     """
     if not table.num_columns:
         raise DataError("the table has no column to pack")
     if taken := [name for name in table.column_names if name in ADDED_COLUMNS]:
-        raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or leave out yours")
+        raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or drop yours")
     if doc_ids is not None and len(doc_ids) != plan.lengths.size:
         raise DataError(f"doc_ids: expected one for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
     columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
@@ -62,16 +71,16 @@ def apply_plan(
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """The lists of a column where they are in memory: none of their values is copied."""
+    """The lists of a column at their place in memory; no value is copied."""
 
-    addresses: npt.NDArray[np.int64]  # shape (documents,), of each list's first value
+    addresses: npt.NDArray[np.int64]  # of each list's first value, shape (documents,)
     lengths: npt.NDArray[np.int64]  # shape (documents,)
     dtype: np.dtype[Any]
-    buffers: list[Array]  # what the addresses point into, kept alive
+    buffers: list[Array]  # the addresses point into these; kept alive
 
     @classmethod
     def of_values(cls, values: Array, offsets: npt.NDArray[np.int64]) -> "Ragged":
-        """Lists ``values[offsets[d]:offsets[d + 1]]`` of a contiguous array."""
+        """Return the lists ``values[offsets[d]:offsets[d + 1]]`` of an array."""
         if offsets.size and not 0 <= offsets[0] <= offsets[-1] <= values.size:
             raise DataError(f"offsets: expected to stay within {values.size} values; got {offsets[0]} to {offsets[-1]}")
         values = np.ascontiguousarray(values)
@@ -80,7 +89,7 @@ class Ragged:
 
     @classmethod
     def of_column(cls, column: pa.ChunkedArray, name: str) -> "Ragged":
-        """The lists of a table's column. Raises DataError where it holds no lists, or nulls."""
+        """Return the lists of a table's column. Raise DataError unless it has lists of numbers without nulls."""
         kind = column.type
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
             raise DataError(f"column '{name}': expected lists; got {kind}")
@@ -96,10 +105,10 @@ class Ragged:
                 raise DataError(f"column '{name}': a null among the values")
             offsets = offsets_of(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
             parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
-        none = np.empty(0, np.int64)
+        empty = np.empty(0, np.int64)
         return cls(
-            np.concatenate([none, *(part.addresses for part in parts)]),
-            np.concatenate([none, *(part.lengths for part in parts)]),
+            np.concatenate([empty, *(part.addresses for part in parts)]),
+            np.concatenate([empty, *(part.lengths for part in parts)]),
             np.dtype(kind.value_type.to_pandas_dtype()),
             [buffer for part in parts for buffer in part.buffers],
         )
@@ -114,17 +123,17 @@ def gather(
     pads: Mapping[str, int] | None = None,
     labels: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """Packed rows as record batches of about two million tokens; see ``apply_plan``.
+    """Yield the packed rows in record batches of about two million tokens; see ``apply_plan``.
 
-    ``columns`` hold the documents of the plan; ``bases[d]`` is added to the ``doc_starts`` of document ``d``.
+    ``columns`` hold the documents of the plan. ``bases[d]`` is added to the ``doc_starts`` of document ``d``.
     """
     if labels and "input_ids" not in columns:
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
     for name, column in columns.items():
         _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
     step = max(1, _BATCH_TOKENS // plan.seq_len)
-    for at in range(0, max(plan.rows, 1), step):  # no rows still make one batch, which carries the schema
-        yield _batch(columns, plan, plan.row_order[at : at + step], doc_ids, bases, pads, labels)
+    for first in range(0, max(plan.rows, 1), step):  # without rows there is still one batch, for the schema
+        yield _batch(columns, plan, plan.row_order[first : first + step], doc_ids, bases, pads, labels)
 
 
 def _batch(
@@ -162,25 +171,25 @@ def _batch(
             kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
         packed[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     if labels:
-        given = _values(packed.get("labels", packed["input_ids"]))
-        if given.size and int(given.max()) > np.iinfo(np.int32).max:
-            raise DataError(f"labels: expected ids below 2^31; got {given.max()}")
-        out = given.astype(np.int32)
+        ids = _values(packed.get("labels", packed["input_ids"]))
+        if ids.size and int(ids.max()) > np.iinfo(np.int32).max:
+            raise DataError(f"labels: expected ids below 2^31; got {ids.max()}")
+        out = ids.astype(np.int32)
         kernels.mask_segments(targets, repeated, IGNORE_INDEX, out)
         kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
         packed["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     packed["seq_lengths"] = _rows(length, row_offsets)
-    ids = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
-    if pa.types.is_large_string(ids.type):
-        ids = ids.cast(pa.string())
-    packed["doc_ids"] = _rows(ids, row_offsets)
+    names = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
+    if pa.types.is_large_string(names.type):
+        names = names.cast(pa.string())
+    packed["doc_ids"] = _rows(names, row_offsets)
     packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
     packed["repeated"] = _rows(repeated, row_offsets)
     return pa.record_batch(packed)
 
 
 def _check_values(name: str, dtype: np.dtype[Any], pad: int, labelled: bool) -> None:
-    """Raise ConfigError where a column's type cannot hold the padding, or make no labels."""
+    """Raise ConfigError where a column's type cannot hold the padding or serve as labels."""
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= pad <= np.iinfo(dtype).max:
         raise ConfigError(f"pads: expected a value that {dtype} holds in column '{name}'; got {pad}")
     if labelled and dtype.kind not in "iu":
@@ -193,7 +202,7 @@ def _values(column: pa.Array) -> Array:
 
 
 def _rows(values: Array | pa.Array, offsets: npt.NDArray[np.int64], width: int | None = None) -> pa.Array:
-    """A list column: lists of one width as a fixed-size column."""
+    """Return a list column; a fixed-size one if all lists have the same ``width``."""
     flat = pa.array(values)
     if width is not None:
         return pa.FixedSizeListArray.from_arrays(flat, width)

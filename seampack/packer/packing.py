@@ -3,7 +3,7 @@
     read_blocks -> decode + tokenise (threads) -> window of tokens -> plan -> gather -> shards + manifest
 
 The main thread reads and collects; workers decode and tokenise; one more thread plans, gathers and writes a window
-while the next one fills. What a window leaves underfull, with its tokens, begins the next one.
+while the next one fills. The pieces that fill no row are carried, with their tokens, into the next window.
 """
 
 import os
@@ -17,17 +17,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seampack._version import __version__
 from seampack.errors import ConfigError
+from seampack.io.ragged import offsets_of
+from seampack.io.sources import STDIN, expand
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, TokenBatch, offsets_of
+from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
+from seampack.packer.manifest import Manifest, TokenizerFacts, check_notes
 from seampack.packer.pipeline import Progress, check_threads, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
-from seampack.packer.sources import STDIN, expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import Window, WindowPlanner, joined_lengths, windows_of
 
@@ -46,26 +47,36 @@ def pack(
     notes: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
-) -> dict[str, Any]:
-    """Pack a corpus of any size into the folder ``out``; returns its manifest.
+) -> Manifest:
+    """Pack a corpus of any size into the folder ``out`` and return its manifest.
 
-    ``source``: paths, globs, saved dataset folders, or ``"-"`` for standard input. ``tokenizer``: a
-    ``tokenizer.json``, a hub name, or the small bundled one. ``options`` are fields of PackConfig, in place of or on
-    top of ``config``. ``split`` cuts texts into pieces that no token crosses (``Segmenter.pieces``); ``notes`` go into
-    the manifest. Memory is bounded by ``config.window_tokens`` and the longest document; the bytes written do not
-    depend on ``threads``.
+    Memory is bounded by ``config.window_tokens`` and the longest document. The bytes written do not depend on
+    ``threads``.
 
-    Raises ConfigError, DataError or ShardError; the folder then holds nothing that looks whole.
+    Args:
+        source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
+        config: The options; by default ``PackConfig()``.
+        out: The folder to write.
+        tokenizer: A ``tokenizer.json``, a hub name, or the small bundled tokenizer.
+        threads: Number of worker threads; by default all cores.
+        overwrite: Whether to replace a packed folder at ``out``.
+        split: Cuts texts into pieces that no token crosses, such as ``Segmenter.pieces``.
+        notes: Entries to add to the manifest.
+        on_progress: Called after each batch of documents.
+        options: Fields of PackConfig; they override ``config``.
+
+    Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
     """
     config = config or PackConfig()
     config = config.replace(**options) if options else config
+    check_notes(notes or {})
     workers = check_threads(threads)
     paths = expand(source)
     _refuse_own_input(paths, Path(out))
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config)
-    # The writing thread ends before the writer is left: where the run failed, nothing is written after the clean-up.
+    # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
     with (
         ShardWriter(out, config, overwrite=overwrite) as writer,
         ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
@@ -89,11 +100,11 @@ def pack(
             pending = thread.submit(stage.run, window, last)
         if pending is not None:
             pending.result()
-        return writer.finish(stage.accounting, {**_facts(text_tokenizer), **(notes or {})})
+        return writer.finish(stage.accounting, _facts(text_tokenizer), notes)
 
 
 def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
-    """Raise ConfigError where an input lies in the folder that is written, which may be cleared before it is read."""
+    """Raise ConfigError where an input lies in the output folder, which would be replaced."""
     folder = out.resolve()
     for path in paths:
         if path != STDIN and folder in Path(path).resolve().parents:
@@ -101,25 +112,22 @@ def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
 
 
 def _load_kernels() -> None:
-    """Compile them, or load them from numba's cache, while the tokenizer loads."""
+    """Compile the kernels, or load them from numba's cache, while the tokenizer loads."""
     plan([1]).account()
 
 
-def _facts(tokenizer: TextTokenizer) -> dict[str, Any]:
-    """What the manifest says of the program and the tokenizer."""
-    return {
-        "seampack_version": __version__,
-        "tokenizer": {
-            "name": tokenizer.name,
-            "fingerprint": tokenizer.fingerprint,
-            "vocab_size": tokenizer.vocab_size,
-            "pad_id": tokenizer.pad if tokenizer.pad >= 0 else None,
-        },
-    }
+def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:
+    """Return the manifest's description of the tokenizer."""
+    return TokenizerFacts(
+        name=tokenizer.name,
+        fingerprint=tokenizer.fingerprint,
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad if tokenizer.pad >= 0 else None,
+    )
 
 
 class _WindowStage:
-    """Plans, gathers and writes one window at a time; keeps the tokens that the plan carries over."""
+    """Plans, gathers and writes one window at a time; keeps the tokens of the carried pieces."""
 
     def __init__(self, config: PackConfig, tokenizer: TextTokenizer, writer: ShardWriter) -> None:
         self._config = config
@@ -150,7 +158,7 @@ class _WindowStage:
         self._carry(tokens, offsets, window, names)
 
     def _names_of(self, batches: list[TokenBatch], window: Window) -> pa.Array:
-        """The name of each unit: from the id column, else the document's number."""
+        """Return the name of each part of the window: from the id column, else the document's number."""
         if self._config.id_column is None:
             return pa.array(window.document)
         return pa.concat_arrays([self._names, *(batch.names for batch in batches)])
@@ -159,7 +167,7 @@ class _WindowStage:
         carried = window.plan.carried
         self._lengths = carried.length.astype(np.int64)
         self._tokens = np.empty(carried.tokens, tokens.dtype)
-        targets = np.cumsum(self._lengths) - self._lengths
+        targets = offsets_of(self._lengths)[:-1]
         first = tokens.ctypes.data + (offsets[carried.document] + carried.start) * tokens.itemsize
         kernels.copy_segments(first, carried.length, targets, tokens.itemsize, self._tokens.ctypes.data)
         self._names = names.take(pa.array(carried.document))

@@ -1,4 +1,4 @@
-"""Reading and tokenising, side by side in threads, in the order of the input."""
+"""Reading and tokenising in parallel threads, with results in the order of the input."""
 
 import os
 import threading
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come."""
+    """The progress of a run: what has been read so far."""
 
     documents: int
     tokens: int
@@ -30,7 +30,7 @@ class Progress:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, ahead: int
 ) -> Iterator[Result]:
-    """``map`` in threads: results in the order of the items, at most ``ahead`` items in flight."""
+    """Apply a function to items in threads. Yield the results in order, with up to ``ahead`` items in flight."""
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -45,7 +45,7 @@ def ordered_map(
 
 
 def check_threads(threads: int | None) -> int:
-    """Number of worker threads: all cores where none is given."""
+    """Return the number of worker threads, by default all cores. Raise ConfigError for less than one."""
     if threads is not None and threads < 1:
         raise ConfigError(f"threads: expected at least 1; got {threads}")
     if threads is not None:
@@ -63,12 +63,12 @@ def token_batches(
     on_bad: Callable[[list[BadRecord]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[TokenBatch, None, None]:
-    """All documents of the inputs as token ids, in order.
+    """Yield all documents of the inputs as token ids, in order.
 
-    ``split`` cuts texts into pieces that no token crosses. ``on_bad`` receives the records that are no documents (with
-    ``config.on_bad == "quarantine"``).
+    ``split`` cuts texts into pieces that no token crosses. With ``config.on_bad == "quarantine"``, ``on_bad`` receives
+    the records that could not be read.
 
-    Raises DataError at the first such record otherwise, and for inputs that cannot be read.
+    Raises DataError for inputs that cannot be read and, with ``config.on_bad == "stop"``, at the first such record.
     """
     workers = check_threads(threads)
     stop = config.on_bad == OnBad.STOP
@@ -88,7 +88,7 @@ def token_batches(
                 checked.set()
         if isinstance(documents, TokenBatch):
             return tokenizer.adopt(documents), documents.ids.nbytes
-        checked.wait()  # the first block decides for all how they are encoded, whichever thread is faster
+        checked.wait()  # the first block decides how all blocks are encoded, even if another thread is faster
         return tokenizer.encode(documents, split), _size(block, documents)
 
     blocks = read_blocks(paths, config, tokenizer.vocab_size)

@@ -1,4 +1,4 @@
-"""From document lengths to a plan: which piece of which document stands where in which row. Pure functions, no text."""
+"""From document lengths to a plan: which piece of which document is where in which row. Pure functions, no text."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import DataError, SeampackError
+from seampack.io.ragged import positions_of
 from seampack.packer import _kernels as kernels
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.accounting import Accounting
@@ -16,7 +17,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 MAX_LENGTH = 2**31 - 1
 
-# A bin this full is a row even where a stream goes on; an emptier one waits for the next window's pieces.
+# In a stream, a bin this full becomes a row; an emptier one waits for the next window's pieces.
 _FULL_ENOUGH = 15 / 16
 
 
@@ -34,20 +35,20 @@ class Pieces(NamedTuple):
 
 
 def no_pieces() -> Pieces:
-    """An empty selection."""
+    """Return an empty selection."""
     empty = np.empty(0, np.int32)
     return Pieces(empty, empty, empty)
 
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """Rows of segments over documents that are known only by their lengths.
+    """Rows of segments, over documents that are known only by their lengths.
 
-    Row ``r`` is the segments ``row_offsets[r]:row_offsets[r + 1]``; segment ``s`` is the tokens
-    ``start[s]:start[s] + length[s]`` of document ``doc[s]``, of which the first ``repeated[s]`` stand also in another
-    row. The rows are in the order of planning, sorted by length; ``row_order`` is the order in which they are to be
-    written, shuffled or not. ``dropped`` are the tokens in no row; ``carried`` those that a stream keeps for its next
-    window (always the end of a document).
+    Row ``r`` is the segments ``row_offsets[r]:row_offsets[r + 1]``. Segment ``s`` is the tokens
+    ``start[s]:start[s] + length[s]`` of document ``doc[s]``; the first ``repeated[s]`` of them also appear in another
+    row. Rows are in the order of planning, sorted by length; ``row_order`` is the order of writing, shuffled or not.
+    ``dropped`` are the tokens in no row; ``carried`` the tokens that a stream keeps for its next window (always the end
+    of a document).
     """
 
     seq_len: int
@@ -67,10 +68,10 @@ class PackPlan:
         return self.row_offsets.size - 1
 
     def account(self, continued: npt.NDArray[np.bool_] | None = None) -> Accounting:
-        """Count where every token went, and prove on the way that every document is covered exactly.
+        """Count where every token went, and check that every document is covered exactly.
 
-        ``continued`` marks documents whose beginning was planned in an earlier window, shape (documents,). What is
-        carried to the next window is not counted here but there.
+        ``continued`` marks documents whose beginning was planned in an earlier window, shape (documents,). Carried
+        tokens are counted in the next window.
 
         Raises SeampackError when the segments, drops and carried pieces do not cover each document exactly once.
         """
@@ -89,7 +90,7 @@ class PackPlan:
         carried[self.carried.document] = self.carried.length
         begun = np.ones(lengths.size, np.bool_) if continued is None else ~continued
         parts = segments + (carried > 0)
-        settled = (segments > 0) | (carried == 0)  # not wholly left to the next window
+        settled = (segments > 0) | (carried == 0)  # not carried as a whole
         tokens_out = int(self.length.sum(dtype=np.int64))
         repeated = int(self.repeated.sum(dtype=np.int64))
         return Accounting(
@@ -111,37 +112,37 @@ class PackPlan:
 def plan(lengths: npt.ArrayLike, config: PlanConfig | None = None, **options: Any) -> PackPlan:
     """Plan rows of at most ``config.seq_len`` tokens for documents of the given lengths.
 
-    ``lengths``: integers >= 0, shape (documents,), tokens. ``options`` are fields of PlanConfig, in place of or on
-    top of ``config``. The same lengths and config give the same plan on every machine.
+    ``lengths``: integers >= 0, shape (documents,), tokens. ``options`` are fields of PlanConfig and override
+    ``config``. The same lengths and config give the same plan on every machine.
 
     >>> rows = plan([3, 2, 4], seq_len=5, strategy="ffd", shuffle=False)
     >>> rows.row_offsets.tolist(), rows.doc.tolist(), rows.length.tolist()
     ([0, 1, 3], [2, 0, 1], [4, 3, 2])
 
-    Raises ConfigError for options that cannot work, DataError for lengths that are no lengths.
+    Raises ConfigError for invalid options, DataError for invalid lengths.
     """
     config = config or PlanConfig()
     return plan_window(check_lengths(lengths), config.replace(**options) if options else config)
 
 
 def check_lengths(lengths: npt.ArrayLike) -> Int32:
-    """Lengths as a contiguous int32 array, or DataError."""
+    """Return the lengths as a contiguous int32 array. Raise DataError unless they are integers in range."""
     array = np.asarray(lengths)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(f"lengths: expected a 1-D array of integers; got shape {array.shape}, dtype {array.dtype}")
     if array.size and (array.min() < 0 or array.max() > MAX_LENGTH):
-        bad = int(np.flatnonzero((array < 0) | (array > MAX_LENGTH))[0])
-        raise DataError(f"lengths[{bad}]: expected 0 to {MAX_LENGTH:,} tokens; got {array[bad]}")
+        first = int(np.flatnonzero((array < 0) | (array > MAX_LENGTH))[0])
+        raise DataError(f"lengths[{first}]: expected 0 to {MAX_LENGTH:,} tokens; got {array[first]}")
     if array.size > MAX_LENGTH:
         raise DataError(f"lengths: expected at most {MAX_LENGTH:,} documents; got {array.size:,}; plan in windows")
     return np.ascontiguousarray(array, np.int32)
 
 
 def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_limit_tokens: int = 0) -> PackPlan:
-    """``plan`` for one window of a stream: what fills no row may be carried over, up to ``carry_limit_tokens``.
+    """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens``.
 
-    The limit bounds a stream's memory: where even more is underfull (say, every document is 0.6 ``seq_len`` long),
-    waiting would not help, and all of it becomes rows at once.
+    The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
+    long), waiting would not help: all bins become rows at once.
     """
     planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
     rows = planned.rows.row_offsets.size - 1
@@ -156,9 +157,10 @@ def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_li
 
 
 class _Rows(NamedTuple):
-    """The columns that the kernels fill, empty.
+    """The columns of a plan that the kernels fill.
 
-    Kernels take it as a plain tuple: numba would write a class of ours into its cache, where a renamed one breaks it.
+    Kernels take it as a plain tuple, because numba would write the class into its cache, which then breaks when the
+    class is renamed.
     """
 
     row_offsets: Int64
@@ -181,8 +183,8 @@ class _Planned(NamedTuple):
 
 
 def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
-    every = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
-    joined, dropped, carried = _joined(every, config, carry_limit_tokens > 0)
+    documents = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
+    joined, dropped, carried = _joined(documents, config, carry_limit_tokens > 0)
     rows = _Rows.empty(*layout.count_concat(joined.length, config.seq_len))
     layout.write_concat(*joined, config.seq_len, 0, tuple(rows))
     return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
@@ -191,7 +193,7 @@ def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) ->
 def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
     counts = -(-lengths.astype(np.int64) // config.seq_len)
     document = np.repeat(np.arange(lengths.size, dtype=np.int32), counts)
-    start = (np.arange(document.size) - np.repeat(np.cumsum(counts) - counts, counts)) * config.seq_len
+    start = positions_of(counts) * config.seq_len
     length = np.minimum(lengths[document] - start, config.seq_len)
     rows = _Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
     return _Planned(rows, np.zeros_like(document), no_pieces(), no_pieces())
@@ -214,7 +216,7 @@ def _plan_best_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) 
 
 
 def _plan_first_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
-    """``seamless`` and ``ffd``: whole rows or windows, bins by First-Fit-Decreasing, and joined leftovers."""
+    """Plan by ``seamless`` or ``ffd``: whole rows or windows, bins by First-Fit-Decreasing, and joined leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long, sorted_pieces = _cut_and_sort(lengths, config)
     sparing = config.extra_room == ExtraRoom.NEEDED
@@ -254,9 +256,9 @@ _PLANNERS = {
 
 
 def _cut_and_sort(lengths: Int32, config: PlanConfig) -> tuple[Int64, int, Int32, tuple[Int32, Int32, Int64]]:
-    """Histogram of the short pieces, whole rows, documents that have any, and the pieces sorted.
+    """Return the histogram of short pieces, the number of whole rows, their documents, and the sorted pieces.
 
-    The last is (documents, starts, index of the first piece of each length).
+    The sorted pieces are (documents, starts, index of the first piece of each length).
     """
     overlap = config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, config.seq_len, overlap)
@@ -267,25 +269,25 @@ def _cut_and_sort(lengths: Int32, config: PlanConfig) -> tuple[Int64, int, Int32
 
 
 def _totals(offsets: Int64, sizes: Int64, counts: Int64, repeats: Int64) -> tuple[Int64, Int64, Int64]:
-    """Tokens, pieces and repeats of each pattern."""
+    """Return the tokens, pieces and repeats of each pattern."""
     if not repeats.size:
         return repeats, repeats, repeats
     return np.add.reduceat(sizes * counts, offsets[:-1]), np.add.reduceat(counts, offsets[:-1]), repeats
 
 
 def _full_enough(tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int) -> npt.NDArray[np.bool_]:
-    """Which bins (or patterns of ``repeats`` bins) become rows; the others are carried to the next window."""
+    """Return which bins (or patterns of ``repeats`` bins) become rows; the others are carried into the next window."""
     full: npt.NDArray[np.bool_] = tokens >= _FULL_ENOUGH * config.seq_len
     waiting = int((tokens * repeats)[~full].sum())
     return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
 
 
-def _joined(pieces: Pieces, config: PlanConfig, goes_on: bool) -> tuple[Pieces, Pieces, Pieces]:
-    """Pieces to join end to end, pieces dropped, pieces carried: the last, incomplete row is cut off where asked."""
+def _joined(pieces: Pieces, config: PlanConfig, carry: bool) -> tuple[Pieces, Pieces, Pieces]:
+    """Split the pieces into those to join end to end, to drop and to carry; only an incomplete last row is cut off."""
     ends = np.cumsum(pieces.length, dtype=np.int64)
     total = int(ends[-1]) if ends.size else 0
     whole = total - total % config.seq_len
-    if whole == total or not (goes_on or config.drop_last):
+    if whole == total or not (carry or config.drop_last):
         return pieces, no_pieces(), no_pieces()
     split = int(np.searchsorted(ends, whole, side="right"))  # the piece in which the incomplete row begins
     inside = whole - int(ends[split]) + int(pieces.length[split])
@@ -296,4 +298,4 @@ def _joined(pieces: Pieces, config: PlanConfig, goes_on: bool) -> tuple[Pieces, 
     if inside:
         kept.length[-1] = inside
     rest = Pieces(*(column[rest.length > 0] for column in rest))  # an empty document leaves no piece
-    return (kept, no_pieces(), rest) if goes_on else (kept, rest, no_pieces())
+    return (kept, no_pieces(), rest) if carry else (kept, rest, no_pieces())

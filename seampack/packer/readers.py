@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from seampack.io.formats import TABLES, Format
+from seampack.io.sources import open_source
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
-from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.sources import open_source
+from seampack.packer.config import PackConfig
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
 Block = TextBlock | ColumnBlock
@@ -18,7 +19,6 @@ def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 <<
     Raises DataError when a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
     for path in paths:
-        with open_source(path, InputFormat(config.input_format)) as source:
-            columnar = source.format in (InputFormat.PARQUET, InputFormat.ARROW)
-            blocks = column_blocks if columnar else text_blocks
+        with open_source(path, Format(config.input_format)) as source:
+            blocks = column_blocks if source.format in TABLES else text_blocks
             yield from blocks(source, config, vocab_size)

@@ -1,11 +1,10 @@
-"""Packed folders: shards, their checksums, and the manifest, written last; nothing appears before all is whole."""
+"""The writer of packed folders: shards with checksums, then the manifest; the folder appears when it is complete."""
 
-import dataclasses
 import json
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,35 +14,33 @@ import pyarrow.parquet as pq
 import xxhash
 
 from seampack.errors import ShardError
+from seampack.io.output import FolderKind, StagedFolder, sync, uninterrupted, writing
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import OutputFormat, PackConfig
 from seampack.packer.documents import BadRecord
-from seampack.packer.staging import (
+from seampack.packer.manifest import (
     DATASET_FILES,
-    FORMAT,
-    FORMAT_VERSION,
     MANIFEST,
     QUARANTINE,
-    Staging,
+    Manifest,
+    Shard,
+    TokenizerFacts,
+    is_manifest,
+    is_packed_name,
     shard_name,
-    sync,
-    uninterrupted,
-    writing,
+)
+
+PACKED = FolderKind(
+    "packed shards",
+    MANIFEST,
+    owns=lambda entry: is_packed_name(entry.name) and entry.is_file(),
+    is_marker=is_manifest,
+    needs_marker=False,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A shard as the manifest lists it."""
-
-    file: str
-    rows: int
-    bytes: int
-    checksum: str
-
-
 def checksum(path: Path) -> str:
-    """XXH3-128 of a file: finds damage, at the speed of memory; not a signature."""
+    """Return the XXH3-128 checksum of a file: it detects damage at the speed of memory, and is not a signature."""
     digest = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
@@ -54,15 +51,15 @@ def checksum(path: Path) -> str:
 class ShardWriter:
     """Writes record batches to ``shard-00000.arrow``, ``shard-00001.arrow``, ... of ``shard_rows`` rows each.
 
-    A context manager: they stand in a hidden folder until ``finish`` puts it, whole, in the place of ``out``; leaving
-    it before removes that folder, and ``out`` is as it was.
+    A context manager. Output is atomic: shards are written to a hidden temporary folder, which ``finish`` renames to
+    ``out``. Without ``finish``, the temporary folder is removed and ``out`` is unchanged.
 
     Raises ShardError when ``out`` is not empty and ``overwrite`` is not set, or holds anything but packed shards.
     """
 
     def __init__(self, out: str | os.PathLike[str], config: PackConfig, *, overwrite: bool = False) -> None:
         self.out = Path(out)
-        self._staging = Staging(self.out, overwrite)
+        self._staging = StagedFolder(self.out, PACKED, overwrite=overwrite)
         self._folder = self._staging.folder
         self._config = config
         self._shards: list[Shard] = []
@@ -73,12 +70,11 @@ class ShardWriter:
         self._quarantine: Any = None
         self.quarantined = 0
         self._lock = threading.Lock()
-        self._left = False
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         try:
-            with writing(self.out):
-                self._staging.open()
+            self._staging.open()
         except BaseException:
             self._leave()
             raise
@@ -90,12 +86,12 @@ class ShardWriter:
         self._leave()
 
     def _leave(self) -> None:
-        """Remove what was not published. A thread that still writes, as after a second Ctrl-C, cannot any more."""
+        """Remove the temporary folder. A thread that still writes, as after a second Ctrl-C, fails from here on."""
         with uninterrupted(), self._lock:
-            self._left = True
+            self._is_closed = True
             for open_file in (self._writer, self._sink, self._quarantine):
                 if open_file is not None:
-                    with suppress(Exception):  # a full disk fails again here; the file goes away below
+                    with suppress(Exception):  # a full disk fails again here; the file is removed below
                         open_file.close()
             self._staging.abandon()
 
@@ -103,7 +99,7 @@ class ShardWriter:
         """Append records that could not be read."""
         with writing(self.out):
             if records and self._quarantine is None:
-                self._quarantine = (self._folder / f".{QUARANTINE}.partial").open("w", encoding="utf-8")
+                self._quarantine = (self._folder / QUARANTINE).open("w", encoding="utf-8")
             for record in records:
                 self._quarantine.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
         self.quarantined += len(records)
@@ -111,17 +107,17 @@ class ShardWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows; a batch is cut where a shard is full."""
         with self._lock, writing(self.out):
-            if self._left:
+            if self._is_closed:
                 raise ShardError(f"{self.out}: the run was given up; nothing more is written")
             self._schema = self._schema or batch.schema
-            at = 0
-            while at < batch.num_rows:
+            written = 0
+            while written < batch.num_rows:
                 if self._writer is None:
                     self._open()
-                take = min(batch.num_rows - at, self._config.shard_rows - self._rows)
-                self._writer.write_batch(batch.slice(at, take))
-                self._rows += take
-                at += take
+                rows = min(batch.num_rows - written, self._config.shard_rows - self._rows)
+                self._writer.write_batch(batch.slice(written, rows))
+                self._rows += rows
+                written += rows
                 if self._rows == self._config.shard_rows:
                     self._close()
 
@@ -130,24 +126,26 @@ class ShardWriter:
         return shard_name(len(self._shards), self._config.output_format)
 
     def _open(self) -> None:
-        self._sink = pa.OSFile(str(self._folder / f".{self._name}.partial"), "wb")
+        self._sink = pa.OSFile(str(self._folder / self._name), "wb")
         if self._config.output_format == OutputFormat.PARQUET:
             self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=False)
         else:
             self._writer = pa.ipc.new_stream(self._sink, self._schema)
 
     def _close(self) -> None:
-        name = self._name
-        partial = self._folder / f".{name}.partial"
+        path = self._folder / self._name
         self._writer.close()
         self._sink.close()
-        self._shards.append(Shard(name, self._rows, partial.stat().st_size, checksum(partial)))
-        _settle(partial, self._folder / name)
+        size = path.stat().st_size
+        self._shards.append(Shard(file=path.name, rows=self._rows, bytes=size, checksum=checksum(path)))
+        sync(path)  # now, while the next shard is made, rather than all of them at the end
         self._writer = self._sink = None
         self._rows = 0
 
-    def finish(self, accounting: Accounting, facts: dict[str, Any]) -> dict[str, Any]:
-        """Close the last shard, write the manifest, and only then take the place of ``out``. Returns the manifest."""
+    def finish(
+        self, accounting: Accounting, tokenizer: TokenizerFacts, notes: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Close the last shard, write the manifest and publish the folder as ``out``. Return the manifest."""
         with writing(self.out):
             if self._writer is None and not self._shards:
                 self._open()
@@ -155,20 +153,18 @@ class ShardWriter:
                 self._close()
             if self._quarantine is not None:
                 self._quarantine.close()
-                _settle(self._folder / f".{QUARANTINE}.partial", self._folder / QUARANTINE)
             if self._config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files()
-            manifest = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                **facts,
-                "config": dataclasses.asdict(self._config),
-                "columns": {field.name: str(field.type) for field in self._schema},
-                "accounting": accounting.to_dict(),
-                "quarantined": self.quarantined,
-                "shards": [dataclasses.asdict(shard) for shard in self._shards],
-            }
-            self._write_json(MANIFEST, manifest)
+            manifest = Manifest(
+                tokenizer=tokenizer,
+                config=self._config.to_dict(),
+                columns={field.name: str(field.type) for field in self._schema},
+                accounting=accounting,
+                quarantined=self.quarantined,
+                shards=tuple(self._shards),
+                notes=notes or {},
+            )
+            self._write_json(MANIFEST, manifest.to_dict())
             self._staging.publish()
         return manifest
 
@@ -189,22 +185,14 @@ class ShardWriter:
             self._write_json(name, content)
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        partial = self._folder / f".{name}.partial"
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _settle(partial, self._folder / name)
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (self._folder / name).write_text(text, encoding="utf-8")
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """A column's type as ``datasets`` writes it; ``Sequence`` is the name of lists that all its versions know."""
+    """Return a column's type as ``datasets`` writes it; all its versions read lists that are called ``Sequence``."""
     if pa.types.is_fixed_size_list(kind):
         return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
     return {"dtype": str(kind), "_type": "Value"}
-
-
-def _settle(partial: Path, final: Path) -> None:
-    """Sync a file, give it its name, and sync the folder: the name stands for whole content even after a crash."""
-    sync(partial)
-    partial.rename(final)
-    sync(final.parent)

@@ -1,6 +1,5 @@
 """Text and JSONL: blocks of whole lines, read in one thread and decoded in others."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,15 +10,17 @@ import numpy as np
 import pyarrow as pa
 
 from seampack.errors import DataError
-from seampack.packer.config import InputFormat, PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch, offsets_of
-from seampack.packer.sources import Source, reading
+from seampack.io.formats import Format
+from seampack.io.ragged import lengths_of, offsets_of
+from seampack.io.records import JSON_ERRORS, blocks_of, end_of_lines, problem
+from seampack.io.sources import Source
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import BadRecord, Texts, TokenBatch
 
 BLOCK_BYTES = 8 << 20
 _BLANK_LINES = re.compile(rb"^(?:[ \t\r]*\n)+", re.MULTILINE)  # in bytes that begin where a line does
 _BLANK_LINES_INSIDE = re.compile(rb"\n(?:[ \t\r]*\n)+")  # in any bytes
 _NEWLINE = re.compile(rb"\n")
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,17 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
 
     Raises DataError when the input is damaged, or is plain text and its documents should have names.
     """
-    if config.id_column is not None and source.format in (InputFormat.LINES, InputFormat.PARAGRAPHS):
+    if config.id_column is not None and source.format in (Format.LINES, Format.PARAGRAPHS):
         raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; leave --id-column away")
     decoder: Callable[[TextBlock], Texts | TokenBatch] | None = None
-    if source.format == InputFormat.LINES:
+    if source.format == Format.LINES:
         decoder = _decode_lines
-    elif source.format == InputFormat.PARAGRAPHS:
+    elif source.format == Format.PARAGRAPHS:
         decoder = _decode_paragraphs
-    elif source.format == InputFormat.FILE:
+    elif source.format == Format.FILE:
         decoder = _decode_file
     line = 1
-    for data in _whole(source, _last_end(source.format)):
+    for data in blocks_of(source, BLOCK_BYTES, _end_of(source.format)):
         if decoder is None:
             decoder = _JsonDecoder(data, config, vocab_size).decode
         ends = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: looking for two newlines in bytes is slow
@@ -64,34 +65,13 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
         line += newlines
 
 
-def _last_end(kind: InputFormat) -> Callable[[bytes], int]:
-    """Where the last whole document of some bytes ends."""
-    if kind == InputFormat.FILE:
+def _end_of(kind: Format) -> Callable[[bytes], int]:
+    """Return the function that finds where the last whole document of some bytes ends."""
+    if kind == Format.FILE:
         return lambda data: 0
-    if kind == InputFormat.PARAGRAPHS:
+    if kind == Format.PARAGRAPHS:
         return lambda data: max((match.end() for match in _BLANK_LINES_INSIDE.finditer(data)), default=0)
-    return lambda data: data.rfind(b"\n") + 1
-
-
-def _whole(source: Source, last_end: Callable[[bytes], int]) -> Iterator[bytes]:
-    """Cut a stream where documents end; a document longer than a block makes its block longer."""
-    begun: list[bytes | memoryview] = []
-    first = True
-    while True:
-        with reading(source.name):
-            data = source.stream.read(BLOCK_BYTES)
-        if not data:
-            break
-        if first:
-            data, first = data.removeprefix(b"\xef\xbb\xbf"), False
-        end = last_end(data)
-        if end:
-            begun.append(memoryview(data)[:end])
-            yield b"".join(begun)
-            begun = []
-        begun.append(data[end:])
-    if any(begun):
-        yield b"".join(begun)
+    return end_of_lines
 
 
 class _JsonDecoder:
@@ -115,13 +95,13 @@ class _JsonDecoder:
             records: list[Any] = self.decoder.decode_lines(block.data)
             if block.has_blank or len(records) != block.lines:  # there may be several objects on one line
                 records = self._line_by_line(block, bad)
-        except _JSON_ERRORS:
+        except JSON_ERRORS:
             records = self._line_by_line(block, bad)
         content = [record.content for record in records]
         names = pa.array([str(record.name) for record in records], pa.large_string()) if self.named else None
         if not self.tokens:
             return Texts(content, names, bad)
-        offsets = offsets_of(np.fromiter(map(len, content), np.int64, len(content)))
+        offsets = offsets_of(lengths_of(content))
         ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
         return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed by the tokenizer
 
@@ -132,33 +112,16 @@ class _JsonDecoder:
                 continue
             try:
                 records.append(self.decoder.decode(line))
-            except _JSON_ERRORS as error:
-                bad.append(_bad(block.source, number, self._reason(line, error), line))
+            except JSON_ERRORS as error:
+                bad.append(_bad(block.source, number, problem(line, error, self.column), line))
         return records
-
-    def _reason(self, line: bytes, error: Exception) -> str:
-        if isinstance(error, UnicodeDecodeError):
-            return _invalid(error)
-        if isinstance(error, msgspec.ValidationError):
-            try:
-                found = json.loads(line)
-            except ValueError:
-                found = None
-            if isinstance(found, dict) and self.column not in found:
-                return f"no field {self.column!r}; the record has {', '.join(map(repr, list(found)[:8])) or 'none'}"
-            return str(error)
-        try:
-            json.loads(line)
-        except ValueError as plain:
-            return f"broken JSON: {plain}"
-        return "a string with half a surrogate pair, which is no Unicode text"
 
 
 def _has_only_ids(first_block: bytes, config: PackConfig) -> bool:
     """Whether the first record is tokenised already: it has ids and no text."""
     try:
         record = msgspec.json.decode(first_block.lstrip().split(b"\n", 1)[0])
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return False
     return isinstance(record, dict) and config.text_column not in record and config.input_ids_column in record
 

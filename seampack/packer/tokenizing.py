@@ -1,4 +1,4 @@
-"""Text to token ids: Hugging Face ``tokenizers`` is the reference, ``fastokens`` the fast path where it agrees."""
+"""Text to token ids: Hugging Face ``tokenizers`` is the reference; ``fastokens`` is used if it gives the same ids."""
 
 import hashlib
 import os
@@ -13,15 +13,16 @@ import numpy.typing as npt
 import tokenizers
 
 from seampack.errors import ConfigError
+from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, Texts, TokenBatch, id_type, offsets_of
+from seampack.packer.documents import Split, Texts, TokenBatch, id_type
 
 BUNDLED = "bundled"
 _CHECK_CHARACTERS = 1 << 15
 
-# What tokenizer implementations have been seen to disagree on: white space, digits, contractions, scripts,
-# composed and decomposed accents, emoji sequences, control characters, text that looks like a control token.
+# Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
+# decomposed accents, emoji sequences, control characters, text that looks like a control token.
 _SAMPLE = [
     "",
     " ",
@@ -40,18 +41,18 @@ _SAMPLE = [
 
 
 class TextTokenizer:
-    """Encodes batches of documents; knows the vocabulary's size, its type and a fingerprint.
+    """A tokenizer: it encodes batches of documents, and has the vocabulary's size, id type and fingerprint.
 
     ``name``: a ``tokenizer.json``, a folder that holds one, a name on the Hugging Face hub, or ``"bundled"``.
 
-    Raises ConfigError when it cannot be loaded, or lacks a token that the config names.
+    Raises ConfigError when the tokenizer cannot be loaded or lacks a token that the config names.
     """
 
     def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
         config = config or PackConfig()
         self.name = os.fspath(name)
         text = _tokenizer_json(self.name)
-        with ThreadPoolExecutor(1) as thread:  # both take long to load, and both let other threads run
+        with ThreadPoolExecutor(1) as thread:  # both are slow to load and release the GIL
             fast = thread.submit(_load_fast, text)
             self.reference = _load_reference(text, self.name)
             self._fast, complaint = fast.result()
@@ -78,17 +79,17 @@ class TextTokenizer:
     def _token_id(self, option: str, token: str | None) -> int:
         if token is None:
             return -1
-        found = self.reference.token_to_id(token)
-        if found is None:
+        token_id = self.reference.token_to_id(token)
+        if token_id is None:
             raise ConfigError(f"{option}: no token {token!r} in the vocabulary of {self.name}")
-        return int(found)
+        return int(token_id)
 
     def _distrust(self) -> None:
         self._fast = None
         warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=3)
 
     def check(self, texts: list[str]) -> bool:
-        """Whether fast path and reference agree on the beginning of these texts."""
+        """Return whether fast path and reference agree on the beginning of these texts."""
         if self._fast is None:
             return True
         sample: list[str] = []
@@ -105,25 +106,25 @@ class TextTokenizer:
         return all(np.array_equal(a, b) for a, b in zip(fast, reference, strict=True))
 
     def check_on(self, texts: list[str]) -> None:
-        """Compare both paths on the user's own text, and fall back with a warning where they differ."""
+        """Compare both paths on the user's text, and fall back to the reference with a warning if they differ."""
         if not self.check(texts):
             self._distrust()
 
     def encode(self, texts: Texts, split: Split | None = None) -> TokenBatch:
-        """Token ids of a batch of documents, ``bos`` and ``eos`` around each where configured.
+        """Encode a batch of documents, each between ``bos`` and ``eos`` if these are configured.
 
-        ``split`` cuts each document into pieces that are encoded by themselves.
+        ``split`` cuts each document into pieces that are encoded separately.
         """
         pieces, firsts = split(texts.texts) if split is not None else (texts.texts, None)
         ids, offsets = self._encode_fast(pieces) if self._fast is not None else self._encode_reference(pieces)
         return self._framed(ids, offsets if firsts is None else offsets[firsts], texts)
 
     def adopt(self, batch: TokenBatch) -> TokenBatch:
-        """Documents that were tokenised elsewhere; the readers checked that all ids are below ``vocab_size``."""
+        """Add ``bos`` and ``eos`` to tokenised documents, whose ids the readers have checked."""
         return self._framed(batch.ids, batch.offsets, batch)
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Text of token ids, control tokens shown."""
+        """Return the text of token ids, including control tokens."""
         return str(self.reference.decode(np.asarray(ids).tolist(), skip_special_tokens=False))
 
     def _encode_fast(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
@@ -132,7 +133,7 @@ class TextTokenizer:
 
     def _encode_reference(self, texts: list[str]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         encoded = [encoding.ids for encoding in self.reference.encode_batch_fast(texts, add_special_tokens=False)]
-        offsets = offsets_of(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        offsets = offsets_of(lengths_of(encoded))
         return np.fromiter((i for ids in encoded for i in ids), np.uint32, int(offsets[-1])), offsets
 
     def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
@@ -145,8 +146,8 @@ class TextTokenizer:
 
 
 def _load_fast(text: str) -> tuple[Any, str]:
-    """The fast tokenizer, or None and why there is none."""
-    # One thread a call: batches are encoded side by side by the pipeline's own threads.
+    """Return the fast tokenizer and an empty text, or None and the reason."""
+    # One thread per call: the threads of the pipeline encode batches in parallel.
     os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
     try:
         import fastokens
@@ -155,7 +156,7 @@ def _load_fast(text: str) -> tuple[Any, str]:
         fast.no_truncation()
     except ImportError:
         return None, "fastokens is not installed"
-    except Exception as error:  # noqa: BLE001  # a kind of model that the fast library does not know
+    except Exception as error:  # noqa: BLE001  # a kind of model that the fast library does not have
         return None, f"fastokens cannot load this tokenizer ({error})"
     return fast, ""
 
@@ -168,7 +169,7 @@ def _load_reference(text: str, name: str) -> tokenizers.Tokenizer:
 
 
 def _tokenizer_json(name: str) -> str:
-    """The JSON of a tokenizer by path or hub name, or ConfigError."""
+    """Return the JSON of a tokenizer by path or hub name. Raise ConfigError where there is none."""
     if name == BUNDLED:
         return (files("seampack") / "data" / "tokenizer.json").read_text("utf-8")
     path = Path(name)
@@ -185,4 +186,4 @@ def _tokenizer_json(name: str) -> str:
         return str(tokenizers.Tokenizer.from_pretrained(name).to_str())
     except Exception as error:  # network, authorisation, a name that does not exist: all plain Exception
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{name}: neither a file nor to be had from the Hugging Face hub: {first_line}") from error
+        raise ConfigError(f"{name}: neither a file nor available from the Hugging Face hub: {first_line}") from error

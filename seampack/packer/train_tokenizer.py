@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer trained on a corpus, by the ``tokenizers`` library."""
+"""Training of byte-level BPE tokenizers by the ``tokenizers`` library."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,13 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from seampack.errors import ConfigError, DataError, ShardError
+from seampack.errors import ConfigError, DataError
+from seampack.io.output import write_file, writing
+from seampack.io.sources import expand
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
-from seampack.packer.sources import expand
 
 
 def train_tokenizer(
@@ -26,13 +27,22 @@ def train_tokenizer(
     split: Split | None = None,
     show_progress: bool = False,
 ) -> int:
-    """Train a byte-level BPE vocabulary on the documents of ``source`` and write ``out`` (a tokenizer.json).
+    """Train a byte-level BPE vocabulary on a corpus, write it, and return its size.
 
-    ``split`` cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``). The same corpus,
-    options and split give the same file. Special tokens take the first ids. Returns the vocabulary's size, which is
-    below ``vocab_size`` where the corpus has no more pairs that occur ``min_frequency`` times.
+    The same corpus, options and split give the same file.
 
-    Raises ConfigError for options that cannot work, DataError for a corpus without text.
+    Args:
+        source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
+        out: The ``tokenizer.json`` to write.
+        vocab_size: Largest number of tokens. There are fewer if fewer pairs occur ``min_frequency`` times.
+        min_frequency: Smallest number of occurrences of a pair that is merged.
+        special_tokens: Control tokens; they take the first ids.
+        config: The options of reading; by default ``PackConfig()``.
+        split: Cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``).
+        show_progress: Whether to show a progress bar.
+
+    Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` cannot be
+    written.
     """
     config = config or PackConfig()
     path = Path(out)
@@ -52,14 +62,9 @@ def train_tokenizer(
         show_progress=show_progress,
     )
     tokenizer.train_from_iterator(_texts(expand(source), config, split), trainer)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(str(partial))
-        partial.replace(path)
-    except Exception as error:  # tokenizers raises plain Exception for a disk that is full or read-only
-        partial.unlink(missing_ok=True)
-        raise ShardError(f"{path}: cannot be written: {error}") from error
+    write_file(path, tokenizer.to_str(pretty=True).encode())
     return int(tokenizer.get_vocab_size())
 
 

@@ -1,4 +1,4 @@
-"""A stream of document lengths, planned window by window; what fills no row goes over to the next window."""
+"""A stream of document lengths, planned window by window; pieces that fill no row are carried into the next window."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ Batch = TypeVar("Batch", bound=HasLengths)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A plan over *units*: what the window before left over, then whole documents. Shapes (units,)."""
+    """A plan over a window's parts: pieces carried from the window before, then whole documents. Shapes (parts,)."""
 
     plan: PackPlan
     document: npt.NDArray[np.int64]  # number of the document in the stream
-    base: npt.NDArray[np.int64]  # first token of the unit inside its document
+    base: npt.NDArray[np.int64]  # first token of the part within its document
     accounting: Accounting
 
 
 class WindowPlanner:
-    """Plans one window after the other and remembers what goes over."""
+    """Plans one window after the other and keeps the carried pieces in between."""
 
     def __init__(self, config: PackConfig) -> None:
         self._config = config
@@ -46,7 +46,7 @@ class WindowPlanner:
         self._carried_length: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def plan(self, lengths: npt.NDArray[np.int64], *, last: bool) -> Window:
-        """Plan what was carried and these documents; what is underfull is carried on unless this is the last window."""
+        """Plan the carried pieces and these documents. In the ``last`` window, nothing is carried on."""
         new = self._documents + np.arange(lengths.size)
         if lengths.size and int(lengths.max()) > MAX_LENGTH:
             longest = int(lengths.argmax())
@@ -55,9 +55,9 @@ class WindowPlanner:
             )
         document = np.concatenate([self._carried_document, new])
         base: npt.NDArray[np.int64] = np.concatenate([self._carried_base, np.zeros(lengths.size, np.int64)])
-        units = check_lengths(np.concatenate([self._carried_length, lengths]))
+        parts = check_lengths(np.concatenate([self._carried_length, lengths]))
         limit = 0 if last else self._config.window_tokens // 4
-        plan = plan_window(units, self._config, window=self._windows, carry_limit_tokens=limit)
+        plan = plan_window(parts, self._config, window=self._windows, carry_limit_tokens=limit)
         self._windows += 1
         self._documents += lengths.size
         self._carried_document = document[plan.carried.document]
@@ -67,9 +67,9 @@ class WindowPlanner:
 
 
 def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], bool]]:
-    """Batches of documents by window of at least ``window_tokens`` new tokens and documents; True with the last one.
+    """Group batches into windows of at least ``window_tokens`` tokens and documents; yield True with the last window.
 
-    The borders follow from the input alone, so every run over it has the same windows.
+    The borders depend on the input alone, so that every run over it has the same windows.
     """
     window: list[Batch] = []
     tokens = 0
@@ -83,12 +83,12 @@ def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[l
 
 
 def joined_lengths(batches: Iterable[HasLengths]) -> npt.NDArray[np.int64]:
-    """Lengths of the documents of all batches."""
+    """Return the lengths of the documents of all batches."""
     return np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in batches)])
 
 
 def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window]:
-    """The windows of a stream of documents, planned as ``pack`` plans them."""
+    """Plan the windows of a stream of documents as ``pack`` does."""
     planner = WindowPlanner(config)
     for window, last in windows_of(batches, config):
         yield planner.plan(joined_lengths(window), last=last)

@@ -1,28 +1,26 @@
 """A segmenter on disk: ``segmenter.json``, ``student.safetensors`` and, for exact decoding, ``teacher.safetensors``."""
 
 import dataclasses
-import json
 import os
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-from safetensors.numpy import save as to_bytes
 
 from seampack._version import __version__
 from seampack.errors import ShardError
+from seampack.io.artifact import ArtifactKind, to_bytes
+from seampack.io.output import staged_path, writing
 from seampack.segmenter.config import TrainConfig
 
-FORMAT = "seampack segmenter"
-FORMAT_VERSION = 1
 DESCRIPTION = "segmenter.json"
 BUNDLED = ("zh", "th")
 PARTS = ("student", "teacher")
-REMEDY = "copy the model again, or train it anew"
+REMEDY = "copy the model again, or train it again"
+KIND = ArtifactKind("seampack segmenter", 1, DESCRIPTION, "seampack segment train RAW", REMEDY)
 _DECODING = ("script", "longest", "hidden", "chunk_units", "forward_weight")
 """The options of training without which a teacher cannot be run."""
 
@@ -32,37 +30,23 @@ Arrays = dict[str, npt.NDArray[Any]]
 def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
     """Write the parts (``student``, ``teacher``) and, last, the description that makes the folder a segmenter.
 
-    A segmenter that is there is whole until the new parts are written. Raises ShardError when it cannot be written,
-    ValueError or TypeError for facts that JSON has no words for.
+    The segmenter that the folder holds stays whole until all new parts are written. Raises ShardError when the new one
+    cannot be written, ValueError or TypeError for facts that JSON cannot express.
     """
-    content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "seampack_version": __version__,
-        **facts,
-        "parts": sorted(parts),
-    }
-    # made before the folder is touched: what it refuses must not cost the segmenter that is there
-    description = (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    try:
+    content = {"seampack_version": __version__, **facts, "parts": sorted(parts)}
+    KIND.encode(content)  # facts that it refuses must not cost the segmenter that is there
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        partials = {part: folder / f".{part}.partial" for part in parts}
-        for part, arrays in parts.items():
-            if part == "teacher":  # a segment of any length has a score: K does not show in the parameters
-                arrays = {**arrays, "longest": np.array([facts["config"]["longest"]])}
-            # not save_file: its files are the owner's alone, whatever the umask
-            partials[part].write_bytes(to_bytes({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
-        (folder / DESCRIPTION).unlink(missing_ok=True)
+        with ExitStack() as staged:  # the parts get their names together, when all are written
+            for part, arrays in parts.items():
+                if part == "teacher":  # a segment of any length has a score: K does not show in the parameters
+                    arrays = {**arrays, "longest": np.array([facts["config"]["longest"]])}
+                staged.enter_context(staged_path(_part(folder, part))).write_bytes(to_bytes(arrays))
+            (folder / DESCRIPTION).unlink(missing_ok=True)
         for part in PARTS:
-            if part in partials:
-                partials[part].replace(_part(folder, part))
-            else:
+            if part not in parts:
                 _part(folder, part).unlink(missing_ok=True)
-        partial = folder / f".{DESCRIPTION}.partial"
-        partial.write_bytes(description)
-        partial.replace(folder / DESCRIPTION)
-    except (OSError, SafetensorError) as error:
-        raise ShardError(f"{folder}: the segmenter cannot be written: {error}") from error
+    KIND.write_description(folder, content)
 
 
 def is_ours(name: str) -> bool:
@@ -71,7 +55,7 @@ def is_ours(name: str) -> bool:
 
 
 def facts(description: dict[str, Any]) -> dict[str, Any]:
-    """What ``save`` was told of a segmenter beside its parts."""
+    """Return the facts of a description, as ``save`` takes them."""
     own = ("format", "format_version", "seampack_version", "parts")
     return {name: value for name, value in description.items() if name not in own}
 
@@ -85,27 +69,16 @@ def find(name: str | os.PathLike[str]) -> Path:
 
 
 def load_description(folder: Path) -> dict[str, Any]:
-    """What ``segmenter.json`` says.
+    """Read ``segmenter.json``.
 
     Raises ShardError where there is none, it is of another kind or version, or lacks what is needed to segment.
     """
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        what = "no such folder"
-        if folder.exists():
-            what = f"no {DESCRIPTION}: not a segmenter, or training did not finish"
-        raise ShardError(f"{folder}: {what}; train one with: seampack segment train RAW -o {folder}")
+    description = KIND.read_description(folder)
     try:
-        content = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)  # Infinity and NaN: unknown
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"format: expected {FORMAT!r}; got {content!r:.80}")
-        version = content.get("format_version")
-        if version != FORMAT_VERSION:
-            raise ShardError(f"{path}: format version {version}; this program reads version {FORMAT_VERSION}")
-        _check_description(content)
-    except (OSError, ValueError, TypeError) as error:
-        raise ShardError(f"{path}: not the description of a segmenter: {error}; {REMEDY}") from error
-    return content
+        _check_description(description)
+    except (ValueError, TypeError) as error:
+        raise KIND.damaged(folder / DESCRIPTION, error) from error
+    return description
 
 
 def _check_description(description: dict[str, Any]) -> None:
@@ -136,14 +109,7 @@ def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
     path = _part(folder, part)
     if part not in description["parts"]:
         raise ShardError(f"{folder}: the segmenter has no {part}; its parts: {', '.join(description['parts'])}")
-    try:
-        arrays: Arrays = load_file(path)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ShardError(f"{path}: damaged: {error}; {REMEDY}") from error
-    for name, values in arrays.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ShardError(f"{path}: damaged: {name}: expected finite numbers; got some that are not; {REMEDY}")
-    return arrays
+    return KIND.read_arrays(path)
 
 
 def _part(folder: Path, part: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from seampack.errors import DataError
-from seampack.segmenter.inputs import STDIN
+from seampack.io.sources import STDIN
 
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.formats import format_of_name
+from seampack.io.sources import STDIN
 from seampack.segmenter import formats
 from seampack.segmenter.apply_config import ApplyConfig, FileFormat, Output
-from seampack.segmenter.inputs import STDIN, Block, Lines, Records, Rows, blocks, format_of_name
+from seampack.segmenter.inputs import Block, Lines, Records, Rows, blocks
 from seampack.segmenter.sink import codec_of, output_file
 
 _GROUP_BYTES = 64 << 20  # of a Parquet row group

@@ -14,10 +14,10 @@ from datasets import Dataset
 
 from seampack.config import Config
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.io.output import staged_folder
 from seampack.models import METHODS, get
-from seampack.models.artifact import DESCRIPTION, Artifact, fingerprint
+from seampack.models.artifact import DESCRIPTION, FOLDER, Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Scope
-from seampack.models.folders import new_folder
 
 
 class AdapterContract:
@@ -25,9 +25,9 @@ class AdapterContract:
 
     method: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
-    """Changes of the default config."""
+    """Options that differ from the default config."""
     tolerance: ClassVar[float] = 1e-5
-    """Largest difference between metrics before and after the artifact was saved and loaded."""
+    """Largest difference between metrics before and after the artifact is saved and loaded."""
     trains_fast: ClassVar[bool] = True
     """Whether training is fast enough to run twice."""
     taken: ClassVar[tuple[str, ...]] = ()
@@ -64,7 +64,7 @@ class AdapterContract:
         assert METHODS[self.method].summary
         assert adapter.columns
 
-    def test_config_is_frozen_and_explains_itself(self, adapter: "Adapter[Any]") -> None:
+    def test_config_is_frozen_and_has_help(self, adapter: "Adapter[Any]") -> None:
         config = adapter.config()
         assert config.__dataclass_params__.frozen  # type: ignore[attr-defined]
         for field in dataclasses.fields(config):  # type: ignore[arg-type]
@@ -73,17 +73,19 @@ class AdapterContract:
             config.replace(no_such_option=1)
         assert json.loads(json.dumps(config.to_dict()))
 
-    def test_prepare_twice_is_prepare_once(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> None:
+    def test_prepared_datasets_stay_as_they_are(
+        self, adapter: "Adapter[Any]", prepared: Dataset, config: Config
+    ) -> None:
         again = adapter.prepare(prepared, config)
         assert again.features == prepared.features
         assert again.to_dict() == prepared.to_dict()
 
-    def test_own_columns_are_kept_beside_prepared_ones(
+    def test_prepare_keeps_the_columns_of_the_user(
         self, adapter: "Adapter[Any]", dataset: Dataset, prepared: Dataset, config: Config
     ) -> None:
         own = dataset.add_column("other", ["mine"] * len(dataset))
         if "other" not in adapter.prepare(own, config).column_names:
-            pytest.skip("the rows are the method's own")
+            pytest.skip("the method makes new rows")
         written = [name for name in prepared.column_names if name not in (*dataset.column_names, *self.taken)]
         for name in written:
             own = own.add_column(name, [f"my {name}"] * len(own))
@@ -129,11 +131,11 @@ class AdapterContract:
             with pytest.raises(ConfigError, match=message):
                 adapter.evaluate(prepared, other, config)
 
-    def test_training_again_gives_the_same(
+    def test_training_twice_gives_the_same_files(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config, tmp_path: Path
     ) -> None:
         if not self.trains_fast:
-            pytest.skip("training takes too long to do it twice")
+            pytest.skip("training is too slow to run twice")
         found = []
         for name, each in (("first", artifact), ("second", adapter.train(prepared, config))):
             (tmp_path / name).mkdir()
@@ -143,12 +145,12 @@ class AdapterContract:
         assert found[0].keys() == found[1].keys()
         assert [name for name in found[0] if found[0][name] != found[1][name]] == []
 
-    def test_own_columns_are_kept_beside_results(
+    def test_evaluation_keeps_the_columns_of_the_user(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, evaluation: Evaluation, config: Config
     ) -> None:
         results = [name for name in evaluation.rows.column_names if name not in prepared.column_names]
         if not set(prepared.column_names) <= set(evaluation.rows.column_names):
-            pytest.skip("the rows are the method's own")
+            pytest.skip("the method makes new rows")
         own = prepared
         for name in results:
             own = own.add_column(name, [f"my {name}"] * len(own))
@@ -166,7 +168,7 @@ class AdapterContract:
         datasets.enable_progress_bars()
         capfd.readouterr()
         evaluation.save(tmp_path)
-        assert capfd.readouterr().err == ""  # no bars where no terminal is
+        assert capfd.readouterr().err == ""  # no progress bars without a terminal
         assert datasets.is_progress_bar_enabled()
         assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics
         assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
@@ -174,7 +176,7 @@ class AdapterContract:
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
             assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()
 
-    def test_saved_and_loaded_it_measures_the_same(
+    def test_a_loaded_artifact_measures_the_same(
         self,
         adapter: "Adapter[Any]",
         prepared: Dataset,
@@ -185,11 +187,11 @@ class AdapterContract:
         capfd: pytest.CaptureFixture[str],
     ) -> None:
         capfd.readouterr()
-        with new_folder(tmp_path / "artifact", overwrite=False, marker=DESCRIPTION) as folder:
+        with staged_folder(tmp_path / "artifact", FOLDER, overwrite=False) as folder:
             artifact.save(folder)
         assert capfd.readouterr().err == ""
         files = [path for path in (tmp_path / "artifact").rglob("*") if path.is_file()]
-        assert len({path.stat().st_mode for path in files}) == 1, "some files are for other eyes than the others"
+        assert len({path.stat().st_mode for path in files}) == 1, "some files have other permissions"
         loaded = Artifact.load(tmp_path / "artifact", self.method)
         assert loaded.facts == json.loads(json.dumps(artifact.facts))
         assert sorted(loaded.tensors) == sorted(artifact.tensors)
@@ -213,14 +215,14 @@ class AdapterContract:
                 adapter.evaluate(prepared, Artifact.load(tmp_path, self.method), config)
             path.write_bytes(content)
 
-    def test_damage_is_noticed(self, artifact: Artifact, tmp_path: Path) -> None:
+    def test_damaged_artifacts_are_named(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
-        with pytest.raises(ConfigError, match="expected another"):
+        with pytest.raises(ConfigError, match="expected an artifact of another; got one of"):
             Artifact.load(tmp_path, "another")
         path = tmp_path / DESCRIPTION
         path.write_text(path.read_text("utf-8")[:-20], "utf-8")
         with pytest.raises(ShardError, match="damaged"):
             Artifact.load(tmp_path)
         path.unlink()
-        with pytest.raises(ShardError, match="not a trained model"):
+        with pytest.raises(ShardError, match=r"no artifact\.json: not a seampack model, or a run that did not finish"):
             Artifact.load(tmp_path)

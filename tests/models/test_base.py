@@ -1,4 +1,4 @@
-"""The base of the adapters: datasets from files, artifacts, output folders, and the commands as users see them."""
+"""The base of the adapters: the protocol, datasets from files, artifacts, output folders, and the commands."""
 
 import gzip
 import json
@@ -11,11 +11,10 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, is_progress_bar_enabled
 
 from seampack.commands.report import readable
-from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
+from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.models import METHODS, data, get, registry
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import with_results
-from seampack.models.folders import new_folder
+from seampack.models.base import Adapter, with_results
 from tests.models.contract import AdapterContract
 
 ROWS = [
@@ -28,7 +27,7 @@ REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
 
 @pytest.fixture(autouse=True, scope="module")
 def majority() -> Any:
-    METHODS["majority"] = registry.Method("Says the most frequent label.", "tests.models.dummy")
+    METHODS["majority"] = registry.Method("predicts the most frequent label", "tests.models.dummy")
     yield
     del METHODS["majority"]
 
@@ -41,9 +40,32 @@ class TestMajority(AdapterContract):
     def dataset(cls) -> Dataset:
         return data.load(str(REVIEWS)).select(range(50))
 
+    def test_training_adds_facts_of_the_method_to_those_of_the_data(self, artifact: Artifact) -> None:
+        assert artifact.facts["data"].keys() == {"fingerprint", "rows", "votes"}
+        assert artifact.facts["classes"] == ["negative", "positive"]
+
+    def test_scopes(self, adapter: "Adapter[Any]") -> None:
+        scopes = {name: adapter.scope(name).value for name in ("share", "digits", "text_column")}
+        assert scopes == {"share": "fixed", "digits": "per run", "text_column": "saved"}
+
+    def test_a_fixed_option_is_refused_by_name(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact
+    ) -> None:
+        config = adapter.saved_config(artifact)
+        assert adapter.evaluate(prepared, artifact, config.replace(digits=2)).metrics
+        with pytest.raises(ConfigError) as refusal:
+            adapter.evaluate(prepared, artifact, config.replace(share=0.5))
+        facts, remedy = str(refusal.value).rsplit("; ", 1)
+        assert facts == "share: fixed by training; expected 1.0, as in the artifact; got 0.5"
+        assert remedy == "omit the option, or train again with it"
+
+    def test_options_of_a_run_are_not_inherited(self, adapter: "Adapter[Any]", prepared: Dataset) -> None:
+        artifact = adapter.train(prepared, adapter.config(share=0.5, digits=2))
+        assert adapter.saved_config(artifact) == adapter.config(share=0.5)
+
 
 def written(folder: Path, kind: str) -> Path:
-    """The rows in a file of one kind."""
+    """Write ROWS to a file of one kind."""
     path = folder / f"rows.{kind}"
     table = pa.Table.from_pylist(ROWS)
     if kind == "csv":
@@ -88,23 +110,23 @@ def test_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"text": 1}\n{"te', r"a\.jsonl, line 2: not JSON"),
-        ("a.json", "[1, 2]", r"a\.json, record 1: expected an object; got int"),
+        ("a.jsonl", '{"text": 1}\n{"te', r"a\.jsonl:2: broken JSON"),
+        ("a.json", "[1, 2]", r"a\.json:1: expected object, got array"),
         ("a.csv", "text,label\nonly one\n", r"a\.csv: cannot be read"),
         ("a.parquet", "nonsense", r"a\.parquet: cannot be read"),
-        ("a.csv", "text,text\na,b\n", r"a\.csv: cannot be read: a column name stands twice"),
+        ("a.csv", "text,text\na,b\n", r"a\.csv: cannot be read: a column name appears twice"),
         ("a.jsonl", '{"a": 123456789012345678901234567890}', r"a\.jsonl: cannot be read"),
-        ("a.docx", "nonsense", r"unknown kind of file '\.docx'; expected CSV"),
-        ("a.csv.gz", "not gzip", r"a\.csv\.gz: cannot be read"),
+        ("a.docx", "PK\x03\x04", r"a\.docx: a zip archive; expected text, JSON or a table"),
+        ("a.csv.gz", "\x1f\x8b not gzip", r"a\.csv\.gz: cannot be read"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content, "utf-8")
+    (tmp_path / name).write_text(content, "latin-1")
     with pytest.raises(DataError, match=message):
         data.load(str(tmp_path / name))
     with pytest.raises(DataError, match="no such file"):
         data.load(str(tmp_path / "missing.csv"))
-    with pytest.raises(DataError, match="not a folder of a saved dataset"):
+    with pytest.raises(DataError, match="the folder is not a saved dataset"):
         data.load(str(tmp_path))
 
 
@@ -151,44 +173,7 @@ def test_fingerprint_is_of_the_values() -> None:
     assert fingerprint(rows.cast(labelled)) == fingerprint(rows)
 
 
-def test_output_folder(tmp_path: Path) -> None:
-    out = tmp_path / "deep" / "out"
-    with pytest.raises(ZeroDivisionError), new_folder(out, overwrite=False, marker="mark") as folder:
-        (folder / str(1 // 0)).touch()
-    assert not list(tmp_path.iterdir())
-    with new_folder(out, overwrite=False, marker="mark") as folder:
-        (folder / "mark").touch()
-    assert [path.name for path in out.iterdir()] == ["mark"]
-    with pytest.raises(ShardError, match="use --overwrite"), new_folder(out, overwrite=False, marker="mark"):
-        pass
-    with new_folder(out, overwrite=True, marker="mark") as folder:
-        (folder / "other").touch()
-    assert [path.name for path in out.iterdir()] == ["other"]
-    with pytest.raises(ShardError, match="no mark"), new_folder(out, overwrite=True, marker="mark"):
-        pass
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
-    (tmp_path / "file").touch()
-    with pytest.raises(ShardError, match="it is a file"), new_folder(tmp_path / "file", overwrite=True, marker="m"):
-        pass
-
-
-def test_a_failure_leaves_no_folders_behind(tmp_path: Path) -> None:
-    deep = tmp_path / "a" / "b" / "c"
-    with pytest.raises(DataError), new_folder(deep, overwrite=False, marker="mark"):
-        raise DataError("bad data")
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "a").mkdir()
-
-    def interrupted() -> None:
-        (tmp_path / "a" / "b" / "of another").touch()
-        raise DataError("bad data")
-
-    with pytest.raises(DataError), new_folder(deep, overwrite=False, marker="mark"):
-        interrupted()
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "of another"]
-
-
-def test_results_stand_beside_what_was_given() -> None:
+def test_results_keep_the_columns_of_the_dataset() -> None:
     dataset = Dataset.from_dict({"count": [1, 2], "count_given": ["a", "b"], "text": ["x", "y"]})
     found = with_results(dataset, {"count": [3, 4], "said": ([0, 1], ClassLabel(names=["no", "yes"]))})
     assert found.to_dict() == {
@@ -215,14 +200,14 @@ def test_results_stand_beside_what_was_given() -> None:
         (None, 3, "None"),
     ],
 )
-def test_what_people_read(value: Any, digits: int, text: str) -> None:
+def test_numbers_are_readable(value: Any, digits: int, text: str) -> None:
     assert readable(value, digits) == text
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_methods_and_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no such method; expected one of"):
         get("nothing")
-    monkeypatch.setitem(METHODS, "lost", registry.Method("Needs what is not there.", "no_such_package.module"))
+    monkeypatch.setitem(METHODS, "lost", registry.Method("needs a missing package", "no_such_package.module"))
     with pytest.raises(MissingExtraError, match=r"no_such_package.*seampack\[models\]"):
         get("lost")
 
@@ -247,13 +232,17 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
     assert trained["config"] == {"text_column": "text", "label_column": "label", "share": 0.5, "digits": 6}
     assert Artifact.load(tmp_path / "artifact").facts == trained["facts"]
 
-    measured = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
+    evaluate = ("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
+    refused = call(*evaluate, "--set", "share=0.7")
+    assert refused.returncode == 1
+    assert b"share: fixed by training; expected 0.5" in refused.stderr
+    measured = call(*evaluate)
     assert measured.returncode == 0
     assert b"0.5000" in measured.stdout
     assert measured.stdout.split()[4:8] == [b"even", b"yes", b"p", b"1.0e-09"]
     metrics = {"accuracy": 0.5, "undefined": None, "even": True, "p": 1e-9}
     assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8")) == metrics
-    again = call("models", "evaluate", "majority", "--artifact", "artifact", "--data", REVIEWS, "-o", "out")
+    again = call(*evaluate)
     assert again.returncode == 1
     assert is_progress_bar_enabled()
     assert b"use --overwrite" in again.stderr
@@ -272,7 +261,7 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
         (("evaluate", "majority", "--artifact", "none", "--data", REVIEWS, "-o", "out"), b"none: no such folder"),
     ],
 )
-def test_what_users_get_wrong(call: Any, tmp_path: Path, arguments: tuple[Any, ...], message: bytes) -> None:
+def test_mistakes_of_users_are_one_line(call: Any, tmp_path: Path, arguments: tuple[Any, ...], message: bytes) -> None:
     result = call("models", *arguments)
     assert result.returncode == 1
     assert message in result.stderr

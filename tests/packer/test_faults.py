@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import seampack
 from seampack.errors import DataError
 from seampack.packer import text_blocks
-from seampack.packer.packed import PackedFolder
+from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, DATA, Run, command
 from tests.faulty import GOOD, SMALL, failed
 
@@ -31,12 +32,20 @@ def write_table(path: Path, **columns: Any) -> None:
 INPUTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no file": ("none.jsonl", lambda path: None, "none.jsonl: no such file"),
     "no match": ("*.jsonl", lambda path: None, "*.jsonl: no file matches"),
-    "folder": ("folder", Path.mkdir, "folder: a folder that is no saved dataset"),
+    "folder": ("folder", Path.mkdir, "folder: the folder is not a saved dataset"),
     "cut gz": ("a.jsonl.gz", lambda p: write(p, gzip.compress(GOOD.encode() * 99)[:-9]), "a.jsonl.gz: cannot be read"),
     "garbage": ("a.bin", lambda p: write(p, b"fine\n\x80\x81\xff"), "a.bin:2: invalid UTF-8"),
     "broken JSON": ("a.jsonl", lambda p: write(p, GOOD.encode() * 2 + b'{"text": "'), "a.jsonl:3: broken JSON"),
-    "ids": ("a.jsonl", lambda p: write(p, b'{"input_ids": [1]}\n{"input_ids": [1, 999999]}'), "a.jsonl:2: Expected"),
-    "column": ("a.parquet", lambda p: write_table(p, body=["a"]), "no column 'text' or 'input_ids'; the file has body"),
+    "ids": (
+        "a.jsonl",
+        lambda p: write(p, b'{"input_ids": [1]}\n{"input_ids": [1, 999999]}'),
+        "a.jsonl:2: field 'input_ids': expected int",
+    ),
+    "column": (
+        "a.parquet",
+        lambda p: write_table(p, body=["a"]),
+        "no column 'text' or 'input_ids'; the table has 'body'",
+    ),
     "ids in Parquet": ("a.parquet", lambda p: write_table(p, input_ids=[[1], [-1]]), "a.parquet:2: token id -1"),
 }
 
@@ -56,7 +65,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
         (("--tokenizer", str(CORPUS)), f"{CORPUS}: cannot be read as a tokenizer.json"),
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
-        (("--seq-len", 0), "seq_len: expected an integer from 1 to"),
+        (("--seq-len", 64, "--window-tokens", 9), "window_tokens: expected at least seq_len, 64; got 9"),
         (("--id-column", "text"), "id_column: expected another field than the content's"),
     ],
 )
@@ -66,11 +75,13 @@ def test_options_that_cannot_work(call: Run, tmp_path: Path, options: tuple[Any,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("start", "message"), [(b"PAR1", "Parquet"), (b"ARROW1", "the Arrow file format")])
-def test_formats_that_cannot_come_from_a_pipe(run: Run, start: bytes, message: str) -> None:
-    line = failed(run("pack", "-", "-o", "out", *SMALL, stdin=start + b"\0" * 99))
-    assert line.startswith(f"standard input: {message}")
-    assert line.endswith("cannot be read from a pipe; give the file's path")
+@pytest.mark.parametrize("start", [b"PAR1", b"ARROW1"])
+def test_a_damaged_table_from_a_pipe(call: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    (tmp_path / "table").write_bytes(start + b"\0" * 99)
+    with (tmp_path / "table").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        line = failed(call("pack", "-", "-o", "out", *SMALL))
+    assert line.startswith("standard input: cannot be read: ")
 
 
 def test_a_closed_standard_input(tmp_path: Path) -> None:
@@ -100,12 +111,12 @@ def test_bad_records_among_good_ones(
     path.write_text("\n".join(lines))
     options: dict[str, Any] = {"out": tmp_path / "out", "threads": threads, "on_bad": on_bad, "seq_len": 16}
     if on_bad == "stop":
-        with pytest.raises(DataError, match=rf"^{path}:151: Expected `str`, got `int`.*--on-bad quarantine$"):
+        with pytest.raises(DataError, match=rf"^{path}:151: field 'text': expected str, got int.*--on-bad quarantine$"):
             seampack.pack(path, **options)
         assert not (tmp_path / "out").exists()
         return
     manifest = seampack.pack(path, strategy="pad", **options)
-    assert (manifest["quarantined"], manifest["accounting"]["documents"]) == (3, 397)
+    assert (manifest.quarantined, manifest.accounting.documents) == (3, 397)
     records = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
     assert [(each["source"], each["position"], each["raw"]) for each in records] == [
         (str(path), number, line) for number, line in wrong.items()
@@ -115,10 +126,10 @@ def test_bad_records_among_good_ones(
     assert PackedFolder(tmp_path / "out").unpack().equals(PackedFolder(tmp_path / "good").unpack())
 
 
-def test_a_file_name_that_is_no_text_goes_into_the_quarantine(run: Run, tmp_path: Path) -> None:
+def test_a_file_name_that_is_no_text_goes_into_the_quarantine(call: Run, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/n\xff.jsonl"
     Path(os.fsdecode(path)).write_text(GOOD + "{")
-    result = run("pack", os.fsdecode(path), "-o", "out", *SMALL, "--on-bad", "quarantine")
+    result = call("pack", os.fsdecode(path), "-o", "out", *SMALL, "--on-bad", "quarantine")
     assert (result.returncode, result.stderr) == (0, b"")
     assert b"quarantined" in result.stdout
     assert json.loads((tmp_path / "out/quarantine.jsonl").read_text())["source"].endswith("/n\\xff.jsonl")

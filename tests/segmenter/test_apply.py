@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.segmenter import inputs, stream, tables
+from seampack.segmenter import inputs, stream
 from seampack.segmenter.apply_config import ApplyConfig
 from tests.conftest import Run
 from tests.segmenter.dummy import EachFew
@@ -121,7 +121,8 @@ def test_records_keep_their_fields_as_they_are(segmented: Callable[..., bytes]) 
 def test_records_are_known_by_their_first_line_too(segmented: Callable[..., bytes]) -> None:
     assert json.loads(segmented(b'{"text": "abc"}\n', name="in")) == {"text": "abc", "words": ["ab", "c"]}
     assert segmented(b"{abc}\n", name="in") == b"{a bc }\n"
-    assert segmented(b'{"text": "abc"}\n', name="in.txt").startswith(b'{" te')
+    assert json.loads(segmented(b'{"text": "abc"}\n', name="in.txt")) == {"text": "abc", "words": ["ab", "c"]}
+    assert segmented(b'{"text": "abc"}\n', name="in", input_format="lines").startswith(b'{" te')
 
 
 def test_columns_have_the_names_asked_for(segmented: Callable[..., bytes]) -> None:
@@ -135,8 +136,8 @@ def test_columns_have_the_names_asked_for(segmented: Callable[..., bytes]) -> No
     ("line", "message"),
     [
         (b'{"text": "a"', r"in\.jsonl:2: broken JSON"),
-        (b'{"text": 5}', r"in\.jsonl:2: expected a JSON object whose field 'text' is a text"),
-        (b"[1]", r"in\.jsonl:2: expected a JSON object"),
+        (b'{"text": 5}', r"in\.jsonl:2: field 'text': expected str \| null, got int"),
+        (b"[1]", r"in\.jsonl:2: expected object, got array"),
         (b'{"body": "a", "id": 1}', r"in\.jsonl:2: no field 'text'; the record has 'body', 'id'; .*--text-column"),
         (b'{"text": "a", "words": 1}', r"in\.jsonl:2: the record has a field 'words'; .*--output-column"),
         (b'{"text": "\xff"}', r"in\.jsonl:2: invalid UTF-8 at byte 11"),
@@ -209,7 +210,7 @@ def test_invalid_bytes_in_tables_name_their_row(kind: pa.DataType, written: str,
         )
     else:
         column = invalid(kind)
-    before = pa.array(["ab"] * tables.ROWS, pa.string()).cast(kind)
+    before = pa.array(["ab"] * inputs.TABLE_ROWS, pa.string()).cast(kind)
     table = pa.table({"text": pa.chunked_array([before, column])})
     path = tmp_path / f"in.{written}"
     if written == "parquet":
@@ -285,7 +286,7 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
         stream.apply(EachFew(), "none.txt", tmp_path / "out")
     with pytest.raises(DataError, match=r"none\*: no file matches"):
         stream.apply(EachFew(), "none*", tmp_path / "out")
-    with pytest.raises(DataError, match=r"a folder; give its files"):
+    with pytest.raises(DataError, match=r"the folder is not a saved dataset; give its files"):
         stream.apply(EachFew(), tmp_path, tmp_path / "out")
 
 
@@ -425,10 +426,10 @@ def test_usage(run: Run, tmp_path: Path) -> None:
     for command in (("eval",), ("compare",)):
         done = run("segment", *command, "--gold", "empty.txt", stdin=b"\n \n")
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"empty.txt: no word; expected a line a text" in done.stderr
+        assert b"empty.txt: no words; expected a text per line" in done.stderr
     done = run("segment", "eval", "--gold", "gold.txt", "--threshold", "0", stdin=b"a")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"need a model: -m" in done.stderr
     done = run("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"models of the scripts th and zh: compare those of each by themselves" in done.stderr
+    assert b"models of the scripts th and zh: compare the models of one at a time" in done.stderr

@@ -60,7 +60,7 @@ def test_descriptions_are_checked(change: Callable[[dict[str, Any]], object], me
 @pytest.mark.parametrize("content", [b"\xff", b"[]", b"5", b"{", b'"seampack segmenter"'])
 def test_what_is_no_description(content: bytes, tmp_path: Path) -> None:
     (tiny.save(tmp_path / "m") / "segmenter.json").write_bytes(content)
-    refused(tmp_path / "m", r"segmenter\.json: not the description of a segmenter: ")
+    refused(tmp_path / "m", r"segmenter\.json: damaged: ")
 
 
 def test_options_that_are_not_known_do_no_harm(tmp_path: Path) -> None:

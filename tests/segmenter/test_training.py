@@ -491,7 +491,7 @@ def test_bad_training_input(tmp_path: Path) -> None:
 
 def test_pieces_for_the_packer(trained: Path, tmp_path: Path) -> None:
     """Tokens never cross a word, and the packed tokens decode to the text."""
-    from seampack.packer.packed import PackedFolder
+    from seampack.packer.folder import PackedFolder
     from seampack.packer.packing import pack
     from seampack.packer.tokenizing import TextTokenizer
     from seampack.packer.train_tokenizer import train_tokenizer
@@ -623,7 +623,9 @@ def test_ctrl_c_ends_training_in_peace(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
-    assert errors.endswith(b"seampack: interrupted; the same command with --resume goes on from the last checkpoint\n")
+    assert errors.endswith(
+        b"seampack: interrupted; run the same command with --resume to continue from the last checkpoint\n"
+    )
     assert all(map(ended, found))
     texts, _ = sentences(100)
     train([texts], LONG, tmp_path / "m", resume=True, threads=1)

@@ -1,4 +1,4 @@
-"""All strategies on one corpus: it is read and tokenised once, then only lengths are planned."""
+"""All strategies on one corpus, which is read and tokenised once; only the planning is repeated."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig, Strategy
 from seampack.packer.packing import Inputs
 from seampack.packer.pipeline import Progress, token_batches
-from seampack.packer.sources import expand
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What one strategy makes of a corpus."""
+    """The accounting of one strategy on a corpus."""
 
     strategy: str
     accounting: Accounting
@@ -27,7 +27,7 @@ class Comparison:
     """CPU seconds of planning and of checking the plan."""
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON and tables."""
+        """Return the accounting with the strategy and seconds, for JSON and tables."""
         return {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
 
 
@@ -46,22 +46,22 @@ def compare(
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
-    """Plan one corpus by each strategy, in the windows in which ``pack`` would plan it.
+    """Plan one corpus by each strategy, in the windows that ``pack`` uses.
 
-    Memory: four bytes a document. Raises ConfigError or DataError as ``pack`` does.
+    It keeps four bytes per document in memory. Raises ConfigError or DataError as ``pack`` does.
     """
     config = (config or PackConfig()).replace(**options)
     configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
     text_tokenizer = TextTokenizer(tokenizer, config)
     batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)
     lengths = [batch.lengths.astype(np.int32) for batch in batches]
-    for each in configs:
-        compare_lengths([np.ones(1, np.int32)], each)  # loads the kernels, which is no planning
-    return [compare_lengths(lengths, each) for each in configs]
+    for planned in configs:
+        compare_lengths([np.ones(1, np.int32)], planned)  # loads the kernels, which is not part of the planning time
+    return [compare_lengths(lengths, planned) for planned in configs]
 
 
 def compare_lengths(batches: Iterable[npt.NDArray[np.int32]], config: PackConfig) -> Comparison:
-    """One strategy on batches of document lengths in tokens."""
+    """Plan batches of document lengths (in tokens) by the strategy of the config."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     for window in plan_stream((_Lengths(lengths.astype(np.int64)) for lengths in batches), config):

@@ -1,4 +1,4 @@
-"""Packing of ``datasets.Dataset`` objects that are tokenised already."""
+"""Packing of tokenised ``datasets.Dataset`` objects."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,33 +18,44 @@ if TYPE_CHECKING:
 
 def pack_dataset(
     dataset: "Dataset | DatasetDict",
-    seq_len: int = 2048,
-    strategy: str = "seamless",
+    seq_len: int | None = None,
+    strategy: str | None = None,
     *,
+    config: PlanConfig | None = None,
     columns: list[str] | None = None,
     pads: dict[str, int] | None = None,
     labels: bool = False,
     **options: Any,
 ) -> Any:
-    """Pack a tokenised dataset: the list columns of each row are a document. Gives a Dataset (or DatasetDict).
+    """Pack a tokenised dataset, each row of which is a document. Return a Dataset (or DatasetDict).
 
-    ``columns``: the list columns to pack, by default all; the first gives the lengths. ``options``: fields of
-    PlanConfig. ``pads`` and ``labels``: as in ``apply_plan``. The whole dataset is planned at once, and the result is
-    held in memory; for what does not fit, ``pack`` streams. The result has ``seq_lengths``, as trl's ``pack_dataset``
-    gives, and ``doc_ids`` (the row of the original dataset), ``doc_starts`` and ``repeated`` besides.
+    Args:
+        dataset: A Dataset, or a DatasetDict, each split of which is packed.
+        seq_len: Length of a row in tokens; overrides ``config``.
+        strategy: How documents become rows; overrides ``config``.
+        config: The options of planning; by default ``PlanConfig()``.
+        columns: The list columns to pack, by default all; the first one gives the lengths.
+        pads: As in ``apply_plan``.
+        labels: As in ``apply_plan``.
+        options: Other fields of PlanConfig; they override ``config``.
+
+    The result has ``seq_lengths``, as from trl's ``pack_dataset``, and ``doc_ids`` (the row of the original dataset),
+    ``doc_starts`` and ``repeated``. The whole dataset is planned at once and the result is held in memory; ``pack``
+    streams corpora that do not fit.
 
     Raises DataError for a column that cannot be packed, ConfigError for a wrong option.
     """
     try:
-        import datasets  # heavy, and needed here alone
+        import datasets  # heavy, and only needed here
     except ModuleNotFoundError as error:
         raise MissingExtraError("datasets", "datasets", "pack_dataset") from error
 
-    config = PlanConfig(seq_len=seq_len, strategy=strategy).replace(**options)
+    changes = {"seq_len": seq_len, "strategy": strategy, **options}
+    config = (config or PlanConfig()).replace(**{name: value for name, value in changes.items() if value is not None})
     if isinstance(dataset, datasets.DatasetDict):
         return datasets.DatasetDict(
             {
-                split: pack_dataset(part, seq_len, strategy, columns=columns, pads=pads, labels=labels, **options)
+                split: pack_dataset(part, config=config, columns=columns, pads=pads, labels=labels)
                 for split, part in dataset.items()
             }
         )
@@ -54,15 +65,15 @@ def pack_dataset(
     if nulls := table.column(0).null_count:
         raise DataError(f"column '{table.column_names[0]}': expected a list in every row; got {nulls} nulls")
     planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config)
-    # Without a fingerprint of ours, datasets would read all of the table once more to make one.
-    told = repr((__version__, dataset._fingerprint, columns, config, pads, labels))
-    fingerprint = xxhash.xxh3_64(told.encode()).hexdigest()
+    # Without a fingerprint, datasets would read the whole table again to compute one.
+    inputs = repr((__version__, dataset._fingerprint, columns, config, pads, labels))
+    fingerprint = xxhash.xxh3_64(inputs.encode()).hexdigest()
     packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels), fingerprint=fingerprint)
-    shown = dataset.format
-    if shown["columns"] is not None:
-        kept = [name for name in shown["columns"] if name in packed.column_names]
-        shown["columns"] = kept if len(kept) < len(table.column_names) else None
-    packed.set_format(shown["type"], shown["columns"], shown["output_all_columns"], **shown["format_kwargs"])
+    view = dataset.format
+    if view["columns"] is not None:
+        kept = [name for name in view["columns"] if name in packed.column_names]
+        view["columns"] = kept if len(kept) < len(table.column_names) else None
+    packed.set_format(view["type"], view["columns"], view["output_all_columns"], **view["format_kwargs"])
     return packed
 
 

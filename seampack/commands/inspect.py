@@ -1,0 +1,81 @@
+"""``seampack inspect``: show and verify a packed folder."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seampack.commands import options as shared
+from seampack.commands.report import accounting_lines, print_json, row_text, warn
+from seampack.errors import SeampackError
+
+if TYPE_CHECKING:
+    from seampack.packer.manifest import Manifest, TokenizerFacts
+
+
+@click.command()
+@click.argument("folder")
+@click.option(
+    "--row", "rows", type=int, multiple=True, metavar="N", help="Show row N, counted from 0, as text. Can be repeated."
+)
+@click.option("--verify", is_flag=True, help="Check every shard's checksum, and the accounting against the rows.")
+@click.option(
+    "--tokenizer",
+    default=None,
+    metavar="FILE|NAME",
+    help="Tokenizer that decodes the rows; by default the one that packed the folder.",
+)
+@shared.as_json
+def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | None, as_json: bool) -> None:
+    """Show or verify the contents of a packed folder.
+
+    With --row, shows rows as text, segment by segment.
+    """
+    from seampack.packer.folder import PackedFolder
+
+    packed = PackedFolder(folder)
+    if verify:
+        packed.verify()
+    outcome = {"verified": True} if verify else {}
+    if rows:
+        shown = {index: packed.row(index) for index in rows}
+        decode = None if as_json else _decoder(packed.manifest.tokenizer, tokenizer)
+        for index in rows:
+            if as_json:
+                print_json({"row": index, **shown[index], **outcome})
+            else:
+                click.echo(f"row {index}\n{row_text(shown[index], decode)}")
+    elif as_json:
+        print_json(packed.manifest.to_dict() | outcome)
+    else:
+        _show_manifest(packed.manifest)
+    if verify and not as_json:
+        click.echo("verified: every checksum, and the accounting against the rows")
+
+
+def _show_manifest(manifest: "Manifest") -> None:
+    click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
+    click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
+    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    for shard in manifest.shards:
+        size = f"{shard.bytes / 1e6:>9,.1f} MB"
+        click.echo(f"{shard.file}  {shard.rows:>10,} rows  {size}  {shard.checksum}")
+
+
+def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] | None:
+    """Return the decoding function of the folder's tokenizer, or of the given one; None if it cannot be loaded.
+
+    Warn if the tokenizer is not the one that packed the folder. Raise SeampackError for a given one that is missing.
+    """
+    from seampack.packer.tokenizing import TextTokenizer
+
+    try:
+        tokenizer = TextTokenizer(name or facts.name)
+    except SeampackError as error:
+        if name is not None:
+            raise
+        warn(f"the rows are shown as ids: {error}; give --tokenizer")
+        return None
+    if tokenizer.fingerprint != facts.fingerprint:
+        warn("this is not the tokenizer that the folder was packed with")
+    return tokenizer.decode

@@ -1,0 +1,125 @@
+"""``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
+
+from typing import Any
+
+import click
+
+from seampack.commands import options as shared
+from seampack.commands.report import (
+    accounting_lines,
+    note,
+    print_json,
+    progress_bar,
+    stopwatch,
+    table,
+    warn,
+)
+from seampack.packer.config import PackConfig
+
+# What compare does not use: it plans by every strategy, and it writes nothing.
+_NOT_COMPARED = ("strategy", "shuffle", "seed", "on_bad", "pad", "labels", "output_format", "shard_tokens")
+_COLUMNS = {
+    "strategy": "strategy",
+    "rows": "rows",
+    "fill": "fill",
+    "padding": "padding",
+    "dropped": "dropped",
+    "repeated": "repeated",
+    "documents_split": "split",
+    "cuts": "cuts",
+    "plan_seconds": "CPU-s",
+}
+
+
+@click.command()
+@shared.corpus
+@click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder for the shards and their manifest.")
+@click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
+@shared.tokenizer
+@shared.pre_segment
+@shared.config_options(PackConfig)
+@shared.threads
+@shared.as_json
+def pack(
+    inputs: tuple[str, ...],
+    out: str,
+    overwrite: bool,
+    tokenizer: str | None,
+    pre_segment: str | None,
+    threads: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Pack a corpus into fixed-length training sequences.
+
+    INPUT: files or globs of JSON lines, JSON, CSV, TSV, plain text, Parquet or Arrow, also compressed (.gz, .zst);
+    folders of saved Hugging Face datasets; or - for standard input.
+
+    \b
+    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
+    """
+    config = PackConfig(**options)
+    from seampack._memory import keep_freed_memory
+    from seampack.packer.packing import pack as run
+
+    keep_freed_memory()
+    spent = stopwatch()
+    with progress_bar(inputs) as on_progress:
+        manifest = run(
+            inputs,
+            config,
+            out,
+            tokenizer=_tokenizer_name(tokenizer),
+            threads=threads,
+            overwrite=overwrite,
+            split=shared.splitter(pre_segment),
+            notes={"pre_segment": pre_segment} if pre_segment else None,
+            on_progress=on_progress,
+        )
+    times = spent()
+    if not manifest.accounting.documents:
+        warn("the input has no documents")
+    if as_json:
+        print_json(manifest.to_dict() | times)
+        return
+    megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
+    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    if manifest.quarantined:
+        click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
+    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
+    click.echo(f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s")
+
+
+@click.command()
+@shared.corpus
+@shared.tokenizer
+@shared.config_options(PackConfig, skip=_NOT_COMPARED)
+@shared.threads
+@shared.as_json
+def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any) -> None:
+    """Compare the packing strategies on a corpus.
+
+    Plans the corpus by each strategy and shows its rows, padding, dropped and repeated tokens, and split documents.
+    Nothing is written. INPUT: as for pack.
+    """
+    config = PackConfig(**options)
+    from seampack._memory import keep_freed_memory
+    from seampack.packer.comparison import compare as run
+
+    keep_freed_memory()
+    with progress_bar(inputs) as on_progress:
+        comparisons = run(
+            inputs, config, tokenizer=_tokenizer_name(tokenizer), threads=threads, on_progress=on_progress
+        )
+    rows = [comparison.to_dict() for comparison in comparisons]
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo(table(rows, _COLUMNS))
+
+
+def _tokenizer_name(given: str | None) -> str:
+    if given is not None:
+        return given
+    note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
+    return "bundled"

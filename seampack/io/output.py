@@ -1,0 +1,257 @@
+"""Output that appears whole or not at all.
+
+Files and folders are written under a hidden name next to their own, synced, and renamed when they are complete. When
+a run fails, is stopped or the last rename fails, the old content is in place as before.
+"""
+
+import errno
+import itertools
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from seampack.errors import DataError, ShardError
+from seampack.io.formats import codec_of_name
+from seampack.io.sources import STDIN
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_WRITTEN_CODECS = ("gzip", "zstd")
+
+
+@contextmanager
+def writing(out: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the errors of the file system into a ShardError that names the output."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise _cannot_be_written(out, error) from error
+
+
+def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; no partial output is left")
+
+
+def sync(path: Path) -> None:
+    """Write a file or folder through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore further Ctrl-C and SIGTERM during a clean-up; only the main thread receives them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _hidden(target: Path, state: str) -> Path:
+    """Return a free hidden name next to a path: a killed run may have had the number of this process."""
+    for number in itertools.count():
+        suffix = f"-{number}" if number else ""
+        path = target.with_name(f".{target.name}.{state}-{os.getpid()}{suffix}")
+        if not path.exists():
+            break
+    return path
+
+
+@contextmanager
+def staged_path(path: Path) -> Iterator[Path]:
+    """Yield a hidden path to write a file to; it is synced and gets its name when the block succeeds.
+
+    Raises ShardError, naming ``path``, where it cannot be written.
+    """
+    partial = _hidden(path, "partial")
+    try:
+        yield partial
+        with writing(path):
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
+    finally:
+        with uninterrupted(), suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raise ShardError, naming it, where it cannot be written."""
+    with staged_path(path) as partial, writing(path):
+        partial.write_bytes(data)
+
+
+@contextmanager
+def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
+    """Yield a binary stream to a file that appears when the block succeeds, or to standard output for ``-``.
+
+    A name that ends in ``.gz`` or ``.zst`` is compressed. Where the name is a link, its target is written; a device or
+    a named pipe is written directly.
+
+    Raises ShardError, naming ``out``, where it cannot be written.
+    """
+    if os.fspath(out) == STDIN:
+        if sys.stdout is None:
+            raise DataError("standard output: cannot be written: it is closed")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(out)
+    if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise ShardError(f"{os.fspath(out)}: cannot be written: Is a directory; name a file")
+        with _stream_to(path, out) as stream:
+            yield stream
+        return
+    with staged_path(Path(os.path.realpath(path))) as partial, _stream_to(partial, out) as stream:
+        yield stream
+
+
+@contextmanager
+def _stream_to(path: Path, out: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open a file for writing, compressed where the name ``out`` says so."""
+    codec = codec_of_name(out)
+    with writing(out), path.open("wb") as file:
+        if codec not in _WRITTEN_CODECS:
+            yield file
+            return
+        # a second descriptor, because the compressed stream closes its file
+        with pa.CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), codec) as compressed:
+            yield compressed
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKind:
+    """A kind of folder that seampack writes and may therefore replace with ``overwrite``."""
+
+    content: str
+    """The content in words, such as ``packed shards``."""
+    marker: str
+    """File that only a complete folder of this kind has."""
+    owns: Callable[[os.DirEntry[str]], bool] = lambda entry: True
+    """Whether an entry of the folder is of this kind; a folder with others is not replaced."""
+    is_marker: Callable[[Path], bool] = lambda path: True
+    """Whether the content of the marker is of this kind."""
+    needs_marker: bool = True
+    """Whether a folder without the marker, as an unfinished run leaves it, is not replaced."""
+
+
+class StagedFolder:
+    """A hidden folder next to ``out`` to write into; ``publish`` puts it in place of ``out``.
+
+    Raises ShardError when ``out`` may not be replaced: checked at once, before a long run, and again at its end.
+    """
+
+    def __init__(self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> None:
+        self.out = Path(out)
+        self._kind = kind
+        self._overwrite = overwrite
+        with writing(out):
+            self._target = Path(os.path.realpath(out))
+            self._check()
+        self.folder = _hidden(self._target, "partial")
+        self._aside: Path | None = None  # the replaced folder, until the new one is in place
+        self._made: list[Path] = []  # parents that were missing, the innermost first
+
+    def _check(self) -> None:
+        if not self._target.exists():
+            return
+        if not self._target.is_dir():
+            raise ShardError(f"{self.out}: expected a folder; it is a file")
+        if os.path.ismount(self._target):
+            raise ShardError(f"{self.out}: a mount point, which cannot be replaced; choose a folder inside it")
+        kind = self._kind
+        with os.scandir(self._target) as entries:
+            owned = {entry.name: kind.owns(entry) for entry in sorted(entries, key=lambda entry: entry.name)}
+        if not owned:
+            return
+        if not self._overwrite:
+            state = f"holds {kind.content}" if kind.marker in owned else "is not empty"
+            raise ShardError(f"{self.out}: the folder {state} ({next(iter(owned))}); use --overwrite or another folder")
+        only = f"{self.out}: --overwrite replaces {kind.content} only; the folder has"
+        for name, is_owned in owned.items():
+            if not is_owned:
+                raise ShardError(f"{only} {name}; choose another folder")
+        if kind.marker in owned and not kind.is_marker(self._target / kind.marker):
+            raise ShardError(f"{only} a {kind.marker} of another kind; choose another folder")
+        if kind.marker not in owned and kind.needs_marker:
+            raise ShardError(f"{only} no {kind.marker}; choose another folder")
+
+    def open(self) -> None:
+        """Make the hidden folder."""
+        self._made = [parent for parent in self._target.parents if not parent.exists()]
+        with writing(self.out):
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir()
+
+    def publish(self) -> None:
+        """Sync the hidden folder and put it in place of ``out``; the old folder is removed last."""
+        with writing(self.out):
+            for path in [*self.folder.rglob("*"), self.folder]:
+                sync(path)
+            self._check()
+            if self._target.exists():
+                self._aside = _hidden(self._target, "replaced")
+                self._target.rename(self._aside)
+            self.folder.rename(self._target)
+            for path in (self._target, *self._made):
+                sync(path.parent)
+        if self._aside is not None:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Restore everything as it was before; after ``publish`` there is nothing to do.
+
+        Raises ShardError, naming the hidden folder with the old content, where it cannot be put back.
+        """
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._aside is not None and not self._target.exists():
+            try:
+                self._aside.rename(self._target)
+            except OSError as error:
+                raise ShardError(
+                    f"{self.out}: the old content cannot be put back: {error.strerror}; it is in {self._aside}"
+                ) from error
+        elif self._aside is not None:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        with suppress(OSError):  # not empty: there is the result, or files of others
+            for parent in self._made:
+                parent.rmdir()
+
+
+@contextmanager
+def staged_folder(out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a hidden folder to write into; it is put in place of ``out`` when the block succeeds.
+
+    Raises ShardError when ``out`` may not be replaced or cannot be written; ``out`` is then as it was before.
+    """
+    staging = StagedFolder(out, kind, overwrite=overwrite)
+    try:
+        staging.open()
+        try:
+            yield staging.folder
+        except OSError as error:
+            if error.errno in _DISK_ERRORS:
+                raise _cannot_be_written(out, error) from error
+            raise
+        staging.publish()
+    finally:
+        with uninterrupted():
+            staging.abandon()

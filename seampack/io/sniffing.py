@@ -1,0 +1,159 @@
+"""Detection: what a stream is, from its first bytes, and what cannot be read.
+
+Detection asks for as few bytes as decide, so that a pipe that is fed slowly is read as it comes; the answer depends on
+the bytes alone, never on how they arrive.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from seampack.errors import DataError
+from seampack.io.formats import RECORDS, TABLES, Format
+
+SNIFF_BYTES = 1 << 16
+"""Most bytes that detection looks at."""
+BOM = b"\xef\xbb\xbf"
+
+COMPRESSION = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x50\x2a\x4d\x18": "zstd",  # the skippable frame that pzstd begins with
+    b"BZh": "bz2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_ARCHIVES = {b"PK\x03\x04": "a zip archive", b"7z\xbc\xaf\x27\x1c": "a 7z archive", b"Rar!\x1a\x07": "a rar archive"}
+_BINARIES = {b"%PDF-": "a PDF file", b"SQLite format 3\0": "an SQLite database", b"\x89HDF": "an HDF5 file"}
+_UNICODE = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_MAGICS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", BOM, *_ARCHIVES, *_BINARIES, *_UNICODE)
+_TAR_MAGIC = slice(257, 262)
+
+# numbers stay text: their size does not matter here, and int() refuses very long ones
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+
+def detect_codec(head: bytes, ended: bool) -> tuple[bool, str | None]:
+    """Return whether the head decides, and the codec that the stream is compressed with, or None."""
+    for magic, codec in COMPRESSION.items():
+        if head.startswith(magic):
+            return True, codec
+    return ended or not _begins_one(head, COMPRESSION), None
+
+
+def detect_format(head: bytes, ended: bool, named: Format | None, wanted: Format = Format.AUTO) -> Format | None:
+    """Return the format of a stream, or None where more bytes are needed.
+
+    Args:
+        head: First bytes of the decompressed stream.
+        ended: Whether there are no more bytes, or the head is as long as detection may ask for.
+        named: Format that the file's name means, or None.
+        wanted: Format that the user names, which overrides detection.
+
+    Raises:
+        DataError: For archives, binary files and encodings that cannot be read, with the remedy.
+    """
+    if not ended and _begins_one(head, _MAGICS):
+        return None
+    if wanted not in TABLES:
+        _refuse_other_encodings(head)
+    if wanted != Format.AUTO:
+        return wanted
+    if head.startswith(b"PAR1"):
+        return Format.PARQUET
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return Format.ARROW
+    if named in TABLES:
+        return named
+    text = head.removeprefix(BOM).lstrip()
+    line, newline, _ = text.partition(b"\n")
+    _refuse_archives(head)
+    if named is None and b"\0" in line:
+        raise DataError("binary data; expected text, JSON or a table")
+    if not newline and not ended:
+        return None
+    if text[:1] not in (b"{", b"["):
+        return Format.JSONL if named in RECORDS else named or Format.LINES
+    return _json_layout(line, text, ended, named)
+
+
+def _begins_one(head: bytes, magics: Iterable[bytes]) -> bool:
+    """Return whether the head is too short to tell: it is the beginning of a longer magic number."""
+    return any(magic.startswith(head) and len(magic) > len(head) for magic in magics)
+
+
+def _json_layout(line: bytes, text: bytes, ended: bool, named: Format | None) -> Format | None:
+    """Return how a text that begins with a bracket is laid out, or None where more bytes are needed.
+
+    ``line`` is the first line of ``text``. A bracket alone does not make JSON of a text.
+    """
+    value = _decoded(line)
+    if isinstance(value, dict):
+        return Format.JSONL
+    if isinstance(value, list):  # an array of records, or one record of the wrong kind
+        return Format.JSON if all(isinstance(item, dict) for item in value) else Format.JSONL
+    opened = line.rstrip()
+    if opened in (b"{", b"[") or (line.startswith(b"[") and line[1:].lstrip().startswith(b"{")):
+        return Format.JSON
+    if line.startswith(b"{"):
+        if opened.endswith((b"{", b"[", b",")):
+            return Format.JSON
+        if not ended:
+            return None
+        if _spans_lines(text):
+            return Format.JSON
+        if line[1:].lstrip()[:1] in (b'"', b"'", b"}"):
+            return Format.JSONL
+    return Format.JSONL if named in RECORDS else named or Format.LINES
+
+
+def _decoded(line: bytes) -> Any:
+    """Return a line as JSON has it, or None where it is not one value."""
+    try:
+        return _DECODER.decode(line.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _spans_lines(text: bytes) -> bool:
+    """Return whether the first JSON value of a text goes on after its first line."""
+    decoded = text.decode(errors="replace")
+    try:
+        _, end = _DECODER.raw_decode(decoded)
+    except (ValueError, RecursionError):
+        return False
+    return "\n" in decoded[:end]
+
+
+def _refuse_other_encodings(head: bytes) -> None:
+    for mark, encoding in _UNICODE.items():
+        if head.startswith(mark):
+            raise DataError(f"{encoding} text; expected UTF-8; convert it: iconv -f {encoding} -t UTF-8")
+
+
+def _refuse_archives(head: bytes) -> None:
+    for magic, kind in (_ARCHIVES | _BINARIES).items():
+        if head.startswith(magic):
+            remedy = "unpack it first" if magic in _ARCHIVES else "extract its text first"
+            raise DataError(f"{kind}; expected text, JSON or a table; {remedy}")
+    if head[_TAR_MAGIC] == b"ustar":
+        raise DataError("a tar archive; expected text, JSON or a table; unpack it first")
+
+
+def check_guessed_lines(first_block: bytes) -> None:
+    """Check text that is taken for lines only because nothing else was recognised.
+
+    Raises DataError where its second line is a JSON object: JSON lines after a banner are not a text.
+    """
+    lines = first_block.removeprefix(BOM).split(b"\n", 2)
+    second = lines[1].strip() if len(lines) > 1 else b""
+    if second.startswith(b"{") and isinstance(_decoded(second), dict):
+        raise DataError(
+            "line 1 is not a JSON object and line 2 is one; expected JSON lines or text; remove line 1, or name the "
+            "format (--input-format)"
+        )

@@ -1,0 +1,236 @@
+"""Sources: paths, globs, dataset folders and standard input, opened, decompressed and recognised.
+
+    expand(inputs) -> paths -> open_source -> Source(name, format, stream)
+
+All three parts read through here, so a file that one of them reads is read by the others, or refused in the same words.
+"""
+
+import bz2
+import glob
+import json
+import lzma
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from seampack.errors import DataError
+from seampack.io.formats import COLUMNAR, Format, format_of_name
+from seampack.io.json_values import JsonLines
+from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
+
+STDIN = "-"
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An input stream, opened and decompressed. JSON of any layout is a stream of JSON lines, format ``jsonl``."""
+
+    name: str
+    """The path, printable, or ``standard input``."""
+    format: Format
+    stream: Any
+    """``read(size)`` returns fewer bytes only at the end; ``read1(size)`` returns the bytes that are there."""
+    file: Any = None
+    """Columnar formats: a path, or a file that can seek; None for an Arrow stream from a pipe."""
+    guessed: bool = False
+    """Whether the format is ``lines`` only because nothing else was recognised."""
+
+
+def expand(inputs: Inputs) -> list[str]:
+    """Return the paths of the input files in reading order: globs and dataset folders are expanded and sorted.
+
+    ``-`` is standard input. A folder must be a saved Hugging Face dataset.
+
+    Raises DataError for a path that does not exist, a glob that matches nothing, a folder that is no dataset.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    paths: list[str] = []
+    for item in [os.fspath(path) for path in inputs]:
+        if item == STDIN or os.path.isfile(item):
+            paths.append(item)
+        elif os.path.isdir(item):
+            paths.extend(_dataset_files(Path(item)))
+        elif matches := sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path)):
+            paths.extend(matches)
+        elif os.path.exists(item):  # a named pipe, a device
+            paths.append(item)
+        else:
+            raise DataError(f"{item}: {'no file matches' if glob.has_magic(item) else 'no such file'}")
+    if not paths:
+        raise DataError("no input: give files, globs, dataset folders, or - for standard input")
+    return paths
+
+
+def _dataset_files(folder: Path) -> list[str]:
+    """Return the Arrow files of a folder that ``Dataset.save_to_disk`` wrote."""
+    splits, state = folder / "dataset_dict.json", folder / "state.json"
+    if not splits.is_file() and not state.is_file():
+        raise DataError(f"{folder}: the folder is not a saved dataset; give its files, for example '{folder}/*.jsonl'")
+    try:
+        first = json.loads(splits.read_text("utf-8"))["splits"][0] if splits.is_file() else None
+        names = [] if first else [entry["filename"] for entry in json.loads(state.read_text("utf-8"))["_data_files"]]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{folder}: the dataset is damaged: its description cannot be read: {error!r}") from error
+    if first:
+        raise DataError(f"{folder}: a dataset of several splits; name one, for example {folder / first}")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: the dataset is incomplete: no file {missing[0]}")
+    return [str(folder / name) for name in names]
+
+
+def name_of(path: str) -> str:
+    """Return the name of an input for messages: bytes of a path that are not UTF-8 appear as ``\\xNN``."""
+    return "standard input" if path == STDIN else os.fsencode(path).decode(errors="backslashreplace")
+
+
+@contextmanager
+def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
+    """Open a path or standard input, decompress it and detect its format.
+
+    Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that arrive compressed or through a pipe are copied
+    into a temporary file first, since they are read from their end.
+
+    Raises DataError, naming the input, where it cannot be opened, is damaged, or is of a kind that cannot be read.
+    """
+    name = name_of(path)
+    if path == STDIN and sys.stdin is None:
+        raise DataError(f"{name}: cannot be opened: it is closed")
+    with ExitStack() as opened:
+        try:
+            # standard input is duplicated, so that closing the stream leaves it open
+            descriptor = os.dup(sys.stdin.fileno()) if path == STDIN else path
+            raw = opened.enter_context(open(descriptor, "rb", buffering=SNIFF_BYTES))
+        except OSError as error:
+            raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
+        stream = _Head(raw, name)
+        codec = stream.detect(detect_codec)
+        if codec is not None:
+            stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
+        named = format_of_name(path) if path != STDIN else None
+
+        def decide(head: bytes, ended: bool) -> tuple[bool, Format | None]:
+            with named_errors(name):
+                kind = detect_format(head, ended, named, wanted)
+            return kind is not None, kind
+
+        kind: Format = stream.detect(decide)
+        if kind == Format.JSON:
+            yield Source(name, Format.JSONL, JsonLines(stream, name))
+            return
+        guessed = kind == Format.LINES and Format.LINES not in (named, wanted)
+        file: Any = None
+        if kind in COLUMNAR and codec is None and os.path.isfile(path):
+            file = path
+        elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
+            file = opened.enter_context(_spooled(stream, name))
+        yield Source(name, kind, stream, file, guessed)
+
+
+class _Head:
+    """A stream whose first bytes are looked at before it is read; reading begins with them all the same."""
+
+    closed = False
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self.head = b""
+        self._unread = b""
+
+    def detect(self, decide: Any) -> Any:
+        """Return the result of ``decide(head, ended) -> (decided, result)``, with as many bytes as it takes."""
+        ended = False
+        while not (decision := decide(self.head, ended))[0] and not ended:
+            with reading(self._name):
+                part = _available(self._stream, SNIFF_BYTES - len(self.head))
+            self.head += part
+            ended = not part or len(self.head) >= SNIFF_BYTES
+        self._unread = self.head
+        return decision[1]
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        if size < 0:
+            parts = []
+            while part := self.read(1 << 24):
+                parts.append(part)
+            return b"".join(parts)
+        parts = [self._unread[:size]]
+        self._unread = self._unread[size:]
+        room = size - len(parts[0])
+        while room > 0 and (part := self._stream.read(room)):
+            parts.append(part)
+            room -= len(part)
+        return b"".join(parts) if len(parts) > 1 else parts[0]
+
+    def read1(self, size: int) -> bytes:
+        """Return the bytes that are there, at least one before the end."""
+        if self._unread:
+            part, self._unread = self._unread[:size], self._unread[size:]
+            return part
+        return _available(self._stream, size)
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the stream closes it. Arrow calls this."""
+
+
+def _available(stream: Any, size: int) -> bytes:
+    """Return the bytes that a stream has now, at least one before its end."""
+    data: bytes = getattr(stream, "read1", stream.read)(size)
+    return data
+
+
+@contextmanager
+def _decompressed(stream: Any, codec: str) -> Iterator[Any]:
+    if codec == "bz2":
+        with bz2.BZ2File(stream) as decompressed:
+            yield decompressed
+    elif codec == "xz":
+        with lzma.LZMAFile(stream) as decompressed:
+            yield decompressed
+    else:
+        with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec) as decompressed:
+            yield decompressed
+
+
+@contextmanager
+def _spooled(stream: Any, name: str) -> Iterator[Any]:
+    """Copy a stream into a temporary file, for formats that are read from their end."""
+    with tempfile.TemporaryFile() as file:
+        while True:
+            with reading(name):
+                part = stream.read(1 << 20)
+            if not part:
+                break
+            file.write(part)
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Put the name of the input in front of the message of a DataError."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn the errors of a damaged or truncated input into a DataError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+        raise DataError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error

@@ -1,0 +1,209 @@
+"""Packed folders, read back: rows, verification, and the documents they were made of."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from seampack.errors import ShardError
+from seampack.io.ragged import offsets_of
+from seampack.packer.config import OutputFormat
+from seampack.packer.gather import ADDED_COLUMNS
+from seampack.packer.manifest import MANIFEST, Manifest, Shard
+from seampack.packer.shards import checksum
+
+Int64 = npt.NDArray[np.int64]
+
+_COLUMNS = ("input_ids", *ADDED_COLUMNS)
+
+
+class PackedFolder:
+    """A folder that ``pack`` completed.
+
+    Raises ShardError when the manifest is missing (the run that wrote the folder did not finish) or damaged, or when a
+    shard that it lists is missing.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ShardError(f"{self.folder}: no such folder")
+        self.manifest = Manifest.read(self.folder / MANIFEST)
+        self.shards = self.manifest.shards
+        for shard in self.shards:
+            if not (self.folder / shard.file).is_file():
+                raise ShardError(f"{self.folder / shard.file}: the shard is missing; pack again")
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(shard.rows for shard in self.shards)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Return the shards in order, Arrow shards memory-mapped. Raise ShardError for a damaged shard."""
+        return map(self._table, self.shards)
+
+    def _table(self, shard: Shard) -> pa.Table:
+        path = self.folder / shard.file
+        try:
+            if self.manifest.config["output_format"] == OutputFormat.PARQUET:
+                table = pq.read_table(path)
+            else:
+                table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        except (OSError, pa.ArrowException) as error:
+            raise ShardError(f"{path}: the shard cannot be read: {' '.join(str(error).split())}") from error
+        if table.num_rows != shard.rows:
+            raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
+        if missing := [name for name in _COLUMNS if name not in table.column_names]:
+            raise ShardError(f"{path}: expected a column {missing[0]}; got {', '.join(table.column_names)}")
+        return table
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Return one row as Python values. Open only its shard. Raise ShardError for an index out of range."""
+        position = index
+        for shard in self.shards:
+            if 0 <= position < shard.rows:
+                row: dict[str, Any] = self._table(shard).slice(position, 1).to_pylist()[0]
+                return row
+            position -= shard.rows
+        if not self.rows:
+            raise ShardError(f"{self.folder}: expected rows; the folder has none; got {index}")
+        raise ShardError(f"{self.folder}: expected a row from 0 to {self.rows - 1}; got {index}")
+
+    def verify(self) -> None:
+        """Check every shard's size and checksum, and the accounting against the rows.
+
+        Raises ShardError at the first difference.
+        """
+        for shard in self.shards:
+            path = self.folder / shard.file
+            size = path.stat().st_size
+            if size != shard.bytes:
+                raise ShardError(f"{path}: expected {shard.bytes} bytes; got {size}: it is damaged; pack again")
+            if checksum(path) != shard.checksum:
+                raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
+        accounting = self.manifest.accounting
+        counted = dict.fromkeys(("rows", "segments", "tokens_out", "repeated", "documents"), 0)
+        for shard in self.shards:
+            table = self._table(shard)
+            _check_rows(table, self.folder / shard.file, accounting.seq_len)
+            starts, lengths, repeated = (_flat(table, name) for name in ("doc_starts", "seq_lengths", "repeated"))
+            counted["rows"] += table.num_rows
+            counted["segments"] += lengths.size
+            counted["tokens_out"] += int(lengths.sum())
+            counted["repeated"] += int(repeated.sum())
+            counted["documents"] += int(np.count_nonzero(starts == 0))  # packing never drops a document's first token
+        documents = counted.pop("documents")
+        if documents > accounting.documents - accounting.empty_documents:
+            raise ShardError(
+                f"{self.folder}: documents: the manifest says {accounting.documents} documents, "
+                f"{accounting.empty_documents} empty; the shards hold {documents}; pack again"
+            )
+        for name, count in counted.items():
+            expected = getattr(accounting, name)
+            if count != expected:
+                raise ShardError(
+                    f"{self.folder}: {name}: the manifest says {expected}, the shards hold {count}; pack again"
+                )
+
+    def unpack(self) -> pa.Table:
+        """Return the documents of the rows: columns ``doc_ids`` and ``input_ids``, in the order of ``doc_ids``.
+
+        Repeated tokens appear once; tokens that packing dropped are missing at the end of their document. All tokens
+        are held in memory.
+
+        Raises ShardError where several documents share an id, because their segments are then indistinguishable.
+        """
+        shards = [_segments(table) for table in self.tables()]
+        ids = pa.concat_arrays([shard.ids for shard in shards])
+        starts = np.concatenate([shard.starts for shard in shards])
+        lengths = np.concatenate([shard.lengths for shard in shards])
+        tokens = np.concatenate([shard.tokens for shard in shards])
+        shard_starts = offsets_of([shard.tokens.size for shard in shards])
+        sources = np.concatenate(
+            [shard.sources + start for shard, start in zip(shards, shard_starts[:-1], strict=True)]
+        )
+        # Sorting by length too puts a segment of repeated tokens only (length 0) before the one that starts there.
+        keys = pa.table({"doc": ids, "start": starts, "length": lengths})
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names]).to_numpy()
+        ids, starts, lengths, sources = ids.take(pa.array(order)), starts[order], lengths[order], sources[order]
+        changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+        is_first = np.concatenate([[True] if order.size else [], changes]).astype(bool)
+        self._check_order(ids, is_first, starts, lengths)
+        offsets = offsets_of(lengths)
+        token_sources = np.repeat(sources - offsets[:-1], lengths) + np.arange(offsets[-1])
+        document_offsets = np.append(offsets[:-1][is_first], offsets[-1])
+        documents = pa.LargeListArray.from_arrays(pa.array(document_offsets), pa.array(tokens[token_sources]))
+        return pa.table({"doc_ids": ids.filter(pa.array(is_first)), "input_ids": documents})
+
+    def _check_order(self, ids: pa.Array, is_first: npt.NDArray[np.bool_], starts: Int64, lengths: Int64) -> None:
+        """Raise ShardError unless each document's sorted segments follow each other from its first token on."""
+        expected = np.where(is_first, 0, np.roll(starts + lengths, 1))
+        wrong = np.flatnonzero(starts != expected)
+        if wrong.size:
+            segment = int(wrong[0])
+            raise ShardError(
+                f"{self.folder}: document {ids[segment].as_py()!r}: expected a segment from token {expected[segment]}; "
+                f"got one from {starts[segment]}: several documents share this id; pack with an id column of unique "
+                "ids, or none"
+            )
+
+
+def _flat(table: pa.Table, name: str) -> Int64:
+    """Return all values of a list column."""
+    values: Int64 = pc.list_flatten(table[name]).to_numpy().astype(np.int64)
+    return values
+
+
+def _lengths(table: pa.Table, name: str) -> Int64:
+    """Return the length of each row's list."""
+    lengths: Int64 = pc.list_value_length(table[name]).to_numpy().astype(np.int64)
+    return lengths
+
+
+def _check_rows(table: pa.Table, path: Path, seq_len: int) -> None:
+    """Raise ShardError where the segments of a row do not add up to the row; in padded rows they may be shorter."""
+    tokens, segments = _lengths(table, "input_ids"), _lengths(table, "seq_lengths")
+    row_ends = offsets_of(_flat(table, "seq_lengths"))[offsets_of(segments)]
+    in_segments = np.diff(row_ends)
+    padded = pa.types.is_fixed_size_list(table.schema.field("input_ids").type)
+    wrong = (in_segments > tokens) | (tokens > seq_len) | (~np.bool_(padded) & (in_segments != tokens))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        limit = f"{'at most ' * padded}{tokens[row]} tokens (of {seq_len}) in its segments"
+        raise ShardError(f"{path}: row {row}: expected {limit}; got {in_segments[row]}; pack again")
+    for name in ("doc_ids", "doc_starts", "repeated"):
+        if not np.array_equal(_lengths(table, name), segments):
+            raise ShardError(f"{path}: {name}: expected as many values in each row as seq_lengths has; pack again")
+
+
+class _Segments(NamedTuple):
+    """The new tokens of each segment of a shard: the tokens after the repeated ones. Shapes (segments,)."""
+
+    ids: pa.Array
+    """Id of the document."""
+    starts: Int64
+    """First token within the document."""
+    lengths: Int64
+    sources: Int64
+    """Index of the first token in ``tokens``."""
+    tokens: npt.NDArray[Any]
+    """All tokens of the shard, shape (tokens,)."""
+
+
+def _segments(table: pa.Table) -> _Segments:
+    flat = table.combine_chunks()
+    seq_lengths, starts, repeated = (_flat(flat, name) for name in ("seq_lengths", "doc_starts", "repeated"))
+    ids = pc.list_flatten(flat["doc_ids"]).combine_chunks()
+    tokens = pc.list_flatten(flat["input_ids"]).combine_chunks().to_numpy()
+    counts = _lengths(flat, "seq_lengths")
+    ends = offsets_of(seq_lengths)
+    padding = offsets_of(_lengths(flat, "input_ids"))[:-1] - ends[offsets_of(counts)[:-1]]  # in the rows before
+    sources = ends[:-1] + np.repeat(padding, counts)
+    return _Segments(ids, starts + repeated, seq_lengths - repeated, sources + repeated, tokens)

@@ -1,0 +1,61 @@
+"""The options of the commands are those of the configs: defaults, ranges and choices."""
+
+import dataclasses
+from typing import Any
+
+import click
+import pytest
+
+from seampack.packer.config import PackConfig
+from seampack.segmenter.apply_config import ApplyConfig
+from seampack.segmenter.config import DistillConfig, TrainConfig
+from tests.conftest import commands
+
+CONFIGS = {
+    ("pack",): PackConfig,
+    ("compare",): PackConfig,
+    ("tokenizer", "train"): PackConfig,
+    ("segment", "train"): TrainConfig,
+    ("segment", "distill"): DistillConfig,
+    ("segment", "apply"): ApplyConfig,
+}
+OPTIONS = [
+    pytest.param(path, field, id=f"{' '.join(path)} {field.name}")
+    for path, config in CONFIGS.items()
+    for field in dataclasses.fields(config)
+    if field.name in {parameter.name for parameter in commands()[path].params}
+]
+
+
+def shown(path: tuple[str, ...], name: str) -> str:
+    """Return the entry of an option in ``--help``, before it is wrapped."""
+    found = commands()[path]
+    (option,) = (each for each in found.params if isinstance(each, click.Option) and each.name == name)
+    return "  ".join(option.get_help_record(click.Context(found)) or ())
+
+
+@pytest.mark.parametrize(("path", "field"), OPTIONS)
+def test_help_shows_what_the_config_accepts(path: tuple[str, ...], field: "dataclasses.Field[Any]") -> None:
+    line = shown(path, field.name)
+    facts = field.metadata
+    if field.name != "n_best":  # given only with n-best output, so without a default
+        assert facts["help"] in line
+        assert field.default in (None, "") or f"default: {field.default}" in line or isinstance(field.default, bool)
+    if facts["choices"]:
+        assert f"[{'|'.join(facts['choices'])}]" in line
+    if facts["low"] is not None:
+        assert f"{facts['low']}<=x" in line
+    if facts["high"] is not None:
+        assert f"x<={facts['high']}" in line
+    if facts["below"] is not None:
+        assert f"x<{facts['below']}" in line
+    if facts["unit"]:
+        assert facts["unit"].upper() in line
+    if isinstance(field.default, bool):
+        assert f"--no-{field.name.replace('_', '-')}" in line
+
+
+def test_every_field_is_an_option_of_its_command() -> None:
+    for path in (("pack",), ("segment", "train"), ("segment", "distill"), ("segment", "apply")):
+        names = {parameter.name for parameter in commands()[path].params}
+        assert {field.name for field in dataclasses.fields(CONFIGS[path])} <= names

@@ -1,0 +1,181 @@
+"""``seampack pack``, ``compare``, ``inspect`` and ``tokenizer train``: from the command line to files and back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from seampack.packer.folder import PackedFolder
+from tests.conftest import CORPUS, Run
+from tests.faulty import failed
+
+SMALL = ("--tokenizer", "bundled", "--seq-len", 64, "--window-tokens", 40_000, "--shard-tokens", 20_000)
+
+
+def test_pack_shows_the_accounting(call: Run, tmp_path: Path) -> None:
+    result = call("pack", CORPUS, "-o", "out", "--seq-len", 256)
+    assert result.returncode == 0
+    assert result.stderr == (
+        b"seampack: no --tokenizer: using the small bundled one, which is meant for trying seampack out\n"
+    )
+    shown = result.stdout.decode()
+    for word in ("documents", "rows", "tokens in", "repeated", "dropped", "tokens out", "padding", "fill", "time"):
+        assert word in shown
+    assert PackedFolder(tmp_path / "out").rows > 0
+
+
+def test_threads_do_not_change_a_byte(call: Run, tmp_path: Path) -> None:
+    texts = [f"{n} seam {'pack ' * (n % 90)}" for n in range(60_000)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    for threads in (1, 4):  # about 14 MB: several blocks
+        options = ("--seq-len", 512, "--window-tokens", 1_000_000, "--shard-tokens", 1_000_000)
+        result = call("pack", "a.jsonl", "-o", threads, "--threads", threads, "--tokenizer", "bundled", *options)
+        assert (result.returncode, result.stderr) == (0, b"")
+    one, four = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "14")
+    assert one == four
+    assert sum(name.startswith("shard-") for name in one) > 1
+
+
+def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
+    result = call("pack", CORPUS, "-o", "out", *SMALL, "--json")
+    packed = json.loads(result.stdout)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert packed.items() >= manifest.items()
+    assert packed["seconds"] > 0
+    inspected = call("inspect", "out", "--verify", "--json")
+    assert json.loads(inspected.stdout) == {**manifest, "verified": True}
+    rows = [json.loads(line) for line in call("inspect", "out", "--row", 3, "--row", 0, "--json").stdout.splitlines()]
+    assert rows == [{"row": n, **PackedFolder(tmp_path / "out").row(n)} for n in (3, 0)]
+    row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
+    assert row == {**rows[0], "verified": True}
+    compared = json.loads(call("compare", CORPUS, *SMALL[:6], "--json").stdout)
+    assert [each["strategy"] for each in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    assert {each["tokens_in"] for each in compared} == {manifest["accounting"]["tokens_in"]}
+    assert compared[0]["rows"] == manifest["accounting"]["rows"]
+
+
+def test_rows_are_shown_as_text(call: Run) -> None:
+    assert call("pack", "-", "-o", "out", *SMALL, stdin=b'{"text": "first text"}\n{"text": "second"}').returncode == 0
+    shown = call("inspect", "out", "--row", 0).stdout.decode()
+    assert shown.startswith("row 0\n")
+    assert "first text\n" in shown
+    assert "second\n" in shown
+    assert "document 0, tokens 0.." in shown
+    verified = call("inspect", "out", "--verify").stdout.decode()
+    outcome = "verified: every checksum, and the accounting against the rows\n"
+    assert verified.endswith(outcome)
+    assert call("inspect", "out", "--row", 0, "--verify").stdout.decode() == shown + outcome
+
+
+def test_standard_input_takes_text_and_arrow_streams(call: Run, tmp_path: Path) -> None:
+    table = pa.table({"text": ["a b", "c"]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    inputs = {"lines": b"a b\n\nc", "arrow": sink.getvalue().to_pybytes()}
+    for name, stdin in inputs.items():
+        assert call("pack", "-", "-o", name, *SMALL, stdin=stdin).returncode == 0
+    found = [PackedFolder(tmp_path / name).unpack()["input_ids"].to_pylist() for name in inputs]
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+
+
+def test_a_saved_dataset_is_an_input(call: Run, tmp_path: Path) -> None:
+    Dataset.from_dict({"body": ["a", "b c"], "uid": [7, 8]}).save_to_disk(tmp_path / "saved")
+    names = ("--text-column", "body", "--id-column", "uid")
+    assert call("pack", "saved", "-o", "out", *SMALL, *names).returncode == 0
+    assert PackedFolder(tmp_path / "out").unpack()["doc_ids"].to_pylist() == ["7", "8"]
+
+
+def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack seam pack\n" * 50)
+    trained = call("tokenizer", "train", "a.txt", "-o", "tokenizer.json", "--vocab-size", 300)
+    assert trained.returncode == 0
+    assert trained.stdout.startswith(b"tokenizer.json: ")
+    assert call("pack", "a.txt", "-o", "out", "--seq-len", 8, "--tokenizer", "tokenizer.json").returncode == 0
+    facts = json.loads((tmp_path / "out/manifest.json").read_text())["tokenizer"]
+    assert facts["name"] == "tokenizer.json"
+    assert trained.stdout.decode().split()[1] == str(facts["vocab_size"])
+    (tmp_path / "tokenizer.json").unlink()
+    shown = call("inspect", "out", "--row", 0)
+    assert shown.returncode == 0
+    assert shown.stderr.startswith(b"seampack: warning: the rows are shown as ids: ")
+
+
+def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "a", "uid": 1}')
+    chosen: dict[str, Any] = {
+        "seq_len": 9,
+        "strategy": "ffd",
+        "max_overlap": 0.2,
+        "extra_tokens": 3,
+        "extra_room": "always",
+        "leftover": "pad",
+        "drop_last": True,
+        "shuffle": False,
+        "seed": 5,
+        "input_format": "jsonl",
+        "text_column": "body",
+        "input_ids_column": "ids",
+        "id_column": "uid",
+        "on_bad": "quarantine",
+        "special_tokens_in_text": True,
+        "bos": "a",
+        "eos": "b",
+        "pad": "c",
+        "labels": True,
+        "window_tokens": 99,
+        "output_format": "parquet",
+        "shard_tokens": 77,
+    }
+    arguments = []
+    for name, value in chosen.items():
+        flag = name.replace("_", "-")
+        arguments += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
+    assert call("pack", "a.jsonl", "-o", "out", *arguments).returncode == 0
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["config"] == chosen
+
+
+def test_an_input_without_documents_is_a_warning(call: Run) -> None:
+    for options in ((), ("--json",)):
+        result = call("pack", "-", "-o", f"out{len(options)}", *SMALL, *options, stdin=b"\n")
+        assert result.returncode == 0
+        assert result.stderr == b"seampack: warning: the input has no documents\n"
+
+
+def test_quarantined_records_are_counted(call: Run) -> None:
+    result = call("pack", "-", "-o", "out", *SMALL, "--on-bad", "quarantine", stdin=b'{"text": "a"}\n{"text": 5}\n')
+    assert "quarantined                1   records, in quarantine.jsonl" in result.stdout.decode()
+
+
+def test_compare_shows_a_line_per_strategy(call: Run) -> None:
+    shown = call("compare", CORPUS, *SMALL[:6]).stdout.decode().splitlines()
+    assert shown[0].split() == ["strategy", "rows", "fill", "padding", "dropped", "repeated", "split", "cuts", "CPU-s"]
+    assert [line.split()[0] for line in shown[1:]] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+
+
+def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack " * 50)
+    assert call("tokenizer", "train", "a.txt", "-o", "t.json", "--vocab-size", 257).returncode == 0
+    assert call("pack", "a.txt", "-o", "out", *SMALL).returncode == 0
+    shown = call("inspect", "out", "--row", 0, "--tokenizer", "t.json")
+    assert shown.stderr == b"seampack: warning: this is not the tokenizer that the folder was packed with\n"
+    assert "none.json: no such tokenizer" in failed(call("inspect", "out", "--row", 0, "--tokenizer", "none.json"))
+
+
+def test_words_are_not_crossed_by_tokens(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("研究生命的起源\n" * 20, "utf-8")
+    words = ("--pre-segment", "zh")
+    assert call("tokenizer", "train", "a.txt", "-o", "t.json", *words).returncode == 0
+    packed = call("pack", "a.txt", "-o", "out", "--tokenizer", "t.json", "--seq-len", 64, *words, "--json")
+    assert json.loads(packed.stdout)["tokenizer"]["name"] == "t.json"
+    assert json.loads(packed.stdout)["pre_segment"] == "zh"
+    assert "nowhere" in failed(call("pack", "a.txt", "-o", "other", *SMALL, "--pre-segment", "nowhere"))
+
+
+def test_out_folders_are_replaced_only_on_request(call: Run) -> None:
+    assert call("pack", "-", "-o", "out", *SMALL, stdin=b"a\n").returncode == 0
+    assert "--overwrite" in failed(call("pack", "-", "-o", "out", *SMALL, stdin=b"a\n"))
+    assert call("pack", "-", "-o", "out", *SMALL, "--overwrite", stdin=b"b\n").returncode == 0

@@ -1,0 +1,212 @@
+"""The manifest: its JSON is stable, and damage of any field is refused by the field's name."""
+
+import copy
+import functools
+import json
+import operator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seampack
+from seampack.errors import ConfigError, ShardError
+from seampack.packer.config import PackConfig
+from seampack.packer.folder import PackedFolder
+from seampack.packer.manifest import Manifest, is_packed_name, shard_name
+from tests.packer.corpus import SMALL, write_corpus
+
+# The file of version 1, as the first release wrote it. It must open in every later version.
+VERSION_1: dict[str, Any] = {
+    "format": "seampack packed shards",
+    "format_version": 1,
+    "seampack_version": "0.1.0",
+    "tokenizer": {"name": "bundled", "fingerprint": "sha256:00", "vocab_size": 8192, "pad_id": None},
+    "pre_segment": "zh",
+    "config": {
+        "seq_len": 2048,
+        "strategy": "seamless",
+        "max_overlap": 0.3,
+        "extra_tokens": 50,
+        "extra_room": "needed",
+        "leftover": "concat",
+        "drop_last": False,
+        "shuffle": True,
+        "seed": 2**40,  # the first release took seeds up to 2^63 - 1
+        "input_format": "auto",
+        "text_column": "text",
+        "input_ids_column": "input_ids",
+        "id_column": None,
+        "on_bad": "stop",
+        "special_tokens_in_text": False,
+        "bos": None,
+        "eos": None,
+        "pad": None,
+        "labels": False,
+        "window_tokens": 16777216,
+        "output_format": "arrow",
+        "shard_tokens": 67108864,
+    },
+    "columns": {"input_ids": "list<item: uint16>", "doc_ids": "list<item: int64>"},
+    "accounting": {
+        "seq_len": 2048,
+        "rows": 2,
+        "documents": 3,
+        "empty_documents": 1,
+        "tokens_in": 3100,
+        "tokens_out": 3100,
+        "repeated": 10,
+        "dropped": 10,
+        "segments": 4,
+        "cuts": 2,
+        "documents_split": 1,
+        "documents_truncated": 1,
+        "padding": 996,
+        "fill": 0.75683594,
+    },
+    "quarantined": 0,
+    "shards": [{"file": "shard-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
+}
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Return the path of every value in a manifest but the note."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in items:
+        if key != "pre_segment":
+            yield (*path, key)
+            yield from paths(child, (*path, key))
+
+
+def value_at(content: Any, path: Sequence[Any]) -> Any:
+    return functools.reduce(operator.getitem, path, content)
+
+
+def written(path: tuple[Any, ...]) -> str:
+    """Return a path as messages show it: ``shards[0].rows``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+
+
+FIELDS = [pytest.param(path, id=written(path)) for path in paths(VERSION_1)]
+
+
+def test_the_json_is_that_of_version_1() -> None:
+    manifest = Manifest.from_dict(VERSION_1)
+    assert manifest.to_dict() == VERSION_1
+    assert list(manifest.to_dict()) == list(VERSION_1)
+    assert manifest.notes == {"pre_segment": "zh"}
+    assert manifest.accounting.fill == pytest.approx(3100 / 4096)
+    assert manifest["accounting"]["padding"] == manifest.accounting.padding == 996
+    with pytest.raises(KeyError):
+        manifest["nothing"]
+
+
+def test_the_file_is_what_pack_returns(packed: Path) -> None:
+    content = json.loads((packed / "manifest.json").read_text())
+    manifest = PackedFolder(packed).manifest
+    assert manifest.to_dict() == content
+    assert list(content) == [name for name in VERSION_1 if name != "pre_segment"]
+    for name in ("tokenizer", "config", "accounting"):
+        assert list(content[name]) == list(VERSION_1[name])
+    assert manifest.config == PackConfig(**SMALL).to_dict()
+
+
+def test_pack_returns_the_manifest_with_the_notes(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "a.jsonl", ["a"])
+    manifest = seampack.pack(corpus, out=tmp_path / "out", notes={"pre_segment": "zh"})
+    assert manifest == PackedFolder(tmp_path / "out").manifest
+    assert manifest["pre_segment"] == "zh"
+    with pytest.raises(ConfigError, match=r"^notes: expected a name that the manifest does not use; got 'shards'$"):
+        seampack.pack(corpus, out=tmp_path / "other", notes={"shards": 1})
+    assert not (tmp_path / "other").exists()
+
+
+WRONG: list[Any] = [None, [], {"a": 1}, True, -1, 1.5, "text"]
+RIGHT: dict[type, list[Any]] = {str: ["text"], bool: [True], float: [-1, 1.5], type(None): [None, "text"]}
+
+
+def damaged(path: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+    """Return manifests in which one value is missing, null or of a wrong kind."""
+    *parent, key = path
+    right = [None] if key == "pad_id" else RIGHT.get(type(value_at(VERSION_1, path)), [])
+    for value in WRONG:
+        if value not in right:
+            content = copy.deepcopy(VERSION_1)
+            value_at(content, parent)[key] = value
+            yield content
+    if isinstance(key, str) and parent != ["columns"]:
+        content = copy.deepcopy(VERSION_1)
+        del value_at(content, parent)[key]
+        yield content
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_damage_of_a_field_is_refused_by_its_name(path: tuple[Any, ...]) -> None:
+    contents = list(damaged(path))
+    assert len(contents) >= 5
+    for content in contents:
+        with pytest.raises(ShardError) as error:
+            Manifest.from_dict(content)
+        message = str(error.value)
+        if path == ("format",):
+            assert message == 'not a manifest of packed shards: expected "format": "seampack packed shards"'
+        elif path == ("format_version",):
+            assert message.endswith("; this program reads version 1")
+        else:
+            assert message.startswith(f"the manifest is damaged: {written(path)}")
+            assert "expected" in message
+            assert message.endswith("; pack again")
+            assert "; got " in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("config", "seq_len"), 0, "config.seq_len: expected an integer of at least 1; got 0"),
+        (("config", "seq_len"), 1024, "accounting.seq_len: expected 1024; got 2048"),
+        (("config", "output_format"), "csv", "config.output_format: expected one of arrow, parquet; got 'csv'"),
+        (("accounting", "padding"), 995, "accounting.padding: expected 996; got 995"),
+        (("accounting", "fill"), 0.5, r"accounting.fill: expected 0\.75683594; got 0\.5"),
+        (("accounting", "repeated"), 11, "accounting: expected tokens_in = tokens_out - repeated"),
+        (("accounting", "tokens_out"), 9999, "accounting: expected tokens_in = tokens_out - repeated"),
+        (("shards",), [], r"shards: expected a list of at least one shard; got \[\]"),
+        *(
+            (("shards", 0, "file"), name, r"shards\[0\].file: expected shard-00000\.arrow; got")
+            for name in ("../x", "/etc/passwd", "x.arrow", "shard-00001.arrow", "shard-00000.parquet", "")
+        ),
+    ],
+)
+def test_values_that_contradict_each_other(path: tuple[Any, ...], value: Any, message: str) -> None:
+    content = copy.deepcopy(VERSION_1)
+    value_at(content, path[:-1])[path[-1]] = value
+    with pytest.raises(ShardError, match=f"^the manifest is damaged: {message}.*; pack again$"):
+        Manifest.from_dict(content)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ('{"format": "seampack packed shards", "format_version": 2}', "format version 2; this program reads version 1"),
+        ("{", "not a manifest of packed shards"),
+        ("[]", "not a manifest of packed shards"),
+        ("[" * 99_999, "not a manifest of packed shards"),
+        ('{"format_version": 1}', "not a manifest of packed shards"),
+        (json.dumps({**VERSION_1, "shards": None}), "the manifest is damaged: shards: expected"),
+        (None, r"no manifest\.json: no packed folder, or a run that did not finish"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_wrong_file_is_refused_by_its_path(tmp_path: Path, manifest: str | None, message: str) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    place = tmp_path if manifest is None else tmp_path / "manifest.json"
+    with pytest.raises(ShardError, match=f"^{place}: {message}"):
+        PackedFolder(tmp_path)
+
+
+def test_names_of_the_format() -> None:
+    for name in (shard_name(0, "arrow"), shard_name(123_456, "parquet"), "manifest.json", ".manifest.json.partial"):
+        assert is_packed_name(name)
+    for name in ("shard-1.arrow", "shard-00000.arrow.bak", "shard-00000.arrow.partial", ".manifest.json", "notes.txt"):
+        assert not is_packed_name(name)

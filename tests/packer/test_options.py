@@ -1,0 +1,179 @@
+"""Every option reaches what it governs: changed from its default, it changes the plan or the packed folder."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seampack
+from seampack.config import Config
+from seampack.errors import DataError
+from seampack.packer import text_blocks
+from seampack.packer.config import PackConfig, PlanConfig
+from seampack.packer.folder import PackedFolder
+from seampack.packer.manifest import Manifest
+from seampack.packer.planning import PackPlan, plan
+from tests.packer.corpus import END, END_ID, TOKENIZER
+
+
+@dataclass
+class Option:
+    """A value other than the default, and its effect: a relation between the results without and with it."""
+
+    value: Any
+    is_effect: Callable[[Any, Any], bool]
+    given: dict[str, Any] = field(default_factory=dict)
+    """Other options, of both runs."""
+    corpus: str = "texts"
+
+
+LENGTHS = [9, 6, 25, 23, 5, 9, 9, 4, 4, 9, 9, 38, 4]
+
+
+def rows(planned: PackPlan) -> list[tuple[int, ...]]:
+    """Return the rows in the order of writing, each as the lengths of its segments."""
+    bounds = planned.row_offsets
+    return [tuple(planned.length[bounds[row] : bounds[row + 1]].tolist()) for row in planned.row_order.tolist()]
+
+
+PLAN_OPTIONS = {
+    "seq_len": Option(8, lambda before, after: max(map(sum, rows(before))) == 10 and max(map(sum, rows(after))) == 8),
+    "strategy": Option("pad", lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
+    "max_overlap": Option(0.0, lambda before, after: before.account().repeated > after.account().repeated == 0),
+    "extra_tokens": Option(0, lambda before, after: before.account().dropped > after.account().dropped == 0),
+    "extra_room": Option("always", lambda before, after: after.account().dropped > before.account().dropped),
+    "leftover": Option("pad", lambda before, after: after.account().padding > before.account().padding),
+    "drop_last": Option(True, lambda before, after: before.account().padding > after.account().padding == 0),
+    "shuffle": Option(
+        False, lambda before, after: sorted(before.row_order) == list(after.row_order) != list(before.row_order)
+    ),
+    "seed": Option(
+        1, lambda before, after: rows(before) != rows(after) and sorted(rows(before)) == sorted(rows(after))
+    ),
+}
+
+
+@dataclass
+class Packed:
+    """A packed folder, or the error of the run."""
+
+    manifest: Manifest | None
+    folder: Path
+    error: str = ""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [row for table in PackedFolder(self.folder).tables() for row in table.to_pylist()]
+
+    @property
+    def documents(self) -> list[list[int]]:
+        unpacked: list[list[int]] = PackedFolder(self.folder).unpack()["input_ids"].to_pylist()
+        return unpacked
+
+    def column(self, name: str) -> list[Any]:
+        return [value for row in self.rows for value in row[name]]
+
+    @property
+    def endings(self) -> list[str]:
+        return sorted(path.suffix for path in self.folder.glob("shard-*"))
+
+
+def ids(text: str) -> list[int]:
+    return TOKENIZER.reference.encode(text, add_special_tokens=False).ids  # type: ignore[no-any-return]
+
+
+CORPORA = {
+    "texts": "".join(json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}"}) + "\n" for n in range(40)),
+    "lines": "one line\nanother line\n\na paragraph\n",
+    "ids": '{"input_ids": [1, 2, 3], "other": [7, 8]}\n',
+    "broken": '{"text": "good"}\n{"text": 5}\n',
+    "control": json.dumps({"text": END}) + "\n",
+}
+FILES = {"lines": "corpus.txt"}
+PACK_OPTIONS = {
+    "input_format": Option(
+        "paragraphs", lambda before, after: (len(before.documents), len(after.documents)) == (3, 2), corpus="lines"
+    ),
+    "text_column": Option("body", lambda before, after: before.documents != after.documents == [ids("pack")] * 40),
+    "input_ids_column": Option(
+        "other", lambda before, after: (before.documents, after.documents) == ([[1, 2, 3]], [[7, 8]]), corpus="ids"
+    ),
+    "id_column": Option("uid", lambda before, after: 0 in before.column("doc_ids") and "d0" in after.column("doc_ids")),
+    "on_bad": Option(
+        "quarantine",
+        lambda before, after: (
+            "corpus.jsonl:2: " in before.error
+            and after.manifest.quarantined == 1
+            and json.loads((after.folder / "quarantine.jsonl").read_text())["raw"] == '{"text": 5}'
+        ),
+        corpus="broken",
+    ),
+    "special_tokens_in_text": Option(
+        True, lambda before, after: len(before.documents[0]) > 1 and after.documents == [[END_ID]], corpus="control"
+    ),
+    "bos": Option(END, lambda before, after: after.documents == [[END_ID, *tokens] for tokens in before.documents]),
+    "eos": Option(END, lambda before, after: after.documents == [[*tokens, END_ID] for tokens in before.documents]),
+    "pad": Option(
+        END,
+        lambda before, after: (
+            [row["input_ids"] for row in after.rows]
+            == [row["input_ids"] + [END_ID] * (8 - len(row["input_ids"])) for row in before.rows]
+        ),
+        given={"strategy": "pad"},
+    ),
+    "labels": Option(True, lambda before, after: "labels" not in before.rows[0] and "labels" in after.rows[0]),
+    "window_tokens": Option(
+        8,
+        # in small windows, the first row has documents from the beginning of the corpus only
+        lambda before, after: max(after.rows[0]["doc_ids"]) < 8 <= max(before.rows[0]["doc_ids"]),
+        given={"seed": 3},
+    ),
+    "output_format": Option(
+        "parquet", lambda before, after: (before.endings, after.endings) == ([".arrow"], [".parquet"])
+    ),
+    "shard_tokens": Option(
+        16, lambda before, after: len(before.manifest.shards) == 1 and after.manifest.shards[0].rows == 2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLAN_OPTIONS)
+def test_every_option_of_planning_reaches_the_plan(name: str) -> None:
+    option = PLAN_OPTIONS[name]
+    given = {"seq_len": 10, "extra_tokens": 2, **option.given}
+    config = PlanConfig(**given)
+    assert getattr(config, name) != option.value
+    before, after = plan(LENGTHS, config), plan(LENGTHS, config.replace(**{name: option.value}))
+    assert option.is_effect(before, after)
+
+
+@pytest.mark.parametrize("name", PACK_OPTIONS)
+def test_every_option_of_packing_reaches_the_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 64)  # windows end at blocks
+    option = PACK_OPTIONS[name]
+    corpus = tmp_path / FILES.get(option.corpus, "corpus.jsonl")
+    corpus.write_text(CORPORA[option.corpus])
+    config = PackConfig(**{"seq_len": 8, "strategy": "ffd", **option.given})
+    assert getattr(config, name) != option.value == getattr(config.replace(**{name: option.value}), name)
+
+    def run(config: PackConfig, out: str) -> Packed:
+        try:
+            return Packed(seampack.pack(corpus, config, tmp_path / out), tmp_path / out)
+        except DataError as error:
+            return Packed(None, tmp_path / out, str(error))
+
+    before, after = run(config, "before"), run(config.replace(**{name: option.value}), "after")
+    assert option.is_effect(before, after)
+
+
+@pytest.mark.parametrize(
+    ("config", "options"), [(PlanConfig, PLAN_OPTIONS), (PackConfig, {**PLAN_OPTIONS, **PACK_OPTIONS})]
+)
+def test_every_option_is_tried_with_another_value(config: type[Config], options: dict[str, Option]) -> None:
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    assert set(options) == {field.name for field in fields}
+    assert all(options[field.name].value != field.default for field in fields)
