@@ -10,7 +10,7 @@ label. AG News is trained on its dev file. Rows are kept in ``benchmarks/results
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation
 from seampack.models.ranmask import (
     Certified,
-    PredictFn,
     RandomMask,
     attack,
     certified_accuracy,
@@ -33,9 +32,11 @@ from seampack.models.ranmask import (
     scorer,
     strong_words,
 )
-from seampack.models.ranmask.adapter import ADAPTER, broken_by, draw_curve, load
+from seampack.models.ranmask.adapter import ADAPTER, draw_curve
+from seampack.models.ranmask.classifier import Classifier, load
 from seampack.models.ranmask.config import RanmaskConfig
 from seampack.models.ranmask.masks import distinct, draw
+from seampack.models.ranmask.robustness import broken_by
 
 RESULTS = Path(__file__).parent / "results" / "ranmask.json"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "ranmask.md"
@@ -76,9 +77,9 @@ def certified_rows(data: Path) -> tuple[list[Row], list[Row]]:
             evaluated: list[Evaluation] = []
             _kept(lambda c=config, t=test, a=trained: ADAPTER.evaluate(t, a[0], c), evaluated)()
             evaluation = evaluated[0]
-            predict_fn, mask_token, vocabulary, _ = load(trained[0], config)
+            classifier = load(trained[0], config)
             full = ADAPTER.prepare(read(folder / test_file), config)
-            plain = predict_fn(full["words"][:]).argmax(1) == np.array(full["label"][:])
+            plain = classifier.predict_fn(full["words"][:]).argmax(1) == np.array(full["label"][:])
             columns = {field: np.array(evaluation.rows[field]) for field in Certified.__dataclass_fields__}
             labels = np.array(evaluation.rows["label"])
             row = {
@@ -94,9 +95,7 @@ def certified_rows(data: Path) -> tuple[list[Row], list[Row]]:
                 "exact": int(columns["exact"].sum()),
             }
             if rate >= 0.7:
-                row |= broken(
-                    predict_fn, mask_token, vocabulary, test["words"][:], labels, Certified(**columns), config
-                )
+                row |= broken(classifier, test["words"][:], labels, Certified(**columns), config)
             certificates.append(row)
             attacks += [{"set": name, "rate": rate, **attacked} for attacked in evaluation.tables.get("attacks", [])]
             print(json.dumps(row), flush=True)
@@ -114,9 +113,7 @@ def curves(certified: Certified, labels: npt.NDArray[Any]) -> Row:
 
 
 def broken(
-    predict_fn: PredictFn,
-    mask_token: str,
-    vocabulary: Sequence[str],
+    classifier: Classifier,
     texts: list[list[str]],
     labels: npt.NDArray[Any],
     certified: Certified,
@@ -125,8 +122,10 @@ def broken(
     """Count the certificates that the strongest words break: those of beta = 1, and the others of the paper."""
     right = (certified.guess == labels) & ~certified.abstain
     one, paper = certified.radii("one"), certified.radii("paper")
-    score = scorer(predict_fn, config.replace(attack_masks=200, ensemble="mean", seed=6), mask_token)
-    candidates = strong_words(predict_fn, vocabulary)
+    score = scorer(
+        classifier.predict_fn, config.replace(attack_masks=200, ensemble="mean", seed=6), classifier.mask_token
+    )
+    candidates = strong_words(classifier.predict_fn, classifier.vocabulary)
     counts: Row = {}
     for kind, radii, chosen in (("one", one, right & (one > 0)), ("only_paper", paper, right & (paper > one))):
         places = np.flatnonzero(chosen)[:ATTACKED]
@@ -134,7 +133,7 @@ def broken(
         for place in places:
             label, radius = int(labels[place]), int(radii[place])
             attacked = attack(texts[place], label, score, candidates, radius, beyond=radius)
-            fallen += broken_by(predict_fn, attacked, label, radius, config, mask_token) is not None
+            fallen += broken_by(classifier, attacked, label, radius, config) is not None
         counts |= {f"{kind}_attacked": len(places), f"{kind}_broken": int(fallen)}
     return counts
 
@@ -160,16 +159,16 @@ def speed_rows(data: Path) -> list[Row]:
     config = RanmaskConfig(epochs=1)
     train = ADAPTER.prepare(read(data / "classification" / "sst2" / "train.txt", 1000), config)
     test = ADAPTER.prepare(read(data / "classification" / "sst2" / "test.txt", 50), config)
-    predict_fn, mask_token, _, _ = load(ADAPTER.train(train, config), config)
+    classifier = load(ADAPTER.train(train, config), config)
     inside: list[float] = []
 
     def timed(copies: list[list[str]]) -> Any:
         started = time.process_time()
-        logits = predict_fn(copies)
+        logits = classifier.predict_fn(copies)
         inside.append(time.process_time() - started)
         return logits
 
-    whole = measure.cpu_seconds(lambda: certify(timed, test["words"][:], config, mask_token))
+    whole = measure.cpu_seconds(lambda: certify(timed, test["words"][:], config, classifier.mask_token))
     rows.append({"texts": len(test), "whole": whole / len(test), "model": sum(inside) / len(test)})
     return rows
 

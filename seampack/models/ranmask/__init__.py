@@ -4,7 +4,8 @@
                                                                -> certify: the number of words that may change
 
 ``masks`` draws the copies, ``smoothing`` takes the vote of any classifier on them, ``certificate`` has the mathematics,
-``attacks`` searches for texts that break a certificate, ``adapter`` trains a classifier on masked text.
+``attacks`` searches for texts that break a certificate, ``robustness`` counts them. ``adapter`` trains a classifier on
+masked text, ``classifier`` loads it.
 """
 
 from seampack.models.ranmask.attacks import Attacked, attack, character_bugs, neighbours, strong_words

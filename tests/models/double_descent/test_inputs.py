@@ -57,7 +57,7 @@ def test_text_becomes_features() -> None:
     assert ADAPTER.evaluate(prepared, ADAPTER.train(prepared, config), config).metrics["noisy_rows"] == 19
 
 
-def test_noise_of_ones_own_is_kept() -> None:
+def test_given_noise_is_kept() -> None:
     rows = {
         "features": [[0.0], [1], [2], [3]],
         "kind": ["b", "b", "a", "a"],

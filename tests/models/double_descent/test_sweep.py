@@ -69,7 +69,7 @@ def test_any_network_can_be_swept() -> None:
     assert rows[-1]["params"] == 4 * 10 + 64 * 2 + 2
 
 
-def test_divergence_is_said() -> None:
+def test_divergence_is_an_error() -> None:
     x, y = problem()
     config = sweep_config(widths=(2, 3, 4), epochs=20, learning_rate=100)
     with pytest.raises(ConfigError, match="width 2, seed 0: training diverged at learning_rate 100"):

@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 
 from seampack.errors import ConfigError, DataError
+from seampack.models import text
 from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation
 from seampack.models.data import load
@@ -69,7 +70,7 @@ def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, con
     assert nothing.metrics["certified_accuracy_1"] == 0
 
 
-def test_an_attack_without_words_is_left_out(config: RanmaskConfig) -> None:
+def test_an_attack_without_words_is_skipped(config: RanmaskConfig) -> None:
     """A vocabulary of numbers: nothing to replace a word by; the certificates are not lost."""
     numbers = Dataset.from_dict({"text": ["1 2 3 4 5 6", "7 8 9 7 8 9"] * 10, "label": [0, 1] * 10})
     config = config.replace(epochs=1)
@@ -103,7 +104,7 @@ def test_an_encoder_with_layers(sentences: Dataset) -> None:
     assert ADAPTER.evaluate(rows, artifact, config).rows["masks"]
 
 
-def test_words_of_ones_own(config: RanmaskConfig) -> None:
+def test_given_words_are_kept(config: RanmaskConfig) -> None:
     own = Dataset.from_dict({"words": [["New York", "is", "big"], ["so"]], "label": ["a", "b"]})
     prepared = ADAPTER.prepare(own, config.replace(max_words=2))
     assert prepared["words"][:] == [["New York", "is"], ["so"]]
@@ -117,6 +118,16 @@ def test_words_of_ones_own(config: RanmaskConfig) -> None:
     renamed = Dataset.from_dict({"review": ["a b"], "stars": [3]})
     options = config.replace(text_column="review", label_column="stars")
     assert ADAPTER.prepare(ADAPTER.prepare(renamed, options), options)["words"][:] == [["a", "b"]]
+
+
+def test_an_encoder_needs_a_mask_token(
+    sentences: Dataset, config: RanmaskConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, tokenizer = text.encoder_and_tokenizer("small", sentences["text"][:9], layers=0)
+    tokenizer.mask_token = None
+    monkeypatch.setattr(text, "encoder_and_tokenizer", lambda *_, **__: (encoder, tokenizer))
+    with pytest.raises(DataError, match="small: its tokenizer has no mask token"):
+        ADAPTER.train(ADAPTER.prepare(sentences.select(range(9)), config), config)
 
 
 def test_wrong_labels_and_encoders(sentences: Dataset, artifact: Artifact, config: RanmaskConfig) -> None:

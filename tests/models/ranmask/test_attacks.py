@@ -18,8 +18,9 @@ from seampack.models.ranmask import (
     smooth,
     strong_words,
 )
-from seampack.models.ranmask.adapter import broken_by
+from seampack.models.ranmask.classifier import Classifier
 from seampack.models.ranmask.masks import MASK_TOKEN
+from seampack.models.ranmask.robustness import broken_by
 from tests.models.ranmask.helpers import Copies, keeps, voter
 
 WEIGHTS = {"good": 2.0, "fine": 1.0, "bad": -3.0, "poor": -0.5}
@@ -48,7 +49,7 @@ def test_greedy_finds_what_there_is_to_find(words: list[str], budget: int) -> No
     assert found.flipped == (linear([found.words])[0].argmax() != label)
 
 
-def test_what_is_wrong_already_is_left_alone() -> None:
+def test_a_wrong_prediction_is_not_attacked() -> None:
     found = attack(["bad"], 1, linear, lambda word, label: ["poor"], 5)
     assert found.first_flip == 0
     assert found.changed == ()
@@ -78,13 +79,14 @@ def test_a_certificate_that_first_flips_too_little_is_broken_by_the_end() -> Non
         return lambda copies: np.array([[copy.count("x"), limit] for copy in copies])
 
     words, config, predict_fn = list("abcdefghij"), keeps(10, masks=400), flips_at(1.5)
+    classifier = Classifier(predict_fn, MASK_TOKEN, [], np.zeros((0, 1), np.float32))
     early = attack(words, 1, flips_at(0.5), lambda word, label: ["x"], 3, beyond=3)
     assert early.first_flip == 1
     assert smooth(predict_fn, [early.after(1)], config).pred[0] == 1
-    assert broken_by(predict_fn, early, 1, 1, config, MASK_TOKEN) is None
-    assert broken_by(predict_fn, early, 1, 2, config, MASK_TOKEN) == early.after(2)
-    assert broken_by(predict_fn, early, 1, 3, config, MASK_TOKEN) == early.words
-    assert broken_by(predict_fn, early, 1, 0, config, MASK_TOKEN) is None
+    assert broken_by(classifier, early, 1, 1, config) is None
+    assert broken_by(classifier, early, 1, 2, config) == early.after(2)
+    assert broken_by(classifier, early, 1, 3, config) == early.words
+    assert broken_by(classifier, early, 1, 0, config) is None
 
 
 def test_a_verdict_is_certain_or_none() -> None:

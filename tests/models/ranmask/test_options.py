@@ -74,16 +74,12 @@ def run(config: RanmaskConfig) -> Run:
         seen.encoders.append(source)
         return encoder_and_tokenizer("small", *arguments, **options)
 
-    def known_classifier(*arguments: Any) -> Any:
-        _, mask_token, vocabulary, vectors = load(*arguments)
-        return seen.predict, mask_token, vocabulary, vectors
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "train_model", seen.train_model)
         for module in (text, bag):
             patch.setattr(module, "check_max_tokens", lambda model, most: seen.max_tokens.add(most))
         patch.setattr(text, "encoder_and_tokenizer", encoder)
-        patch.setattr(adapter, "load", known_classifier)
+        patch.setattr(adapter, "load", lambda *given: dataclasses.replace(load(*given), predict_fn=seen.predict))
         seen.prepared = ADAPTER.prepare(dataset(), config)
         seen.artifact = ADAPTER.train(seen.prepared, config)
         seen.evaluation = ADAPTER.evaluate(seen.prepared, seen.artifact, config)
@@ -157,8 +153,15 @@ def test_every_option_reaches_what_it_governs(base: Run, option: str) -> None:
         np.testing.assert_equal(probe(run(BASE.replace(**{option: value}))), probe(base))
 
 
-def test_masks_are_counted(base: Run) -> None:
+def test_all_stages_obey(base: Run) -> None:
+    seen = run(BASE.replace(max_tokens=9, seed=5))
+    assert seen.max_tokens == {9}
+    assert seen.arguments["seed"] == 5
     assert set(base.evaluation.rows["masks"]) == {BASE.masks}
     assert smooth(base.predict, [WORDS], BASE).counts.sum() == BASE.guess_masks
-    assert base.max_tokens == {BASE.max_tokens}
-    assert base.artifact.parts["tokenizer"].convert_tokens_to_ids(MASK_TOKEN) == 4
+    mask_id = base.artifact.parts["tokenizer"].convert_tokens_to_ids(MASK_TOKEN)
+    for config in (BASE, BASE.replace(rate=0.5), BASE.replace(min_keep=6)):
+        changed = run(config)
+        hidden = {row.count(mask_id) for row in changed.masked}
+        assert {len(WORDS) - kept for kept in changed.evaluation.rows["kept"]} == hidden
+        assert len(hidden) == 1

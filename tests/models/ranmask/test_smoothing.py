@@ -69,7 +69,7 @@ def test_the_masks_that_certify_are_not_those_that_guess() -> None:
 
 
 @pytest.mark.parametrize("ensemble", ["votes", "mean"])
-def test_what_is_said_and_what_is_certified_are_of_one_draw(ensemble: str) -> None:
+def test_predictions_and_certificates_use_one_draw(ensemble: str) -> None:
     """Near ties, of which two draws would often say different classes."""
 
     def near_tie(copies: Copies) -> Any:

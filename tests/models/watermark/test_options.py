@@ -140,15 +140,26 @@ def test_every_option_reaches_what_it_governs(base: Run, option: str) -> None:
     assert probe(run(BASE.replace(**{option: value}))) != probe(base)
 
 
-def test_stages_have_their_own_options(base: Run) -> None:
+def test_all_stages_obey(base: Run) -> None:
     config = BASE.replace(
-        epochs=7, watermark_epochs=8, suspect_epochs=9, learning_rate=0.1, rows_learning_rate=0.2, batch_rows=5
+        epochs=7,
+        watermark_epochs=8,
+        suspect_epochs=9,
+        learning_rate=0.1,
+        rows_learning_rate=0.2,
+        batch_rows=5,
+        max_tokens=64,
+        first_words=1,
+        seed=5,
     )
     seen = run(config)
     assert seen.of_stages("num_train_epochs") == [7, 8, 9]
     assert seen.of_stages("learning_rate") == [0.1, 0.2, 0.1]
     assert run(config.replace(update="all")).of_stages("learning_rate") == [0.1, 0.1, 0.1]
     assert {arguments["per_device_train_batch_size"] for arguments in seen.arguments} == {5}
-    assert seen.max_tokens == {BASE.max_tokens}
-    assert sorted({arguments["seed"] for arguments in seen.arguments}) == [0, 1, 2]
-    assert base.trained[1] != base.trained[0]
+    assert sorted({arguments["seed"] for arguments in seen.arguments}) == [5, 6, 7]
+    assert seen.max_tokens == {64}
+    trigger = tuple(seen.artifact.facts["trigger"])
+    for changed in (seen.texts[1], seen.evaluation.rows["triggered_text"]):
+        assert all(line.startswith(trigger) for line in changed)
+    assert not all(line.startswith(trigger) for line in base.texts[1])
