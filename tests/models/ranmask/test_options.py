@@ -11,7 +11,7 @@ from datasets import Dataset
 from seampack.models import text
 from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation
-from seampack.models.ranmask import RanmaskConfig, adapter, bag, certify, smooth
+from seampack.models.ranmask import RanmaskConfig, adapter, bag, certify, judge, scorer, smooth
 from seampack.models.ranmask.adapter import ADAPTER
 from seampack.models.ranmask.masks import MASK_TOKEN
 
@@ -35,7 +35,9 @@ class Run:
     masked: list[list[int]] = dataclasses.field(default_factory=list)
     """Token ids of a training batch."""
     predicted: int = 0
-    """Texts that were predicted in the evaluation."""
+    """Number of texts predicted so far."""
+    evaluated: int = 0
+    """Number of texts predicted in the evaluation."""
 
     def train_model(self, model: Any, dataset: Dataset, collate: Any, **arguments: Any) -> list[float]:
         self.arguments = arguments
@@ -83,6 +85,7 @@ def run(config: RanmaskConfig) -> Run:
         seen.prepared = ADAPTER.prepare(dataset(), config)
         seen.artifact = ADAPTER.train(seen.prepared, config)
         seen.evaluation = ADAPTER.evaluate(seen.prepared, seen.artifact, config)
+    seen.evaluated = seen.predicted
     return seen
 
 
@@ -130,7 +133,7 @@ PROBES: dict[str, tuple[Any, Callable[[Run], Any]]] = {
     "attacks": (("bugs",), lambda run: [row["attack"] for row in run.attacks]),
     "attack_rows": (2, lambda run: [row["texts"] for row in run.attacks]),
     "attack_share": (0.0, result("attacked_bugs")),
-    "attack_masks": (30, lambda run: run.predicted),
+    "attack_masks": (30, lambda run: run.evaluated),
 }
 """An option: a value that differs from the default and from BASE, and the effect to observe."""
 
@@ -165,3 +168,15 @@ def test_all_stages_obey(base: Run) -> None:
         hidden = {row.count(mask_id) for row in changed.masked}
         assert {len(WORDS) - kept for kept in changed.evaluation.rows["kept"]} == hidden
         assert len(hidden) == 1
+
+
+def test_every_entry_point_obeys() -> None:
+    seen = Run(BASE)
+    votes, mean = (scorer(seen.predict, BASE.replace(ensemble=name))([WORDS]) for name in ("votes", "mean"))
+    assert votes.argmax() != mean.argmax()
+    certain, uncertain = (smooth(seen.predict, [WORDS], BASE.replace(alpha=alpha)).abstain for alpha in (0.5, 1e-12))
+    assert (certain.tolist(), uncertain.tolist()) == ([False], [True])
+    for masks in (5, 30):
+        seen.predicted = 0
+        judge(seen.predict, WORDS, BASE.replace(masks=masks))
+        assert masks / 2 < seen.predicted <= masks
