@@ -1,4 +1,4 @@
-"""A plain port of what the released code of Seamless Packing does, for comparison: its losses are counted, not mended.
+"""A port of the released code of Seamless Packing, for comparison. Tokens that it loses are counted, not restored.
 
 Yin et al., "Improving Continual Pre-training Through Seamless Data Packing", Findings of ACL 2025, arXiv 2505.22018.
 """
@@ -9,7 +9,7 @@ Row = list[tuple[int, int, int]]  # (document, start, length)
 
 
 def authors_windows(length: int, seq_len: int, max_overlap: float) -> list[int]:
-    """Starts of a document's windows where they may overlap: a fixed stride, then the last tokens."""
+    """Return the starts of a document's overlapping windows: a fixed stride, then a window that ends the document."""
     n = length // seq_len
     overlap = int(((n + 1) * seq_len - length) / (n + 1)) + 1
     return [i * (seq_len - overlap) for i in range(n)] + [length - seq_len]
@@ -18,7 +18,7 @@ def authors_windows(length: int, seq_len: int, max_overlap: float) -> list[int]:
 def authors_rows(
     lengths: Sequence[int], *, seq_len: int, max_overlap: float, extra_tokens: int
 ) -> tuple[list[Row], int]:
-    """Rows, and the number of tokens that are in none of them. The final incomplete row is kept."""
+    """Return the rows, and the number of tokens that are in no row. The final incomplete row is kept."""
     rows: list[Row] = []
     pieces: list[tuple[int, int, int]] = []
     for document, length in enumerate(lengths):
@@ -40,7 +40,7 @@ def authors_rows(
 
 
 def _first_fit(pieces: list[tuple[int, int, int]], capacity: int) -> list[Row]:
-    """First-Fit-Decreasing; a segment tree over the bins' room finds the first that fits."""
+    """Pack by First-Fit-Decreasing; a segment tree over the free space of the bins finds the first that fits."""
     size = 1
     while size < len(pieces):
         size *= 2
@@ -59,6 +59,7 @@ def _first_fit(pieces: list[tuple[int, int, int]], capacity: int) -> list[Row]:
 
 
 def _head(bin_: Row, seq_len: int) -> Row:
+    """Return the first ``seq_len`` tokens of a bin."""
     row: Row = []
     room = seq_len
     for document, start, length in bin_:
@@ -69,22 +70,23 @@ def _head(bin_: Row, seq_len: int) -> Row:
 
 
 def _joined(pieces: Row, seq_len: int) -> list[Row]:
+    """Concatenate the pieces and cut them into rows."""
     rows: list[Row] = []
     room = 0
     for document, start, length in pieces:
-        at, left = start, length
+        position, left = start, length
         while left:
             if room == 0:
                 rows.append([])
                 room = seq_len
             part = min(left, room)
-            rows[-1].append((document, at, part))
-            at, left, room = at + part, left - part, room - part
+            rows[-1].append((document, position, part))
+            position, left, room = position + part, left - part, room - part
     return rows
 
 
 def _covered(rows: list[Row]) -> int:
-    """Distinct tokens in the rows."""
+    """Return the number of distinct tokens in the rows."""
     spans = sorted((document, start, start + length) for row in rows for document, start, length in row)
     covered = 0
     last = (-1, 0)

@@ -1,17 +1,17 @@
 """Assemble a large, real text corpus from the documentation packages of Debian.
 
 The benchmarks need hundreds of megabytes of real prose in several languages, with documents from one token to
-hundreds of thousands, that anybody can rebuild. Public data sets need a hub and change under one's feet; Debian's
-documentation is there wherever `apt-get` is. Nothing is installed in the system: packages are downloaded into the
-cache, unpacked there and turned into JSON lines of `{"id": ..., "source": ..., "text": ...}`.
+hundreds of thousands, that anybody can rebuild. Public data sets need a hub and may change; Debian's documentation is
+available on every system with `apt-get`. Nothing is installed: packages are downloaded into the cache, unpacked there,
+and converted into JSON lines of `{"id": ..., "source": ..., "text": ...}`.
 
     apt-get update && pip install resiliparse
-    python benchmarks/corpus.py                              # everything once: .work/corpus/corpus.jsonl
+    python benchmarks/corpus.py                              # all documents once: .work/corpus/corpus.jsonl
     python benchmarks/corpus.py --size 500MB --size 2GB      # cut, or repeated, to at most that many bytes
 
-Documents of equal text are kept once. The order is a shuffle with a fixed seed, another one for each repetition,
-and the ids of repetition n end in `~n`. So the same packages give the same bytes; another Debian release has other
-packages, and the manifest beside each file (`corpus-500MB.json`) names the versions and the SHA-256.
+Duplicate documents are removed. The order is a shuffle with a fixed seed, a different one for each repetition, and the
+ids of repetition n end in `~n`. The same packages therefore give the same bytes; another Debian release has other
+packages, and the manifest next to each file (`corpus-500MB.json`) contains the versions and the SHA-256.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def download(package: str, folder: Path) -> Path:
 
 
 def read(path: Path) -> str:
-    """Text of a file, unzipped if need be; the few that are not UTF-8 are Latin-1."""
+    """Return the text of a file, decompressed if it is gzip; files that are not UTF-8 are read as Latin-1."""
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
@@ -107,7 +107,7 @@ def fortunes(path: Path) -> Iterator[str]:
 
 
 def dictionary(path: Path) -> Iterator[str]:
-    """The entries of a dictd database; its index gives headword, offset and length, in base 64 digits."""
+    """Yield the entries of a dictd database; its index has headword, offset and length, in base 64 digits."""
     digits = {c: i for i, c in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")}
 
     def number(text: str) -> int:
@@ -139,11 +139,11 @@ ROFF_CHARACTERS = {"e": "\\", "~": " ", "0": " ", **{c: c for c in "-' .`\\"}}
 
 
 def man_page(path: Path) -> Iterator[str]:
-    """A manual page without its roff: headings, paragraphs and words stay, fonts and layout go."""
+    """Yield a manual page without roff markup: headings, paragraphs and words, without fonts and layout."""
 
-    def character(found: re.Match[str]) -> str:
-        name = found["two"] or found["name"]
-        return ROFF_NAMES.get(name, "") if name else ROFF_CHARACTERS.get(found["one"] or "", "")
+    def character(escape: re.Match[str]) -> str:
+        name = escape["two"] or escape["name"]
+        return ROFF_NAMES.get(name, "") if name else ROFF_CHARACTERS.get(escape["one"] or "", "")
 
     lines: list[str] = []
     in_macro = False
@@ -168,7 +168,7 @@ def man_page(path: Path) -> Iterator[str]:
     yield re.sub(r"\n{3,}", "\n\n", ROFF_ESCAPE.sub(character, "\n".join(lines)))
 
 
-# The first pattern found in a path decides; a file that matches none is no text for us. `_sources` repeats the HTML.
+# The first matching pattern decides; files without a match are skipped. `_sources` duplicates the HTML.
 READERS: list[tuple[re.Pattern[str], Callable[[Path], Iterator[str]] | None]] = [
     (re.compile(r"/_sources/"), None),
     (re.compile(r"\.html$"), html),
@@ -180,7 +180,7 @@ READERS: list[tuple[re.Pattern[str], Callable[[Path], Iterator[str]] | None]] = 
 
 
 def documents(root: Path) -> Iterator[tuple[str, str]]:
-    """`(id, text)` of every document below a folder, in the order of the paths."""
+    """Yield `(id, text)` of every document below a folder, in the order of the paths."""
     files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
         reader = next((reader for pattern, reader in READERS if pattern.search(name)), None)
@@ -192,7 +192,7 @@ def documents(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def write(path: Path, lines: Iterable[bytes], manifest: Manifest) -> Manifest:
-    """Write lines to a file that appears only when complete, and its manifest beside it."""
+    """Write lines to a file that appears only when it is complete, and its manifest next to it."""
     part, digest, count, size = path.with_suffix(".part"), hashlib.sha256(), 0, 0
     with part.open("wb") as out:
         for line in lines:
@@ -206,7 +206,7 @@ def write(path: Path, lines: Iterable[bytes], manifest: Manifest) -> Manifest:
 
 
 def collect(packages: list[str], cache: Path, manifest: Manifest) -> Iterator[bytes]:
-    """The lines of all documents of the packages; which versions and how many documents goes into the manifest."""
+    """Yield the lines of all documents; add the packages' versions and numbers of documents to the manifest."""
     (debs := cache / "deb").mkdir(exist_ok=True)
     seen: set[bytes] = set()
     manifest |= {"packages": {}, "documents_of": (counts := collections.Counter[str]())}
@@ -214,8 +214,8 @@ def collect(packages: list[str], cache: Path, manifest: Manifest) -> Iterator[by
         try:
             deb = download(package, debs)
         except OSError as error:
-            hint = "is `apt-get update` due?"
-            print(f"warning: no Debian package {package!r}, left out ({hint}): {error}", file=sys.stderr)
+            hint = "run `apt-get update`?"
+            print(f"warning: no Debian package {package!r}, skipped ({hint}): {error}", file=sys.stderr)
             continue
         manifest["packages"][package] = deb.stem
         with tempfile.TemporaryDirectory(dir=cache) as folder:
@@ -230,11 +230,11 @@ def collect(packages: list[str], cache: Path, manifest: Manifest) -> Iterator[by
                     yield line.encode("utf-8", "replace")
         print(f"{package:26} {counts[package]:7} documents  ({deb.name})", file=sys.stderr)
     if not seen:
-        raise SystemExit("error: none of the Debian packages could be had; this needs `apt-get` on Debian")
+        raise SystemExit("error: no Debian package could be downloaded; this needs `apt-get` on Debian")
 
 
 def repeat(base: Path, size: int | None) -> Iterator[bytes]:
-    """The lines of a file in shuffled order: once, or again and again up to a size in bytes."""
+    """Yield the lines of a file in shuffled order: once, or repeatedly up to a size in bytes."""
     with base.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         starts = array("Q", itertools.accumulate((len(line) for line in file), initial=0))
         left = size if size is not None else len(data)
@@ -255,16 +255,21 @@ def repeat(base: Path, size: int | None) -> Iterator[bytes]:
 
 
 def byte_size(text: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB)", text)
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB)", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"expected a size such as 500MB or 2GB, got {text!r}")
-    return text, round(float(found[1]) * UNITS[found[2]])
+    return text, round(float(match[1]) * UNITS[match[2]])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Assemble a large text corpus from Debian's documentation packages.")
     parser.add_argument("--cache", type=Path, default=Path(".work/corpus"), help="folder of the corpus (%(default)s)")
-    parser.add_argument("--size", type=byte_size, action="append", help="e.g. 500MB, 2GB (10**6, 10**9); repeatable")
+    parser.add_argument(
+        "--size",
+        type=byte_size,
+        action="append",
+        help="size such as 500MB or 2GB (powers of 10); repeatable",
+    )
     parser.add_argument("--rfc", action="store_true", help="add the RFCs, from Debian's section non-free")
     options = parser.parse_args()
 

@@ -1,11 +1,11 @@
-"""Chosen knowledge on EmpatheticDialogues: emotions read, responses written; writes the tables of its document.
+"""Measure knowledge selection on EmpatheticDialogues, for emotions and for responses; write the tables of its page.
 
-    python -m benchmarks.empathy --data DATA                    # all of it
+    python -m benchmarks.empathy --data DATA                    # all parts
     python -m benchmarks.empathy --data DATA --only emotions    # one part
-    python -m benchmarks.empathy --tables                       # the document again, from the kept rows
+    python -m benchmarks.empathy --tables                       # only rewrite the page, from the saved results
 
-DATA holds ``dialogue/empathetic_train.json.gz`` and ``dialogue/empathetic_test_cicero.json.gz``, which are CC BY-NC 4.0
-and not part of this repository. Rows are kept in ``benchmarks/results/empathy.json``.
+DATA contains ``dialogue/empathetic_train.json.gz`` and ``dialogue/empathetic_test_cicero.json.gz``, which are CC BY-NC
+4.0 and not part of this repository. Results are saved in ``benchmarks/results/empathy.json``.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from seampack.models.base import save_picture
 from seampack.models.data import with_labels
 from seampack.models.empathy import (
     EmotionReader,
+    EmpathyConfig,
     KnowledgeSelector,
     distinct,
     read_empathetic_dialogues,
@@ -43,7 +44,7 @@ PACKAGES = ("seampack", "torch", "transformers", "datasets", "sacrebleu", "rouge
 COMMAND = "python -m benchmarks.empathy"
 
 SLOTS = 5
-RELATIONS = tuple(f"slot{at}" for at in range(SLOTS))
+RELATIONS = tuple(f"slot{number}" for number in range(SLOTS))
 SEEDS = (0, 1)
 MODES = ("none", "uniform", "minimax", "label", "soft", "oracle")
 UNGATED = ("uniform", "soft")
@@ -51,47 +52,47 @@ WORDS = 64
 
 
 def slotted(dialogues: Dataset, rows: int, seed: int) -> Dataset:
-    """First turns, drawn at random, with five pieces of knowledge: one about the dialogue, four about others.
+    """Sample first turns, with five pieces of knowledge each: one about the dialogue, four about others.
 
-    A piece is the situation that a speaker described, without the words that begin with the emotion's name. The place
-    of the right one is drawn, too, and kept in the column ``right``.
+    A piece is the situation that a speaker described, without the words that begin with the emotion's name. The slot of
+    the right piece is random and is written to the column ``right``.
     """
-    draw = random.Random(seed)
-    first = [at for at, context in enumerate(dialogues["context"][:]) if len(context) == 1]
-    chosen = dialogues.select(sorted(draw.sample(first, rows))).to_list()
-    draw.shuffle(chosen)
-    known = [re.sub(rf"\b{row['emotion']}\w*", "", row["situation"], flags=re.IGNORECASE) for row in chosen]
-    found = []
-    for at, row in enumerate(chosen):
+    rng = random.Random(seed)
+    first_turns = [number for number, context in enumerate(dialogues["context"][:]) if len(context) == 1]
+    sample = dialogues.select(sorted(rng.sample(first_turns, rows))).to_list()
+    rng.shuffle(sample)
+    situations = [re.sub(rf"\b{row['emotion']}\w*", "", row["situation"], flags=re.IGNORECASE) for row in sample]
+    slotted_rows = []
+    for row, situation in zip(sample, situations, strict=True):
         pieces = []
         while len(pieces) < SLOTS - 1:
-            other = draw.randrange(rows)
-            if chosen[other]["situation"] != row["situation"]:
-                pieces.append(known[other])
-        right = draw.randrange(SLOTS)
-        pieces.insert(right, known[at])
+            other = rng.randrange(rows)
+            if sample[other]["situation"] != row["situation"]:
+                pieces.append(situations[other])
+        right = rng.randrange(SLOTS)
+        pieces.insert(right, situation)
         knowledge = {name: [piece] for name, piece in zip(RELATIONS, pieces, strict=True)}
         kept = {name: row[name] for name in ("context", "emotion", "target")}
-        found.append({**kept, "knowledge": knowledge, "right": right})
-    return Dataset.from_list(found)
+        slotted_rows.append({**kept, "knowledge": knowledge, "right": right})
+    return Dataset.from_list(slotted_rows)
 
 
 class Oracle:
-    """Knows which piece is about the dialogue."""
+    """Selector that knows the right piece."""
 
     def __init__(self) -> None:
         self.right = torch.empty(0, dtype=torch.long)
 
     def __call__(self, logits: Tensor, *_: Any) -> Tensor:
-        """Weight 1 for the right piece."""
+        """Return weight 1 for the right piece."""
         return nn.functional.one_hot(self.right, logits.shape[1]).to(logits.dtype)
 
 
 class Ungated(EmotionReader):
-    """Takes in the mean of context and knowledge, whatever they are."""
+    """Emotion reader without a gate: it uses the mean of context and knowledge."""
 
     def take_in(self, context: Tensor, chosen: Tensor) -> Tensor:
-        """The mean."""
+        """Return the mean."""
         return (context + chosen) / 2
 
 
@@ -105,18 +106,18 @@ class Bag(nn.Module):
         self.reader = reader(128, emotions, selector, dropout=0.3)
 
     def forward(self, context: Tensor, pieces: Tensor, label: Tensor | None = None) -> Any:
-        """What the reader says of word ids, shapes (rows, words) and (rows, slots, words)."""
+        """Return the reading of word ids, shapes (rows, words) and (rows, slots, words)."""
         vectors = self.words(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
         return self.reader(self.words(context), vectors, torch.ones(pieces.shape[:2], dtype=torch.bool), label)
 
 
 def tensors(tokenizer: Any, dataset: Dataset) -> tuple[Tensor, ...]:
-    """Word ids of contexts (rows, words) and pieces (rows, slots, words), labels and right slots (rows,)."""
+    """Return word ids of contexts (rows, words) and pieces (rows, slots, words), labels and right slots (rows,)."""
 
     def ids(texts: Sequence[str]) -> Tensor:
         options = {"padding": "max_length", "truncation": True, "max_length": WORDS, "return_tensors": "pt"}
-        found: Tensor = tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
-        return found
+        encoded: Tensor = tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
+        return encoded
 
     pieces = [row[name][0] for row in dataset["knowledge"][:] for name in RELATIONS]
     contexts = ids([context[-1] for context in dataset["context"][:]])
@@ -127,11 +128,13 @@ def tensors(tokenizer: Any, dataset: Dataset) -> tuple[Tensor, ...]:
 def read_emotions(
     mode: str, seed: int, train: Dataset, test: Dataset, reader: type[EmotionReader] = EmotionReader
 ) -> dict[str, Any]:
-    """Train a bag of words with one way to choose knowledge, and count what it gets right."""
-    known = [text for row in train["knowledge"][:] for pieces in row.values() for text in pieces]
-    tokenizer = word_tokenizer(known + [context[-1] for context in train["context"][:]])
+    """Train a bag of words with one selection of knowledge, and measure its accuracy."""
+    knowledge = [text for row in train["knowledge"][:] for pieces in row.values() for text in pieces]
+    tokenizer = word_tokenizer(knowledge + [context[-1] for context in train["context"][:]])
     torch.manual_seed(seed)
-    selector: Any = Oracle() if mode == "oracle" else None if mode == "none" else KnowledgeSelector(mode)
+    selector: Any = (
+        Oracle() if mode == "oracle" else None if mode == "none" else KnowledgeSelector(EmpathyConfig(selection=mode))
+    )
     emotions = len(train.features["label"].names)
     model = Bag(len(tokenizer), emotions, selector, reader)
     contexts, pieces, labels, right = tensors(tokenizer, train)
@@ -174,12 +177,12 @@ def dialogues(data: Path) -> tuple[Dataset, Dataset]:
 
 
 def emotions(data: Path) -> dict[str, Any]:
-    """Every way to choose, 12,000 dialogues for training and 2,000 for the test."""
+    """Measure every selection, with 12,000 dialogues for training and 2,000 for the test."""
     return read_all(data, [(mode, EmotionReader) for mode in MODES])
 
 
 def ungated(data: Path) -> dict[str, Any]:
-    """The same without the gate."""
+    """Measure the same without the gate."""
     return read_all(data, [(mode, Ungated) for mode in UNGATED])
 
 
@@ -210,7 +213,7 @@ GENERATOR: dict[str, Any] = {
 
 
 def generator(data: Path) -> dict[str, Any]:
-    """The small encoder-decoder without knowledge, with all of it, and with what it chooses; one training each."""
+    """Train and measure the small encoder-decoder without knowledge, with uniform and with selected knowledge."""
     train, test = dialogues(data)
     rows = []
     for seed in SEEDS:
@@ -222,21 +225,22 @@ def generator(data: Path) -> dict[str, Any]:
             started = time.process_time()
             artifact = ADAPTER.train(prepared[0], config)
             trained = time.process_time()
-            found = ADAPTER.evaluate(prepared[1], artifact, config)
-            row = {"mode": mode, "seed": seed, **found.metrics, "train_cpu_seconds": trained - started}
-            sums[mode] = np.array(found.rows["nll"][:]), np.array(found.rows["tokens"][:])
+            evaluation = ADAPTER.evaluate(prepared[1], artifact, config)
+            scored = evaluation.rows
+            row = {"mode": mode, "seed": seed, **evaluation.metrics, "train_cpu_seconds": trained - started}
+            sums[mode] = np.array(scored["nll"][:]), np.array(scored["tokens"][:])
             if mode != "none":
-                weights = np.array([list(each.values()) for each in found.rows["relation_weights"][:]])
-                row["picked"] = float((weights.argmax(1) == np.array(found.rows["right"][:])).mean())
+                weights = np.array([list(weights.values()) for weights in scored["relation_weights"][:]])
+                row["picked"] = float((weights.argmax(1) == np.array(scored["right"][:])).mean())
                 row |= against(*sums["none"], *sums[mode], seed)
-            row["true_dist_1"], row["true_dist_2"] = (distinct(found.rows["target"][:200], n) for n in (1, 2))
+            row["true_dist_1"], row["true_dist_2"] = (distinct(scored["target"][:200], n) for n in (1, 2))
             rows.append(row)
             print(row, flush=True)
     return {"machine": measure.machine(PACKAGES), "options": GENERATOR, "rows": rows}
 
 
 def against(nll: Any, tokens: Any, other: Any, other_tokens: Any, seed: int) -> dict[str, float]:
-    """Change of the log of the perplexity of a word piece, with the interval of 2,000 bootstraps of the dialogues."""
+    """Return the change of the log-perplexity, with its 95 % interval from 2,000 bootstraps of the dialogues."""
     difference = other - nll
     draws = np.random.default_rng(seed).integers(0, len(nll), (2_000, len(nll)))
     changes = difference[draws].sum(1) / tokens[draws].sum(1)
@@ -244,20 +248,20 @@ def against(nll: Any, tokens: Any, other: Any, other_tokens: Any, seed: int) -> 
     return {"change": float(difference.sum() / tokens.sum()), "change_low": float(low), "change_high": float(high)}
 
 
-def made(found: dict[str, Any]) -> str:
-    return f"Made by `{COMMAND}` on {found['machine']}.\n\n"
+def made(part: dict[str, Any]) -> str:
+    return f"Made by `{COMMAND}` on {part['machine']}.\n\n"
 
 
 def both(rows: Sequence[dict[str, Any]], name: str, digits: int = 1, factor: float = 1) -> str:
     return " / ".join(f"{factor * row[name]:.{digits}f}" for row in rows if row.get(name) is not None)
 
 
-def by_mode(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    modes = dict.fromkeys(row["mode"] for row in found["rows"])
-    return {mode: [row for row in found["rows"] if row["mode"] == mode] for mode in modes}
+def by_mode(part: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    modes = dict.fromkeys(row["mode"] for row in part["rows"])
+    return {mode: [row for row in part["rows"] if row["mode"] == mode] for mode in modes}
 
 
-def emotion_table(found: dict[str, Any]) -> str:
+def emotion_table(part: dict[str, Any]) -> str:
     header = ["selection", "emotion accuracy, %", "picks the right piece, %", "its weight, %", "training, CPU-s"]
     return measure.table(
         header,
@@ -268,7 +272,7 @@ def emotion_table(found: dict[str, Any]) -> str:
                 *([both(rows, name, factor=100) for name in ("picked", "right_weight")] if picks(mode) else ["", ""]),
                 both(rows, "train_cpu_seconds", 0),
             ]
-            for mode, rows in by_mode(found).items()
+            for mode, rows in by_mode(part).items()
         ],
     )
 
@@ -277,14 +281,14 @@ def picks(mode: str) -> bool:
     return mode.partition(",")[0] not in ("none", "uniform")
 
 
-def generator_table(found: dict[str, Any]) -> str:
+def generator_table(part: dict[str, Any]) -> str:
     header = [
         *("selection", "perplexity", "mean of the sentences'", "log-perplexity against none (95 %)"),
         *("emotion accuracy, %", "picks the right piece, %", "Dist-1", "Dist-2", "BLEU-1", "BLEU-2", "BLEU-4"),
         *("ROUGE-L", "training, CPU-s"),
     ]
     lines = []
-    for mode, rows in by_mode(found).items():
+    for mode, rows in by_mode(part).items():
         changes = [
             f"{r['change']:+.4f} ({r['change_low']:+.4f} to {r['change_high']:+.4f})" for r in rows if "change" in r
         ]
@@ -298,42 +302,41 @@ def generator_table(found: dict[str, Any]) -> str:
                 both(rows, "train_cpu_seconds", 0),
             ]
         )
-    truth = by_mode(found)["none"]
+    truth = by_mode(part)["none"]
     lines.append(["the true responses", *[""] * 5, both(truth, "true_dist_1"), both(truth, "true_dist_2"), *[""] * 5])
     return measure.table(header, lines)
 
 
-def draw(found: dict[str, Any]) -> Any:
+def draw(part: dict[str, Any]) -> Any:
     def axes_of(axes: Any) -> None:
-        for at, (mode, rows) in enumerate(by_mode(found).items()):
+        for number, (mode, rows) in enumerate(by_mode(part).items()):
             values = [100 * row["accuracy"] for row in rows]
-            axes.bar(at, np.mean(values), color="C1" if mode in ("none", "oracle") else "C0")
-            axes.plot([at] * len(values), values, "k.")
+            axes.bar(number, np.mean(values), color="C1" if mode in ("none", "oracle") else "C0")
+            axes.plot([number] * len(values), values, "k.")
             if picks(mode):
-                axes.text(
-                    at, 1, f"picks\n{100 * np.mean([row['picked'] for row in rows]):.0f} %", ha="center", color="w"
-                )
-        axes.set_xticks(range(len(by_mode(found))), list(by_mode(found)))
+                picked = 100 * np.mean([row["picked"] for row in rows])
+                axes.text(number, 1, f"picks\n{picked:.0f} %", ha="center", color="w")
+        axes.set_xticks(range(len(by_mode(part))), list(by_mode(part)))
         axes.set_ylabel("emotion accuracy of 32, %")
 
     return axes_of
 
 
 def write(results: dict[str, Any]) -> None:
-    """The document's tables and picture."""
+    """Write the page's tables and picture."""
     PICTURES.mkdir(exist_ok=True)
     if "emotions" in results:
-        found = results["emotions"]
+        part = results["emotions"]
         if "ungated" in results:
-            found = {**found, "rows": found["rows"] + results["ungated"]["rows"]}
+            part = {**part, "rows": part["rows"] + results["ungated"]["rows"]}
         with tempfile.TemporaryDirectory() as folder:
-            save_picture(Path(folder) / "emotions", draw(found))
+            save_picture(Path(folder) / "emotions", draw(part))
             shutil.copy(Path(folder) / "emotions.svg", PICTURES / "empathy-emotions.svg")
         picture = "\n\n![Emotion accuracy by the way to choose](pictures/empathy-emotions.svg)"
-        measure.write_between(DOCUMENT, "emotions", made(found) + emotion_table(found) + picture)
+        measure.write_between(DOCUMENT, "emotions", made(part) + emotion_table(part) + picture)
     if "generator" in results:
-        found = results["generator"]
-        measure.write_between(DOCUMENT, "generator", made(found) + generator_table(found))
+        part = results["generator"]
+        measure.write_between(DOCUMENT, "generator", made(part) + generator_table(part))
 
 
 PARTS = {"emotions": emotions, "ungated": ungated, "generator": generator}
@@ -341,12 +344,12 @@ PARTS = {"emotions": emotions, "ungated": ungated, "generator": generator}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with dialogue/")
-    parser.add_argument("--only", choices=[*PARTS], action="append", help="parts to run, all by default")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
+    parser.add_argument("--data", type=Path, help="folder that contains dialogue/")
+    parser.add_argument("--only", choices=[*PARTS], action="append", help="part to run; repeatable; all by default")
+    parser.add_argument("--tables", action="store_true", help="only rewrite the page, from the saved results")
     options = parser.parse_args()
     if options.data is None and not options.tables:
-        parser.error("--data is needed")
+        parser.error("--data is required unless --tables is given")
     torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     for name in [] if options.tables else options.only or PARTS:

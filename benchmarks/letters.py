@@ -1,10 +1,10 @@
-"""English without spaces, with its words as gold: a test of the segmenter that anybody may have.
+"""English without spaces, with its words as gold: a test of the segmenter from freely available text.
 
     python -m benchmarks.letters shakespeare.jsonl.zst -o DATA/letters
 
 Reads JSON lines whose ``text`` is a speech, the speaker's name on its first line, and writes ``raw.txt`` and
-``gold.txt``: a phrase a line, small letters alone, the first phrases until there are 96,000 letters, as many as the
-phonemes of Bernstein-Ratner.
+``gold.txt``: one phrase per line, lower-case letters only. It takes the first phrases up to 96,000 letters, the number
+of phonemes in Bernstein-Ratner.
 """
 
 import argparse
@@ -18,10 +18,10 @@ LETTERS = 96_000
 
 
 def phrases(speech: str) -> list[list[str]]:
-    """The words of a speech's phrases."""
+    """Return the words of each phrase of a speech."""
     said = speech.partition("\n")[2].lower().replace("'", "")
-    found = [re.findall("[a-z]+", phrase) for phrase in re.split(r"[.,;:!?\n]|--", said)]
-    return [words for words in found if words]
+    words_of_phrases = [re.findall("[a-z]+", phrase) for phrase in re.split(r"[.,;:!?\n]|--", said)]
+    return [words for words in words_of_phrases if words]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""CPU seconds, whole processes with their peak memory, facts of the machine, tables written into documents."""
+"""Measurements for the benchmarks: CPU seconds, whole processes, the machine; and tables written into pages."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Usage:
-    """What a finished process, its children included, has used."""
+    """Resources used by a finished process and its children."""
 
     cpu_seconds: float
     wall_seconds: float
@@ -25,14 +25,17 @@ class Usage:
 
 
 def cpu_seconds(function: Callable[[], Any]) -> float:
-    """CPU seconds of one call in this process, all threads together."""
+    """Return the CPU seconds of one call in this process, summed over all threads."""
     started = time.process_time()
     function()
     return time.process_time() - started
 
 
 def paired(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tuple[float, float, float]:
-    """Medians of both, run in turn, and the median of the ratio ours / theirs, which outlives a busy machine."""
+    """Run both in turn; return both medians, and the median of the ratio ours / theirs.
+
+    The ratio is robust on a busy machine.
+    """
     pairs = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(runs)]
     return (
         statistics.median(a for a, _ in pairs),
@@ -42,7 +45,7 @@ def paired(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tup
 
 
 def process(command: Sequence[str]) -> Usage:
-    """Run a command to its end. Raises CalledProcessError with its standard error when it fails."""
+    """Run a command to its end. Raise CalledProcessError with its standard error if it fails."""
     with tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
@@ -56,12 +59,12 @@ def process(command: Sequence[str]) -> Usage:
 
 
 def python(code: str) -> Usage:
-    """Run a piece of Python in a process of its own."""
+    """Run Python code in a separate process."""
     return process([sys.executable, "-c", code])
 
 
 def machine(packages: Sequence[str]) -> str:
-    """One line: processor, system, versions."""
+    """Return one line with the processor, the system and the versions."""
     model = "unknown processor"
     if (info := Path("/proc/cpuinfo")).exists():
         names = re.findall(r"model name\s*:\s*(.+)", info.read_text())
@@ -77,13 +80,13 @@ def machine(packages: Sequence[str]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def write_between(path: Path, marker: str, text: str) -> None:
-    """Replace what stands in a document between ``<!-- marker -->`` and ``<!-- /marker -->``."""
+    """Replace the text of a page between ``<!-- marker -->`` and ``<!-- /marker -->``."""
     begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
     document = path.read_text("utf-8")
     if begin not in document or end not in document:

@@ -1,11 +1,11 @@
-"""Other people's packers behind one interface, so that the benchmarks can time and check them side by side.
+"""Other packers with one interface, so that the benchmarks can time and check them in the same way.
 
-`PEERS` lists the planners. Each is fed document lengths, or the cheapest stand-in that its interface takes (`fed`
-says which); making the stand-in, compiling, and reading the result are outside the time measured. A peer that wants
-pieces of at most one sequence gets every document cut at the sequence length, as its own pipeline does before
-packing. `tokenize_and_trl` and `tokenize_and_group_texts` are the usual routes from JSON lines to packed sequences
-on disk. Nothing here is copied: the installed packages are called, and a missing one raises `PeerMissingError`, which
-names the pip command. On a machine without a GPU first `pip install torch==2.13.0` from a CPU build.
+`PEERS` lists the planners. Each gets document lengths, or the cheapest input that its interface accepts instead (see
+`fed`); preparing the input, compiling and reading the result are not timed. If a peer needs pieces of at most one
+sequence, every document is cut at the sequence length, as the peer's pipeline does before packing. `tokenize_and_trl`
+and `tokenize_and_group_texts` are the usual pipelines from JSON lines to packed sequences on disk. No code is copied:
+the installed packages are called, and a missing one raises `PeerMissingError`, which names the pip command. On a
+machine without a GPU, first run `pip install torch==2.13.0` from a CPU build.
 
     python benchmarks/peers.py --documents 100000 --seq-len 2048
 """
@@ -34,12 +34,12 @@ T = TypeVar("T")
 
 
 class PeerMissingError(ImportError):
-    """A package to compare with is not installed; the message says how to get it."""
+    """A package to compare with is not installed; the message names the pip command."""
 
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """One packing, ready to run once: `run` is what is timed, `row_lengths` reads the tokens in each row from it."""
+    """One packing, ready to run once: `run` is timed, `row_lengths` reads the tokens in each row from its result."""
 
     run: Callable[[], T]
     row_lengths: Callable[[T], IntArray]
@@ -47,7 +47,7 @@ class Job(Generic[T]):
 
 @dataclass(frozen=True)
 class Peer:
-    """A packer: what it does, what it is fed, and how many documents it can take before quadratic time hurts."""
+    """A packer: its algorithm, its input, and the number of documents up to which quadratic time is bearable."""
 
     name: str
     algorithm: str
@@ -67,7 +67,7 @@ class Packed:
 
 
 def pack(peer: Peer, lengths: IntArray, seq_len: int) -> Packed:
-    """Run a peer on document lengths; only the packing itself is timed, after two documents to warm it up."""
+    """Run a peer on document lengths. Only the packing is timed, after a warm-up with two documents."""
     peer.prepare(np.full(2, seq_len, dtype=np.int64), seq_len).run()
     job = peer.prepare(lengths, seq_len)
     start = time.process_time()
@@ -78,7 +78,7 @@ def pack(peer: Peer, lengths: IntArray, seq_len: int) -> Packed:
 
 
 def pack_lengths(peer: Peer, lengths: IntArray, seq_len: int) -> int:
-    """The number of rows a peer makes of documents of these lengths."""
+    """Return the number of rows that a peer makes of documents of these lengths."""
     return pack(peer, lengths, seq_len).rows
 
 
@@ -86,7 +86,7 @@ def pack_lengths(peer: Peer, lengths: IntArray, seq_len: int) -> int:
 
 
 def _import(module: str, pip: str, bare: bool = False) -> Any:
-    """Import a module of a peer. Bare: without running the packages above it, which want the whole training stack."""
+    """Import a module of a peer. Bare: without running its parent packages, which need a whole training stack."""
     try:
         if bare:
             _stub_parents(module)
@@ -111,7 +111,7 @@ def _stub_parents(module: str) -> None:
 
 
 def pieces(lengths: IntArray, seq_len: int) -> IntArray:
-    """Lengths after cutting every document at multiples of the sequence length; empty documents disappear."""
+    """Return the lengths after cutting every document at multiples of the sequence length, without empty documents."""
     counts = -(-lengths // seq_len)
     cut = np.full(counts.sum(), seq_len, dtype=np.int64)
     kept = lengths[counts > 0]
@@ -120,7 +120,7 @@ def pieces(lengths: IntArray, seq_len: int) -> IntArray:
 
 
 def _sums_of_ids(lengths: IntArray) -> Callable[[list[list[int]]], IntArray]:
-    """Reader of rows that list piece numbers."""
+    """Return a reader of rows that list piece numbers."""
 
     def row_lengths(rows: list[list[int]]) -> IntArray:
         ids = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
@@ -133,7 +133,7 @@ def _sums_of_ids(lengths: IntArray) -> Callable[[list[list[int]]], IntArray]:
 
 
 def _sums(rows: list[list[int]]) -> IntArray:
-    """Reader of rows that list piece lengths."""
+    """Return the tokens in each of the rows, which list piece lengths."""
     return np.array([sum(row) for row in rows], dtype=np.int64)
 
 
@@ -141,13 +141,13 @@ def _sums(rows: list[list[int]]) -> IntArray:
 
 
 def _trl(overflow: str) -> Callable[[IntArray, int], Job[Any]]:
-    """The function that `pack_dataset` maps over its batches, given all documents as one batch."""
+    """Prepare the function that `pack_dataset` maps over its batches, for all documents as one batch."""
 
     def prepare(lengths: IntArray, seq_len: int) -> Job[Any]:
         utils = _import("trl.data_utils", "trl==1.16.0")
         arrow = _import("pyarrow", "pyarrow")
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        small = offsets[-1] < 2**31  # what `datasets` makes; 64-bit offsets take trl nearly twice the time
+        small = offsets[-1] < 2**31  # as `datasets` makes them; with 64-bit offsets trl takes nearly twice the time
         lists = arrow.ListArray if small else arrow.LargeListArray
         column = lists.from_arrays(offsets.astype(np.int32 if small else np.int64), arrow.nulls(int(offsets[-1])))
         table = arrow.table({"input_ids": column})
@@ -175,7 +175,7 @@ def _olmo(lengths: IntArray, seq_len: int) -> Job[Any]:
 
 
 def _axolotl(lengths: IntArray, seq_len: int) -> Job[Any]:
-    """Its defaults: groups of 100,000; but any number of pieces in a row, where it stops at 200."""
+    """Prepare axolotl with its defaults, groups of 100,000, but without its limit of 200 pieces per row."""
     pip = "--no-deps --ignore-requires-python axolotl==0.21.0 (with torch, numba, accelerate, transformers)"
     module = _import("axolotl.utils.samplers.multipack", pip, bare=True)
     sizes = (cut := pieces(lengths, seq_len)).astype(np.int32)
@@ -236,7 +236,7 @@ def _prtpy(lengths: IntArray, seq_len: int) -> Job[Any]:
 
 
 def _concatenate(seq_len: int) -> Callable[[dict[str, list[list[int]]]], dict[str, list[list[int]]]]:
-    """Concatenate each column of a batch and cut it every `seq_len`; what is left of the batch is dropped."""
+    """Return a function that joins each column of a batch and cuts it every `seq_len`; the rest is dropped."""
 
     def group_texts(batch: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
         joined = {name: list(chain.from_iterable(values)) for name, values in batch.items()}
@@ -284,7 +284,7 @@ PEERS = [
 
 
 def _tokenized(jsonl_path: Path, tokenizer_json: Path, cache: str, num_proc: int) -> Any:
-    """A dataset of `input_ids` alone: the masks that a tokenizer adds by default would only slow down what follows."""
+    """Return a dataset with `input_ids` only: the masks that a tokenizer adds by default would slow down packing."""
     datasets = _import("datasets", "datasets==5.2.0")
     transformers = _import("transformers", "transformers==5.24.0")
     data = datasets.load_dataset("json", data_files=str(jsonl_path), split="train", cache_dir=cache)
@@ -297,16 +297,16 @@ def _tokenized(jsonl_path: Path, tokenizer_json: Path, cache: str, num_proc: int
 
 
 def _processes(num_proc: int) -> int | None:
-    """One process means this one: `datasets` starts a child when told 1."""
+    """Return the `num_proc` of `datasets`, which starts a child process for 1: None keeps to this process."""
     return num_proc if num_proc > 1 else None
 
 
 def tokenize_and_trl(
     jsonl_path: Path, tokenizer_json: Path, seq_len: int, out: Path, num_proc: int = 1, strategy: str = "bfd_split"
 ) -> int:
-    """Tokenize, pack with trl in its batches of 1,000 documents, save; returns the number of sequences.
+    """Tokenize, pack with trl in its batches of 1,000 documents, save; return the number of sequences.
 
-    The strategy is the one that keeps all tokens; trl's own default, `bfd`, throws away what is over `seq_len`.
+    The strategy keeps all tokens; trl's default, `bfd`, drops the tokens of a document beyond `seq_len`.
     """
     trl = _import("trl", "trl==1.16.0")
     with tempfile.TemporaryDirectory() as cache:
@@ -317,7 +317,7 @@ def tokenize_and_trl(
 
 
 def tokenize_and_group_texts(jsonl_path: Path, tokenizer_json: Path, seq_len: int, out: Path, num_proc: int = 1) -> int:
-    """Tokenize, concatenate and cut in batches of 1,000 documents, save; returns the number of sequences."""
+    """Tokenize, concatenate and cut in batches of 1,000 documents, save; return the number of sequences."""
     with tempfile.TemporaryDirectory() as cache:
         data = _tokenized(jsonl_path, tokenizer_json, cache, num_proc)
         grouped = data.map(_concatenate(seq_len), batched=True, num_proc=_processes(num_proc))
@@ -329,7 +329,7 @@ def tokenize_and_group_texts(jsonl_path: Path, tokenizer_json: Path, seq_len: in
 
 
 def lognormal_lengths(documents: int, mean: float = 700.0, sigma: float = 1.2, seed: int = 0) -> IntArray:
-    """Document lengths as of a web corpus: lognormal, at least one token."""
+    """Return document lengths like those of a web corpus: lognormal, at least one token."""
     random = np.random.default_rng(seed)
     return np.maximum(1, random.lognormal(np.log(mean) - sigma**2 / 2, sigma, documents)).astype(np.int64)
 

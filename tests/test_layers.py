@@ -21,7 +21,8 @@ ALLOWED = {
     "packer/_kernels": {"numpy", "seampack._jit", "seampack.packer._bitset"},
     "packer/_copy_kernels": {"numpy", "seampack._jit"},
     "config": set(),
-    "packer/config": {"seampack.config"},
+    "io/formats": set(),
+    "packer/config": {"seampack.config", "seampack.io.formats"},
     "packer/accounting": set(),
     "packer/_layout_kernels": {"numpy", "seampack._jit"},
     "io/ragged": {"numpy"},
@@ -37,9 +38,16 @@ ALLOWED = {
 }
 FORBIDDEN = {
     "packer": {"torch", "transformers", "datasets", "seampack.segmenter", "seampack.models", "seampack.cli"},
-    "segmenter": {"transformers", "datasets", "seampack.packer", "seampack.models", "seampack.cli"},
+    "segmenter": {
+        "transformers",
+        "datasets",
+        "seampack.packer",
+        "seampack.models",
+        "seampack.commands",
+        "seampack.cli",
+    },
 }
-WITH_TORCH = {"corpus", "language_model", "teacher", "train", "training"}
+WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}
 
 
 def imports(path: Path, *, top_level: bool) -> set[str]:

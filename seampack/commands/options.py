@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack.segmenter.apply_config import ApplyConfig
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
 
 if TYPE_CHECKING:
+    from seampack.segmenter.dictionary import Dictionary
     from seampack.segmenter.model import Segmenter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -46,6 +47,9 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
     facts = field.metadata
     settings: dict[str, Any] = {"default": field.default, "help": facts["help"], "show_default": True}
+    if value_type(field)[1]:
+        flag = flag.removesuffix("s")
+        settings |= {"multiple": True, "help": f"{facts['help']} Can be repeated."}
     if isinstance(field.default, bool):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     else:
@@ -102,20 +106,7 @@ raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 reading = config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format"))
 decoding = all_of(
-    click.option("--exact", is_flag=True, help="Segment with the language models: slower than the student."),
-    click.option(
-        "--decoder",
-        default=None,
-        metavar="NAME",
-        help="Decoder that combines the two directions of the language model: posterior, product, mean, likelier, "
-        "merge, boundary, forward or backward. Implies --exact.",
-    ),
-    click.option(
-        "--threshold",
-        type=click.FloatRange(0, 1),
-        default=None,
-        help="Probability from which a word ends: below 0.5 gives shorter words, above 0.5 longer ones.",
-    ),
+    config_options(DecodeConfig),
     click.option(
         "--dictionary",
         default=None,
@@ -132,13 +123,12 @@ def load_segmenter(model: str) -> "Segmenter":
     return Segmenter.load(model)
 
 
-def decoding_settings(
-    exact: bool, decoder: str | None, threshold: float | None, dictionary: str | None
-) -> dict[str, Any]:
-    """Return the options of ``decoding`` as arguments of ``Segmenter.spans``."""
-    words: Any = dictionary
-    if dictionary is not None:
-        from seampack.segmenter.dictionary import Dictionary
+def taken_decoding(options: dict[str, Any]) -> "tuple[DecodeConfig, Dictionary | None]":
+    """Remove the options of ``decoding`` from ``options``; return their config, and the dictionary in the file."""
+    config = DecodeConfig(**{field.name: options.pop(field.name) for field in dataclasses.fields(DecodeConfig)})
+    path = options.pop("dictionary")
+    if path is None:
+        return config, None
+    from seampack.segmenter.dictionary import Dictionary
 
-        words = Dictionary.load(dictionary)
-    return {"exact": exact, "decoder": decoder, "threshold": threshold, "dictionary": words}
+    return config, Dictionary.load(path)

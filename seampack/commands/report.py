@@ -34,8 +34,13 @@ def interrupted(context: click.Context) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on one line, in ASCII: valid in every locale."""
-    click.echo(json.dumps(value))
+    """Print a value as JSON on one line. Characters that standard output cannot encode are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    click.echo(text)
 
 
 def stopwatch() -> Callable[[], dict[str, float]]:

@@ -56,7 +56,7 @@ def train(
     reading = {name: options.pop(name) for name in _READING}
     config = TrainConfig(**options)
     from seampack.segmenter.inputs import texts
-    from seampack.segmenter.train import train as run
+    from seampack.segmenter.training import train as run
 
     set_interrupted("interrupted; run the same command with --resume to continue from the last checkpoint")
     spent = stopwatch()
@@ -110,7 +110,7 @@ def distill(
     reading = {name: options.pop(name) for name in _READING}
     config = DistillConfig(**options)
     from seampack.segmenter.inputs import texts
-    from seampack.segmenter.train import distill as run
+    from seampack.segmenter.training import distill as run
 
     spent = stopwatch()
     description = run(
@@ -151,10 +151,6 @@ def apply(
     posteriors: bool,
     n_best: int | None,
     out: str,
-    exact: bool,
-    decoder: str | None,
-    threshold: float | None,
-    dictionary: str | None,
     **options: Any,
 ) -> None:
     """Split text into words.
@@ -177,11 +173,11 @@ def apply(
         options["output"] = output
     if n_best is not None:
         options["n_best"] = n_best
+    decode, dictionary = shared.taken_decoding(options)
     config = ApplyConfig(**options)
-    from seampack.segmenter.stream import apply as run
+    from seampack.segmenter.apply import apply as run
 
-    settings = shared.decoding_settings(exact, decoder, threshold, dictionary)
-    run(shared.load_segmenter(model), inputs or ("-",), out, config, **settings)
+    run(shared.load_segmenter(model), inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
 
 
 @segment.command()
@@ -194,7 +190,7 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
 
     INPUT: files or globs of spaced text; by default, or as -, standard input.
     """
-    from seampack.segmenter.stream import restore as run
+    from seampack.segmenter.apply import restore as run
 
     run(inputs or ("-",), out)
 

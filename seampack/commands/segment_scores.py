@@ -1,7 +1,8 @@
 """The commands of ``seampack segment`` that measure segmenters: eval, compare and agree."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import click
 from seampack.commands import options as shared
 from seampack.commands.report import print_json, table
 from seampack.errors import DataError
-from seampack.segmenter.apply_config import FileFormat
+from seampack.segmenter.apply_config import DecodeConfig, FileFormat
 
 if TYPE_CHECKING:
+    from seampack.segmenter.dictionary import Dictionary
     from seampack.segmenter.model import Segmenter
 
 _BATCH = 1000
@@ -43,13 +45,10 @@ def evaluate(
     inputs: tuple[str, ...],
     gold: str,
     model: str | None,
-    exact: bool,
-    decoder: str | None,
-    threshold: float | None,
-    dictionary: str | None,
     errors: int,
     known: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Score a segmentation against gold.
 
@@ -57,9 +56,10 @@ def evaluate(
 
     INPUT: spaced text, by default standard input; with --model raw text, by default the gold text without its spaces.
     """
-    settings = shared.decoding_settings(exact, decoder, threshold, dictionary)
-    if model is None and any(value is not None and value is not False for value in settings.values()):
+    decode, dictionary = shared.taken_decoding(options)
+    if model is None and (decode, dictionary) != (DecodeConfig(), None):
         raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
+    from seampack.commands.segment_tables import scores_text
     from seampack.segmenter.evaluate import raw_text, score, split_line
 
     known_words = None if known is None else {word for line in _lines([known]) for word in split_line(line)}
@@ -67,14 +67,14 @@ def evaluate(
         segmented = _lines(inputs or ("-",))
     else:
         raw = _lines(inputs) if inputs else map(raw_text, _lines([gold]))
-        segmented = _segmented(shared.load_segmenter(model), raw, settings)
+        segmented = _segmented(_splitter(shared.load_segmenter(model), decode, dictionary), raw)
     scores = score(_lines([gold]), segmented, known_words)
     if not scores.words.gold:
         raise _no_words(gold)
     if as_json:
         print_json(scores.to_dict(errors))
     else:
-        click.echo(scores.to_text(errors))
+        click.echo(scores_text(scores, errors))
 
 
 @click.command()
@@ -94,11 +94,8 @@ def compare(
     raw: str | None,
     gold: str,
     models: tuple[str, ...],
-    exact: bool,
-    decoder: str | None,
-    threshold: float | None,
-    dictionary: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare segmenters with other programs.
 
@@ -106,9 +103,10 @@ def compare(
 
     RAW: file with the raw text of the gold lines, by default the gold text without its spaces.
     """
-    settings = shared.decoding_settings(exact, decoder, threshold, dictionary)
+    decode, dictionary = shared.taken_decoding(options)
+    from seampack.commands.segment_tables import results_text
     from seampack.segmenter.evaluate import raw_text, split_line
-    from seampack.segmenter.peers import measure, peers_text, run_peers
+    from seampack.segmenter.peers import measure, run_peers
 
     lines = list(_lines([gold]))
     words = list(map(split_line, lines))
@@ -118,18 +116,18 @@ def compare(
     if len(texts) != len(lines):
         raise DataError(f"{raw}: expected {len(lines):,} lines as in {gold}; got {len(texts):,}")
     segmenters = {model: shared.load_segmenter(model) for model in models or ("zh",)}
-    scripts = sorted({segmenter.description["script"] for segmenter in segmenters.values()})
+    scripts = sorted({segmenter.script for segmenter in segmenters.values()})
     if len(scripts) > 1:
         raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare the models of one at a time")
     results = [
-        measure(model, lambda segmenter=segmenter: lambda batch: segmenter.segment(batch, **settings), words, texts)  # type: ignore[misc]
+        measure(model, partial(_splitter, segmenter, decode, dictionary), words, texts)
         for model, segmenter in segmenters.items()
     ]
     results.extend(run_peers(words, texts, scripts[0]))
     if as_json:
         print_json([result.to_dict() for result in results])
     else:
-        click.echo(peers_text(results))
+        click.echo(results_text(results))
 
 
 @click.command()
@@ -181,8 +179,15 @@ def _lines(inputs: Iterable[str]) -> Iterator[str]:
         yield from batch
 
 
-def _segmented(segmenter: "Segmenter", raw: Iterable[str], settings: dict[str, Any]) -> Iterator[str]:
+def _splitter(
+    segmenter: "Segmenter", decode: DecodeConfig, dictionary: "Dictionary | None"
+) -> Callable[[list[str]], list[list[str]]]:
+    """Return a function from texts to their words."""
+    return lambda texts: segmenter.decode(texts, decode, dictionary).words(texts)
+
+
+def _segmented(split: Callable[[list[str]], list[list[str]]], raw: Iterable[str]) -> Iterator[str]:
     """Yield each text with spaces between its words."""
     rest = iter(raw)
     while batch := list(islice(rest, _BATCH)):
-        yield from map(" ".join, segmenter.segment(batch, **settings))
+        yield from map(" ".join, split(batch))

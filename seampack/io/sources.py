@@ -166,13 +166,13 @@ class _Head:
             while part := self.read(1 << 24):
                 parts.append(part)
             return b"".join(parts)
-        parts = [self._unread[:size]]
-        self._unread = self._unread[size:]
-        room = size - len(parts[0])
+        part, self._unread = self._unread[:size], self._unread[size:]
+        parts = [part] if part else []
+        room = size - len(part)
         while room > 0 and (part := self._stream.read(room)):
             parts.append(part)
             room -= len(part)
-        return b"".join(parts) if len(parts) > 1 else parts[0]
+        return parts[0] if len(parts) == 1 else b"".join(parts)  # joining one would copy it
 
     def read1(self, size: int) -> bytes:
         """Return the bytes that are there, at least one before the end."""

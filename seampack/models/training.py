@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from seampack.errors import DataError, MissingExtraError
+from seampack.errors import DataError, MissingExtraError, SeampackError
 from seampack.models.progress import no_bars
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
@@ -81,7 +81,7 @@ def loading(source: str | Path, kind: str) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except DataError:
+    except SeampackError:
         raise
     except _LOAD_ERRORS as error:
         raise DataError(f"{source}: no {kind} can be loaded: {' '.join(str(error).split())}") from error

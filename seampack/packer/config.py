@@ -169,3 +169,33 @@ class PackConfig(PlanConfig):
     def shard_rows(self) -> int:
         """Rows of a shard."""
         return max(1, self.shard_tokens // self.seq_len)
+
+
+_BYTES = 256
+"""Tokens of a byte-level vocabulary before any pair is merged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerConfig(Config):
+    """Options of training a tokenizer. Raises ConfigError naming the field, what was expected and what was given."""
+
+    vocab_size: int = option(
+        32_000,
+        "Largest size of the vocabulary, with the special tokens; there are fewer if fewer pairs occur min-frequency "
+        "times.",
+        low=_BYTES,
+        high=1 << 31,
+        unit="tokens",
+    )
+    min_frequency: int = option(2, "Fewest occurrences of a pair that is merged.", low=0, high=1 << 31)
+    special_tokens: tuple[str, ...] = option(
+        ("<|endoftext|>",), "Special token of the vocabulary; special tokens take the first ids."
+    )
+
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
+        least = _BYTES + len(self.special_tokens)
+        if self.vocab_size < least:
+            raise ConfigError(
+                f"vocab_size: expected at least {least} (256 bytes and the special tokens); got {self.vocab_size}"
+            )

@@ -35,7 +35,7 @@ PACKED = FolderKind(
     MANIFEST,
     owns=lambda entry: is_packed_name(entry.name) and entry.is_file(),
     is_marker=is_manifest,
-    needs_marker=False,
+    needs_marker=False,  # an unfinished run may have left shards without a manifest
 )
 
 

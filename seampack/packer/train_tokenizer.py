@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -10,7 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from seampack.errors import ConfigError, DataError
 from seampack.io.output import write_file, writing
 from seampack.io.sources import expand
-from seampack.packer.config import PackConfig
+from seampack.packer.config import PackConfig, TokenizerConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
@@ -19,13 +20,12 @@ from seampack.packer.readers import read_blocks
 def train_tokenizer(
     source: Inputs,
     out: str | os.PathLike[str],
+    config: TokenizerConfig | None = None,
     *,
-    vocab_size: int = 32_000,
-    min_frequency: int = 2,
-    special_tokens: Sequence[str] = ("<|endoftext|>",),
-    config: PackConfig | None = None,
+    reading: PackConfig | None = None,
     split: Split | None = None,
     show_progress: bool = False,
+    **options: Any,
 ) -> int:
     """Train a byte-level BPE vocabulary on a corpus, write it, and return its size.
 
@@ -34,34 +34,30 @@ def train_tokenizer(
     Args:
         source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
         out: The ``tokenizer.json`` to write.
-        vocab_size: Largest number of tokens. There are fewer if fewer pairs occur ``min_frequency`` times.
-        min_frequency: Smallest number of occurrences of a pair that is merged.
-        special_tokens: Control tokens; they take the first ids.
-        config: The options of reading; by default ``PackConfig()``.
+        config: The options of training; by default ``TokenizerConfig()``.
+        reading: The options of reading; by default ``PackConfig()``.
         split: Cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``).
         show_progress: Whether to show a progress bar.
+        options: Fields of TokenizerConfig that replace those of ``config``, such as ``vocab_size``.
 
     Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` cannot be
     written.
     """
-    config = config or PackConfig()
+    config = (config or TokenizerConfig()).replace(**options)
     path = Path(out)
     if not path.name or path.is_dir():
         raise ConfigError(f"{out}: expected the name of a file to write; got a folder")
-    least = 256 + len(special_tokens)
-    if vocab_size < least:
-        raise ConfigError(f"vocab_size: expected at least {least} (256 bytes and the special tokens); got {vocab_size}")
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=list(special_tokens),
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=list(config.special_tokens),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=show_progress,
     )
-    tokenizer.train_from_iterator(_texts(expand(source), config, split), trainer)
+    tokenizer.train_from_iterator(_texts(expand(source), reading or PackConfig(), split), trainer)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, tokenizer.to_str(pretty=True).encode())

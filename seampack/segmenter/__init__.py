@@ -1,4 +1,4 @@
-"""Words of text that is written without spaces, learned from raw text alone.
+"""Words of text that is written without spaces, learned from raw text.
 
     train:   raw text -> units -> chunks -> language model, forward and backward -> artifact
                                                  | posteriors of both directions
@@ -7,6 +7,8 @@
 
     apply:   text -> units -> student, or the lattices of both directions -> decoder -> words, offsets
 
-``units`` makes units of text, ``language_model`` and ``training`` need torch, ``decoders`` combine both directions,
-``student`` is what runs by default. The dynamic programmes over all segmentations are in ``_kernels``.
+``training`` runs the first pipeline and ``direction_trainer`` trains one language model; these, ``corpus``,
+``teacher`` and ``language_model`` need torch. ``model.Segmenter`` is the second pipeline, ``apply`` runs it over files.
+``units`` splits text into units, ``decoders`` combine both directions, ``student`` is the default. The dynamic
+programmes over all segmentations are in ``_kernels``.
 """

@@ -1,9 +1,9 @@
-"""The lattice kernels: dynamic programmes over the segments of many sentences at once. No torch, no Python loop.
+"""Lattice kernels: dynamic programmes over the segments of many sentences at once.
 
 A *lattice* is an array of scores, shape (units, K): row ``i`` holds the segments that begin at unit ``i``, column
-``l - 1`` the one of ``l`` units. The sentences of a batch stand one behind the other; sentence ``s`` is the rows
-``offsets[s]:offsets[s + 1]``. Segments that would leave their sentence are never looked at. *Ends* are flags, shape
-(units,): 1 where a word ends behind the unit; the last unit of a sentence always ends one.
+``l - 1`` the segment of ``l`` units. The sentences of a batch are concatenated; sentence ``s`` is the rows
+``offsets[s]:offsets[s + 1]``. Segments that would leave their sentence are never read. *Ends* are flags, shape
+(units,): 1 if a word ends after the unit; the last unit of a sentence always ends a word.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ _MINUS_INFINITY = -np.inf
 
 @inlined
 def _log_add(a, b):
+    """Return log(exp(a) + exp(b))."""
     if a < b:
         a, b = b, a
     if b == -np.inf:
@@ -24,9 +25,10 @@ def _log_add(a, b):
 
 @kernel
 def forward_backward(scores, offsets, posteriors):
-    """Log-likelihood of each sentence over all its segmentations, shape (sentences,); fills the segment posteriors.
+    """Return the log-likelihood of each sentence over all its segmentations, shape (sentences,).
 
-    ``posteriors``, like ``scores``: the probability of each segment, which is also the gradient of the log-likelihood.
+    Fills ``posteriors``, shape as ``scores``: the probability of each segment, which is also the gradient of the
+    log-likelihood.
     """
     total = np.empty(offsets.size - 1)
     longest = scores.shape[1]
@@ -67,7 +69,7 @@ def forward_backward(scores, offsets, posteriors):
 
 @kernel
 def log_likelihood(scores, offsets):
-    """Log-likelihood of each sentence over all its segmentations, shape (sentences,)."""
+    """Return the log-likelihood of each sentence over all its segmentations, shape (sentences,)."""
     total = np.empty(offsets.size - 1)
     longest = scores.shape[1]
     for sentence in range(offsets.size - 1):
@@ -84,10 +86,10 @@ def log_likelihood(scores, offsets):
 
 @kernel
 def viterbi(scores, offsets, ends):
-    """The segmentation of the highest total score: fills ``ends``, returns the total of each sentence.
+    """Fill ``ends`` with the segmentation of the highest total score; return the total of each sentence.
 
-    Of equal ones, that whose last word is shortest. On posteriors instead of scores this is minimum-Bayes-risk
-    decoding: the segmentation with the most expected right segments.
+    Of equal totals, the segmentation with the shortest last word is taken. On posteriors instead of scores this is
+    minimum-Bayes-risk decoding: the segmentation with the most expected right segments.
     """
     total = np.empty(offsets.size - 1)
     longest = scores.shape[1]
@@ -120,8 +122,10 @@ def viterbi(scores, offsets, ends):
 
 @kernel
 def n_best(scores, offsets, count, ends, totals):
-    """The ``count`` best segmentations of each sentence: fills ``ends``, shape (count, units), and ``totals``, shape
-    (count, sentences), which is minus infinity where a sentence has fewer."""
+    """Fill ``ends``, (count, units), with the ``count`` best segmentations of each sentence, and ``totals``.
+
+    ``totals``: their scores, shape (count, sentences); minus infinity if a sentence has fewer segmentations.
+    """
     longest = scores.shape[1]
     for sentence in range(offsets.size - 1):
         begin = offsets[sentence]
@@ -137,31 +141,31 @@ def n_best(scores, offsets, count, ends, totals):
                     value = best[end - length, k] + score
                     if value <= best[end, count - 1]:
                         break
-                    at = count - 1
-                    while at > 0 and best[end, at - 1] < value:
-                        best[end, at] = best[end, at - 1]
-                        last[end, at] = last[end, at - 1]
-                        rank[end, at] = rank[end, at - 1]
-                        at -= 1
-                    best[end, at] = value
-                    last[end, at] = length
-                    rank[end, at] = k
+                    slot = count - 1
+                    while slot > 0 and best[end, slot - 1] < value:
+                        best[end, slot] = best[end, slot - 1]
+                        last[end, slot] = last[end, slot - 1]
+                        rank[end, slot] = rank[end, slot - 1]
+                        slot -= 1
+                    best[end, slot] = value
+                    last[end, slot] = length
+                    rank[end, slot] = k
         for k in range(count):
             totals[k, sentence] = best[n, k]
             for unit in range(begin, begin + n):
                 ends[k, unit] = 0
             if best[n, k] == _MINUS_INFINITY:
                 continue
-            end, at = n, k
+            end, slot = n, k
             while end > 0:
                 ends[k, begin + end - 1] = 1
-                length, at = last[end, at], rank[end, at]
+                length, slot = last[end, slot], rank[end, slot]
                 end -= length
 
 
 @kernel
 def end_posteriors(posteriors, offsets):
-    """Probability that a word ends behind each unit, shape (units,): its segments' posteriors summed by their ends."""
+    """Return the probability that a word ends after each unit, (units,): segment posteriors summed by their ends."""
     longest = posteriors.shape[1]
     result = np.zeros(posteriors.shape[0])
     for sentence in range(offsets.size - 1):
@@ -174,9 +178,9 @@ def end_posteriors(posteriors, offsets):
 
 @kernel
 def reverse_lattice(scores, offsets, result):
-    """The lattice of the reversed sentences as one of the sentences themselves.
+    """Fill ``result`` with the lattice of the reversed sentences, turned into a lattice of the sentences.
 
-    Segment ``[i, i + l)`` of a sentence of ``n`` units is the one that begins at ``n - i - l`` of its reversal.
+    Segment ``[i, i + l)`` of a sentence of ``n`` units begins at ``n - i - l`` in the reversed sentence.
     """
     longest = scores.shape[1]
     for sentence in range(offsets.size - 1):
@@ -192,7 +196,7 @@ def reverse_lattice(scores, offsets, result):
 
 @kernel
 def merge_by_block(scores, offsets, first, second, ends):
-    """Keep the ends on which two segmentations agree; between them, the side with the higher total score."""
+    """Fill ``ends``: the ends common to two segmentations, and between them the side with the higher total score."""
     for sentence in range(offsets.size - 1):
         block = offsets[sentence]
         for unit in range(offsets[sentence], offsets[sentence + 1]):
@@ -206,7 +210,7 @@ def merge_by_block(scores, offsets, first, second, ends):
 
 @kernel
 def _total(scores, ends, begin, last):
-    """Score of the segments of ``ends`` from unit ``begin`` to unit ``last``."""
+    """Return the total score of the segments of ``ends`` from unit ``begin`` to unit ``last``."""
     total = 0.0
     start = begin
     for unit in range(begin, last + 1):
@@ -220,7 +224,7 @@ def _total(scores, ends, begin, last):
 
 @kernel
 def total_scores(scores, offsets, ends):
-    """Score of one segmentation of each sentence, shape (sentences,)."""
+    """Return the total score of the segmentation of each sentence, shape (sentences,)."""
     result = np.empty(offsets.size - 1)
     for sentence in range(offsets.size - 1):
         result[sentence] = 0.0

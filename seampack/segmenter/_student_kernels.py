@@ -1,11 +1,11 @@
-"""The student's kernels: hashed features of the places between units, a table of small vectors, one hidden layer."""
+"""Kernels of the student: hashed features of the places between units, a table of vectors, one hidden layer."""
 
 import numpy as np
 
 from seampack._jit import inlined, kernel
 
-# The features of the place between units L1 and R1 of .. L3 L2 L1 | R1 R2 R3 ..: first and last unit of each, as
-# distances from the place (L1 is -1, R1 is 0), a gap in the middle where two numbers follow.
+# Features of the place between units L1 and R1 in .. L3 L2 L1 | R1 R2 R3 ..: the n-gram from unit _FIRST[f] to unit
+# _LAST[f], as distances from the place (L1 is -1, R1 is 0).
 FEATURES = 16
 _FIRST = np.array([-1, 0, -2, 1, -2, -1, 0, -3, 1, -3, -2, -1, 0, -2, -3, -1])
 _LAST = np.array([-1, 0, -2, 1, -1, 0, 1, -2, 2, -1, 0, 1, 2, 1, 0, 2])
@@ -13,7 +13,7 @@ _LAST = np.array([-1, 0, -2, 1, -1, 0, 1, -2, 2, -1, 0, 1, 2, 1, 0, 2])
 
 @inlined
 def _mixed(value):
-    """The finaliser of SplitMix64: every bit of the result depends on every bit of the value."""
+    """Return the value mixed by SplitMix64's finaliser: each bit of the result depends on every bit of the value."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
@@ -21,20 +21,21 @@ def _mixed(value):
 
 @inlined
 def _feature(key, low, high, place, which, mask):
-    """Row of one feature of the place before unit ``place``, which stretches from unit ``low`` to ``high - 1``."""
+    """Return the row of feature ``which`` of the place before unit ``place``, in the stretch ``low:high``."""
     value = np.uint64(which + 1)
     for distance in range(_FIRST[which], _LAST[which] + 1):
-        at = place + distance
-        unit = key[at] if low <= at < high else np.uint64(0)
-        value = _mixed(value * np.uint64(0x9E3779B97F4A7C15) + unit)
+        unit = place + distance
+        unit_key = key[unit] if low <= unit < high else np.uint64(0)
+        value = _mixed(value * np.uint64(0x9E3779B97F4A7C15) + unit_key)
     return np.int64(value & np.uint64(mask))
 
 
 @kernel
 def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output, output_bias, logits):
-    """Log-odds that a word ends behind each unit; what is settled, before white space or at a text's end is left alone.
+    """Fill ``logits``, (units,), with the log-odds that a word ends after each unit.
 
-    ``table``: int8, shape (rows, width), in steps of ``scale``; the hidden layer is the sum of 16 rows.
+    Units that are flagged in ``settled``, before white space or at the end of a text keep their value. ``table``: int8,
+    shape (rows, width), in steps of ``scale``; the hidden layer is the sum of a row per feature.
     """
     mask = table.shape[0] - 1
     width = table.shape[1]
@@ -64,11 +65,10 @@ def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output,
 
 @kernel
 def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, memories):
-    """One pass of AdaGrad over the places in the order given; returns the mean cross-entropy.
+    """Update the parameters by one pass of AdaGrad over the places, in their order; return the mean cross-entropy.
 
-    ``stretches`` = (first unit, end) of the stretch of each place, shapes (places,). ``parameters`` = (table, hidden
-    bias, output), with the output's bias as its last entry; ``memories`` are their sums of squared gradients, one a
-    row for the table.
+    ``stretches``: first unit and end of the stretch of each place, (places,) each. ``parameters``: table, hidden bias
+    and output, whose last entry is its bias. ``memories``: their sums of squared gradients, one per row of the table.
     """
     low, high = stretches
     table, hidden_bias, output = parameters

@@ -1,15 +1,24 @@
-"""The kernels that make units of code points, chunks of units, and words of ends."""
+"""Kernels from code points to units, from units to chunks, and from ends to words."""
 
 import numpy as np
 
 from seampack._jit import kernel
 
+# Classes of code points.
+UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE = range(9)
+
+# Kinds of units: a character of the script may be part of a longer word; each other unit is a word by itself.
+KIND_SCRIPT, KIND_NUMBER, KIND_LETTERS, KIND_OTHER = range(4)
+
+_POINTS = (0x2E, 0xFF0E)  # decimal points: "." and its full-width form
+
 
 @kernel
 def find_units(points, classes, starts):
-    """Units of texts given as code points and their classes (see ``units``).
+    """Return the units of texts: arrays begin, end, kind, key, spaced, each (units,), and offsets, (texts + 1,).
 
-    Returns (begin, end, kind, key, spaced) of each unit and the first unit of each text.
+    ``points``: code points of all texts joined; ``classes``: their classes; ``starts``: first point of each text,
+    shape (texts + 1,).
     """
     begin = np.empty(points.size, np.int64)
     end = np.empty(points.size, np.int64)
@@ -23,47 +32,48 @@ def find_units(points, classes, starts):
         stop = starts[text + 1]
         gap = 1
         while at < stop:
-            found = classes[at]
-            if found == 8:
+            first_class = classes[at]
+            if first_class == SPACE:
                 gap = 1
                 at += 1
                 continue
             first = at
             at += 1
-            if found == 4 or found == 5:  # runs of digits (a point between digits included), of letters
+            is_run = first_class in (DIGIT, LETTER)
+            if is_run:  # of letters, or of digits with points between them
                 while at < stop and (
-                    classes[at] == found
-                    or classes[at] == 2
+                    classes[at] == first_class
+                    or classes[at] == MARK
                     or (
-                        found == 4
+                        first_class == DIGIT
                         and at + 1 < stop
-                        and (points[at] == 0x2E or points[at] == 0xFF0E)
-                        and classes[at + 1] == 4
+                        and (points[at] == _POINTS[0] or points[at] == _POINTS[1])
+                        and classes[at + 1] == DIGIT
                     )
                 ):
                     at += 1
             else:
-                if found == 6 and at < stop and classes[at] == 6:  # a flag is two regional indicators
+                if first_class == REGIONAL and at < stop and classes[at] == REGIONAL:  # a flag is two indicators
                     at += 1
-                while at < stop and (classes[at] == 2 or classes[at] == 3):  # marks; a joiner takes what follows
-                    joined = classes[at] == 3
+                while at < stop and (classes[at] == MARK or classes[at] == JOINER):
+                    is_joiner = classes[at] == JOINER
                     at += 1
-                    if joined and found == 7 and at < stop and classes[at] == 7:
+                    if is_joiner and first_class == OTHER and at < stop and classes[at] == OTHER:
                         at += 1
             begin[count] = first
             end[count] = at
             spaced[count] = gap
             gap = 0
-            if found == 1:
-                kind[count] = 0
-            elif found == 4:
-                kind[count] = 1
-            elif found == 5:
-                kind[count] = 2
+            if first_class == SCRIPT:
+                kind[count] = KIND_SCRIPT
+            elif first_class == DIGIT:
+                kind[count] = KIND_NUMBER
+            elif first_class == LETTER:
+                kind[count] = KIND_LETTERS
             else:
-                kind[count] = 3
-            if found == 4 or found == 5:
-                key[count] = np.uint64(found)
+                kind[count] = KIND_OTHER
+            if is_run:
+                key[count] = np.uint64(first_class)
             else:
                 value = np.uint64(0)
                 for k in range(first, min(at, first + 3)):
@@ -76,10 +86,10 @@ def find_units(points, classes, starts):
 
 @kernel
 def find_chunks(spaced, kind, closes, offsets, most):
-    """First unit of each chunk, and the number of units: stretches that the language model reads at once.
+    """Return the first unit of each chunk, and the number of units; shape (chunks + 1,).
 
-    A chunk ends with its text, before white space, behind a closing mark, or at ``most`` units; in its last third
-    behind whatever is a word by itself, so that as few words as possible are cut.
+    A chunk is what the language model reads at once. It ends with its text, before white space, after a closing mark,
+    or at ``most`` units; in its last third also after any unit that is a word by itself, so that few words are cut.
     """
     bounds = np.empty(spaced.size + 1, np.int64)
     chunks = 0
@@ -94,7 +104,7 @@ def find_chunks(spaced, kind, closes, offsets, most):
                 spaced[unit] == 1
                 or closes[unit - 1] == 1
                 or size >= most
-                or (3 * size >= 2 * most and kind[unit - 1] != 0)
+                or (3 * size >= 2 * most and kind[unit - 1] != KIND_SCRIPT)
             ):
                 bounds[chunks] = unit
                 chunks += 1
@@ -105,9 +115,9 @@ def find_chunks(spaced, kind, closes, offsets, most):
 
 @kernel
 def find_words(ends, begin, end, spaced, offsets, starts):
-    """Words of texts, (begin, end) in characters of their own text, and the first word of each text.
+    """Return the begin and the end of each word, in characters of its text, and the first word of each text.
 
-    A word ends where ``ends`` says so, before white space and with its text.
+    A word ends where ``ends`` is 1, before white space and at the end of its text.
     """
     word_begin = np.empty(ends.size, np.int64)
     word_end = np.empty(ends.size, np.int64)

@@ -1,7 +1,7 @@
-"""How far language models agree on where words end: what tells good settings of training from bad ones without gold.
+"""Agreement of language models on the ends of words: a way to choose options of training without gold.
 
-Models that were trained apart, with other seeds and from the other side, agree where the text itself says where words
-end. A likelihood does not tell: it is as good, or better, where every unit is a word.
+Models trained apart, with different seeds and in different directions, agree where the text itself determines the ends
+of words. The likelihood does not show this: it is as good or better if every unit is a word.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,13 @@ from seampack.errors import ConfigError, DataError
 from seampack.segmenter.corpus import open_places
 from seampack.segmenter.decoders import kappa
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.units import KIND_SCRIPT
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two language models, each named by its segmenter and direction, and their Cohen's kappa.
+    """Cohen's kappa of two language models, each named by its segmenter and direction.
 
-    1 where they always agree, 0 where they agree as chance would; None where both always join, or always cut: chance
-    alone agrees as much.
+    1 is full agreement, 0 agreement by chance; None if both always join or both always cut.
     """
 
     one: str
@@ -30,23 +28,23 @@ class Pair:
 
 
 def agreement(segmenters: Mapping[str, Segmenter], texts: list[str]) -> list[Pair]:
-    """Every two language models of segmenters, by name, on some texts, over the places where a word may end or go on.
+    """Compare every two language models of some segmenters, by name, at the places where a word may end or continue.
 
     Raises ConfigError for segmenters of different scripts, DataError for texts without such a place, ShardError for a
     segmenter without language models.
     """
-    scripts = {name: segmenter.description["script"] for name, segmenter in segmenters.items()}
+    scripts = {name: segmenter.script for name, segmenter in segmenters.items()}
     if len(set(scripts.values())) > 1:
-        found = ", ".join(f"{name}: {script}" for name, script in scripts.items())
-        raise ConfigError(f"expected segmenters of one script; got {found}")
+        given = ", ".join(f"{name}: {script}" for name, script in scripts.items())
+        raise ConfigError(f"expected segmenters of one script; got {given}")
     ends = {}
     for name, segmenter in segmenters.items():
-        units, _ = segmenter._units(texts)
-        lattices = segmenter._teacher.lattices(units)
-        places = open_places(units.kind != KIND_SCRIPT, lattices.offsets)
+        units, _ = segmenter.units(texts)
+        lattices = segmenter.teacher.lattices(units)
+        places = open_places(units.single, lattices.offsets)
         if not places.any():
             raise DataError(
-                "the texts have no two units of the script in a row: no place where a word may end or go on"
+                "the texts have no two units of the script in a row: no place where a word may end or continue"
             )
         for direction, scores in (("forward", lattices.forward), ("backward", lattices.backward)):
             ends[f"{name} {direction}"] = lattices.ends(scores)[places]
@@ -54,6 +52,6 @@ def agreement(segmenters: Mapping[str, Segmenter], texts: list[str]) -> list[Pai
 
 
 def mean_kappa(pairs: list[Pair]) -> float | None:
-    """The mean over all pairs; None where one has none."""
+    """Return the mean over all pairs, or None if a pair has no kappa."""
     values = [pair.kappa for pair in pairs if pair.kappa is not None]
     return mean(values) if values and len(values) == len(pairs) else None

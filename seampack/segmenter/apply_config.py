@@ -1,16 +1,17 @@
-"""Options of applying a segmenter. No heavy imports: the command line is made from these."""
+"""Options of applying a segmenter. No heavy imports: the command line is made from them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from seampack.config import Config, option
+from seampack.errors import ConfigError
 
 
 class FileFormat(StrEnum):
     """How files are read or written."""
 
     AUTO = "auto"
-    """Reading: from the first bytes, then the name. Writing: from the name of the output, then like the input."""
+    """Reading: by the first bytes, then the name. Writing: by the name of the output, then as the input."""
     LINES = "lines"
     """Plain text, a text per line."""
     JSONL = "jsonl"
@@ -18,20 +19,20 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
     """Apache Parquet."""
     ARROW = "arrow"
-    """Arrow IPC: file or stream format is read, stream format written."""
+    """Arrow IPC: the file and the stream format are read, the stream format is written."""
 
 
 class OnBad(StrEnum):
-    """What happens at bytes that are not UTF-8."""
+    """Action on bytes that are not UTF-8."""
 
     STOP = "stop"
-    """The run ends with their file and line, or row."""
+    """End the run with an error that names the file and the line or row."""
     REPLACE = "replace"
-    """Each becomes U+FFFD; the original can then not be restored."""
+    """Replace each by U+FFFD; the original text can then not be restored."""
 
 
 class Output(StrEnum):
-    """What is written of each text."""
+    """Output for each text."""
 
     AUTO = "auto"
     """``text`` for lines, ``words`` for records and tables."""
@@ -42,16 +43,16 @@ class Output(StrEnum):
     OFFSETS = "offsets"
     """Begin and end of each word, in characters of the text."""
     BYTES = "bytes"
-    """Begin and end of each word, in bytes of the text as UTF-8."""
+    """Begin and end of each word, in bytes of the UTF-8 text."""
     POSTERIORS = "posteriors"
-    """For each character the probability that a word ends after it."""
+    """For each character, the probability that a word ends after it."""
     N_BEST = "n-best"
     """The best segmentations with their scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyConfig(Config):
-    """Options of reading texts and writing their words. Raises ConfigError naming the field, expected and given."""
+    """Options of reading texts and writing their words."""
 
     output: str = option(
         Output.AUTO.value,
@@ -77,3 +78,58 @@ class ApplyConfig(Config):
         "Action on bytes that are not UTF-8, in tables too: stop, or replace each by U+FFFD.",
         choices=OnBad,
     )
+
+
+class Decoder(StrEnum):
+    """Methods that turn the scores of both directions into words; implemented in ``decoders``."""
+
+    POSTERIOR = "posterior"
+    """The segmentation with the most expected right words, by the mean posteriors of both directions."""
+    PRODUCT = "product"
+    """The best segmentation by the sum of both directions' log-probabilities."""
+    MEAN = "mean"
+    """The best segmentation by the mean of both directions' segment probabilities."""
+    LIKELIER = "likelier"
+    """For each chunk, the direction whose best segmentation scores higher."""
+    MERGE = "merge"
+    """The ends on which both directions agree; between them, the block that scores higher."""
+    BOUNDARY = "boundary"
+    """A word ends where the mean probability of an end is at least one half, or the threshold."""
+    FORWARD = "forward"
+    """The best segmentation of the forward direction."""
+    BACKWARD = "backward"
+    """The best segmentation of the backward direction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeConfig(Config):
+    """Options that decide where words end."""
+
+    exact: bool = option(
+        False,
+        "Use the language models instead of the fast student; slower. Always on for a segmenter without a student.",
+    )
+    decoder: str | None = option(
+        None,
+        "Method that combines both directions of the language model; implies --exact. Without it: posterior.",
+        choices=Decoder,
+    )
+    threshold: float | None = option(
+        None,
+        "Probability from which a word ends: below 0.5 gives finer words, above coarser ones. Without it, the student "
+        "uses 0.5 and the language models use the decoder.",
+        low=0,
+        high=1,
+    )
+
+    def check_rules(self) -> None:
+        """Raise ConfigError for a threshold together with a decoder that has none."""
+        if self.threshold is not None and self.decoder not in (None, Decoder.BOUNDARY):
+            raise ConfigError(
+                f"threshold: applies to the decoder boundary only; got decoder {self.decoder!r}; remove one of the two"
+            )
+
+    @property
+    def uses_language_models(self) -> bool:
+        """Whether the language models are used even if there is a student."""
+        return self.exact or self.decoder is not None

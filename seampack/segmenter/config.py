@@ -1,13 +1,15 @@
-"""Options of training a segmenter. No heavy imports: the command line is made from these."""
+"""Options of training a segmenter. No heavy imports: the command line is made from them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from seampack.config import Config, option, seed_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Config):
-    """Options of training the language models. Raises ConfigError naming the field, what was expected and given."""
+    """Options of training the language models."""
 
     script: str = option(
         "zh",
@@ -29,8 +31,8 @@ class TrainConfig(Config):
     )
     word_cost: float = option(
         0.0,
-        "Cost of each word when training begins; it falls to 0 over the first 40 % of the steps. Use it if nearly all "
-        "words that are found have one unit.",
+        "Cost of each word at the start of training; falls to 0 over the first 40 % of the steps. Use it if nearly all "
+        "words found have one unit.",
         low=0,
         high=100,
         unit="nats",
@@ -39,22 +41,32 @@ class TrainConfig(Config):
     least_count: int = option(2, "Units that occur less often share one id.", low=1, high=1 << 20)
     chunk_units: int = option(
         40,
-        "Longest chunk that is read at once; punctuation and spaces end a chunk earlier.",
+        "Longest chunk read at once; punctuation and spaces end a chunk earlier.",
         low=2,
         high=1 << 12,
         unit="units",
     )
-    validation_share: float = option(
-        0.02, "Share of the text that is held out to measure the likelihood.", low=0, high=0.5
-    )
+    validation_share: float = option(0.02, "Share of the text held out to measure the likelihood.", low=0, high=0.5)
     validate_every: int = option(
-        200, "Batches between two validations; each writes a checkpoint.", low=1, high=1 << 30, unit="batches"
+        200,
+        "Batches between two validations; each of them writes a checkpoint.",
+        low=1,
+        high=1 << 30,
+        unit="batches",
     )
     patience: int = option(
-        10, "Validations in a row without a better likelihood; after one more, training stops.", low=0, high=1 << 30
+        10,
+        "Validations in a row without a better likelihood; after one more, training stops.",
+        low=0,
+        high=1 << 30,
     )
     forward_weight: float = option(0.5, "Weight of the forward direction when both are combined.", low=0, high=1)
     seed: int = seed_option("Seed of parameters, batches and dropout.")
+
+    @classmethod
+    def of_description(cls, options: Mapping[str, Any]) -> Self:
+        """Return the options in the description of a segmenter on disk. Unknown options are ignored."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,4 +83,4 @@ class DistillConfig(Config):
     hard_share: float = option(
         0.5, "Share of the teachers' decisions in the target; the rest is their probabilities.", low=0, high=1
     )
-    seed: int = seed_option("Seed of the order of the text and of dropping features.")
+    seed: int = seed_option("Seed of the parameters, the order of the text and dropping features.")

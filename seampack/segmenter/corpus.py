@@ -1,69 +1,71 @@
 """Raw text as chunks of unit ids, for the language model."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seampack.segmenter import _unit_kernels as unit_kernels
-from seampack.segmenter.units import KIND_SCRIPT, Alphabet, Units
+from seampack.io.ragged import offsets_of
+from seampack.segmenter import _unit_kernels as kernels
+from seampack.segmenter.units import Units
 
 CLOSING = np.array(sorted(map(ord, "，。！？；：、,.!?;:")), np.uint64)
-"""Marks behind which a chunk ends."""
+"""Marks after which a chunk ends."""
 UNKNOWN, FIRST_UNIT = 2, 3
-"""Ids: 0 and 1 are the model's own, 2 stands for units too rare to have an id."""
+"""Ids: 0 and 1 are reserved by the language model, 2 is shared by the units too rare for an id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Keys of the units that have an id, sorted; unit ``k`` has id ``FIRST_UNIT + k``."""
+    """Sorted keys of the units that have an id: the unit of ``keys[k]`` has the id ``FIRST_UNIT + k``."""
 
     keys: npt.NDArray[np.uint64]
 
     @classmethod
     def of(cls, units: Units, least: int) -> "Vocabulary":
-        """The keys that occur at least ``least`` times."""
+        """Return the vocabulary of the units that occur at least ``least`` times."""
         keys, counts = np.unique(units.key, return_counts=True)
         return cls(keys[counts >= least])
 
     @property
     def size(self) -> int:
-        """Number of ids, the reserved ones included."""
+        """Number of ids, including the reserved ones."""
         return FIRST_UNIT + self.keys.size
 
     def ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Ids of units by their keys."""
+        """Return the ids of units by their keys."""
         if not self.keys.size:
             return np.full(keys.size, UNKNOWN, np.int64)
-        at = np.minimum(np.searchsorted(self.keys, keys), self.keys.size - 1)
-        return np.where(self.keys[at] == keys, FIRST_UNIT + at, UNKNOWN)
+        ranks = np.minimum(np.searchsorted(self.keys, keys), self.keys.size - 1)
+        return np.where(self.keys[ranks] == keys, FIRST_UNIT + ranks, UNKNOWN)
 
 
 def chunk_offsets(units: Units, most: int) -> npt.NDArray[np.int64]:
-    """First unit of each chunk, and the number of units."""
+    """Return the first unit of each chunk of at most ``most`` units, and the number of units; shape (chunks + 1,)."""
     closes = np.isin(units.key, CLOSING).astype(np.uint8)
-    found: npt.NDArray[np.int64] = unit_kernels.find_chunks(units.spaced, units.kind, closes, units.offsets, most)
-    return found
+    offsets: npt.NDArray[np.int64] = kernels.find_chunks(units.spaced, units.kind, closes, units.offsets, most)
+    return offsets
 
 
 def open_places(single: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Units behind which a word may end or go on: those followed by another of a word's units in their chunk.
+    """Return flags of the units after which a word may end or continue, shape (units,).
 
-    ``single``: which units are words by themselves, (units,); ``offsets``: first unit of each chunk, (chunks + 1,).
+    These are units of the script followed by another one in their chunk. ``single``: flags of the units that are words
+    by themselves, shape (units,); ``offsets``: first unit of each chunk, shape (chunks + 1,).
     """
-    inside = ~single
-    inside[:-1] &= ~single[1:]
-    inside[offsets[1:] - 1] = False
-    return inside
+    is_open = ~single
+    is_open[:-1] &= ~single[1:]
+    is_open[offsets[1:] - 1] = False
+    return is_open
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkCorpus:
-    """Chunks of unit ids, one behind the other; ``single`` flags units that are words by themselves."""
+    """Chunks of unit ids, concatenated; ``single`` flags the units that are words by themselves."""
 
     ids: npt.NDArray[np.int64]  # shape (units,)
     single: npt.NDArray[np.bool_]  # shape (units,)
@@ -72,9 +74,18 @@ class ChunkCorpus:
 
     @classmethod
     def of(cls, units: Units, vocabulary: Vocabulary, most: int) -> "ChunkCorpus":
-        """The chunks of some texts."""
-        ids = vocabulary.ids(units.key)
-        return cls(ids, units.kind != KIND_SCRIPT, chunk_offsets(units, most), vocabulary.size)
+        """Return the chunks of the texts of ``units``, each of at most ``most`` units."""
+        return cls(vocabulary.ids(units.key), units.single, chunk_offsets(units, most), vocabulary.size)
+
+    def save(self, path: Path) -> None:
+        """Write the corpus to an ``.npz`` file, to be read by ``load``."""
+        np.savez(path, ids=self.ids, single=self.single, offsets=self.offsets, vocab_size=self.vocab_size)
+
+    @classmethod
+    def load(cls, path: Path) -> "ChunkCorpus":
+        """Read a corpus that ``save`` wrote."""
+        with np.load(path) as arrays:
+            return cls(arrays["ids"], arrays["single"], arrays["offsets"], int(arrays["vocab_size"]))
 
     @property
     def chunks(self) -> int:
@@ -83,7 +94,7 @@ class ChunkCorpus:
 
     @property
     def fingerprint(self) -> str:
-        """Tells one corpus from another."""
+        """SHA-256 of the chunks."""
         digest = hashlib.sha256(self.ids.tobytes())
         digest.update(self.single.tobytes())
         digest.update(self.offsets.tobytes())
@@ -91,30 +102,29 @@ class ChunkCorpus:
 
     @property
     def open_places(self) -> npt.NDArray[np.bool_]:
-        """Units behind which a word may end or go on, see ``open_places``."""
+        """Flags of the units after which a word may end or continue; see the function ``open_places``."""
         return open_places(self.single, self.offsets)
 
     def reversed(self) -> "ChunkCorpus":
-        """The same chunks, each back to front."""
-        where = np.repeat(self.offsets[1:] + self.offsets[:-1] - 1, np.diff(self.offsets)) - np.arange(self.ids.size)
-        return ChunkCorpus(self.ids[where], self.single[where], self.offsets, self.vocab_size)
+        """Return the same chunks, each back to front."""
+        source = np.repeat(self.offsets[1:] + self.offsets[:-1] - 1, np.diff(self.offsets)) - np.arange(self.ids.size)
+        return ChunkCorpus(self.ids[source], self.single[source], self.offsets, self.vocab_size)
 
     def batch(self, which: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, npt.NDArray[np.int64]]:
-        """Some chunks, padded: ids and flags of shape (chunks, most), lengths (chunks,), and their unit offsets."""
+        """Return some chunks, padded to the longest of them.
+
+        Args:
+            which: Numbers of the chunks, shape (chunks,).
+
+        Returns:
+            ids, shape (chunks, longest); lengths, (chunks,); single, as ids; and unit offsets, (chunks + 1,).
+        """
         starts = self.offsets[which]
         lengths = self.offsets[which + 1] - starts
         most = int(lengths.max())
         columns = np.arange(most)
-        at = np.minimum(starts[:, None] + columns, self.ids.size - 1)
+        source = np.minimum(starts[:, None] + columns, self.ids.size - 1)
         inside = columns < lengths[:, None]
-        ids = np.where(inside, self.ids[at], 0)
-        single = self.single[at] & inside
-        offsets = np.zeros(which.size + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        return torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(single), offsets
-
-
-def text_units(texts: Iterable[list[str]], alphabet: Alphabet) -> Iterator[Units]:
-    """Units of batches of texts."""
-    for batch in texts:
-        yield alphabet.units(batch)[0]
+        ids = np.where(inside, self.ids[source], 0)
+        single = self.single[source] & inside
+        return torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(single), offsets_of(lengths)

@@ -1,7 +1,7 @@
-"""From two lattices, forward and backward, to where words end: a registry of decoders.
+"""Decoders: from the lattices of both directions to the ends of words.
 
-All take the scores of both directions, shape (units, K), in the same orientation, and give ends, shape (units,) uint8.
-``weight`` is the share of the forward direction, 0 to 1; 1 or 0 uses one direction alone.
+Each decoder takes ``Lattices`` and returns ends: flags, shape (units,) uint8, 1 where a word ends after the unit.
+``DECODERS`` has them by name; ``apply_config.Decoder`` lists the names.
 """
 
 from collections.abc import Callable
@@ -10,55 +10,85 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seampack.errors import ConfigError
 from seampack.segmenter import _kernels as kernels
 
 Scores = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
 Ends = npt.NDArray[np.uint8]
 
+IMPOSSIBLE = -1e6
+"""Score of a forbidden segment: several units of which one is a digit run, a foreign word or punctuation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lattices:
-    """Scores of both directions, with the posteriors that follow from them."""
+    """Segment scores of both directions for a sequence of chunks.
 
-    forward: Scores
-    backward: Scores
-    offsets: Offsets
+    Row ``u`` of ``forward`` and ``backward`` holds the log-probabilities of the segments that begin at unit ``u``,
+    column ``l - 1`` the segment of ``l`` units. ``weight`` is the share of the forward direction, 0 to 1.
+    """
+
+    forward: Scores  # shape (units, K)
+    backward: Scores  # shape (units, K)
+    offsets: Offsets  # first unit of each chunk, and the number of units; shape (chunks + 1,)
     weight: float = 0.5
 
     def posteriors(self) -> Scores:
-        """Mean of both directions' segment posteriors."""
+        """Return the mean of both directions' segment posteriors, shape (units, K)."""
         total = np.zeros_like(self.forward)
         for scores, share in ((self.forward, self.weight), (self.backward, 1 - self.weight)):
             if share > 0:
-                found = np.empty_like(scores)
-                kernels.forward_backward(scores, self.offsets, found)
-                total += np.float32(share) * found
+                posteriors = np.empty_like(scores)
+                kernels.forward_backward(scores, self.offsets, posteriors)
+                total += np.float32(share) * posteriors
         return total
 
     def product(self) -> Scores:
-        """Sum of log-probabilities, weighted: a segment must please both directions."""
+        """Return the weighted sum of both directions' log-probabilities, shape (units, K)."""
         if self.weight in (0, 1):  # not 0 times a log-probability, which may be minus infinity
             return 2 * (self.forward if self.weight == 1 else self.backward)
         return np.float32(2 * self.weight) * self.forward + np.float32(2 * (1 - self.weight)) * self.backward
 
+    def end_posteriors(self) -> npt.NDArray[np.float64]:
+        """Return the probability that a word ends after each unit, shape (units,), by the mean posteriors."""
+        probabilities: npt.NDArray[np.float64] = kernels.end_posteriors(self.posteriors(), self.offsets)
+        return probabilities
+
     def ends(self, scores: Scores) -> Ends:
-        """Where the words of the best segmentation by these scores end."""
-        found = np.empty(scores.shape[0], np.uint8)
-        kernels.viterbi(scores, self.offsets, found)
-        return found
+        """Return the ends of the segmentation of each chunk with the highest total score."""
+        ends = np.empty(scores.shape[0], np.uint8)
+        kernels.viterbi(scores, self.offsets, ends)
+        return ends
+
+    def n_best(self, count: int) -> tuple[Ends, npt.NDArray[np.float64]]:
+        """Return the ``count`` best segmentations of each chunk by ``product``, best first.
+
+        The result is their ends, shape (count, units), and their scores, shape (count, chunks). A chunk with fewer
+        segmentations repeats its last one.
+        """
+        scores = self.product()
+        scores[scores <= IMPOSSIBLE / 2] = -np.inf  # a forbidden segment is in none of them, however low its rank
+        ends = np.empty((count, scores.shape[0]), np.uint8)
+        totals = np.empty((count, self.offsets.size - 1))
+        kernels.n_best(scores, self.offsets, count, ends, totals)
+        sizes = np.diff(self.offsets)
+        for rank in range(1, count):
+            missing = np.isneginf(totals[rank])
+            totals[rank, missing] = totals[rank - 1, missing]
+            units = np.repeat(missing, sizes)
+            ends[rank, units] = ends[rank - 1, units]
+        return ends, totals
 
     def agreement(self, places: npt.NDArray[np.bool_]) -> float | None:
-        """Cohen's kappa of both directions on where words end, over some places, shape (units,); see ``kappa``."""
+        """Return Cohen's kappa of both directions at the flagged places, shape (units,); see ``kappa``."""
         return kappa(self.ends(self.forward)[places], self.ends(self.backward)[places])
 
 
 def kappa(one: Ends, other: Ends) -> float | None:
-    """Cohen's kappa of two decisions on the same places, shape (places,).
+    """Return Cohen's kappa of two decisions on the same places, shape (places,).
 
-    1 where they always agree, 0 where they agree as chance would; None where both always join, or always cut, as when
-    every unit is a word: chance alone agrees as much.
+    1 is full agreement, 0 agreement by chance. The result is None without places, or if both decisions are the same
+    constant: agreement by chance would be full, too.
     """
     if not one.size:
         return None
@@ -68,54 +98,52 @@ def kappa(one: Ends, other: Ends) -> float | None:
 
 
 def forward(lattices: Lattices) -> Ends:
-    """The best segmentation of the forward direction alone."""
+    """Return the best segmentation of the forward direction."""
     return lattices.ends(lattices.forward)
 
 
 def backward(lattices: Lattices) -> Ends:
-    """The best segmentation of the backward direction alone."""
+    """Return the best segmentation of the backward direction."""
     return lattices.ends(lattices.backward)
 
 
 def product(lattices: Lattices) -> Ends:
-    """The best segmentation by the sum of both directions' scores (one way of the paper to combine them)."""
+    """Return the best segmentation by the sum of both directions' scores (Wang, Li and Zheng 2021)."""
     return lattices.ends(lattices.product())
 
 
 def mean(lattices: Lattices) -> Ends:
-    """The best segmentation by the mean of both directions' segment probabilities."""
+    """Return the best segmentation by the mean of both directions' segment probabilities."""
     with np.errstate(divide="ignore"):  # a share of 0 has minus infinity as its logarithm
         shares = np.log([lattices.weight, 1 - lattices.weight])
     return lattices.ends(np.logaddexp(shares[0] + lattices.forward, shares[1] + lattices.backward).astype(np.float32))
 
 
 def likelier(lattices: Lattices) -> Ends:
-    """For each chunk, the direction whose best segmentation scores higher (the paper's other way)."""
+    """Return, for each chunk, the best segmentation of the direction that scores higher (Wang, Li and Zheng 2021)."""
     ends = forward(lattices)
     other = backward(lattices)
-    take = kernels.total_scores(lattices.backward, lattices.offsets, other) > kernels.total_scores(
+    is_other_likelier = kernels.total_scores(lattices.backward, lattices.offsets, other) > kernels.total_scores(
         lattices.forward, lattices.offsets, ends
     )
-    where = np.repeat(take, np.diff(lattices.offsets))
-    return np.where(where, other, ends)
+    return np.where(np.repeat(is_other_likelier, np.diff(lattices.offsets)), other, ends)
 
 
 def merge(lattices: Lattices) -> Ends:
-    """Common ends of both directions; where they differ in between, the side that both together score higher."""
+    """Return the common ends of both directions; where they differ in between, the side with the higher product."""
     ends = np.empty(lattices.forward.shape[0], np.uint8)
     kernels.merge_by_block(lattices.product(), lattices.offsets, forward(lattices), backward(lattices), ends)
     return ends
 
 
 def posterior(lattices: Lattices) -> Ends:
-    """The segmentation with the most expected right words: minimum Bayes risk over both directions' mean posteriors."""
+    """Return the segmentation with the most expected right words: minimum Bayes risk over the mean posteriors."""
     return lattices.ends(lattices.posteriors())
 
 
 def boundary(lattices: Lattices) -> Ends:
-    """A word ends wherever the mean probability of an end is at least one half (``Segmenter.spans`` can move it)."""
-    found = kernels.end_posteriors(lattices.posteriors(), lattices.offsets)
-    ends: Ends = (found >= 0.5).astype(np.uint8)
+    """Return an end wherever the mean probability of an end is at least one half, and at the end of each chunk."""
+    ends: Ends = (lattices.end_posteriors() >= 0.5).astype(np.uint8)
     ends[lattices.offsets[1:][np.diff(lattices.offsets) > 0] - 1] = 1
     return ends
 
@@ -124,11 +152,4 @@ DECODERS: dict[str, Callable[[Lattices], Ends]] = {
     function.__name__: function for function in (posterior, product, mean, likelier, merge, boundary, forward, backward)
 }
 DEFAULT = "posterior"
-"""What is measured in the end is the share of right words, and this maximises their expected number."""
-
-
-def decoder(name: str) -> Callable[[Lattices], Ends]:
-    """A decoder by its name, or ConfigError."""
-    if name not in DECODERS:
-        raise ConfigError(f"decoder: expected one of {', '.join(DECODERS)}; got {name!r}")
-    return DECODERS[name]
+"""Segmentation is measured by the share of right words; this decoder maximises their expected number."""

@@ -1,4 +1,4 @@
-"""Words of the user's, which hold whatever the model says."""
+"""The user's dictionary: words that hold regardless of the model."""
 
 import os
 import re
@@ -17,37 +17,37 @@ from seampack.segmenter.units import Units
 
 @dataclass(frozen=True, slots=True)
 class Dictionary:
-    """Entries that must stay whole, or be cut where they have a space.
+    """Entries that stay whole, or are cut only at their spaces.
 
-    ``研究生`` is one word wherever it stands; ``研究 生命`` is two. Of entries that overlap in a text, the one that
-    begins first holds, and the longest of those.
+    ``研究生`` is one word everywhere; ``研究 生命`` is two words. If entries overlap in a text, the first one holds; of
+    entries with the same begin, the longest.
     """
 
     entries: dict[str, list[int]]
-    """The entry without spaces: where it is cut inside, in characters."""
+    """Positions of the cuts inside each entry, in characters, by the entry without its spaces."""
     lengths: dict[str, tuple[int, ...]]
-    """Lengths of the entries that begin with two characters, the longest first; of one character alone, 1."""
+    """Lengths of the entries with the same first two characters, longest first; an entry of one character by itself."""
     begins: re.Pattern[str]
-    """One character that an entry begins with: where there are few entries, most of a text has none."""
+    """The first characters of all entries. With few entries, a search for them skips most of a text."""
 
     @classmethod
     def of(cls, lines: list[str]) -> "Dictionary":
-        """From entries, one a line; empty lines are passed over. Raises DataError where none is left."""
+        """Return the dictionary of entries, one per line; empty lines are skipped. Raises DataError if none is left."""
         entries: dict[str, list[int]] = {}
         for line in lines:
             if words := line.split():
                 entries["".join(words)] = np.cumsum([len(word) for word in words])[:-1].tolist()
         if not entries:
-            raise DataError("the dictionary has no entry; expected one a line")
+            raise DataError("the dictionary has no entry; expected one per line")
         lengths: defaultdict[str, set[int]] = defaultdict(set)
         for entry in entries:
             lengths[entry[:2]].add(len(entry))
         begins = re.compile(f"[{re.escape(''.join(sorted({entry[0] for entry in entries})))}]")
-        return cls(entries, {begin: tuple(sorted(found, reverse=True)) for begin, found in lengths.items()}, begins)
+        return cls(entries, {begin: tuple(sorted(sizes, reverse=True)) for begin, sizes in lengths.items()}, begins)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Dictionary":
-        """From a UTF-8 file. Raises DataError where it cannot be read, or has no entry."""
+        """Return the dictionary in a UTF-8 file. Raises DataError if it cannot be read or has no entry."""
         try:
             return cls.of(Path(path).read_text("utf-8-sig").splitlines())
         except (OSError, UnicodeDecodeError) as error:
@@ -56,14 +56,14 @@ class Dictionary:
             raise DataError(f"{path}: {error}") from error
 
     def find(self, text: str) -> Iterator[tuple[int, str]]:
-        """Where entries hold in a text: their begin, and they."""
-        entries, lengths, at = self.entries, self.lengths, 0
-        while match := self.begins.search(text, at):
+        """Yield the begin and the text of each entry that holds in a text."""
+        entries, lengths, position = self.entries, self.lengths, 0
+        while match := self.begins.search(text, position):
             first = match.start()
-            at = first + 1
+            position = first + 1
             for length in lengths.get(text[first : first + 2], ()):
                 if (entry := text[first : first + length]) in entries:
-                    at = first + length
+                    position = first + length
                     yield first, entry
                     break
             else:
@@ -71,16 +71,22 @@ class Dictionary:
                     yield first, text[first]
 
     def apply(self, texts: list[str], units: Units, starts: npt.NDArray[np.int64], ends: npt.NDArray[Any]) -> None:
-        """Put the entries' words into ``ends``, flags (or probabilities) of the units behind which a word ends."""
+        """Change ``ends`` to the entries' words.
+
+        Args:
+            texts: The texts.
+            units: Their units.
+            starts: First code point of each text in all of them joined, shape (texts + 1,).
+            ends: Flags or probabilities of a word's end after each unit, shape (units,); changed in place.
+        """
         begins: list[int] = []
         stops: list[int] = []
         cuts: list[int] = []
         for text, start in zip(texts, starts.tolist(), strict=False):
-            for at, entry in self.find(text):
-                begins.append(start + at)
-                stops.append(start + at + len(entry))
-                if inside := self.entries[entry]:
-                    cuts += [start + at + cut for cut in inside]
+            for first, entry in self.find(text):
+                begins.append(start + first)
+                stops.append(start + first + len(entry))
+                cuts += [start + first + cut for cut in self.entries[entry]]
         if not begins:
             return
         covered = np.zeros(ends.size + 1, np.int64)

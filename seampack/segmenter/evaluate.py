@@ -1,4 +1,4 @@
-"""How well words agree with gold: words, boundaries, the lexicon, by length, and what is wrong most often.
+"""Scores of words against gold: words, boundaries, types, words by length, and the most frequent errors.
 
 gold       研究 生命 的 起源      words right: 的 起源                    precision 2/3, recall 2/4
 predicted  研究生命 的 起源       boundaries right: 2 of 2, 2 of 3       error: 研究 生命 -> 研究生命
@@ -12,16 +12,15 @@ from functools import lru_cache
 from itertools import accumulate, zip_longest
 from typing import Any
 
-from seampack.commands.report import table
 from seampack.errors import DataError
 
 SPACE_MARK = "␣"
-"""Stands for a space in Thai gold files; counts as white space."""
+"""The mark of a space in Thai gold files; counts as white space."""
 
 
 @dataclass(slots=True)
 class Agreement:
-    """Counts of things in gold, in the prediction, and in both."""
+    """Counts of items in gold, in the prediction, and in both."""
 
     gold: int = 0
     predicted: int = 0
@@ -29,12 +28,12 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted that is right; 1 where there was nothing to predict, and nothing was."""
+        """Share of the predicted items that are right; 1 if there are none in gold and none predicted."""
         return self.right / self.predicted if self.predicted else float(not self.gold)
 
     @property
     def recall(self) -> float:
-        """Share of gold that was found; 1 where there was nothing to find, and nothing was."""
+        """Share of the gold items that were predicted; 1 if there are none in gold and none predicted."""
         return self.right / self.gold if self.gold else float(not self.predicted)
 
     @property
@@ -50,7 +49,7 @@ class Agreement:
         self.right += len(gold & predicted)
 
     def to_dict(self) -> dict[str, float]:
-        """For JSON."""
+        """Return the scores and counts, for JSON."""
         return {
             "precision": self.precision,
             "recall": self.recall,
@@ -63,27 +62,27 @@ class Agreement:
 
 @dataclass(slots=True)
 class Scores:
-    """Agreement of a prediction with gold, over all lines."""
+    """Scores of a prediction against gold, over all lines."""
 
     words: Agreement = field(default_factory=Agreement)
-    """By their spans, punctuation included."""
+    """Words by their spans, including punctuation."""
     words_without_punctuation: Agreement = field(default_factory=Agreement)
-    """Of words that have a letter or a number."""
+    """Words with a letter or a number."""
     boundaries: Agreement = field(default_factory=Agreement)
-    """Inside lines: their begins and ends, which nobody can miss, do not count."""
+    """Boundaries inside lines; the begin and the end of a line do not count."""
     types: Agreement = field(default_factory=Agreement)
     """Different words."""
     unknown: Agreement | None = None
-    """Words that were not in the known text: only their recall has a meaning. None where no known text was given."""
+    """Words that are not among the known words; only the recall is meaningful. None without known words."""
     by_length: dict[int, Agreement] = field(default_factory=dict)
-    """Words by their length in characters."""
+    """Words by length, in characters."""
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Gold and predicted words between two boundaries that both have, none of which agree in between."""
+    """Counts of errors: gold and predicted words between two common boundaries, with none in between."""
     lines: int = 0
     characters: int = 0
 
     def to_dict(self, errors: int = 20) -> dict[str, Any]:
-        """For JSON, with the most frequent errors."""
+        """Return the scores, with the most frequent errors, for JSON."""
         return {
             "lines": self.lines,
             "characters": self.characters,
@@ -96,54 +95,27 @@ class Scores:
             "errors": [{"gold": g, "predicted": p, "count": n} for (g, p), n in self.most_frequent_errors(errors)],
         }
 
-    def to_text(self, errors: int = 20) -> str:
-        """Tables for readers, the most frequent errors behind them."""
-        parts: list[tuple[str, Agreement]] = [
-            ("words", self.words),
-            ("words without punctuation", self.words_without_punctuation),
-            ("boundaries", self.boundaries),
-            ("types", self.types),
-            *([("unknown words", self.unknown)] if self.unknown is not None else []),
-            *((f"words of {length}", part) for length, part in sorted(self.by_length.items())),
-        ]
-        rows = [
-            {
-                "": name,
-                **{key: value * 100 if isinstance(value, float) else value for key, value in part.to_dict().items()},
-            }
-            for name, part in parts
-        ]
-        columns = {"": "", "precision": "precision %", "recall": "recall %", "f1": "F1 %"}
-        text = table(rows, columns | {"gold": "gold", "predicted": "predicted", "right": "right"})
-        worst = [
-            {"times": count, "gold": gold, "predicted": predicted}
-            for (gold, predicted), count in self.most_frequent_errors(errors)
-        ]
-        if worst:
-            text += "\n\n" + table(worst, {"times": "times", "gold": "gold", "predicted": "predicted"})
-        return text
-
     def most_frequent_errors(self, count: int) -> list[tuple[tuple[str, str], int]]:
-        """The errors that occur most often, those of equal number by their text."""
+        """Return the most frequent errors and their counts; errors with equal counts are sorted by text."""
         return sorted(self.errors.items(), key=lambda item: (-item[1], item[0]))[:count]
 
 
 def split_line(line: str) -> list[str]:
-    """The words of a line of spaced text."""
+    """Return the words of a line of spaced text."""
     return line.replace(SPACE_MARK, " ").split()
 
 
 def raw_text(gold_line: str) -> str:
-    """The text that a gold line is a segmentation of: without spaces, and a space for each mark of one."""
+    """Return the raw text of a gold line: without spaces, and with a space for each mark of one."""
     return "".join(gold_line.split()).replace(SPACE_MARK, " ")
 
 
 def score(gold_lines: Iterable[str], predicted_lines: Iterable[str], known: Iterable[str] | None = None) -> Scores:
-    """Compare lines of words that are separated by white space.
+    """Score lines of words that are separated by white space.
 
-    ``known``: words that count as known; the recall of the others is the out-of-vocabulary recall of SIGHAN.
+    ``known``: the known words; the recall of the other words is the out-of-vocabulary recall of SIGHAN.
 
-    Raises DataError, with the line's number, where the characters differ, or one side has more lines.
+    Raises DataError, with the number of the line, if the characters differ or one side has more lines.
     """
     return score_words(map(split_line, gold_lines), map(split_line, predicted_lines), known)
 
@@ -153,7 +125,7 @@ def score_words(
     predicted_lines: Iterable[Sequence[str]],
     known: Iterable[str] | None = None,
 ) -> Scores:
-    """``score`` of lines that are split already."""
+    """Score lines that are already split into words; see ``score``."""
     scores = Scores(unknown=None if known is None else Agreement())
     known_words = frozenset(known or ())
     gold_types: set[str] = set()
@@ -172,11 +144,11 @@ def score_words(
 
 def _check_same(number: int, gold: str, predicted: str) -> None:
     if gold != predicted:
-        at = next((i for i, (a, b) in enumerate(zip(gold, predicted, strict=False)) if a != b), None)
-        at = min(len(gold), len(predicted)) if at is None else at
-        context = slice(max(0, at - 5), at + 6)
+        position = next((i for i, (a, b) in enumerate(zip(gold, predicted, strict=False)) if a != b), None)
+        position = min(len(gold), len(predicted)) if position is None else position
+        context = slice(max(0, position - 5), position + 6)
         raise DataError(
-            f"line {number}: the characters differ from gold at character {at + 1}, spaces not counted: expected "
+            f"line {number}: the characters differ from gold at character {position + 1}, without spaces: expected "
             f"{gold[context]!r}, got {predicted[context]!r}; both must be segmentations of the same text"
         )
 
@@ -219,7 +191,7 @@ def _add_errors(
 
 
 def _blocks(words: Sequence[str], common: set[int]) -> list[str]:
-    """The words between boundaries that are common, joined by spaces."""
+    """Return the words between common boundaries, joined by spaces."""
     blocks: list[list[str]] = [[]]
     for word, (_, end) in zip(words, _spans(words), strict=True):
         blocks[-1].append(word)
@@ -230,5 +202,5 @@ def _blocks(words: Sequence[str], common: set[int]) -> list[str]:
 
 @lru_cache(maxsize=1 << 16)
 def is_punctuation(word: str) -> bool:
-    """Whether a word has neither letter nor number."""
+    """Return whether a word has neither a letter nor a number."""
     return not any(unicodedata.category(character)[0] in "LN" for character in word)

@@ -1,8 +1,8 @@
 """The segmental language model: the probability of a sentence, summed over all ways to cut it into segments.
 
 Sun and Deng 2018 (segmental language models); both directions after Wang, Li and Zheng 2021 (arXiv 2103.01421). A
-segment is written character by character by a decoder that starts from what the context encoder has read so far, and
-ends with an end symbol:
+decoder writes a segment character by character and closes it with an end symbol; it starts from the state of the
+context encoder before the segment:
 
     S[i, l] = sum_(t <= l) log p(x_(i+t) | x_(i+1) .. x_(i+t-1), c_i) + log p(END | x_(i+1) .. x_(i+l), c_i)
 
@@ -15,23 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from seampack.segmenter import _kernels as kernels
-
-IMPOSSIBLE = -1e6
-"""Score of a segment that must not be: one of several units that holds a digit run, a foreign word or punctuation."""
+from seampack.segmenter.config import TrainConfig
+from seampack.segmenter.decoders import IMPOSSIBLE
 
 END, BOS = 0, 1
-"""Ids of the end of a segment and of the begin of a chunk; units follow from 2 on."""
+"""Ids of the end of a segment and of the begin of a chunk; the ids of units begin at 2."""
 
 
 class SegmentalLM(nn.Module):
-    """Scores of all segments of up to ``longest`` units, for chunks of unit ids.
+    """Scores of all segments of up to ``config.longest`` units, for chunks of unit ids.
 
-    ``vocab_size`` counts END and BOS. ``dropout`` is applied to the embeddings and the context.
+    ``vocab_size`` includes END and BOS. Dropout is applied to the embeddings, the context and the decoder's states.
     """
 
-    def __init__(self, vocab_size: int, *, longest: int, hidden: int = 256, dropout: float = 0.1) -> None:
+    def __init__(self, vocab_size: int, config: TrainConfig) -> None:
         super().__init__()
-        self.longest = longest
+        hidden = config.hidden
+        self.longest = config.longest
         self.hidden = hidden
         self.embedding = nn.Embedding(vocab_size, hidden)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
@@ -40,13 +40,15 @@ class SegmentalLM(nn.Module):
         self.decoder_hidden = nn.Linear(hidden, 4 * hidden, bias=False)
         self.first_input = nn.Linear(hidden, hidden)
         self.first_hidden = nn.Linear(hidden, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, chunks: Tensor, lengths: Tensor, single: Tensor) -> Tensor:
-        """Lattice of a batch, shape (units, longest), the chunks one behind the other.
+        """Return the lattice of a batch, shape (units, longest), its chunks concatenated.
 
-        ``chunks``: ids, shape (chunks, most units), padded with anything; ``lengths``: units of each; ``single``: flags
-        like ``chunks`` of the units that are words by themselves.
+        Args:
+            chunks: Unit ids, shape (chunks, longest chunk); any padding.
+            lengths: Units of each chunk, shape (chunks,).
+            single: Flags of the units that are words by themselves, same shape as ``chunks``.
         """
         batch, most = chunks.shape
         device = chunks.device
@@ -56,7 +58,7 @@ class SegmentalLM(nn.Module):
         context, _ = self.encoder(torch.cat([start, embedded[:, :-1]], 1))
         context = self.dropout(0.5 * context)[inside]  # shape (units, hidden): the state before each unit
 
-        # One decoder run for all starts. What a unit adds to the gates is the same from whichever start it is reached.
+        # One decoder run for all starts: the contribution of a unit to the gates does not depend on the start.
         gates = self.decoder_input(embedded)
         units = context.shape[0]
         row, column = inside.nonzero(as_tuple=True)
@@ -66,8 +68,7 @@ class SegmentalLM(nn.Module):
         outputs = []
         for step in range(self.longest + 1):
             if step:
-                at = torch.clamp(column + step - 1, max=most - 1)
-                step_gates = gates[row, at]
+                step_gates = gates[row, torch.clamp(column + step - 1, max=most - 1)]
             i, f, g, o = (step_gates + self.decoder_hidden(state)).chunk(4, 1)
             cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
             state = torch.sigmoid(o) * torch.tanh(cell)
@@ -83,21 +84,21 @@ class SegmentalLM(nn.Module):
         scores = torch.cumsum(written[:-1], 0) + ended[1:]  # shape (longest, units)
 
         forbidden = torch.zeros_like(scores, dtype=torch.bool)
-        seen = torch.zeros(units, dtype=torch.bool, device=device)
+        has_single = torch.zeros(units, dtype=torch.bool, device=device)
         for step in range(self.longest):
-            at = column + step
-            beyond = at >= lengths[row]
-            seen = seen | single[row, torch.clamp(at, max=most - 1)]
-            forbidden[step] = beyond | seen if step else beyond
+            last = column + step
+            is_outside = last >= lengths[row]
+            has_single = has_single | single[row, torch.clamp(last, max=most - 1)]
+            forbidden[step] = is_outside | has_single if step else is_outside
         lattice: Tensor = scores.masked_fill(forbidden, IMPOSSIBLE).t().contiguous()
         return lattice
 
     def _write(self, states: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the following unit and of END behind each decoder state, each of shape (states,)."""
+        """Return the log-probabilities of the following unit and of END after each decoder state, (states,) each."""
         weight, bias = self.embedding.weight, self.bias
         if torch.is_grad_enabled():
             return _Writing.apply(states, weight, bias, following)  # type: ignore[no-untyped-call, no-any-return]
-        # blocks whose logits stay in the cache
+        # in blocks, so that the logits stay in the cache
         blocks = zip(torch.split(states, _BLOCK), torch.split(following, _BLOCK), strict=True)
         parts = [_log_probabilities(block, weight, bias, units)[:2] for block, units in blocks]
         written, ended = zip(*parts, strict=True)
@@ -110,15 +111,16 @@ _BLOCK = 512
 def _log_probabilities(
     states: Tensor, weight: Tensor, bias: Tensor, following: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probabilities of the following unit and of END, the logits, the logarithm of their sum."""
+    """Return the log-probabilities of the following unit and of END, the logits and their log-sum-exp."""
     logits = torch.addmm(bias, states, weight.t())
     partition = torch.logsumexp(logits, 1)
     return logits.gather(1, following[:, None]).squeeze(1) - partition, logits[:, END] - partition, logits, partition
 
 
 class _Writing(torch.autograd.Function):
-    """``_log_probabilities``, differentiated by hand: autograd would hold and add four matrices of shape (states,
-    vocabulary), this holds one.
+    """``_log_probabilities`` with its gradient written by hand.
+
+    It holds one matrix of shape (states, vocabulary); autograd would hold and add four.
     """
 
     @staticmethod
@@ -137,7 +139,7 @@ class _Writing(torch.autograd.Function):
 
 
 class _LogLikelihood(torch.autograd.Function):
-    """Sum of the chunks' log-likelihoods; the gradient of a segment's score is the segment's posterior."""
+    """Sum of the chunks' log-likelihoods; the gradient with respect to a segment's score is its posterior."""
 
     @staticmethod
     def forward(ctx, scores: Tensor, offsets: npt.NDArray[np.int64]) -> Tensor:  # type: ignore[no-untyped-def]
@@ -153,6 +155,6 @@ class _LogLikelihood(torch.autograd.Function):
 
 
 def log_likelihood(scores: Tensor, offsets: npt.NDArray[np.int64]) -> Tensor:
-    """Log-likelihood of a batch, a scalar to be maximised. ``offsets``: first unit of each chunk and the end."""
-    result: Tensor = _LogLikelihood.apply(scores, offsets)  # type: ignore[no-untyped-call]
-    return result
+    """Return the log-likelihood of a batch, a scalar. ``offsets``: first unit of each chunk, shape (chunks + 1,)."""
+    total: Tensor = _LogLikelihood.apply(scores, offsets)  # type: ignore[no-untyped-call]
+    return total

@@ -1,7 +1,6 @@
-"""Segmenter: words of texts that are written without spaces."""
+"""Segmenter: the words of texts that are written without spaces."""
 
 import os
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -9,60 +8,57 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from seampack.config import check_number
+from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
-from seampack.segmenter import _kernels as kernels
-from seampack.segmenter import _unit_kernels as unit_kernels
 from seampack.segmenter import artifact, decoders
+from seampack.segmenter.apply_config import DecodeConfig
+from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.spans import Spans
 from seampack.segmenter.student import Student
 from seampack.segmenter.units import Alphabet, Units
 
 if TYPE_CHECKING:
     from seampack.segmenter.teacher import Teacher
 
-_NEVER = -5e5
-"""A score from here down is that of a segment which must not be: ``language_model.IMPOSSIBLE``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spans:
-    """Words of some texts, one text behind the other: text ``t`` has words ``offsets[t]:offsets[t + 1]``.
-
-    Word ``w`` is the characters ``begin[w]:end[w]`` of its text; white space is in none, all else in exactly one.
-    """
-
-    begin: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-
 
 class Segmenter:
-    """Cuts text into words, by the fast student where the model has one, or ``exact`` by both language models."""
+    """A trained segmenter. It splits text with the fast student, or ``exact`` with both language models."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = artifact.find(folder)
         self.description = artifact.load_description(self.folder)
         try:
-            self._alphabet = Alphabet(self.description["script"])
+            self._alphabet = Alphabet(self.script)
         except ConfigError as error:
             raise ShardError(f"{self.folder / artifact.DESCRIPTION}: {error}; {artifact.REMEDY}") from error
 
     @classmethod
     def load(cls, name: str | os.PathLike[str]) -> Self:
-        """A trained model by its folder, or a bundled one (``zh``, ``th``).
+        """Return the segmenter in a folder, or a bundled one by its name (``zh``, ``th``).
 
-        Raises ShardError where there is none, or it is damaged.
+        Raises ShardError if there is none or it is damaged.
         """
         return cls(name)
 
     @property
+    def script(self) -> str:
+        """The characters that words consist of: a preset or a list of characters."""
+        return str(self.description["script"])
+
+    @property
     def has_student(self) -> bool:
-        """Whether there is a fast student."""
+        """Whether the segmenter has a fast student."""
         return "student" in self.description["parts"]
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the segmenter has its language models."""
+        return "teacher" in self.description["parts"]
+
     @cached_property
-    def _student(self) -> Student:
+    def student(self) -> Student:
+        """The fast student. Raises ShardError if there is none or it is damaged."""
         arrays = artifact.load_part(self.folder, "student", self.description)
         try:
             return Student.of_arrays(arrays)
@@ -70,30 +66,31 @@ class Segmenter:
             raise self._damaged("student", "a student", error) from error
 
     @cached_property
-    def _teacher(self) -> "Teacher":
+    def teacher(self) -> "Teacher":
+        """Both language models. Raises ShardError if they are missing or damaged, MissingExtraError without torch."""
         arrays = artifact.load_part(self.folder, "teacher", self.description)
         try:
             from seampack.segmenter.corpus import Vocabulary
             from seampack.segmenter.teacher import Teacher
         except ModuleNotFoundError as error:
             raise MissingExtraError(str(error.name), "segmenter", "exact segmentation") from error
-        config = self.description["config"]
+        config = TrainConfig.of_description(self.description["config"])
         try:
-            longest = arrays.pop("longest", np.array([config["longest"]]))  # the bundled models have none
-            if longest.shape != (1,) or longest[0] != config["longest"]:
-                raise ValueError(f"longest: expected {config['longest']} as in the description; got {longest.tolist()}")
+            longest = arrays.pop("longest", np.array([config.longest]))  # the bundled models have none
+            if longest.shape != (1,) or longest[0] != config.longest:
+                raise ValueError(f"longest: expected {config.longest} as in the description; got {longest.tolist()}")
             return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise self._damaged("teacher", "a language model", error) from error
 
     def _damaged(self, part: str, what: str, error: Exception) -> ShardError:
-        found = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         path = self.folder / f"{part}.safetensors"
-        return ShardError(f"{path}: does not hold {what} as {artifact.DESCRIPTION} says: {found}; {artifact.REMEDY}")
+        return ShardError(f"{path}: does not hold {what} as in {artifact.DESCRIPTION}: {reason}; {artifact.REMEDY}")
 
     def segment(self, texts: list[str], **options: Any) -> list[list[str]]:
-        """The words of each text, white space left out. ``options`` and what is raised: as in ``spans``."""
-        return _lists(texts, self.spans(texts, **options))
+        """Return the words of each text, without white space. Options and errors: see ``spans``."""
+        return self.spans(texts, **options).words(texts)
 
     def spans(
         self,
@@ -104,152 +101,137 @@ class Segmenter:
         threshold: float | None = None,
         dictionary: Dictionary | None = None,
     ) -> Spans:
-        """Where the words are.
+        """Return the positions of the words.
 
-        ``exact`` uses the language models (extra ``segmenter``), with ``decoder`` (see ``decoders``; default
-        posterior). ``threshold``: probability from which a word ends; below 0.5 gives finer words, above coarser ones;
-        with ``exact`` the decoder is then ``boundary``. ``dictionary``: words of the user's that hold whatever the
-        model says.
+        Args:
+            texts: The texts.
+            exact: Use the language models (extra ``segmenter``) instead of the student.
+            decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
+            threshold: Probability from which a word ends; with ``exact`` the decoder is then ``boundary``.
+            dictionary: Words that hold regardless of the model.
 
-        Raises ConfigError for options that contradict each other, DataError for what is no text, ShardError for a
-        model without the part that is asked for.
+        Raises:
+            ConfigError: An option is invalid, or options contradict each other.
+            DataError: An item is not a text.
+            ShardError: The segmenter lacks the part that the options need.
         """
-        units, starts = self._units(texts)
-        exact = exact or decoder is not None or not self.has_student
-        if threshold is not None:
-            check_number("threshold", threshold, 0, 1)
-            if decoder not in (None, decoders.boundary.__name__):
-                raise ConfigError(f"threshold: it moves the decoder boundary; got {decoder!r}: give one of the two")
-        if threshold is not None or not exact:
-            ends = (self._end_probabilities(units, exact) >= (0.5 if threshold is None else threshold)).astype(np.uint8)
+        return self.decode(texts, DecodeConfig(exact=exact, decoder=decoder, threshold=threshold), dictionary)
+
+    def decode(self, texts: list[str], config: DecodeConfig, dictionary: Dictionary | None = None) -> Spans:
+        """Return the positions of the words; the same as ``spans``, with the options as a config."""
+        units, starts = self.units(texts)
+        exact = config.uses_language_models or not self.has_student
+        if exact and config.threshold is None:
+            decode = decoders.DECODERS[config.decoder or decoders.DEFAULT]
+            ends = decode(self.teacher.lattices(units))
+            ends[units.forced_ends] = 1
         else:
-            ends = decoders.decoder(decoder or decoders.DEFAULT)(self._teacher.lattices(units))
-            ends[units.beside_single] = 1
+            threshold = 0.5 if config.threshold is None else config.threshold
+            ends = (self._unit_probabilities(units, exact) >= threshold).astype(np.uint8)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
-        return self._words(ends, units, starts)
+        return Spans.of_ends(ends, units, starts)
 
     def pieces(self, texts: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
-        """All words of all texts, each with the white space before it, and the first of each text, (texts + 1,).
+        """Return all words of all texts, each with the white space before it, and the first of each text, (texts + 1,).
 
-        Put together, the pieces of a text are the text: for tokenizers that must not cross words.
+        The pieces of a text joined are the text: for tokenizers that must not cross words.
         """
-        found = self.spans(texts)
-        ends = found.end.tolist()
         pieces: list[str] = []
-        firsts = np.zeros(len(texts) + 1, np.int64)
-        for t, (text, (first, last)) in enumerate(zip(texts, pairwise(found.offsets.tolist()), strict=True)):
-            cuts = [0, *ends[first : last - 1], len(text)] if last > first else [0, len(text)]
+        offsets = np.zeros(len(texts) + 1, np.int64)
+        for number, (text, (_, ends)) in enumerate(zip(texts, self.spans(texts).per_text(), strict=True)):
+            cuts = [0, *ends[:-1], len(text)]
             pieces += [text[a:b] for a, b in pairwise(cuts)]
-            firsts[t + 1] = len(pieces)
-        return pieces, firsts
+            offsets[number + 1] = len(pieces)
+        return pieces, offsets
 
     def end_probabilities(
         self, texts: list[str], *, exact: bool = False, dictionary: Dictionary | None = None
     ) -> list[npt.NDArray[np.float32]]:
-        """For each text, the probability that a word ends behind each character: shape (characters,).
+        """Return, for each text, the probability that a word ends after each character: shape (characters,).
 
-        Between characters of one unit it is 0; behind white space, beside a unit that is a word by itself, and where
-        an entry of the ``dictionary`` begins or ends, 1.
+        The probability is 0 between characters of one unit. It is 1 after white space, before and after a unit that is
+        a word by itself, and where an entry of the ``dictionary`` begins or ends.
 
-        Raises DataError for what is no text, ShardError for a model without the part that is asked for.
+        Raises DataError for an item that is not a text, ShardError if the segmenter lacks the part that is needed.
         """
-        units, starts = self._units(texts)
-        found = np.zeros(int(starts[-1]), np.float32)
-        ends = self._end_probabilities(units, exact or not self.has_student)
+        units, starts = self.units(texts)
+        ends = self._unit_probabilities(units, exact or not self.has_student)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
-        found[units.end - 1] = ends
+        probabilities = np.zeros(int(starts[-1]), np.float32)
+        probabilities[units.end - 1] = ends
         edges = np.zeros(int(starts[-1]) + 1, np.int32)
         np.add.at(edges, units.begin, 1)
         np.add.at(edges, units.end, -1)
-        inside = np.cumsum(edges[:-1]) > 0
-        found[~inside] = 1
-        return [found[a:b] for a, b in pairwise(starts)]
+        is_white_space = np.cumsum(edges[:-1]) == 0
+        probabilities[is_white_space] = 1
+        return [probabilities[a:b] for a, b in pairwise(starts)]
 
     def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:
-        """For each text its ``count`` best segmentations by both language models' product, with their log-scores.
+        """Return, for each text, its ``count`` best segmentations by the decoder ``product``, with their log-scores.
 
-        They are best within each chunk; those of a text join the first of all chunks, the second, and so on.
+        They are best within each chunk: the first of a text joins the first of each of its chunks, and so on.
 
-        Raises ConfigError for a ``count`` below 1, DataError for what is no text, ShardError for a model without its
-        language models.
+        Raises ConfigError for a ``count`` below 1, DataError for an item that is not a text, ShardError for a segmenter
+        without language models.
         """
-        if count < 1:
-            raise ConfigError(f"n_best: expected at least 1; got {count}")
-        units, starts = self._units(texts)
-        lattices = self._teacher.lattices(units)
-        ends = np.empty((count, units.key.size), np.uint8)
-        totals = np.empty((count, lattices.offsets.size - 1))
-        product = lattices.product()
-        # a unit that is a word by itself stands in no longer one, however far down
-        product[product <= _NEVER] = -np.inf
-        kernels.n_best(product, lattices.offsets, count, ends, totals)
-        for rank in range(1, count):  # a chunk that has fewer keeps its last
-            missing = np.isneginf(totals[rank])
-            totals[rank, missing] = totals[rank - 1, missing]
-            where = np.repeat(missing, np.diff(lattices.offsets))
-            ends[rank, where] = ends[rank - 1, where]
-        result: list[list[tuple[float, list[str]]]] = [[] for _ in texts]
+        count = check_integer("n_best", count, 1)
+        units, starts = self.units(texts)
+        lattices = self.teacher.lattices(units)
+        ends, totals = lattices.n_best(count)
         chunk_text = np.searchsorted(units.offsets, lattices.offsets[:-1], side="right") - 1
+        result: list[list[tuple[float, list[str]]]] = [[] for _ in texts]
         for rank in range(count):
-            spans = self._words(ends[rank], units, starts)
+            segmented = Spans.of_ends(ends[rank], units, starts).words(texts)
             scores = np.bincount(chunk_text, totals[rank], len(texts)) if chunk_text.size else np.zeros(len(texts))
-            for text, score, words in zip(range(len(texts)), scores, _lists(texts, spans), strict=True):
-                if not result[text] or result[text][-1][1] != words:
-                    result[text].append((float(score), words))
+            for ranked, score, words in zip(result, scores, segmented, strict=True):
+                if not ranked or ranked[-1][1] != words:
+                    ranked.append((float(score), words))
         return result
 
     def map_batch(
         self, batch: dict[str, list[Any]], column: str = "text", words: str = "words"
     ) -> dict[str, list[Any]]:
-        """For ``datasets.Dataset.map(batched=True)``: adds a column of the words of another; null stays null.
+        """Add a column with the words of a text column, for ``datasets.Dataset.map(batched=True)``; null stays null.
 
-        Raises DataError for what is no text, nor null.
+        Raises DataError for an item that is neither a text nor null.
         """
         texts = batch[column]
-        found = self.segment(["" if text is None else text for text in texts])
-        return {**batch, words: [None if text is None else one for text, one in zip(texts, found, strict=True)]}
+        segmented = self.segment(["" if text is None else text for text in texts])
+        return {**batch, words: [None if text is None else found for text, found in zip(texts, segmented, strict=True)]}
 
-    def _words(self, ends: npt.NDArray[np.uint8], units: Units, starts: npt.NDArray[np.int64]) -> Spans:
-        return Spans(*unit_kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts))
+    def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
+        """Return the units of the texts, and the first code point of each text in all of them joined, (texts + 1,).
 
-    def _units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
+        Raises DataError for an item that is not a text.
+        """
         if isinstance(texts, str):
             raise DataError("expected a list of texts; got one string: segment([text])")
         try:
             return self._alphabet.units(texts)
         except TypeError:
-            wrong = next((at for at, text in enumerate(texts) if not isinstance(text, str)), None)
-            if wrong is None:
+            index = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+            if index is None:
                 raise
             raise DataError(
-                f"texts[{wrong}]: expected text; got {type(texts[wrong]).__name__}; leave it out, or give an empty text"
+                f"texts[{index}]: expected text; got {type(texts[index]).__name__}; remove it, or pass an empty text"
             ) from None
 
-    def _end_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
+    def _unit_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
+        """Return the probability that a word ends after each unit, shape (units,)."""
         if not exact:
-            return self._student.end_probabilities(units)
-        lattices = self._teacher.lattices(units)
-        found: npt.NDArray[np.float64] = kernels.end_posteriors(lattices.posteriors(), lattices.offsets)
-        found[units.beside_single] = 1
-        return found.astype(np.float32)
+            return self.student.end_probabilities(units)
+        probabilities = self.teacher.lattices(units).end_posteriors()
+        probabilities[units.forced_ends] = 1
+        return probabilities.astype(np.float32)
 
 
 def _keys(vocabulary: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Keys of units from a file, or ValueError."""
+    """Return the keys of units from a file. Raise ValueError unless they are sorted and different."""
     if vocabulary.dtype not in (np.int64, np.uint64) or vocabulary.ndim != 1:
         raise ValueError(f"vocabulary: expected int64; got {vocabulary.dtype} of the shape {vocabulary.shape}")
     keys = vocabulary.view(np.uint64)
     if (keys[1:] <= keys[:-1]).any():
         raise ValueError("vocabulary: expected different keys in ascending order; got others")
     return keys
-
-
-def _lists(texts: list[str], spans: Spans) -> list[list[str]]:
-    """The words themselves, text by text."""
-    begin, end = spans.begin.tolist(), spans.end.tolist()
-    return [
-        [text[b:e] for b, e in zip(begin[first:last], end[first:last], strict=True)]
-        for text, (first, last) in zip(texts, pairwise(spans.offsets.tolist()), strict=True)
-    ]

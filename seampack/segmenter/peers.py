@@ -1,15 +1,14 @@
-"""Other segmenters, each behind the same small adapter, where they are installed; for ``segment compare``."""
+"""Other segmenters, with one small adapter each, as far as they are installed; for ``segment compare``."""
 
 import io
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from seampack.commands.report import table
 from seampack.segmenter.evaluate import Scores, score_words, split_line
 from seampack.segmenter.units import Alphabet
 
@@ -19,31 +18,31 @@ VOCABULARY = 8000
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A segmenter: ``prepare`` loads it, or trains it on the texts, and gives the function that splits texts."""
+    """Another segmenter. ``prepare`` takes texts and a script, loads or trains it, and returns a split function."""
 
     name: str
     package: str | None
-    scripts: tuple[str, ...]  # empty: all
+    scripts: tuple[str, ...]  # empty: every script
     prepare: Callable[[list[str], str], Split]
 
     def fits(self, script: str) -> bool:
-        """Whether it knows the script and is installed."""
+        """Return whether the segmenter supports the script and is installed."""
         return (not self.scripts or script in self.scripts) and (self.package is None or bool(find_spec(self.package)))
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a segmenter reached, and what it took."""
+    """Scores and cost of a segmenter."""
 
     name: str
     scores: Scores
-    altered: int  # lines whose characters it changed; each counts as one wrong word
+    altered: int  # lines whose characters it changed; each counts as wrong words
     setup_seconds: float
     cpu_seconds: float
     characters: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON and for the table."""
+        """Return the results, for JSON and for tables."""
         return {
             "segmenter": self.name,
             "words_f1": self.scores.words.f1,
@@ -134,46 +133,27 @@ PEERS = (
 
 
 def run_peers(gold: Sequence[Sequence[str]], texts: list[str], script: str) -> Iterator[Result]:
-    """Results of the peers that are installed and know the script, one after the other."""
+    """Yield the result of each peer that is installed and supports the script."""
     for peer in PEERS:
         if peer.fits(script):
             yield measure(peer.name, lambda peer=peer: peer.prepare(texts, script), gold, texts)  # type: ignore[misc]
 
 
 def measure(name: str, prepare: Callable[[], Split], gold: Sequence[Sequence[str]], texts: list[str]) -> Result:
-    """Load a segmenter, warm it up, and take its CPU time and scores on the texts."""
+    """Load a segmenter, warm it up, and measure its CPU time and scores on the texts."""
     started = time.process_time()
     split = prepare()
-    split(texts[:1])  # what is loaded at the first call is not charged to the text
+    split(texts[:1])  # loading at the first call is not charged to the text
     loaded = time.process_time()
-    found = split(texts)
+    segmented = split(texts)
     cpu_seconds = time.process_time() - loaded
     predicted: list[list[str]] = []
     altered = 0
-    for words, right in zip(found, gold, strict=True):
-        clean = [part for word in words for part in split_line(word)]  # white space is no part of words
+    for words, right in zip(segmented, gold, strict=True):
+        clean = [part for word in words for part in split_line(word)]  # words contain no white space
         whole = "".join(right)
         if "".join(clean) != whole:
             altered += 1
             clean = [whole] if len(right) > 1 else list(whole)
         predicted.append(clean)
     return Result(name, score_words(gold, predicted), altered, loaded - started, cpu_seconds, sum(map(len, texts)))
-
-
-def peers_text(results: Iterable[Result]) -> str:
-    """A table for readers, scores in per cent."""
-    rows = [result.to_dict() for result in results]
-    for row in rows:
-        row |= {name: 100 * value for name, value in row.items() if name.endswith("_f1")}
-    columns = {
-        "segmenter": "segmenter",
-        "words_f1": "word F1",
-        "no_punctuation_f1": "without punctuation",
-        "boundary_f1": "boundary F1",
-        "type_f1": "type F1",
-        "altered": "lines altered",
-        "setup_seconds": "set-up CPU-s",
-        "cpu_seconds": "CPU-s",
-        "characters_per_second": "characters/CPU-s",
-    }
-    return table(rows, columns)

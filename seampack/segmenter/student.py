@@ -1,7 +1,7 @@
 """The fast segmenter: a small network over hashed n-grams around each place between units, distilled from teachers.
 
-A language model must be run; a place's n-grams are looked up. The student is trained on what the teachers say of any
-amount of raw text (the probability that a word ends there, and their decision), and needs nothing but numba.
+The student looks up n-grams instead of running a language model, and needs only numpy and numba. It is trained on the
+teachers' probabilities and decisions about the ends of words, for any amount of raw text.
 """
 
 from dataclasses import dataclass
@@ -16,28 +16,29 @@ from seampack.segmenter.config import DistillConfig
 from seampack.segmenter.units import Units
 
 Float = npt.NDArray[np.float32]
+Offsets = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """``table``: int8, shape (2^bits, width), in steps of ``scale``; ``output``: float32, shape (width + 1,)."""
+    """Parameters of a student. A row of ``table`` is in steps of ``scale``; the last of ``output`` is its bias."""
 
-    table: npt.NDArray[np.int8]
+    table: npt.NDArray[np.int8]  # shape (2^table_bits, width)
     scale: float
-    hidden_bias: Float
-    output: Float
+    hidden_bias: Float  # shape (width,)
+    output: Float  # shape (width + 1,)
 
     def end_probabilities(self, units: Units) -> Float:
-        """Probability that a word ends behind each unit, shape (units,).
+        """Return the probability that a word ends after each unit, shape (units,).
 
-        It is 1 before white space, at the end, and beside units that are words by themselves.
+        It is 1 before white space, at the end of a text, and before and after a unit that is a word by itself.
         """
         logits = np.full(units.key.size, np.inf, np.float32)
         width = self.table.shape[1]
         kernels.end_logits(
             units.key,
             units.spaced,
-            units.beside_single,
+            units.forced_ends,
             units.offsets,
             self.table,
             np.float32(self.scale),
@@ -50,18 +51,18 @@ class Student:
             return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """For a safetensors file."""
+        """Return the parameters as arrays for a safetensors file."""
         scale = np.array([self.scale], np.float32)
         return {"table": self.table, "scale": scale, "hidden_bias": self.hidden_bias, "output": self.output}
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> "Student":
-        """From a safetensors file. Raises KeyError or ValueError where it is none of a student."""
+        """Return the student in the arrays of a safetensors file. Raises KeyError or ValueError if there is none."""
         table, scale, hidden_bias, output = (arrays[name] for name in ("table", "scale", "hidden_bias", "output"))
         rows, width = table.shape if table.ndim == 2 else (0, 0)
         if table.dtype != np.int8 or rows < 1 or rows & (rows - 1) or width < 1:
             raise ValueError(
-                f"table: expected int8, its rows a power of two; got {table.dtype} of the shape {table.shape}"
+                f"table: expected int8 with a power of two rows; got {table.dtype} of the shape {table.shape}"
             )
         for name, values, size in (
             ("scale", scale, 1),
@@ -73,40 +74,61 @@ class Student:
         return cls(table, float(scale[0]), hidden_bias.astype(np.float32), output.astype(np.float32))
 
 
-def train_student(units: Units, probabilities: Float, decisions: Float, config: DistillConfig) -> Student:
-    """Train on the teachers' probability of an end behind each unit, and on their decisions, shapes (units,).
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The places between two units that the student learns from, each within a stretch without white space."""
 
-    Places before white space and between two units that are words by themselves teach nothing and are left out.
-    Raises DataError when nothing is left.
+    places: Offsets  # the unit after each place, shape (places,)
+    first: Offsets  # first unit of the stretch of each place, shape (places,)
+    end: Offsets  # end of the stretch of each place, shape (places,)
+
+
+def _places(units: Units) -> _Places:
+    """Return the places inside stretches, except those between two units that are words by themselves.
+
+    Raises DataError if there is none.
     """
-    last = np.ones(units.key.size, np.bool_)
+    last = np.ones(units.key.size, np.bool_)  # units at the end of a stretch
     last[:-1] = units.spaced[1:] == 1
     last[units.offsets[1:][np.diff(units.offsets) > 0] - 1] = True
-    begins = np.flatnonzero(np.concatenate([[True], last[:-1]])) if last.size else np.empty(0, np.int64)
-    stretch = np.cumsum(np.concatenate([[0], last[:-1]])).astype(np.int64) if last.size else np.empty(0, np.int64)
-    bounds = np.append(begins, units.key.size)
-    script = units.kind == 0
-    useful = ~last
-    useful[:-1] &= script[:-1] | script[1:]
-    places = np.flatnonzero(useful) + 1
+    is_useful = ~last
+    is_useful[:-1] &= ~(units.single[:-1] & units.single[1:])
+    places = np.flatnonzero(is_useful) + 1
     if not places.size:
-        raise DataError("the text has no two units beside each other: nothing to learn from")
-    targets = (config.hard_share * decisions + (1 - config.hard_share) * probabilities).astype(np.float32)[places - 1]
+        raise DataError("expected text with two units of the script in a row; got none: nothing to learn from")
+    bounds = np.concatenate([[0], np.flatnonzero(last) + 1])  # first unit of each stretch, and the end
+    stretch = np.searchsorted(bounds, places - 1, side="right") - 1
+    return _Places(places, bounds[stretch], bounds[stretch + 1])
+
+
+def train_student(units: Units, probabilities: Float, decisions: Float, config: DistillConfig) -> Student:
+    """Return a student trained on the output of its teachers for a text.
+
+    Args:
+        units: Units of the text.
+        probabilities: The teachers' probability that a word ends after each unit, shape (units,).
+        decisions: The teachers' decisions about the same, mean over the teachers, shape (units,).
+        config: Options of training.
+
+    Raises DataError if the text has no place to learn from.
+    """
+    where = _places(units)
+    targets = (config.hard_share * decisions + (1 - config.hard_share) * probabilities).astype(np.float32)
+    targets = targets[where.places - 1]
 
     rng = np.random.default_rng(config.seed)
-    width = config.width
-    table = rng.normal(0, 0.05, (1 << config.table_bits, width)).astype(np.float32)
+    rows, width = 1 << config.table_bits, config.width
+    table = rng.normal(0, 0.05, (rows, width)).astype(np.float32)
     hidden_bias = np.full(width, 0.1, np.float32)
     output = np.append(rng.normal(0, 0.5, width), 0).astype(np.float32)
-    memories = tuple(np.full(size, 1e-2, np.float32) for size in (1 << config.table_bits, width, width + 1))
+    memories = tuple(np.full(size, 1e-2, np.float32) for size in (rows, width, width + 1))
     for epoch in range(config.epochs):
-        order = rng.permutation(places.size)
+        order = rng.permutation(where.places.size)
         rate = config.learning_rate * (1 - epoch / config.epochs)
-        which = stretch[places[order]]
         kernels.train_epoch(
             units.key,
-            (bounds[which], bounds[which + 1]),
-            places[order],
+            (where.first[order], where.end[order]),
+            where.places[order],
             targets[order],
             np.float32(rate),
             config.drop_features,

@@ -1,10 +1,15 @@
-"""Training of one direction of the segmental language model on raw text: batches, schedule, validation, checkpoints."""
+"""From raw text to a segmenter on disk: both directions of the language model, then the student.
 
-import json
+    texts -> units -> chunks -> language models (training_processes) -> teacher -> posteriors -> student -> artifact
+
+``train`` runs all of it; ``distill`` begins with teachers that are trained already.
+"""
+
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,228 +17,184 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seampack.errors import DataError, ShardError
-from seampack.segmenter import _kernels as kernels
-from seampack.segmenter.config import TrainConfig
-from seampack.segmenter.corpus import ChunkCorpus
-from seampack.segmenter.embeddings import skip_gram_embeddings
-from seampack.segmenter.language_model import SegmentalLM, log_likelihood
+from seampack.errors import ConfigError, DataError, ShardError
+from seampack.io.output import writing
+from seampack.io.ragged import offsets_of
+from seampack.segmenter import artifact, decoders
+from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
+from seampack.segmenter.decoders import Lattices
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.student import Student, train_student
+from seampack.segmenter.teacher import DIRECTIONS, Teacher
+from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
+from seampack.segmenter.training_processes import CORPUS, OnReport, result_path, train_directions
+from seampack.segmenter.units import Alphabet, Units
+
+_LEAST_CHUNKS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How far training has come."""
+def train(
+    lines: Iterable[list[str]],
+    config: TrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+    distill: DistillConfig | None = None,
+    on_report: OnReport = None,
+) -> dict[str, Any]:
+    """Train a segmenter on raw text, write it to the folder ``out`` and return its description.
 
-    direction: str
-    step: int
-    steps: int
-    characters_per_second: float
-    train_nats: float
-    """Negative log-likelihood in nats a unit, over the last batches."""
-    validation_nats: float
-    """The same of the chunks held out, the best so far."""
-    units_per_word: float
-    """Mean length of the words in the chunks held out; near 1, every unit has become a word."""
+    The student is distilled from the finished language models on the same text.
 
+    Args:
+        lines: Batches of texts; all of them are held in memory.
+        config: Options of the language models.
+        out: Folder to write. An old segmenter stays until the new one is written.
+        resume: Continue from the checkpoints of a stopped run, with the same result as without the stop. In a missing
+            or empty folder, warn and train from the beginning.
+        overwrite: Train although the folder holds a segmenter or checkpoints; with ``resume``, use the checkpoints if
+            there are any.
+        threads: Number of threads; with two or more, both directions are trained at the same time. None: all cores.
+        distill: Options of the student. None: the defaults, with the seed of ``config``.
+        on_report: Called with the progress of a direction at each validation.
 
-def batches(
-    corpus: ChunkCorpus, which: npt.NDArray[np.int64], units: int, seed: int
-) -> Iterator[npt.NDArray[np.int64]]:
-    """One epoch: chunks of about equal length together, about ``units`` units a batch, batches in random order."""
-    rng = np.random.default_rng(seed)
-    lengths = np.diff(corpus.offsets)[which]
-    order = which[np.argsort(lengths + rng.random(lengths.size) * 2, kind="stable")]
-    ends = np.cumsum(np.diff(corpus.offsets)[order]) // units
-    groups = np.split(order, np.flatnonzero(np.diff(ends)) + 1)
-    for at in rng.permutation(len(groups)):
-        yield groups[at]
-
-
-class Trainer:
-    """One direction. ``run`` trains to the end or to the early stop; its state can be saved and taken up exactly."""
-
-    def __init__(self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool) -> None:
-        self._begun = time.process_time()
-        self._seconds_before = 0.0
-        self.corpus = corpus.reversed() if backward else corpus
-        self.config = config
-        self.direction = "backward" if backward else "forward"
-        self.seed = 2 * config.seed + backward
-        torch.manual_seed(self.seed)
-        self.model = SegmentalLM(
-            corpus.vocab_size, longest=config.longest, hidden=config.hidden, dropout=config.dropout
-        )
-        with torch.no_grad():
-            self.model.embedding.weight[:] = torch.from_numpy(skip_gram_embeddings(corpus, config.hidden, config.seed))
-        parameters = self.model.parameters()
-        self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.998), fused=True)
-        held_out = np.random.default_rng(config.seed).permutation(corpus.chunks)
-        count = min(int(config.validation_share * corpus.chunks), 2_000)
-        self.validation = np.sort(held_out[:count])
-        self.training = np.sort(held_out[count:])
-        if not self.training.size:
-            raise DataError("the text has too little to train on; expected at least a few hundred characters")
-        units = int(np.diff(corpus.offsets)[self.training].sum())
-        self.steps_per_epoch = sum(1 for _ in batches(self.corpus, self.training, config.batch_units, 0))
-        self.steps = max(1, round(config.epochs * self.steps_per_epoch))
-        self.units = units
-        self.step = 0
-        self.best = math.inf
-        self.best_state: dict[str, Any] | None = None
-        self.losses: list[float] = []
-        self.worse = 0
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU seconds that this direction has cost: all that the process did for it, in runs that were stopped too."""
-        return self._seconds_before + time.process_time() - self._begun
-
-    def rate(self, step: int) -> float:
-        """Share of the learning rate: a warm-up, then level, then a fall over the last 40 %."""
-        warm = min(100, max(1, self.steps // 20))
-        level = 0.6 * self.steps
-        fall = 1.0 if step < level else max(0.02, (self.steps - step) / (0.4 * self.steps))
-        return min(1.0, (step + 1) / warm) * fall
-
-    def word_cost(self, step: int) -> float:
-        """Nats that each word costs beside its probability: what makes the model try long words first."""
-        return self.config.word_cost * max(0.0, 1 - step / (0.4 * self.steps))
-
-    def _loss(self, which: npt.NDArray[np.int64]) -> tuple[torch.Tensor, int]:
-        chunks, lengths, single, offsets = self.corpus.batch(which)
-        scores = self.model(chunks, lengths, single) - self.word_cost(self.step)
-        return -log_likelihood(scores, offsets), int(offsets[-1])
-
-    def validate(self) -> tuple[float, float]:
-        """Nats a unit of the held-out chunks, and units a word; infinity and NaN where none are held out."""
-        if not self.validation.size:
-            return math.inf, math.nan
-        self.model.eval()
-        total, units, words = 0.0, 0, 0
-        with torch.no_grad():
-            for which in batches(self.corpus, self.validation, 400, 0):
-                chunks, lengths, single, offsets = self.corpus.batch(which)
-                scores = self.model(chunks, lengths, single)
-                total -= float(log_likelihood(scores, offsets))
-                units += int(offsets[-1])
-                ends = np.empty(len(scores), np.uint8)
-                kernels.viterbi(scores.numpy(), offsets, ends)
-                words += int(ends.sum())
-        self.model.train()
-        return total / units, units / words
-
-    def run(
-        self,
-        on_report: Callable[[Report], None] | None = None,
-        checkpoint: Path | None = None,
-        stop_at: int | None = None,
-    ) -> None:
-        """Train; ``checkpoint`` is written at each validation. ``stop_at`` ends early at a step, for tests."""
-        self.model.train()
-        started, done = time.perf_counter(), 0
-        while self.step < self.steps and self.worse <= self.config.patience:
-            epoch, skip = divmod(self.step, self.steps_per_epoch)
-            groups = batches(self.corpus, self.training, self.config.batch_units, self.seed + 7919 * epoch)
-            for at, which in enumerate(groups):
-                if at < skip:
-                    continue
-                if self.step >= self.steps or self.step == stop_at:
-                    break
-                done += self._train_step(which)
-                if self.step % self.config.validate_every == 0 or self.step == self.steps:
-                    nats, units_per_word = self.validate()
-                    self._keep_best(nats)
-                    speed = done / (time.perf_counter() - started)
-                    recent = self.losses[-self.config.validate_every :]
-                    if on_report is not None:
-                        train_nats = float(np.mean(recent))
-                        on_report(
-                            Report(self.direction, self.step, self.steps, speed, train_nats, self.best, units_per_word)
-                        )
-                    if checkpoint is not None:
-                        self.save(checkpoint)
-                    if self.worse > self.config.patience:
-                        break
-            if self.step == stop_at:
-                return
-        if self.best_state is not None:
-            self.model.load_state_dict(self.best_state)
-
-    def _train_step(self, which: npt.NDArray[np.int64]) -> int:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self.rate(self.step)
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone: resuming is exact
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, units = self._loss(which)
-        (loss / units).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.losses.append(float(loss.detach()) / units)
-        self.step += 1
-        return units
-
-    def _keep_best(self, nats: float) -> None:
-        if nats < self.best or not self.validation.size:
-            self.best = nats
-            self.best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
-            self.worse = 0
-        else:
-            self.worse += 1
-
-    def save(self, path: Path) -> None:
-        """Write the exact state, to be taken up by ``resume``."""
-        state = {
-            "step": self.step,
-            "worse": self.worse,
-            "losses": self.losses,
-            "best_state": self.best_state,
-            "optimizer": self.optimizer.state_dict(),
-        }
-        self._write(path, state)
-
-    def save_result(self, path: Path) -> None:
-        """Write the parameters alone, and what was found of them."""
-        self._write(path, {})
-
-    def _write(self, path: Path, state: dict[str, Any]) -> None:
-        partial = path.with_name(f".{path.name}.partial")
-        common = {
-            "config": json.dumps(self.config.to_dict()),
-            "fingerprint": self.corpus.fingerprint,
-            "best": self.best,
-            "cpu_seconds": self.cpu_seconds,
-            "model": self.model.state_dict(),
-        }
-        torch.save(common | state, partial)
-        partial.replace(path)
-
-    def resume(self, path: Path) -> None:
-        """Take up a saved state. Raises ShardError when it is damaged or of another text or config."""
-        state = load_state(path, self.corpus, self.config)
-        try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise _unreadable(path, error) from error
-        self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
-        self.losses, self.best_state = state["losses"], state["best_state"]
-        self._seconds_before = state["cpu_seconds"]
-
-
-def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str, Any]:
-    """What ``save`` or ``save_result`` wrote of a direction; ``corpus`` is turned as that direction reads it.
-
-    Raises ShardError when it is damaged or of another text or config.
+    Raises:
+        DataError: The text has nothing to learn from.
+        ShardError: The folder cannot be written, would be overwritten, is in use by another run, or has nothing to
+            resume or checkpoints of another text or other options.
+        MissingExtraError: gensim is not installed.
+        SeampackError: A training process was killed.
     """
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        same = state["fingerprint"] == corpus.fingerprint and json.loads(state["config"]) == config.to_dict()
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise _unreadable(path, error) from error
-    if not same:
-        raise ShardError(f"{path}: of another text or other options; train anew without --resume")
-    return state
+    folder = Path(out)
+    check_folder(folder, overwrite=overwrite, resume=resume)
+    units = _joined_units(lines, Alphabet(config.script))
+    vocabulary = Vocabulary.of(units, config.least_count)
+    corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
+    if corpus.chunks < _LEAST_CHUNKS:
+        raise DataError(
+            f"the text is too short to train on: expected at least {_LEAST_CHUNKS} chunks; got {corpus.chunks}, with "
+            f"{units.key.size:,} units"
+        )
+    with locked(folder):
+        check_folder(folder, overwrite=overwrite, resume=resume)
+        checkpoints = folder / CHECKPOINT
+        if resume and not has_checkpoints(folder):
+            warnings.warn(f"{folder}: nothing to resume; training starts from the beginning", stacklevel=2)
+        if not resume:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        with writing(folder):
+            checkpoints.mkdir(exist_ok=True)
+            corpus.save(checkpoints / CORPUS)
+        train_directions(checkpoints, config, resume, threads or len(os.sched_getaffinity(0)), on_report)
+
+        results = {
+            direction: torch.load(result_path(checkpoints, direction), weights_only=True) for direction in DIRECTIONS
+        }
+        state: dict[str, npt.NDArray[Any]] = {
+            f"{direction}.{name}": value.numpy()
+            for direction, result in results.items()
+            for name, value in result["model"].items()
+        }
+        lattices = Teacher(vocabulary, config, state).lattices(units)
+        student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
+        facts = {
+            "script": config.script,
+            "config": config.to_dict(),
+            "units": int(units.key.size),
+            "vocabulary": vocabulary.size,
+            "validation_nats": {
+                direction: result["best"] if math.isfinite(result["best"]) else None
+                for direction, result in results.items()
+            },
+            "training_cpu_seconds": {direction: result["cpu_seconds"] for direction, result in results.items()},
+            "agreement": lattices.agreement(corpus.open_places),
+        }
+        parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
+        artifact.save(folder, facts, parts)
+        shutil.rmtree(checkpoints)
+        return artifact.load_description(folder)
 
 
-def _unreadable(path: Path, error: Exception) -> ShardError:
-    return ShardError(f"{path}: the checkpoint cannot be read ({error}); train anew without --resume")
+def distill(
+    teachers: Sequence[Segmenter],
+    lines: Iterable[list[str]],
+    out: str | os.PathLike[str],
+    *,
+    config: DistillConfig | None = None,
+    keep_teacher: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train one student on the output of one or more teachers for a text, and return its description.
+
+    Several teachers vote: their probabilities are averaged, and so are their decisions.
+
+    Args:
+        teachers: Segmenters with language models.
+        lines: Batches of texts; all of them are held in memory.
+        out: Folder to write.
+        config: Options of the student.
+        keep_teacher: Write the language models of the only teacher, too, for exact decoding.
+        overwrite: Replace the segmenter or the checkpoints in the folder.
+
+    Raises:
+        DataError: There is no teacher, the teachers have different scripts, or the text has nothing to learn from.
+        ConfigError: ``keep_teacher`` with several teachers.
+        ShardError: The folder cannot be written, would be overwritten, is in use by another run, or is a teacher's.
+    """
+    config = config or DistillConfig()
+    if not teachers:
+        raise DataError("distillation needs at least one teacher")
+    if keep_teacher and len(teachers) > 1:
+        raise ConfigError(f"keep_teacher: a segmenter holds one teacher; got {len(teachers)}")
+    scripts = sorted({teacher.script for teacher in teachers})
+    if len(scripts) > 1:
+        raise DataError(f"expected teachers of one script; got {', '.join(scripts)}")
+    folder = Path(out)
+    if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
+        raise ShardError(f"{folder}: is the folder of a teacher; choose another for the student")
+    check_folder(folder, overwrite=overwrite)
+    units = _joined_units(lines, Alphabet(scripts[0]))
+    with locked(folder):
+        check_folder(folder, overwrite=overwrite)
+        lattices = (segmenter.teacher.lattices(units) for segmenter in teachers)
+        student = _distilled(lattices, len(teachers), units, config)
+        facts = {
+            "script": scripts[0],
+            "config": config.to_dict(),
+            "units": int(units.key.size),
+            "teachers": [teacher.description["config"] for teacher in teachers],
+        }
+        parts = {"student": student.to_arrays()}
+        if keep_teacher:
+            facts = {**artifact.facts(teachers[0].description), "student": facts}
+            parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
+        artifact.save(folder, facts, parts)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        return artifact.load_description(folder)
+
+
+def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, config: DistillConfig) -> Student:
+    """Return a student trained on the mean of the teachers' end probabilities and decisions."""
+    probabilities = np.zeros(units.key.size, np.float32)
+    decisions = np.zeros(units.key.size, np.float32)
+    for lattices in all_lattices:
+        probabilities += lattices.end_posteriors().astype(np.float32) / teachers
+        decisions += decoders.DECODERS[decoders.DEFAULT](lattices) / np.float32(teachers)
+    return train_student(units, np.minimum(probabilities, 1), decisions, config)
+
+
+def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
+    """Return the units of all batches of texts. ``begin`` and ``end`` count from the begin of each batch.
+
+    Raises DataError if there is no text.
+    """
+    parts = [alphabet.units(batch)[0] for batch in lines]
+    if not parts:
+        raise DataError("there is no text")
+    names = ("begin", "end", "kind", "key", "spaced")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
+    return Units(**columns, offsets=offsets_of(units_per_text))

@@ -1,7 +1,7 @@
-"""From text to the units that a segmenter sees, and back to offsets; nothing of the text is changed.
+"""From text to units, the smallest parts that a segmenter sees. The text itself is never changed.
 
 A unit is one character of the script (with the marks that combine with it), a run of digits, a run of letters of
-another script, or one other character. White space is no unit: it ends words and stands between them.
+another script, or one other character. White space is not part of any unit: it separates words.
 """
 
 import unicodedata
@@ -11,13 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import ConfigError
-from seampack.segmenter import _unit_kernels as unit_kernels
-
-# What a code point is, for the kernel that makes units of a text.
-UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE = range(9)
-
-# Kinds of units: a character of the script may be part of a longer word, each other unit is a word by itself.
-KIND_SCRIPT, KIND_NUMBER, KIND_LETTERS, KIND_OTHER = range(4)
+from seampack.io.ragged import lengths_of, offsets_of
+from seampack.segmenter import _unit_kernels as kernels
+from seampack.segmenter._unit_kernels import (
+    DIGIT,
+    JOINER,
+    KIND_SCRIPT,
+    LETTER,
+    MARK,
+    OTHER,
+    REGIONAL,
+    SCRIPT,
+    SPACE,
+    UNKNOWN,
+)
 
 RANGES = {
     "zh": "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3005\u3007\u25cb",
@@ -27,37 +34,44 @@ RANGES = {
     "latin": "A-Za-z\u00c0-\u024f\u1e00-\u1eff'",
     "symbols": "!-~\u00a1-\uffff\U00010000-\U0010ffff",
 }
-"""The characters of each script preset: code points and ranges. ``symbols`` is everything but white space."""
+"""Characters of each script preset: code points and ranges. ``symbols`` is everything except white space."""
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Units of some texts, one text behind the other.
+    """Units of a list of texts: text ``t`` has the units ``offsets[t]:offsets[t + 1]``.
 
-    Unit ``u`` is the code points ``begin[u]:end[u]`` of all texts joined; text ``t`` has the units
-    ``offsets[t]:offsets[t + 1]``.
-    ``key`` tells equal units: the code points of a script unit or other character, one value each for numbers and
-    foreign words. ``spaced`` flags a unit with white space (or the text's begin) before it.
+    Unit ``u`` is the code points ``begin[u]:end[u]`` of all texts joined. Equal units have the same ``key``: the code
+    points of a script unit or other character, one value each for all numbers and all foreign words. ``spaced`` flags
+    a unit after white space or at the begin of its text.
     """
 
-    begin: npt.NDArray[np.int64]
+    begin: npt.NDArray[np.int64]  # shape (units,), like the next four
     end: npt.NDArray[np.int64]
     kind: npt.NDArray[np.uint8]
     key: npt.NDArray[np.uint64]
     spaced: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]  # shape (texts + 1,)
 
     @property
-    def beside_single(self) -> npt.NDArray[np.bool_]:
-        """Units behind which a word ends whatever a model says: they, or the next, are words by themselves."""
-        single = self.kind != KIND_SCRIPT
-        beside: npt.NDArray[np.bool_] = single.copy()
-        beside[:-1] |= single[1:]
-        return beside
+    def single(self) -> npt.NDArray[np.bool_]:
+        """Flags of the units that are words by themselves, shape (units,)."""
+        single: npt.NDArray[np.bool_] = self.kind != KIND_SCRIPT
+        return single
+
+    @property
+    def forced_ends(self) -> npt.NDArray[np.bool_]:
+        """Flags of the units after which a word always ends: they, or the next unit, are words by themselves."""
+        forced = self.single
+        forced[:-1] |= forced[1:].copy()
+        return forced
 
 
 class Alphabet:
-    """Tells for each code point what it is in a script: a preset's name, or characters and ranges of one's own."""
+    """The class of each code point in a script: a preset's name, or characters and ranges such as ``a-zé``.
+
+    Raises ConfigError for an empty script or a range that runs backwards.
+    """
 
     def __init__(self, script: str) -> None:
         self.script = script
@@ -74,21 +88,20 @@ class Alphabet:
                 self._class[point] = SPACE
 
     def classes(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-        """Class of each code point; those not seen before are looked up in the Unicode tables."""
-        found = self._class[points]
-        if (found == UNKNOWN).any():
-            for point in np.unique(points[found == UNKNOWN]):
+        """Return the class of each code point; new code points are looked up in the Unicode tables."""
+        classes = self._class[points]
+        if (classes == UNKNOWN).any():
+            for point in np.unique(points[classes == UNKNOWN]):
                 self._class[point] = _class_of(chr(point))
-            found = self._class[points]
-        return found
+            classes = self._class[points]
+        return classes
 
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
-        """Units of the texts, and the first code point of each text in all of them joined, shape (texts + 1,)."""
-        starts = np.zeros(len(texts) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=starts[1:])
+        """Return the units, and the first code point of each text in all of them joined, shape (texts + 1,)."""
+        starts = offsets_of(lengths_of(texts))
         joined = "".join(texts).encode("utf-32-le", "surrogatepass")
         points = np.frombuffer(joined, np.uint32)
-        begin, end, kind, key, spaced, offsets = unit_kernels.find_units(points, self.classes(points), starts)
+        begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
         return Units(begin, end, kind, key, spaced, offsets), starts
 
 
@@ -104,18 +117,18 @@ def _class_of(character: str) -> int:
 
 
 def _ranges(characters: str) -> list[tuple[int, int]]:
-    """Code points and ranges such as ``a-zé``. Raises ConfigError for a range that runs backwards, or none at all."""
+    """Return the first and last code point of each range. Raise ConfigError for a bad range, or without any."""
     ranges = []
-    at = 0
-    while at < len(characters):
-        first = last = ord(characters[at])
-        if characters[at + 1 : at + 2] == "-" and at + 2 < len(characters):
-            last = ord(characters[at + 2])
-            at += 2
+    position = 0
+    while position < len(characters):
+        first = last = ord(characters[position])
+        if characters[position + 1 : position + 2] == "-" and position + 2 < len(characters):
+            last = ord(characters[position + 2])
+            position += 2
         if last < first:
             raise ConfigError(f"script: the range {chr(first)}-{chr(last)} runs backwards")
         ranges.append((first, last))
-        at += 1
+        position += 1
     if not ranges:
-        raise ConfigError(f"script: expected one of {', '.join(RANGES)}, or characters such as a-zé; got nothing")
+        raise ConfigError(f"script: expected one of {', '.join(RANGES)}, or characters such as a-zé; got an empty text")
     return ranges

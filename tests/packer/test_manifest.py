@@ -206,7 +206,13 @@ def test_a_wrong_file_is_refused_by_its_path(tmp_path: Path, manifest: str | Non
 
 
 def test_names_of_the_format() -> None:
-    for name in (shard_name(0, "arrow"), shard_name(123_456, "parquet"), "manifest.json", ".manifest.json.partial"):
+    for name in (
+        shard_name(0, "arrow"),
+        shard_name(123_456, "parquet"),
+        "manifest.json",
+        "quarantine.jsonl",
+        "state.json",
+    ):
         assert is_packed_name(name)
     for name in ("shard-1.arrow", "shard-00000.arrow.bak", "shard-00000.arrow.partial", ".manifest.json", "notes.txt"):
         assert not is_packed_name(name)

@@ -1,21 +1,17 @@
 """A segmenter without a model: every ``size`` characters between white space are a word."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-
-@dataclass(frozen=True)
-class FoundSpans:
-    begin: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
+from seampack.segmenter.apply_config import DecodeConfig
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.spans import Spans
 
 
-def spans_of(texts: list[str], sizes: list[int]) -> FoundSpans:
-    """Words of the sizes in turn, from the begin of each text; shorter where white space ends them."""
+def spans_of(texts: list[str], sizes: list[int]) -> Spans:
+    """Words of the sizes in turn, from the begin of each text; shorter before white space."""
     begin: list[int] = []
     end: list[int] = []
     offsets = [0]
@@ -32,15 +28,15 @@ def spans_of(texts: list[str], sizes: list[int]) -> FoundSpans:
             end.append(last)
             at, turn = last, turn + 1
         offsets.append(len(begin))
-    return FoundSpans(*(np.array(column, np.int64) for column in (begin, end, offsets)))
+    return Spans(*(np.array(column, np.int64) for column in (begin, end, offsets)))
 
 
-class EachFew:
+class EachFew(Segmenter):
     def __init__(self, size: int = 2) -> None:
         self.size = size
         self.batches: list[int] = []
 
-    def spans(self, texts: list[str], **options: Any) -> FoundSpans:
+    def decode(self, texts: list[str], config: DecodeConfig, dictionary: Any = None) -> Spans:
         self.batches.append(sum(map(len, texts)))
         return spans_of(texts, [self.size])
 

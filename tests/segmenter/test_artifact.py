@@ -1,6 +1,7 @@
-"""Segmenters on disk: what is damaged, or has been edited, is told on one line before anything is segmented."""
+"""Segmenters on disk: damaged or edited files raise a one-line error before anything is segmented."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,18 +59,18 @@ def test_descriptions_are_checked(change: Callable[[dict[str, Any]], object], me
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[]", b"5", b"{", b'"seampack segmenter"'])
-def test_what_is_no_description(content: bytes, tmp_path: Path) -> None:
+def test_files_that_are_not_a_description(content: bytes, tmp_path: Path) -> None:
     (tiny.save(tmp_path / "m") / "segmenter.json").write_bytes(content)
     refused(tmp_path / "m", r"segmenter\.json: damaged: ")
 
 
-def test_options_that_are_not_known_do_no_harm(tmp_path: Path) -> None:
+def test_unknown_options_are_ignored(tmp_path: Path) -> None:
     edit(tiny.save(tmp_path / "m"), lambda d: d["config"].update(invented_later=1))
     assert "".join(Segmenter.load(tmp_path / "m").segment([tiny.TEXT])[0]) == tiny.TEXT
 
 
 def put(path: Path, name: str, value: Any) -> None:
-    """An array of a file in place of another, or none where it is None."""
+    """Replace an array of a file, or remove it if ``value`` is None."""
     arrays = load_file(path)
     if value is None:
         del arrays[name]
@@ -84,11 +85,11 @@ def put(path: Path, name: str, value: Any) -> None:
         ("scale", np.array(1, np.float32), r"scale: expected 1 floats; got float32 of the shape \(\)"),
         ("scale", np.zeros(0, np.float32), r"scale: expected 1 floats; got float32 of the shape \(0,\)"),
         ("scale", np.array([1]), "scale: expected 1 floats; got int64"),
-        ("table", np.zeros((0, 4), np.int8), r"table: .* its rows a power of two; got int8 of the shape \(0, 4\)"),
+        ("table", np.zeros((0, 4), np.int8), r"table: .* with a power of two rows; got int8 of the shape \(0, 4\)"),
         ("table", np.zeros((3, 4), np.int8), r"table: .* got int8 of the shape \(3, 4\)"),
         ("table", np.zeros((4, 0), np.int8), r"table: .* got int8 of the shape \(4, 0\)"),
         ("table", np.zeros(256, np.int8), r"table: .* got int8 of the shape \(256,\)"),
-        ("table", np.zeros((4, 4), np.float32), "table: expected int8, .* got float32"),
+        ("table", np.zeros((4, 4), np.float32), "table: expected int8 .* got float32"),
         ("output", np.zeros(4, np.float32), r"output: expected 5 floats; got float32 of the shape \(4,\)"),
         ("output", np.full(5, np.nan, np.float32), "damaged: output: expected finite numbers"),
         ("hidden_bias", np.full(4, np.inf, np.float32), "damaged: hidden_bias: expected finite numbers"),
@@ -120,7 +121,7 @@ def test_teachers_are_checked(name: str, value: Any, message: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800"])
-def test_facts_that_are_no_json_cost_nothing(value: object, tmp_path: Path) -> None:
+def test_facts_that_json_cannot_hold_change_nothing(value: object, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "m")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises((ValueError, TypeError)):
@@ -134,3 +135,35 @@ def test_the_longest_word_is_kept_with_the_parameters(tmp_path: Path) -> None:
     assert "".join(Segmenter.load(folder).segment([tiny.TEXT], exact=True)[0]) == tiny.TEXT
     edit(folder, lambda d: d["config"].update(longest=4))
     refused(folder, r"longest: expected 4 as in the description; got \[3\]", exact=True)
+
+
+def test_all_files_have_the_same_mode(tmp_path: Path) -> None:
+    assert len({path.stat().st_mode for path in tiny.save(tmp_path / "m").iterdir()}) == 1
+
+
+def test_damaged_artifacts(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    whole = tiny.save(tmp_path / "whole", teacher=True)
+
+    def copy() -> Path:
+        shutil.rmtree(tmp_path / "m", ignore_errors=True)
+        return Path(shutil.copytree(whole, tmp_path / "m"))
+
+    with pytest.raises(ShardError, match="no such folder; make one with"):
+        Segmenter.load(tmp_path / "none")
+    (copy() / "segmenter.json").write_text("{")
+    with pytest.raises(ShardError, match=r"segmenter\.json: damaged: "):
+        Segmenter.load(tmp_path / "m")
+    description = json.loads((copy() / "segmenter.json").read_text())
+    (tmp_path / "m" / "segmenter.json").write_text(json.dumps({**description, "format_version": 99}))
+    with pytest.raises(ShardError, match="expected format version 1; got 99"):
+        Segmenter.load(tmp_path / "m")
+    for part, exact in (("student", False), ("teacher", True)):
+        path = copy() / f"{part}.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(ShardError, match=rf"{part}\.safetensors: damaged"):
+            Segmenter.load(tmp_path / "m").segment(["研究"], exact=exact)
+    path = copy() / "student.safetensors"
+    shutil.copy(whole / "teacher.safetensors", path)
+    with pytest.raises(ShardError, match="does not hold a student"):
+        Segmenter.load(tmp_path / "m").segment(["研究"])

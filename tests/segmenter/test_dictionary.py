@@ -24,7 +24,7 @@ def matches(dictionary: Dictionary, text: str) -> list[tuple[int, str]]:
 
 
 def one_by_one(dictionary: Dictionary, texts: list[str], units: Units, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Entry by entry: no end inside, then ends before it, where it is cut, and behind it."""
+    """Entry by entry: no end inside, then ends before it, at its cuts, and after it."""
     for text, start in zip(texts, starts.tolist(), strict=False):
         for at, entry in matches(dictionary, text):
             stop = start + at + len(entry)
@@ -60,11 +60,11 @@ def test_many_entries_are_not_slow() -> None:
     text = "".join(rng.choice(characters, 100_000))
     started = time.process_time()
     list(dictionary.find(text))
-    assert time.process_time() - started < 2  # one by one they would take minutes
+    assert time.process_time() - started < 2  # a search for each entry would take minutes
 
 
 def test_few_entries_cost_little() -> None:
-    """Only the places where one may begin are looked at."""
+    """Only the places where an entry may begin are looked up."""
 
     class Lengths(dict[str, tuple[int, ...]]):
         looked_up = 0
@@ -84,7 +84,7 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes("\ufeff研究生\r\n\r\n研究 生命\n".encode())
     assert Dictionary.load(path).entries == {"研究生": [], "研究生命": [2]}
     path.write_bytes(b"\n \n")
-    with pytest.raises(DataError, match=r"words\.txt: the dictionary has no entry; expected one a line"):
+    with pytest.raises(DataError, match=r"words\.txt: the dictionary has no entry; expected one per line"):
         Dictionary.load(path)
     path.write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"words\.txt: the dictionary cannot be read: .*0xff"):

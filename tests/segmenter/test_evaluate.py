@@ -13,7 +13,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @st.composite
 def segmentations(draw: st.DrawFn, alphabet: str, unique: bool) -> tuple[list[str], list[str]]:
-    """Two segmentations of the same lines; ``unique``: no character stands twice in a line."""
+    """Two segmentations of the same lines; ``unique``: no character appears twice in a line."""
     texts = draw(st.lists(st.lists(st.sampled_from(alphabet), unique=unique, max_size=16), min_size=1, max_size=4))
     both: tuple[list[str], list[str]] = ([], [])
     for text in texts:
@@ -26,8 +26,8 @@ def segmentations(draw: st.DrawFn, alphabet: str, unique: bool) -> tuple[list[st
 def sighan(gold: list[str], predicted: list[str]) -> tuple[int, int, int]:
     """Words right, gold words, predicted words, as the bakeoff's script counts: it aligns the words by ``diff``.
 
-    Diff keeps a longest common subsequence of the words; in a block that differs, words stand beside each other as
-    substitutions, and what is left over is a deletion or an insertion. Right are the gold words without deletions and
+    Diff keeps a longest common subsequence of the words; in a block that differs, words are paired as
+    substitutions, and the rest are deletions or insertions. Right are the gold words without deletions and
     substitutions, which is the same as the predicted words without insertions and substitutions.
     """
     right = gold_words = predicted_words = 0

@@ -29,7 +29,7 @@ def test_spaced_text_gives_the_text_back(text: str, sizes: list[int]) -> None:
     found = spans_of([text], sizes)
     line = formats.spaced(text, found.begin.tolist(), found.end.tolist())
     assert formats.unspaced(line) == text
-    assert line.split() == formats.word_lists([text], found)[0]
+    assert line.split() == found.words([text])[0]
 
 
 def test_spaced_text_of_several_lines_comes_back_too() -> None:
@@ -68,7 +68,7 @@ def test_text_that_nobody_spaced_is_refused(line: str, where: int) -> None:
 @example(["", EVERY_LENGTH_IN_UTF8, " a"], [1])
 def test_offsets_index_the_text(texts: list[str], sizes: list[int]) -> None:
     found = spans_of(texts, sizes)
-    words = formats.word_lists(texts, found)
+    words = found.words(texts)
     for text, its_words, characters, of_bytes in zip(
         texts, words, formats.character_offsets(found), formats.byte_offsets(texts, found), strict=True
     ):
@@ -89,7 +89,7 @@ def test_arrow_columns_hold_the_same(texts: list[str | None], sizes: list[int]) 
     words = formats.words_array(known, found, missing)
     words.validate(full=True)
     assert words.type == pa.list_(pa.string())
-    assert words.to_pylist() == with_nulls(formats.word_lists(known, found))  # type: ignore[arg-type]
+    assert words.to_pylist() == with_nulls(found.words(known))  # type: ignore[arg-type]
     pairs = formats.offsets_array(found.begin, found.end, found.offsets, missing)
     pairs.validate(full=True)
     as_pairs = [None if row is None else [(pair["begin"], pair["end"]) for pair in row] for row in pairs.to_pylist()]

@@ -1,4 +1,4 @@
-"""Lattice kernels against every segmentation there is, for sentences of up to ten units."""
+"""Lattice kernels and decoders against every possible segmentation, for sentences of up to ten units."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from seampack.errors import ConfigError
 from seampack.segmenter import _kernels as kernels
-from seampack.segmenter.decoders import DECODERS, Lattices, decoder
+from seampack.segmenter.apply_config import DecodeConfig, Decoder
+from seampack.segmenter.decoders import DECODERS, Lattices
 
 Segmentation = tuple[tuple[int, int], ...]
 
@@ -135,7 +136,7 @@ def test_merge_by_block(data: st.DataObject) -> None:
 def test_every_decoder_ends_every_sentence(data: st.DataObject, name: str, weight: float) -> None:
     scores, offsets = lattice(data)
     other = np.array(scores[::-1], copy=True)
-    ends = decoder(name)(Lattices(scores, other, offsets, weight))
+    ends = DECODERS[name](Lattices(scores, other, offsets, weight))
     assert set(np.unique(ends)) <= {0, 1}
     filled = np.diff(offsets) > 0
     assert np.all(ends[offsets[1:][filled] - 1] == 1)
@@ -193,7 +194,7 @@ def test_combined_scores_against_every_segmentation(data: st.DataObject, name: s
         values = [log_sum([log(w) + one, log(1 - w) + other]) for one, other in pairs]
     scores = np.array(values).reshape(lattices.forward.shape)
     with np.errstate(all="raise", under="ignore"):
-        ends = decoder(name)(lattices)
+        ends = DECODERS[name](lattices)
     for where, mine, every in sentences(scores, lattices.offsets):
         assert total(mine, segments(ends[where])) == near(max(total(mine, one) for one in every))
 
@@ -201,7 +202,7 @@ def test_combined_scores_against_every_segmentation(data: st.DataObject, name: s
 @given(st.data())
 def test_the_likelier_direction_against_every_segmentation(data: st.DataObject) -> None:
     lattices = two_lattices(data)
-    ends = decoder("likelier")(lattices)
+    ends = DECODERS["likelier"](lattices)
     both = (sentences(scores, lattices.offsets) for scores in (lattices.forward, lattices.backward))
     for (where, one, every), (_, other, _) in zip(*both, strict=True):
         best = [max(total(scores, way) for way in every) for scores in (one, other)]
@@ -213,7 +214,7 @@ def test_the_likelier_direction_against_every_segmentation(data: st.DataObject) 
 @given(st.data())
 def test_boundaries_against_every_segmentation(data: st.DataObject) -> None:
     lattices = two_lattices(data)
-    ends = decoder("boundary")(lattices)
+    ends = DECODERS["boundary"](lattices)
     probability = np.zeros(ends.size)
     for scores, share in ((lattices.forward, lattices.weight), (lattices.backward, 1 - lattices.weight)):
         for where, mine, every in sentences(scores, lattices.offsets):
@@ -241,6 +242,24 @@ def test_posterior_decoding_has_the_most_expected_right_words() -> None:
     assert tuple(DECODERS["posterior"](lattices)) == max(expected, key=lambda ends: expected[ends])
 
 
-def test_unknown_decoder() -> None:
+def test_every_decoder_has_a_name_and_a_function() -> None:
+    assert list(DECODERS) == [name.value for name in Decoder]
     with pytest.raises(ConfigError, match="decoder: expected one of posterior, product"):
-        decoder("magic")
+        DecodeConfig(decoder="magic")
+
+
+def test_agreement_of_the_directions() -> None:
+    def cuts(ends: list[int]) -> np.ndarray:
+        """Scores whose best segmentation has these ends; K = 2."""
+        scores = np.full((len(ends), 2), -100, np.float32)
+        scores[:, 0] = [0 if end and (i == 0 or ends[i - 1]) else -100 for i, end in enumerate(ends)]
+        scores[:-1, 1] = [0 if not a and b else -100 for a, b in pairwise(ends)]
+        return scores
+
+    one, other = cuts([1, 0, 1, 1, 0, 1, 1]), cuts([1, 0, 1, 0, 1, 1, 1])
+    offsets, places = np.array([0, 7]), np.array([True] * 6 + [False])
+    assert Lattices(one, one, offsets).agreement(places) == 1
+    # of 6 places both end at 0, 2, 5 and neither at 1: 4 of 6; both say an end at 4 of 6
+    assert Lattices(one, other, offsets).agreement(places) == pytest.approx((4 / 6 - 20 / 36) / (1 - 20 / 36))
+    singles = cuts([1] * 7)
+    assert Lattices(singles, singles, offsets).agreement(places) is None

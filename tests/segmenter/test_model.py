@@ -1,4 +1,8 @@
-"""What holds of a segmenter whatever its parameters are: units that are words, options, texts that are none."""
+"""Segmenters: forced ends of words, options, offsets, bad input; with random parameters, and the bundled models."""
+
+import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +11,12 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.segmenter._unit_kernels import KIND_SCRIPT
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.units import KIND_SCRIPT, Alphabet
+from seampack.segmenter.units import Alphabet
 from tests.segmenter import tiny
+from tests.segmenter.language import sentences
 
 ALPHABET = Alphabet("zh")
 MIXED = ["研究2001年在OK公司，生命。", "12.5研，，究ab 的12", "。", "", " "]
@@ -18,7 +24,7 @@ MIXED = ["研究2001年在OK公司，生命。", "12.5研，，究ab 的12", "�
 
 @pytest.fixture(scope="module")
 def joining(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
-    """A student that joins whatever it may."""
+    """A student that joins all units that may be joined."""
     return Segmenter.load(tiny.save(tmp_path_factory.mktemp("models") / "joining", end_bias=-1e4))
 
 
@@ -29,8 +35,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     return Segmenter.load(tiny.save(tmp_path_factory.mktemp("models") / "both", teacher=True))
 
 
+@pytest.fixture(scope="module")
+def zh() -> Segmenter:
+    """The bundled segmenter for Chinese."""
+    pytest.importorskip("torch")
+    return Segmenter.load("zh")
+
+
 def runs(text: str) -> list[str]:
-    """Obvious twin of what joins all it may: stretches of script between white space and units of other kinds."""
+    """Obvious twin of a segmenter that joins all it may: stretches of the script without white space."""
     units, _ = ALPHABET.units([text])
     words: list[str] = []
     last = None
@@ -54,7 +67,7 @@ def test_student_and_language_models_end_words_there_alike(both: Segmenter, thre
     units, _ = ALPHABET.units(MIXED)
     for exact in (False, True):
         probabilities = np.concatenate(both.end_probabilities(MIXED, exact=exact))
-        assert np.all(probabilities[units.end - 1][units.beside_single] == 1)
+        assert np.all(probabilities[units.end - 1][units.forced_ends] == 1)
         for words, text in zip(both.segment(MIXED, exact=exact, threshold=threshold), MIXED, strict=True):
             joined, at = "".join(text.split()), 0
             for word in words:
@@ -81,7 +94,7 @@ def test_threshold_moves_the_boundary(both: Segmenter) -> None:
         moved = both.segment([tiny.TEXT], decoder="boundary", threshold=threshold)
         assert moved == both.segment([tiny.TEXT], exact=True, threshold=threshold)
     assert both.segment([tiny.TEXT], decoder="boundary", threshold=0.5) == both.segment([tiny.TEXT], decoder="boundary")
-    with pytest.raises(ConfigError, match="threshold: it moves the decoder boundary; got 'product'"):
+    with pytest.raises(ConfigError, match="threshold: applies to the decoder boundary only; got decoder 'product'"):
         both.segment([tiny.TEXT], decoder="product", threshold=0.5)
 
 
@@ -117,3 +130,86 @@ def test_a_model_without_language_models(joining: Segmenter) -> None:
 
 def test_it_is_exported() -> None:
     assert seampack.Segmenter is Segmenter
+
+
+def test_offsets_and_mixed_text(both: Segmenter) -> None:
+    texts = ["  研究 OK 12.5\t👩\u200d👧。\x00e\u0301 學習", "", " ", "研" * 1000]
+    found = both.spans(texts)
+    for text, first, last in zip(texts, found.offsets, found.offsets[1:], strict=False):
+        covered = [0] * len(text)
+        for begin, end in zip(found.begin[first:last], found.end[first:last], strict=True):
+            for at in range(begin, end):
+                covered[at] += 1
+        assert covered == [int(not c.isspace()) for c in text]
+    words = both.segment(texts)[0]
+    assert {"OK", "12.5", "👩\u200d👧", "e\u0301"} <= set(words)
+
+
+def test_probabilities_and_threshold(zh: Segmenter) -> None:
+    text = "研究 生命的起源"
+    for exact in (False, True):
+        (probabilities,) = zh.end_probabilities([text], exact=exact)
+        assert probabilities.shape == (8,)
+        assert np.all((probabilities >= 0) & (probabilities <= 1.0001))
+        assert probabilities[[1, 2, 7]] == pytest.approx(1, abs=1e-4)
+        counts = [len(zh.segment([text], threshold=t, exact=exact)[0]) for t in (0.0, 0.5, 1.0)]
+        assert counts[0] == 7
+        assert counts[0] > counts[1] > counts[2] >= 2
+    with pytest.raises(ConfigError, match="applies to the decoder boundary only"):
+        zh.segment([text], threshold=0.5, decoder="product")
+
+
+def test_dictionary(zh: Segmenter) -> None:
+    dictionary = Dictionary.of(["研究生", "起 源", "的 起源是"])
+    assert zh.segment(["我研究生命的起源"], dictionary=dictionary)[0][-3:] == ["的", "起", "源"]
+    assert "研究生" in zh.segment(["我研究生命的起源"], dictionary=dictionary)[0]
+    assert zh.segment(["生命的起源是好"], dictionary=dictionary)[0][-3:] == ["的", "起源是", "好"]
+    with pytest.raises(DataError, match="no entry"):
+        Dictionary.of(["", " "])
+
+
+def test_n_best(zh: Segmenter) -> None:
+    (found,) = zh.n_best(["研究生命的起源"], 4)
+    scores = [score for score, _ in found]
+    assert len(found) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert all("".join(words) == "研究生命的起源" for _, words in found)
+    assert found[0][1] == zh.segment(["研究生命的起源"], decoder="product")[0]
+
+
+def test_language_models_read_longer_chunks_than_in_training(zh: Segmenter) -> None:
+    assert zh.description["config"]["chunk_units"] == 40
+    units, _ = zh.units(["研究生命的起源" * 20])
+    assert zh.teacher.lattices(units).offsets.tolist() == [0, 140]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("zh", ["研究", "生命", "的", "起源", "。"]), ("th", ["ก่อน", "ใน", "การ", "เปลี่ยน", "ไป", "ใช้"])]
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_bundled_models(name: str, words: list[str], exact: bool) -> None:
+    if exact:
+        pytest.importorskip("torch")
+    assert Segmenter.load(name).segment(["".join(words)], exact=exact) == [words]
+
+
+def test_pieces_for_the_packer(zh: Segmenter, tmp_path: Path) -> None:
+    """Tokens never cross a word, and the packed tokens decode to the text."""
+    from seampack.packer.folder import PackedFolder
+    from seampack.packer.packing import pack
+    from seampack.packer.tokenizing import TextTokenizer
+    from seampack.packer.train_tokenizer import train_tokenizer
+
+    texts = [*sentences(50, seed=3)[0], " 研究  生命 ", "", "\n"]
+    pieces, firsts = zh.pieces(texts)
+    assert ["".join(pieces[a:b]) for a, b in itertools.pairwise(firsts.tolist())] == texts
+    source = tmp_path / "texts.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    train_tokenizer(source, tmp_path / "t.json", vocab_size=400, split=zh.pieces)
+    pack(source, out=tmp_path / "out", tokenizer=tmp_path / "t.json", seq_len=4096, split=zh.pieces)
+    tokenizer = TextTokenizer(tmp_path / "t.json")
+    unpacked = PackedFolder(tmp_path / "out").unpack().to_pylist()
+    assert [tokenizer.decode(row["input_ids"]) for row in unpacked] == [text for text in texts if text]
+    for row, text in zip(unpacked, [text for text in texts if text], strict=True):
+        whole = [i for piece in zh.pieces([text])[0] for i in tokenizer.reference.encode(piece).ids]
+        assert row["input_ids"] == whole

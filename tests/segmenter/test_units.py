@@ -1,4 +1,4 @@
-"""Units cover every character that is not white space, in order; words put together give the text back."""
+"""Units cover every character except white space, in order."""
 
 import unicodedata
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from seampack.errors import ConfigError
 from seampack.segmenter import _unit_kernels as kernels
-from seampack.segmenter.corpus import ChunkCorpus, Vocabulary, chunk_offsets
-from seampack.segmenter.units import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT, Alphabet, Units
+from seampack.segmenter._unit_kernels import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT
+from seampack.segmenter.units import Alphabet, Units
 
 ALPHABETS = {script: Alphabet(script) for script in ("zh", "ja", "th", "latin", "symbols", "a-cß")}
 TEXT = st.text(
@@ -43,17 +43,6 @@ def test_units_cover_all_but_white_space(texts: list[str], script: str) -> None:
             assert units.spaced[unit] == (at == 0 or text[at - 1].isspace())
 
 
-@given(st.lists(TEXT, max_size=4), st.sampled_from(sorted(ALPHABETS)), st.integers(2, 9))
-def test_chunks_cut_units_into_stretches(texts: list[str], script: str, most: int) -> None:
-    units, _ = ALPHABETS[script].units(texts)
-    offsets = chunk_offsets(units, most)
-    assert offsets[0] == 0
-    assert offsets[-1] == units.key.size
-    assert np.all((np.diff(offsets) >= 1) & (np.diff(offsets) <= most))
-    begins = set(offsets.tolist())
-    assert set(np.flatnonzero(units.spaced).tolist()) <= begins
-
-
 def test_kinds() -> None:
     assert pieces("研究12.5米A座 ok?") == [
         ("研", KIND_SCRIPT),
@@ -81,23 +70,6 @@ def test_keys_tell_equal_units() -> None:
     assert keys[3] == keys[5]
 
 
-def test_vocabulary() -> None:
-    units, _ = ALPHABETS["zh"].units(["研究研究生"])
-    vocabulary = Vocabulary.of(units, 2)
-    assert vocabulary.size == 5
-    assert vocabulary.ids(units.key).tolist().count(2) == 1
-    assert Vocabulary(np.empty(0, np.uint64)).ids(units.key).tolist() == [2] * 5
-
-
-def test_reversed_chunks() -> None:
-    units, _ = ALPHABETS["zh"].units(["研究，生命的"])
-    corpus = ChunkCorpus.of(units, Vocabulary.of(units, 1), 40)
-    back = corpus.reversed()
-    for begin, end in zip(corpus.offsets, corpus.offsets[1:], strict=False):
-        assert back.ids[begin:end].tolist() == corpus.ids[begin:end][::-1].tolist()
-    assert np.array_equal(back.reversed().ids, corpus.ids)
-
-
 def test_words() -> None:
     text = "研究 生命"
     units, starts = ALPHABETS["zh"].units([text, "", "起源"])
@@ -108,7 +80,7 @@ def test_words() -> None:
     assert isinstance(units, Units)
 
 
-def test_a_script_of_ones_own() -> None:
+def test_a_script_given_by_its_characters() -> None:
     assert [kind for _, kind in pieces("abß d", "a-cß")] == [KIND_SCRIPT, KIND_SCRIPT, KIND_SCRIPT, KIND_LETTERS]
     assert all(unicodedata.category(c)[0] == "L" for c in "abßd")
     with pytest.raises(ConfigError, match="the range z-a runs backwards"):

@@ -1,4 +1,4 @@
-"""Whole segmenters on disk, small and without training: what their parameters say does not matter."""
+"""Whole segmenters on disk, small, with random parameters."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def student(end_bias: float = 0.0) -> Student:
 
 
 def save(folder: Path, *, teacher: bool = False, end_bias: float = 0.0, **changes: Any) -> Path:
-    """Write a segmenter, with a language model where torch is there and it is asked for."""
+    """Write a segmenter; ``teacher`` adds language models, which needs torch."""
     parts: dict[str, artifact.Arrays] = {"student": student(end_bias).to_arrays()}
     config = CONFIG.replace(**changes)
     if teacher:
@@ -35,7 +35,7 @@ def save(folder: Path, *, teacher: bool = False, end_bias: float = 0.0, **change
         vocabulary = Vocabulary.of(Alphabet("zh").units([TEXT])[0], 1)
         parts["teacher"] = {"vocabulary": vocabulary.keys.view(np.int64)}
         for direction in ("forward", "backward"):
-            model = SegmentalLM(vocabulary.size, longest=config.longest, hidden=config.hidden)
+            model = SegmentalLM(vocabulary.size, config)
             parts["teacher"] |= {f"{direction}.{name}": value.numpy() for name, value in model.state_dict().items()}
     artifact.save(folder, {"script": "zh", "config": config.to_dict()}, parts)
     return folder

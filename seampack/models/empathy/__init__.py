@@ -1,4 +1,4 @@
-"""Empathetic responses with knowledge that is chosen for each dialogue (Cai et al. 2023, arXiv 2306.04657).
+"""Empathetic responses with knowledge selected for each dialogue (Cai et al. 2023, arXiv 2306.04657).
 
 dialogues --------------------------------> EmpathyAdapter -> emotion, weights of the knowledge, response
     \\-- attach_knowledge (ATOMIC-like) --/        |
@@ -6,7 +6,7 @@ dialogues --------------------------------> EmpathyAdapter -> emotion, weights o
 """
 
 from seampack.models.empathy.attach import attach_knowledge
-from seampack.models.empathy.config import EmpathyConfig
+from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.emotion import EmotionReader, Reading
 from seampack.models.empathy.inputs import knowledge_from_columns, read_empathetic_dialogues
 from seampack.models.empathy.metrics import (
@@ -18,7 +18,7 @@ from seampack.models.empathy.metrics import (
     sentence_perplexity,
 )
 from seampack.models.empathy.model import EmpathyModel, GatedDecoderLayer
-from seampack.models.empathy.selection import KnowledgeSelector, Selection, minimax_weights
+from seampack.models.empathy.selection import KnowledgeSelector, minimax_weights
 
 __all__ = [
     "EmotionReader",

@@ -1,6 +1,5 @@
-"""The method as an adapter: dialogues with knowledge in, emotions, weights and responses out."""
+"""The adapter: from dialogues with knowledge to emotions, knowledge weights and responses."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,12 +8,12 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 
 from seampack.errors import ConfigError, DataError
-from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Draw, Evaluation, Row, with_results
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
 from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
-from seampack.models.empathy.config import TRAINED, EmpathyConfig
+from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.inputs import (
-    beside,
+    join_columns,
     knowledge_from_columns,
     relations_of,
     tails_by_row,
@@ -23,9 +22,9 @@ from seampack.models.empathy.inputs import (
 )
 from seampack.models.empathy.metrics import EmpathyMetrics
 from seampack.models.empathy.model import EmpathyModel
-from seampack.models.empathy.selection import MOST_PIECES, Selection
-from seampack.models.empathy.training import Scores, fit, model_and_tokenizer, score
-from seampack.models.text import load_part
+from seampack.models.empathy.selection import MOST_PIECES
+from seampack.models.empathy.training import Scores, model_and_tokenizer, score, train
+from seampack.models.training import load_part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,21 +33,25 @@ PREPARED = ("context", "label", "target")
 
 
 class EmpathyAdapter(Adapter[EmpathyConfig]):
-    """Reads the speaker's emotion, weighs the knowledge about the dialogue, and responds."""
+    """Empathetic responses: emotion, knowledge weights and response of each dialogue."""
 
     name = "empathy"
     config = EmpathyConfig
     columns: ClassVar[Mapping[str, str]] = {
-        "context": "what has been said so far: a list of utterances, the last one the speaker's, or one text",
+        "context": "the dialogue so far: a list of utterances, the last one the speaker's; or one text",
         "emotion": "the speaker's emotion, as text, whole number or ClassLabel",
         "target": "the response",
-        "knowledge": "relation: list of texts, such as those of ATOMIC; not needed with selection=none",
+        "knowledge": "mapping from relations, such as those of ATOMIC, to lists of texts; unused by selection=none",
     }
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("relations", "selection", "temperature", "base_model", "hidden_size", "layers", "vocabulary"),
+        *("epochs", "learning_rate", "emotion_weight", "seed"),
+    )
 
     def prepare(self, dataset: Dataset, config: EmpathyConfig) -> Dataset:
-        """Rows of context (list of texts), label, target and knowledge (each relation a list of texts).
+        """Return rows with context (list of texts), label, target and knowledge (relation: list of texts).
 
-        Others stay; one that has such a name, and is not what the options name, as ``NAME_given``.
+        Other columns are kept; one with such a name that the options do not name is kept as ``NAME_given``.
         """
         if _is_prepared(dataset, config):
             require(dataset, PREPARED)
@@ -60,48 +63,44 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
             raise DataError(f"column {config.target_column!r}: {empty:,} responses are empty; drop those rows first")
         classes = classes_of(dataset, config.emotion_column)
         labels = with_labels(dataset.select_columns([config.emotion_column]), config.emotion_column, classes)
-        said = Dataset.from_dict(
+        texts = Dataset.from_dict(
             {"context": contexts, "target": dataset[config.target_column][:]},
             features=Features({"context": List(Value("string")), "target": Value("string")}),
         )
-        known = config.selection != Selection.NONE
-        rest = _with_knowledge(dataset, config) if known else _dropped(dataset, _sources(config))
-        return beside(set_aside(rest, PREPARED), beside(labels, said))
+        if config.selection == Selection.NONE:
+            rest = _dropped(dataset, _sources(config))
+        else:
+            rest = _with_knowledge(dataset, config)
+        return join_columns(set_aside(rest, PREPARED), join_columns(labels, texts))
 
-    def train(self, dataset: Dataset, config: EmpathyConfig) -> Artifact:
-        """Train the model; the artifact keeps it and its tokenizer as parts."""
+    def fit(self, dataset: Dataset, config: EmpathyConfig) -> Fitted:
+        """Train the model; the artifact's parts are the model and its tokenizer."""
         classes = list(dataset.features["label"].names)
         if len(classes) < 2:
             raise DataError(f"expected at least 2 emotions; got {', '.join(classes)}")
         relations = _relations(dataset, config)
         if config.selection == Selection.MINIMAX and len(relations) > MOST_PIECES:
-            raise ConfigError(f"minimax: at most {MOST_PIECES} relations; got {len(relations)}; name some in relations")
+            raise ConfigError(
+                f"selection: minimax: expected at most {MOST_PIECES} relations; got {len(relations)}; "
+                "select some with the option relations"
+            )
         model, tokenizer = model_and_tokenizer(_texts(dataset), len(classes), config)
-        losses = fit(model, tokenizer, dataset, relations, config)
+        losses = train(model, tokenizer, dataset, relations, config)
         facts = {
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
             "classes": classes,
             "relations": relations,
-            "parameters": sum(each.numel() for each in model.parameters()),
+            "parameters": sum(weights.numel() for weights in model.parameters()),
             "losses": losses,
         }
-        parts = {"model": model, "tokenizer": tokenizer}
-        return Artifact(self.name, json.loads(json.dumps(config.to_dict())), {}, facts, parts)
+        return Fitted(facts=facts, parts={"model": model, "tokenizer": tokenizer})
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: EmpathyConfig) -> Evaluation:
-        """Perplexity of the targets, emotions, and responses.
+    def measure(self, dataset: Dataset, artifact: Artifact, config: EmpathyConfig) -> Evaluation:
+        """Measure emotion accuracy, perplexity of the targets, and the quality of generated responses.
 
-        Rows get ``emotion_pred``, ``emotion_probs``, ``relation_weights``, the target's ``nll`` (nats) and ``tokens``,
-        and ``response``, which is null behind the first ``config.responses`` rows.
-        Raises ConfigError for an option that training has fixed.
+        The rows get ``emotion_pred``, ``emotion_probs``, ``relation_weights``, the target's ``nll`` (nats) and
+        ``tokens``, and ``response``, which is null after the first ``config.responses`` rows.
         """
         classes, relations = artifact.facts["classes"], artifact.facts["relations"]
-        for name in TRAINED:
-            wanted = json.loads(json.dumps(getattr(config, name)))
-            if wanted != artifact.config[name]:
-                raise ConfigError(
-                    f"{name}: the model was trained with {artifact.config[name]!r}; got {wanted!r}; train anew"
-                )
         if relations:
             relations_of(dataset, "knowledge", relations)
         dataset = with_labels(dataset, "label", classes)
@@ -119,9 +118,9 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
             references=dataset["target"][: len(responses)],
         )
         by_emotion = [
-            {"emotion": name, "rows": int((truth == at).sum()), "recall": float((predicted[truth == at] == at).mean())}
-            for at, name in enumerate(classes)
-            if (truth == at).any()
+            {"emotion": name, "rows": int(rows.sum()), "recall": float((predicted[rows] == label).mean())}
+            for label, name in enumerate(classes)
+            if (rows := truth == label).any()
         ]
         tables = {"emotions": by_emotion}
         pictures = {
@@ -133,58 +132,63 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
             pictures["relations"] = _bars(relations, means, "mean weight")
         return Evaluation(
             {"rows": len(dataset), "responses": len(responses), **metrics.to_dict()},
-            _with_said(dataset, scores, classes, relations, predicted.tolist()),
+            _with_scores(dataset, scores, classes, relations, predicted.tolist()),
             tables,
             pictures,
         )
 
 
 def _is_prepared(dataset: Dataset, config: EmpathyConfig) -> bool:
-    have, asked = set(dataset.column_names), _sources(config)
-    if not set(PREPARED) <= have or asked <= set(PREPARED) or (asked - set(PREPARED)) & have:
+    """Return whether the dataset has the prepared columns, and none of the options' source columns is left."""
+    columns, sources = set(dataset.column_names), _sources(config)
+    if not set(PREPARED) <= columns or sources <= set(PREPARED) or (sources - set(PREPARED)) & columns:
         return False
-    known = config.selection == Selection.NONE or isinstance(dataset.features.get("knowledge"), dict)
-    return known and isinstance(dataset.features["label"], ClassLabel) and isinstance(dataset.features["context"], List)
+    features = dataset.features
+    has_knowledge = config.selection == Selection.NONE or isinstance(features.get("knowledge"), dict)
+    return has_knowledge and isinstance(features["label"], ClassLabel) and isinstance(features["context"], List)
 
 
 def _with_knowledge(dataset: Dataset, config: EmpathyConfig) -> Dataset:
-    """Complete knowledge in the column ``knowledge``, from one column or from columns named as the relations.
+    """Return the dataset with a column ``knowledge``, from one column or from columns named after the relations.
 
-    What the other options name is left out.
+    The source columns of the other options are dropped.
     """
     column = config.knowledge_column
     if column not in dataset.column_names and config.relations:
         dataset = knowledge_from_columns(dataset, {name: name for name in config.relations}, column)
-    require(dataset, [column], "name yours in knowledge_column, its columns in relations, or set selection=none")
+    require(dataset, [column], "set knowledge_column to yours, relations to its columns, or selection=none")
     relations = relations_of(dataset, column, config.relations)
     tails = tails_by_row(dataset, column, relations)
     return with_knowledge(_dropped(dataset, {column, *_sources(config)}), tails, relations)
 
 
 def _relations(dataset: Dataset, config: EmpathyConfig) -> list[str]:
+    """Return the relations that the model uses."""
     return [] if config.selection == Selection.NONE else relations_of(dataset, "knowledge", config.relations)
 
 
 def _texts(dataset: Dataset) -> list[str]:
-    """All that is said, for the vocabulary: whatever is known, so that models with and without it share theirs."""
+    """Return contexts and targets, for the vocabulary; no knowledge, so that all selections share one vocabulary."""
     return [utterance for context in dataset["context"][:] for utterance in context] + list(dataset["target"][:])
 
 
 def _by_relation(relations: Sequence[str], scores: Scores) -> list[Row]:
+    """Return mean weight, and number of dialogues where it has the largest weight, of each relation."""
     weights = np.array(scores.weights)
     chosen = weights.argmax(1)[weights.any(1)]
     return [
-        {"relation": name, "mean_weight": float(weights[:, at].mean()), "chosen": int((chosen == at).sum())}
-        for at, name in enumerate(relations)
+        {"relation": name, "mean_weight": float(weights[:, column].mean()), "chosen": int((chosen == column).sum())}
+        for column, name in enumerate(relations)
     ]
 
 
-def _with_said(
+def _with_scores(
     dataset: Dataset, scores: Scores, classes: Sequence[str], relations: Sequence[str], predicted: Sequence[int]
 ) -> Dataset:
+    """Return the rows with the scores as columns."""
     weights = [dict(zip(relations, row, strict=True)) for row in scores.weights]
     responses = [*scores.responses, *[None] * (len(dataset) - len(scores.responses))]
-    said = {
+    results = {
         "emotion_pred": (predicted, ClassLabel(names=list(classes))),
         "emotion_probs": scores.probabilities,
         **({"relation_weights": weights} if relations else {}),
@@ -192,10 +196,11 @@ def _with_said(
         "tokens": scores.tokens,
         "response": (responses, Value("string")),
     }
-    return with_results(dataset, said)
+    return with_results(dataset, results)
 
 
 def _sources(config: EmpathyConfig) -> set[str]:
+    """Return the names of the columns that ``prepare`` replaces."""
     return {config.context_column, config.emotion_column, config.target_column}
 
 
@@ -203,12 +208,14 @@ def _dropped(dataset: Dataset, names: Collection[str]) -> Dataset:
     return dataset.remove_columns([name for name in dataset.column_names if name in names])
 
 
-def _bars(names: Sequence[str], values: Sequence[float], what: str) -> Draw:
+def _bars(names: Sequence[str], values: Sequence[float], label: str) -> Draw:
+    """Return a horizontal bar chart with a label for the values."""
+
     def draw(axes: "Axes") -> None:
         axes.barh(range(len(names)), values)
         axes.set_yticks(range(len(names)), names, fontsize=9 if len(names) < 12 else 6)
         axes.invert_yaxis()
-        axes.set_xlabel(what)
+        axes.set_xlabel(label)
 
     return draw
 

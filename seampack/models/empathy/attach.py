@@ -1,4 +1,4 @@
-"""Knowledge for dialogues that have none: from a table of heads, relations and tails, by nearness in meaning."""
+"""Retrieval of knowledge for dialogues from a table of heads, relations and tails, by similarity of meaning."""
 
 from collections.abc import Sequence
 
@@ -25,14 +25,25 @@ def attach_knowledge(
     least_similarity: float = 0.3,
     max_tokens: int = 64,
 ) -> Dataset:
-    """Add a column ``knowledge`` from ``table``, which has columns head, relation and tail as ATOMIC has.
+    """Add a column ``knowledge`` from a table of commonsense such as ATOMIC.
 
-    A column of that name is kept as ``knowledge_given``.
-    For each row and relation these are the tails of the ``tails`` heads that are nearest to the row's query, by the
-    cosine of ``encoder``'s mean states, those below ``least_similarity`` left out; a tail is taken once, and ``none``,
-    in any case, not at all. The query is the last utterance of a context, or the text of another column
-    (``situation``). ``relations``: which, all if empty. ``encoder``: folder or hub name of a sentence encoder. Raises
-    DataError for a missing column or relation.
+    For each row and relation, the knowledge is the tails of the heads most similar to the row's query, by cosine of the
+    encoder's mean states. A tail is taken once; ``none``, in any case, is skipped. An existing column ``knowledge`` is
+    kept as ``knowledge_given``.
+
+    Args:
+        dataset: Dialogues.
+        table: Commonsense with the columns head, relation and tail.
+        encoder: Folder or hub name of a sentence encoder.
+        query_column: Column of the query: a context, whose last utterance is used, or a text such as the situation.
+        relations: Relations to attach; all if empty.
+        tails: Number of heads per row and relation.
+        least_similarity: Smallest cosine of a head; less similar ones are skipped.
+        max_tokens: Maximum length of a query or head, in tokens.
+
+    Raises:
+        DataError: A missing column or relation.
+        ConfigError: ``tails`` below 1, or the encoder ``small``, which is not pretrained.
     """
     for column in ("head", "relation", "tail"):
         data.require_text(table, column)
@@ -40,40 +51,40 @@ def attach_knowledge(
     if tails < 1:
         raise ConfigError(f"tails: expected at least 1; got {tails}")
     if encoder == SMALL:
-        raise ConfigError("encoder: expected a pretrained sentence encoder; small has learned nothing")
-    of_row: list[str] = table["relation"][:]
-    if unknown := sorted(set(relations) - set(of_row)):
-        raise DataError(f"the table has no relation {unknown[0]!r}; it has: {', '.join(sorted(set(of_row)))}")
-    wanted = list(relations) or sorted(set(of_row))
+        raise ConfigError("encoder: expected a pretrained sentence encoder; got 'small', which is not trained")
+    table_relations: list[str] = table["relation"][:]
+    if unknown := sorted(set(relations) - set(table_relations)):
+        have = ", ".join(sorted(set(table_relations)))
+        raise DataError(f"the table has no relation {unknown[0]!r}; it has: {have}")
+    wanted = list(relations) or sorted(set(table_relations))
     queries = [context[-1] for context in utterances(dataset, query_column)]
     heads: list[str] = table["head"][:]
     texts = sorted({*queries, *heads})
-    at = {text: index for index, text in enumerate(texts)}
+    index = {text: number for number, text in enumerate(texts)}
     model, tokenizer = encoder_and_tokenizer(encoder, texts)
     vectors = predict(TextClassifier(model, 2), tokenizer, texts, max_tokens=max_tokens, features=True)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
-    asked = vectors[[at[query] for query in queries]]
-    found: list[dict[str, list[str]]] = [{} for _ in queries]
+    query_vectors = vectors[[index[query] for query in queries]]
+    knowledge: list[dict[str, list[str]]] = [{} for _ in queries]
     every_tail: list[str] = table["tail"][:]
     for relation in wanted:
-        rows = [row for row, name in enumerate(of_row) if name == relation]
-        tails_of: dict[str, list[str]] = {}
-        for row in rows:
-            if (tail := every_tail[row].strip()) and tail.lower() != "none":  # ATOMIC's word for nothing
-                tails_of.setdefault(heads[row], []).append(tail)
-        of_head = list(tails_of.values())
-        known = vectors[np.array([at[head] for head in tails_of], np.int64)]
-        for number, nearest in enumerate(_nearest(asked, known, tails, least_similarity)):
-            found[number][relation] = list(dict.fromkeys(tail for index in nearest for tail in of_head[index]))
-    return with_knowledge(dataset, found, wanted)
+        tails_by_head: dict[str, list[str]] = {}
+        for head, name, tail in zip(heads, table_relations, map(str.strip, every_tail), strict=True):
+            if name == relation and tail and tail.lower() != "none":  # ATOMIC's word for no inference
+                tails_by_head.setdefault(head, []).append(tail)
+        head_tails = list(tails_by_head.values())
+        head_vectors = vectors[np.array([index[head] for head in tails_by_head], np.int64)]
+        for row, nearest in enumerate(_nearest(query_vectors, head_vectors, tails, least_similarity)):
+            knowledge[row][relation] = list(dict.fromkeys(tail for head in nearest for tail in head_tails[head]))
+    return with_knowledge(dataset, knowledge, wanted)
 
 
-def _nearest(asked: Float, known: Float, most: int, least: float, block: int = 1024) -> list[list[int]]:
-    """Indices of the nearest rows of ``known``, best first, for each row of ``asked``, both of unit length."""
-    found: list[list[int]] = []
-    for begin in range(0, len(asked), block):
-        similarity = asked[begin : begin + block] @ known.T
+def _nearest(queries: Float, heads: Float, most: int, least: float, block: int = 1024) -> list[list[int]]:
+    """Return indices of the most similar heads, best first, for each query; all vectors have unit length."""
+    nearest: list[list[int]] = []
+    for begin in range(0, len(queries), block):
+        similarity = queries[begin : begin + block] @ heads.T
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :most]
         for row, best in enumerate(order):
-            found.append([int(index) for index in best if similarity[row, index] >= least])
-    return found
+            nearest.append([int(head) for head in best if similarity[row, head] >= least])
+    return nearest

@@ -1,82 +1,125 @@
 """Options of the empathy adapter."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from seampack.config import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.empathy.selection import KnowledgeSelector, Selection
 from seampack.models.text import SMALL
 
-TRAINED = ("base_model", "selection", "temperature", "relations", "hidden_size", "layers", "vocabulary")
-"""Options that a trained model cannot change any more."""
+HEADS = 4
+"""Attention heads of the small model."""
+POSITIONS = 512
+"""Longest sequence of the small model, in tokens."""
+
+
+class Selection(StrEnum):
+    """How the pieces of knowledge are weighted."""
+
+    SOFT = "soft"
+    """By the cross-entropy to the emotions that the context alone suggests: needs no label."""
+    LABEL = "label"
+    """By the cross-entropy to the true emotion in training; as ``soft`` where there is no label."""
+    MINIMAX = "minimax"
+    """By the quadratic programme, for the true emotion in training; otherwise for the emotions of the context."""
+    UNIFORM = "uniform"
+    """All pieces equally."""
+    NONE = "none"
+    """No knowledge: the baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmpathyConfig(Config):
-    """Which knowledge is chosen and how, the model, its training, and its responses."""
+    """Columns, selection of knowledge, model, training, and generation of responses."""
 
-    context_column: str = option("context", "Column of the utterances so far, a list of texts or one text.")
-    emotion_column: str = option("emotion", "Column of the speaker's emotion.")
-    target_column: str = option("target", "Column of the response to learn.")
-    knowledge_column: str = option("knowledge", "Column of the knowledge, relation: list of texts.")
-    relations: tuple[str, ...] = option(
-        (), "Relations to use, all if empty; without a knowledge column, the columns of text that hold them."
+    context_column: str = option(
+        "context", "Column with the dialogue so far: a list of utterances, or one text.", empty=False
     )
-    selection: str = option(Selection.SOFT.value, "How knowledge is chosen: soft, label, minimax, uniform or none.")
-    temperature: float = option(1.0, "Divides the cross-entropies of soft and label: lower is choosier.")
-    base_model: str = option(SMALL, "small, or folder or hub name of a BART to go on from.")
-    hidden_size: int = option(128, "Width of small.")
-    layers: int = option(2, "Layers of small's encoder and of its decoder.")
-    vocabulary: int = option(8_000, "Most tokens of small's vocabulary, learned from the training rows.")
-    epochs: float = option(5.0, "Passes over the training rows.")
-    batch_rows: int = option(16, "Rows of a batch.")
-    learning_rate: float = option(1e-3, "Step size at the start; 5e-5 for a pretrained BART.")
-    emotion_weight: float = option(0.3, "Weight of the emotion's loss beside the response's.")
-    max_context_tokens: int = option(128, "Tokens of the context that are kept, the last ones.")
-    max_knowledge_tokens: int = option(32, "Tokens of each relation's knowledge that are kept, the first ones.")
-    max_target_tokens: int = option(64, "Tokens of a response.")
-    beams: int = option(5, "Beams of the search for a response.")
-    repetition_penalty: float = option(1.5, "Divides the scores of tokens that a response has already; 1 is none.")
-    responses: int = option(1_000, "Rows that evaluation writes responses for, the first ones; all are scored.")
-    seed: int = option(0, "Seed of the weights and of the order of rows.")
+    emotion_column: str = option("emotion", "Column with the speaker's emotion.", empty=False)
+    target_column: str = option("target", "Column with the response to learn.", empty=False)
+    knowledge_column: str = option(
+        "knowledge", "Column with the knowledge: a mapping from each relation to a list of texts.", empty=False
+    )
+    relations: tuple[str, ...] = option(
+        (),
+        "Relations to use; an empty list uses all. If the dataset has no knowledge column, "
+        "the text columns of these names hold the knowledge.",
+    )
+    selection: str = option(
+        Selection.SOFT.value, "How the pieces of knowledge are weighted; none uses no knowledge.", choices=Selection
+    )
+    temperature: float = option(
+        1.0,
+        "Divisor of the cross-entropies for the selections soft and label; lower values concentrate the weights.",
+        low=1e-3,
+        high=1e3,
+    )
+    base_model: str = option(
+        SMALL,
+        "Model to start from: small trains one from scratch; otherwise a folder or hub name of a BART.",
+        empty=False,
+    )
+    hidden_size: int = option(
+        128, f"Hidden size of the small model, a multiple of {HEADS}.", low=8, high=4096, unit="dimensions"
+    )
+    layers: int = option(2, "Encoder layers, and decoder layers, of the small model.", low=1, high=48, unit="layers")
+    vocabulary: int = option(
+        8_000,
+        "Maximum vocabulary size of the small model; the vocabulary is learned from the training rows.",
+        low=300,
+        high=200_000,
+        unit="tokens",
+    )
+    epochs: float = option(5.0, "Passes over the training rows.", low=0.01, high=10_000, unit="epochs")
+    batch_rows: int = option(16, "Rows per batch in training and evaluation.", low=1, high=4096, unit="rows")
+    learning_rate: float = option(
+        1e-3,
+        "Learning rate at the start; it falls linearly to 0. Use about 5e-5 for a pretrained BART.",
+        low=1e-8,
+        high=1,
+    )
+    emotion_weight: float = option(
+        0.3, "Weight of the emotion loss; the weight of the response loss is 1.", low=0, high=1e3
+    )
+    max_context_tokens: int = option(
+        128,
+        "Maximum length of the context; longer contexts lose their beginning.",
+        low=4,
+        high=POSITIONS,
+        unit="tokens",
+    )
+    max_knowledge_tokens: int = option(
+        32,
+        "Maximum length of a relation's knowledge; longer knowledge loses its end.",
+        low=4,
+        high=POSITIONS,
+        unit="tokens",
+    )
+    max_target_tokens: int = option(
+        64,
+        "Maximum length of a response, in training and in generation; longer targets lose their end.",
+        low=4,
+        high=POSITIONS,
+        unit="tokens",
+    )
+    beams: int = option(5, "Beams of the beam search for a response.", low=1, high=100, unit="beams")
+    repetition_penalty: float = option(
+        1.5, "Divisor of the scores of tokens that the response already contains; 1 is no penalty.", low=0.1, high=10
+    )
+    responses: int = option(
+        1_000,
+        "Number of rows, from the first one, that evaluation generates responses for; all rows are scored.",
+        low=0,
+        high=10**9,
+        unit="rows",
+    )
+    seed: int = seed_option("Seed of the initial weights, the dropout and the order of rows.")
 
     def check_rules(self) -> None:
-        """Check the rules between fields."""
-        object.__setattr__(self, "relations", _names(self.relations))
-        check_choice("selection", self.selection, Selection)
-        check_number("temperature", self.temperature, 1e-3, 1e3)
-        check_integer("hidden_size", self.hidden_size, 8, 4096)
+        """Check that the heads divide the hidden size and that no relation is repeated."""
         if self.hidden_size % HEADS:
             raise ConfigError(
                 f"hidden_size: expected a multiple of {HEADS}, the attention heads; got {self.hidden_size}"
             )
-        check_integer("layers", self.layers, 1, 48)
-        check_integer("vocabulary", self.vocabulary, 300, 200_000)
-        check_number("epochs", self.epochs, 0.01, 10_000)
-        check_integer("batch_rows", self.batch_rows, 1, 4096)
-        check_number("learning_rate", self.learning_rate, 1e-8, 1)
-        check_number("emotion_weight", self.emotion_weight, 0, 1e3)
-        for name in ("max_context_tokens", "max_knowledge_tokens", "max_target_tokens"):
-            check_integer(name, getattr(self, name), 4, POSITIONS)
-        check_integer("beams", self.beams, 1, 100)
-        check_number("repetition_penalty", self.repetition_penalty, 0.1, 10)
-        check_integer("responses", self.responses, 0, 10**9)
-        check_integer("seed", self.seed, 0, 2**31 - 1)
-
-    def selector(self) -> KnowledgeSelector | None:
-        """What chooses the knowledge; None where none is used."""
-        return None if self.selection == Selection.NONE else KnowledgeSelector(self.selection, self.temperature)
-
-
-HEADS = 4
-"""Attention heads of small."""
-POSITIONS = 512
-"""Most tokens of a sequence for small."""
-
-
-def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name for name in value):
-        raise ConfigError(f"relations: expected a list of names; got {value!r}")
-    if len(set(value)) != len(value):
-        raise ConfigError(f"relations: expected each name once; got {', '.join(value)}")
-    return tuple(value)
+        if len(set(self.relations)) != len(self.relations):
+            raise ConfigError(f"relations: expected each name once; got {', '.join(self.relations)}")

@@ -1,4 +1,4 @@
-"""The emotion of a dialogue from its context and the knowledge about it, and the weights that the knowledge gets."""
+"""The emotion of a dialogue from its context and the knowledge about it, and the weights of the knowledge."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,20 @@ from seampack.models.empathy.selection import KnowledgeSelector
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is read from a batch of dialogues."""
+    """Emotions and knowledge weights of a batch of dialogues."""
 
     logits: Tensor
-    """Of each emotion, shape (rows, emotions)."""
+    """Emotion logits, shape (rows, emotions)."""
     weights: Tensor
-    """Of each piece of knowledge, shape (rows, pieces)."""
+    """Weights of the pieces of knowledge, shape (rows, pieces)."""
     loss: Tensor | None
-    """Where true emotions were given."""
+    """Scalar; None without true emotions."""
 
 
 class EmotionReader(nn.Module):
-    """One linear classifier for the context, for each piece of knowledge, and for both together.
+    """A linear classifier shared by the context, by each piece of knowledge, and by both together.
 
-    The pieces, weighted, are let into the context's vector by a gate. Without a selector, knowledge is left out.
+    The weighted pieces are added to the context's vector through a gate. Without a selector, knowledge is ignored.
     """
 
     def __init__(self, hidden: int, emotions: int, selector: KnowledgeSelector | None, dropout: float = 0.1) -> None:
@@ -35,29 +35,37 @@ class EmotionReader(nn.Module):
         self.gate = nn.Linear(2 * hidden, hidden)
 
     def forward(self, context: Tensor, pieces: Tensor, present: Tensor, label: Tensor | None = None) -> Reading:
-        """``context``: (rows, hidden); ``pieces``: (rows, pieces, hidden); ``present``: bool, (rows, pieces).
+        """Return logits, weights and, with labels, the loss.
 
-        The loss is the mean of three cross-entropies to ``label``, (rows,): of the context, of the context with
-        knowledge, and of the pieces by their weights, so that pieces that were not chosen teach nothing.
+        The loss is the mean of three cross-entropies: of the context, of the context with knowledge, and of the pieces,
+        averaged by their weights, so that pieces of weight 0 are not trained on.
+
+        Args:
+            context: Vectors of the contexts, (rows, hidden).
+            pieces: Vectors of the pieces of knowledge, (rows, pieces, hidden).
+            present: Which pieces exist, bool, (rows, pieces).
+            label: True emotions, (rows,).
         """
         context, pieces = self.dropout(context), self.dropout(pieces)
-        alone = self.classifier(context)
+        context_logits = self.classifier(context)
         if self.selector is None:
-            loss = None if label is None else cross_entropy(alone, label)
-            return Reading(alone, torch.zeros_like(present, dtype=alone.dtype), loss)
-        of_pieces = self.classifier(pieces)
-        weights = self.selector(of_pieces, alone, pieces, present, label)
+            loss = None if label is None else cross_entropy(context_logits, label)
+            return Reading(context_logits, torch.zeros_like(present, dtype=context_logits.dtype), loss)
+        piece_logits = self.classifier(pieces)
+        weights = self.selector(piece_logits, context_logits, pieces, present, label)
         chosen = (weights.unsqueeze(-1) * pieces).sum(1)
         logits = self.classifier(self.take_in(context, chosen))
         if label is None:
             return Reading(logits, weights, None)
-        each = cross_entropy(of_pieces.flatten(0, 1), label.repeat_interleave(pieces.shape[1]), reduction="none")
-        by_weight = (weights.detach() * each.view_as(weights)).sum(1).mean()
-        # the mean: a sum would weigh three times as much beside the response's loss as the loss without knowledge does
-        loss = (cross_entropy(logits, label) + cross_entropy(alone, label) + by_weight) / 3
+        piece_losses = cross_entropy(
+            piece_logits.flatten(0, 1), label.repeat_interleave(pieces.shape[1]), reduction="none"
+        )
+        weighted = (weights.detach() * piece_losses.view_as(weights)).sum(1).mean()
+        # The mean, not the sum: the loss keeps the scale that it has without knowledge, next to the response loss.
+        loss = (cross_entropy(logits, label) + cross_entropy(context_logits, label) + weighted) / 3
         return Reading(logits, weights, loss)
 
     def take_in(self, context: Tensor, chosen: Tensor) -> Tensor:
-        """The context with the chosen knowledge, as far as the gate opens; all of shape (rows, hidden)."""
+        """Add the chosen knowledge to the context through the gate; all tensors are (rows, hidden)."""
         opened: Tensor = self.gate(torch.cat([context, chosen], -1)).sigmoid()
         return context + opened * chosen

@@ -1,4 +1,4 @@
-"""What papers on empathetic dialogue measure, with each number's definition."""
+"""Metrics of papers on empathetic dialogue, each with its definition."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +15,12 @@ Float = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmpathyMetrics:
-    """Of responses, of the true responses' probabilities, and of emotions; None where there was nothing to measure."""
+    """Metrics of the target's likelihood, of the emotions and of the generated responses; None if not measured."""
 
     perplexity: float
-    """exp(sum of negative log-likelihoods / number of tokens), over the corpus."""
+    """exp(sum of negative log-likelihoods / number of tokens) over the corpus."""
     perplexity_sentence_mean: float
-    """Mean of the sentences' own perplexities, as some papers print it: larger, and ruled by short sentences."""
+    """Mean of the perplexities of single sentences, as some papers report: larger, and dominated by short sentences."""
     emotion_accuracy: float | None
     dist_1: float | None
     dist_2: float | None
@@ -42,7 +42,15 @@ class EmpathyMetrics:
         responses: Sequence[str] = (),
         references: Sequence[str] = (),
     ) -> "EmpathyMetrics":
-        """``nll``: each true response's negative log-likelihood, in nats; ``tokens``: how many tokens it has."""
+        """Compute the metrics.
+
+        Args:
+            nll: Negative log-likelihood of each true response, in nats, shape (sentences,).
+            tokens: Number of tokens of each true response, shape (sentences,).
+            correct: Whether each predicted emotion is right.
+            responses: Generated responses.
+            references: True responses, one per generated response.
+        """
         scores: dict[str, float | None] = dict.fromkeys(
             ("dist_1", "dist_2", *(f"bleu_{n}" for n in range(1, 5)), "rouge_1", "rouge_2", "rouge_l")
         )
@@ -58,18 +66,18 @@ class EmpathyMetrics:
         )
 
     def to_dict(self) -> dict[str, float | None]:
-        """The numbers, for JSON."""
+        """Return the metrics by name, for JSON."""
         return asdict(self)
 
 
 def perplexity(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> float:
-    """Perplexity of a corpus: exp(sum of ``nll`` / sum of ``tokens``), both of shape (sentences,)."""
+    """Return the perplexity of a corpus: exp(sum of ``nll`` / sum of ``tokens``), both of shape (sentences,)."""
     losses, counts = _checked(nll, tokens)
     return float(np.exp(losses.sum() / counts.sum()))
 
 
 def sentence_perplexity(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> float:
-    """Mean of exp(``nll`` / ``tokens``), both of shape (sentences,)."""
+    """Return the mean of exp(``nll`` / ``tokens``), both of shape (sentences,)."""
     losses, counts = _checked(nll, tokens)
     return float(np.exp(losses / counts).mean())
 
@@ -78,19 +86,19 @@ def _checked(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> tuple[Float, Float]:
     losses, counts = np.asarray(nll, np.float64), np.asarray(tokens, np.float64)
     if losses.shape != counts.shape or losses.ndim != 1 or not losses.size or (counts < 1).any():
         raise DataError(
-            f"perplexity: expected as many losses as counts, and counts from 1; got {losses.shape} and {counts.shape}"
+            f"perplexity: expected one token count, at least 1, per loss; got shapes {losses.shape} and {counts.shape}"
         )
     return losses, counts
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Dist-n: 100 * different n-grams / n-grams of the whole corpus, of words between white space; 0 without any."""
-    grams = [gram for text in texts for gram in zip(*(text.split()[at:] for at in range(n)), strict=False)]
+    """Return Dist-n: 100 * distinct n-grams / n-grams of the corpus, words split at white space; 0 without n-grams."""
+    grams = [gram for text in texts for gram in zip(*(text.split()[start:] for start in range(n)), strict=False)]
     return 100 * len(set(grams)) / len(grams) if grams else 0.0
 
 
 def bleu(responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """BLEU-1 to BLEU-4 of the corpus by sacrebleu: lower case, tokenizer 13a, one reference each, 0 to 100."""
+    """Return BLEU-1 to BLEU-4 of the corpus by sacrebleu: lower case, tokenizer 13a, one reference each, 0 to 100."""
     _paired(responses, references)
     return {
         f"bleu_{n}": float(BLEU(lowercase=True, max_ngram_order=n).corpus_score(responses, [references]).score)
@@ -99,14 +107,17 @@ def bleu(responses: Sequence[str], references: Sequence[str]) -> dict[str, float
 
 
 def rouge(responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L by rouge_score, without stemming, 0 to 100."""
+    """Return the mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L by rouge_score, without stemming, 0 to 100."""
     _paired(responses, references)
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
-    scores = [scorer.score(truth, said) for said, truth in zip(responses, references, strict=True)]
+    pairs = zip(references, responses, strict=True)
+    scores = [scorer.score(reference, response) for reference, response in pairs]
     names = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
     return {ours: 100 * float(np.mean([score[theirs].fmeasure for score in scores])) for ours, theirs in names.items()}
 
 
 def _paired(responses: Sequence[str], references: Sequence[str]) -> None:
     if len(responses) != len(references) or not responses:
-        raise DataError(f"expected a reference for each response; got {len(references)} for {len(responses)}")
+        raise DataError(
+            f"expected a reference for each response; got {len(references)} references, {len(responses)} responses"
+        )

@@ -1,12 +1,12 @@
-"""An encoder-decoder whose decoder takes in knowledge through gates, and that reads the speaker's emotion.
+"""An encoder-decoder that classifies the speaker's emotion and whose decoder attends to knowledge through gates.
 
     context   -> encoder -> states ---------------------> decoder layer: self-attention, context attention,
     knowledge -> encoder -> states of each relation --+                  knowledge attention + gate, feed-forward
                    |                                  |
                    `-> EmotionReader -> emotion, weights
 
-It is a BART of transformers with one attention and one gate more in each decoder layer, so that its training, saving
-and search for responses are those of transformers. Source: Cai et al. 2023, arXiv 2306.04657.
+The model is a BART of transformers with an additional attention and gate in each decoder layer, so transformers trains
+it, saves it, and generates with it. Source: Cai et al. 2023, arXiv 2306.04657.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,19 @@ from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.bart.modeling_bart import BartAttention, BartDecoderLayer
 
+from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.emotion import EmotionReader, Reading
-from seampack.models.empathy.selection import KnowledgeSelector, Selection
+from seampack.models.empathy.selection import KnowledgeSelector
 
 CLOSED = 2.0
-"""Taken from the gates of the decoder, so that they begin nearly closed: a pretrained decoder is not disturbed."""
+"""Subtracted from the decoder's gates, so that they start nearly closed and do not disturb a pretrained decoder."""
 
 
 class GatedDecoderLayer(BartDecoderLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__
     """Self-attention, context attention, then ``x <- (1 - g) x + g a``, and the feed-forward layer.
 
-    ``a`` is what attention to the knowledge finds, ``g = sigmoid(W [a; x] - 2)``. The bias of the knowledge's
-    attention is the logarithm of its weights: a piece of weight 0 is not seen.
+    ``a`` is the output of the attention to the knowledge, ``g = sigmoid(W [a; x] - 2)``. The logarithms of the
+    knowledge weights are added to the attention scores, so a piece of weight 0 gets no attention.
     """
 
     def __init__(self, config: Any, layer_idx: int) -> None:
@@ -56,19 +57,19 @@ class GatedDecoderLayer(BartDecoderLayer):  # type: ignore[no-untyped-call]  # i
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """States behind the layer, of the shape of ``hidden_states``: (rows, tokens, hidden).
+        """Return the states after the layer, of the shape of ``hidden_states``: (rows, tokens, hidden).
 
-        ``knowledge_states``: (rows, knowledge tokens, hidden); ``knowledge_bias``: (rows, knowledge tokens), added to
-        the attention's scores; a row of -inf has no knowledge.
+        ``knowledge_states``: (rows, knowledge tokens, hidden). ``knowledge_bias``: (rows, knowledge tokens), added to
+        the attention scores; a row of -inf has no knowledge.
         """
         x = hidden_states
-        found, _ = self.self_attn(x, attention_mask=attention_mask, **kwargs)
-        x = self.self_attn_layer_norm(x + self._drop(found))
+        attended, _ = self.self_attn(x, attention_mask=attention_mask, **kwargs)
+        x = self.self_attn_layer_norm(x + self._drop(attended))
         if encoder_hidden_states is not None:
-            found, _ = self.encoder_attn(
+            attended, _ = self.encoder_attn(
                 x, key_value_states=encoder_hidden_states, attention_mask=encoder_attention_mask, **kwargs
             )
-            x = self.encoder_attn_layer_norm(x + self._drop(found))
+            x = self.encoder_attn_layer_norm(x + self._drop(attended))
         if knowledge_states is not None and knowledge_bias is not None:
             x = self.take_in(x, knowledge_states, knowledge_bias)
         inner = nn.functional.dropout(
@@ -78,13 +79,13 @@ class GatedDecoderLayer(BartDecoderLayer):  # type: ignore[no-untyped-call]  # i
         return out
 
     def take_in(self, x: Tensor, states: Tensor, bias: Tensor) -> Tensor:
-        """``x``, shape (rows, tokens, hidden), with the knowledge let in as far as the gate opens."""
-        some = (bias > -torch.inf).any(-1)[:, None, None]
+        """Mix the attention to the knowledge into ``x``, shape (rows, tokens, hidden), through the gate."""
+        has_knowledge = (bias > -torch.inf).any(-1)[:, None, None]
         mask = bias.clamp(min=torch.finfo(bias.dtype).min)[:, None, None, :].expand(-1, 1, x.shape[1], -1)
-        found, _ = self.knowledge_attn(x, key_value_states=states, attention_mask=mask)
-        found = self._drop(found)
-        gate = (self.knowledge_gate(torch.cat([found, x], -1)) - CLOSED).sigmoid() * some
-        mixed: Tensor = (1 - gate) * x + gate * found
+        attended, _ = self.knowledge_attn(x, key_value_states=states, attention_mask=mask)
+        attended = self._drop(attended)
+        gate = (self.knowledge_gate(torch.cat([attended, x], -1)) - CLOSED).sigmoid() * has_knowledge
+        mixed: Tensor = (1 - gate) * x + gate * attended
         return mixed
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class GatedDecoderLayer(BartDecoderLayer):  # type: ignore[no-untyped-call]  # i
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """A batch of dialogues as the decoder needs it."""
+    """An encoded batch of dialogues: the decoder's inputs, and the emotions."""
 
     reading: Reading
     inputs: dict[str, Any]
@@ -103,7 +104,7 @@ class Understanding:
 class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-call]  # its __init_subclass__
     """A BART with knowledge.
 
-    Its config also has ``emotions`` (how many), ``selection``, ``selection_temperature`` and ``emotion_weight``.
+    Its config has two more fields: ``emotions``, their number, and ``empathy``, an ``EmpathyConfig`` as a dict.
     """
 
     accepts_loss_kwargs = False
@@ -112,8 +113,8 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
         super().__init__(config)
         layers = [GatedDecoderLayer(config, index) for index in range(config.decoder_layers)]
         self.model.decoder.layers = nn.ModuleList(layers)
-        chosen = config.selection != Selection.NONE
-        selector = KnowledgeSelector(config.selection, config.selection_temperature) if chosen else None
+        self.options = EmpathyConfig(**config.empathy)
+        selector = None if self.options.selection == Selection.NONE else KnowledgeSelector(self.options)
         self.emotion = EmotionReader(config.d_model, config.emotions, selector, config.dropout)
         self.relation_gate = nn.Linear(2 * config.d_model, config.d_model)
         self.post_init()  # type: ignore[no-untyped-call]
@@ -126,9 +127,9 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
         knowledge_mask: Tensor,
         emotion: Tensor | None = None,
     ) -> Understanding:
-        """Read contexts, shape (rows, tokens), and their knowledge, shape (rows, relations, tokens).
+        """Encode contexts, shape (rows, tokens), and their knowledge, shape (rows, relations, tokens).
 
-        The first token of a piece of knowledge stands for its relation; a gate mixes its state into the others:
+        The first token of a piece of knowledge represents its relation; a gate mixes its state into the others:
         ``k <- a k + (1 - a) k_first`` with ``a = sigmoid(W [k; k_first])``. ``emotion``: (rows,), in training.
         """
         context = self.model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -138,8 +139,8 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
         states = context.new_zeros(rows, relations, tokens, context.shape[-1])
         selector = self.emotion.selector
         if selector is not None and bool(present.any()):
-            of_pieces = self.model.encoder(input_ids=knowledge_ids[present], attention_mask=knowledge_mask[present])
-            states = states.masked_scatter(present[..., None, None], of_pieces.last_hidden_state)
+            encoded = self.model.encoder(input_ids=knowledge_ids[present], attention_mask=knowledge_mask[present])
+            states = states.masked_scatter(present[..., None, None], encoded.last_hidden_state)
         reading = self.emotion(_mean(context, attention_mask), _mean(states, knowledge_mask), present, emotion)
         inputs = {"encoder_outputs": BaseModelOutput(last_hidden_state=context), "attention_mask": attention_mask}
         if selector is not None:
@@ -166,9 +167,10 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
         knowledge_bias: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Logits of the responses; with ``labels``, (rows, tokens), and ``emotion``, (rows,), the sum of both losses.
+        """Return the response logits and, with ``labels`` and ``emotion``, the weighted sum of both losses.
 
-        Labels of -100 are padding and count nowhere. What ``understand`` returned may be given in place of the ids.
+        ``labels``: (rows, tokens), -100 for padding, which no loss counts. ``emotion``: (rows,). The inputs returned
+        by ``understand`` may replace the ids.
         """
         loss = None
         if (
@@ -184,12 +186,12 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
             given |= {"knowledge_states": knowledge_states, "knowledge_bias": knowledge_bias}
         out = super().forward(labels=labels, **given, **kwargs)
         if loss is not None and out.loss is not None:
-            out.loss = out.loss + self.config.emotion_weight * loss
+            out.loss = out.loss + self.options.emotion_weight * loss
         return out
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the states that the mask has, (..., tokens, hidden) to (..., hidden); 0 where it has none."""
+    """Return the mean of the unmasked states, (..., tokens, hidden) to (..., hidden); 0 if all are masked."""
     weights = mask.unsqueeze(-1).to(states.dtype)
     mean: Tensor = (states * weights).sum(-2) / weights.sum(-2).clamp(min=1)
     return mean

@@ -1,8 +1,8 @@
-"""Which pieces of knowledge to use: weights on the simplex, one set for each example.
+"""Weights of the pieces of knowledge: a point on the simplex for each dialogue.
 
-Two ways ask how well a piece explains an emotion. ``soft`` and ``label`` take the softmax of minus its cross-entropy.
-``minimax`` solves the quadratic programme of the paper (Cai et al. 2023, arXiv 2306.04657, adaptive module), the dual
-of finding the step that helps the worst piece the most:
+The weights follow from how well each piece explains an emotion. ``soft`` and ``label`` use the softmax of the negative
+cross-entropies. ``minimax`` solves the quadratic programme of the paper (Cai et al. 2023, arXiv 2306.04657, adaptive
+module), the dual of finding the step that helps the worst piece most:
 
     min over d of 1/2 |d|^2 + max_i (f_i + g_i . d)   =   - min over the simplex of 1/2 |sum_i w_i g_i|^2 - f . w
 
@@ -10,7 +10,6 @@ where ``f_i`` is the cross-entropy of the classifier on piece i and ``g_i`` its 
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from itertools import combinations
 
@@ -20,79 +19,67 @@ import torch
 from torch import Tensor
 
 from seampack.errors import ConfigError
+from seampack.models.empathy.config import EmpathyConfig, Selection
 
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 MOST_PIECES = 12
-"""The programme may look at every set of pieces: 4,095 of 12."""
+"""Largest number of pieces: the solver may visit every subset, 4,095 for 12 pieces."""
 EXACT = 1e-12
-"""What may be missing to the minimum, of a programme whose largest number is 1."""
-
-
-class Selection(StrEnum):
-    """How the weights come about."""
-
-    SOFT = "soft"
-    """By the cross-entropy to the emotions that the context alone suggests: needs no label."""
-    LABEL = "label"
-    """By the cross-entropy to the true emotion in training; without one, as ``soft``."""
-    MINIMAX = "minimax"
-    """By the quadratic programme, of the true emotion in training; without one, of what the context suggests."""
-    UNIFORM = "uniform"
-    """All pieces alike."""
-    NONE = "none"
-    """No knowledge at all: the model to compare with."""
+"""Tolerated duality gap, for a programme scaled to a largest coefficient of 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeSelector:
-    """Weights of an example's pieces of knowledge. ``temperature`` divides the cross-entropies of soft and label."""
+    """Weigh the pieces of knowledge of each dialogue by ``config.selection`` and ``config.temperature``."""
 
-    mode: str = Selection.SOFT.value
-    temperature: float = 1.0
+    config: EmpathyConfig
 
     def __post_init__(self) -> None:
-        modes = [mode.value for mode in Selection if mode != Selection.NONE]
-        if self.mode not in modes:
-            raise ConfigError(f"mode: expected one of {', '.join(modes)}; got {self.mode!r}")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature: expected a number above 0; got {self.temperature!r}")
+        """Raise ConfigError for the selection ``none``, which has no weights."""
+        if self.config.selection == Selection.NONE:
+            raise ConfigError("selection: a selector needs knowledge to weigh; got 'none'")
 
     def __call__(
         self, logits: Tensor, context: Tensor, pieces: Tensor, present: Tensor, label: Tensor | None
     ) -> Tensor:
-        """Weights of shape (rows, pieces), 0 where no piece is present; each row sums to 1, or to 0 if it has none.
+        """Return the weights, shape (rows, pieces): each row sums to 1, or to 0 if no piece is present.
 
-        ``logits``: what the classifier says of each piece, (rows, pieces, emotions); ``context``: what it says of the
-        context, (rows, emotions); ``pieces``: their vectors, (rows, pieces, hidden); ``present``: bool, (rows, pieces);
-        ``label``: true emotions, (rows,), or None. No gradient flows through what is aimed at, nor through minimax.
+        No gradient flows through the target distribution, nor through the weights of minimax.
+
+        Args:
+            logits: Emotion logits of each piece, (rows, pieces, emotions).
+            context: Emotion logits of the context, (rows, emotions).
+            pieces: Vectors of the pieces, (rows, pieces, hidden).
+            present: Which pieces exist, bool, (rows, pieces); the others get weight 0.
+            label: True emotions, (rows,), or None.
         """
-        if self.mode == Selection.UNIFORM:
-            return _shared(torch.zeros_like(logits[..., 0]), present)
+        if self.config.selection == Selection.UNIFORM:
+            return _softmax_present(torch.zeros_like(logits[..., 0]), present)
         target = context.detach().softmax(-1)
-        if label is not None and self.mode != Selection.SOFT:
+        if label is not None and self.config.selection != Selection.SOFT:
             target = torch.nn.functional.one_hot(label, logits.shape[-1]).to(logits.dtype)
         losses = -(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1)
-        if self.mode != Selection.MINIMAX:
-            return _shared(-losses / self.temperature, present)
+        if self.config.selection != Selection.MINIMAX:
+            return _softmax_present(-losses / self.config.temperature, present)
         gram = gradient_gram(logits.detach(), target, pieces.detach()).double().cpu().numpy()
         weights = minimax_weights(gram, losses.detach().double().cpu().numpy(), present.cpu().numpy())
         return torch.from_numpy(weights).to(logits)
 
 
-def _shared(scores: Tensor, present: Tensor) -> Tensor:
-    """Softmax over the pieces that are present."""
+def _softmax_present(scores: Tensor, present: Tensor) -> Tensor:
+    """Return the softmax over the pieces that are present."""
     weights = scores.masked_fill(~present, torch.finfo(scores.dtype).min).softmax(-1)
     return weights * present
 
 
 def gradient_gram(logits: Tensor, target: Tensor, pieces: Tensor) -> Tensor:
-    """Scalar products of the gradients ``g_i`` of each row's pieces, shape (rows, pieces, pieces).
+    """Return the scalar products of the gradients ``g_i`` of each row's pieces, shape (rows, pieces, pieces).
 
     The gradient of the softmax cross-entropy in a linear layer's weights is the outer product of (softmax - target) and
-    the piece's vector, so that no gradient needs to be formed: the products of both factors are multiplied. (Its mean
-    over the classes is 0 whatever the piece, so that the mean can guide nothing.)
+    the piece's vector. The scalar product of two gradients is therefore the product of their factors' scalar products,
+    and no gradient is formed. (The mean of a gradient over the emotions is 0 for every piece: it has no information.)
     """
     errors = logits.softmax(-1) - target.unsqueeze(1)
     gram: Tensor = (errors @ errors.mT) * (pieces @ pieces.mT)
@@ -100,17 +87,24 @@ def gradient_gram(logits: Tensor, target: Tensor, pieces: Tensor) -> Tensor:
 
 
 def minimax_weights(gram: Float, losses: Float, present: Bool | None = None) -> Float:
-    """The weights that minimise ``1/2 w G w - f w`` on the simplex, exactly, shape (rows, pieces).
+    """Return the exact minimiser of ``1/2 w G w - f w`` on the simplex, shape (rows, pieces).
 
-    ``gram``: positive semi-definite, (rows, pieces, pieces); ``losses``: ``f``, (rows, pieces); ``present``: bool,
-    (rows, pieces). For each set of pieces, small sets first, the linear equations of a minimum on that set alone are
-    solved for all rows that have none yet. Slopes decide whether a solution on the simplex is the minimum: no piece's
-    may be below the mean by the weights, and by how much it is bounds what is missing. (Among the minima there is
-    always one whose equations have a unique solution.) Raises ConfigError for more than 12 pieces.
+    The linear equations of a minimum on one subset of the pieces are solved for all rows that have no solution yet,
+    smaller subsets first. The slopes decide whether a solution on the simplex is the minimum: no piece's slope may be
+    below the weighted mean of the slopes, and the difference bounds the distance to the minimum. (At least one minimum
+    belongs to a subset whose equations have a unique solution.)
+
+    Args:
+        gram: ``G``, positive semi-definite, (rows, pieces, pieces).
+        losses: ``f``, (rows, pieces).
+        present: Which pieces exist, bool, (rows, pieces); all by default.
+
+    Raises:
+        ConfigError: More than 12 pieces.
     """
     rows, pieces = losses.shape
     if pieces > MOST_PIECES:
-        raise ConfigError(f"minimax: expected at most {MOST_PIECES} pieces of knowledge a row; got {pieces}")
+        raise ConfigError(f"minimax: expected at most {MOST_PIECES} pieces of knowledge per row; got {pieces}")
     present = np.ones(losses.shape, np.bool_) if present is None else present
     gaps, weights = np.full(rows, np.inf), np.zeros((rows, pieces))
     # Scaling 1/2 w G w - f w leaves its minimum in place, and so does a constant added to f.
@@ -118,32 +112,33 @@ def minimax_weights(gram: Float, losses: Float, present: Bool | None = None) -> 
     scale[scale == 0] = 1
     gram = gram / scale[:, None, None]
     losses = (losses - losses.max(1, keepdims=True, initial=-np.inf)) / scale[:, None]
-    for chosen in _subsets(pieces):
-        where = np.flatnonzero((gaps > EXACT) & present[:, chosen].all(1))
-        if not where.size:
+    for subset in _subsets(pieces):
+        unsolved = np.flatnonzero((gaps > EXACT) & present[:, subset].all(1))
+        if not unsolved.size:
             continue
-        size = len(chosen)
-        system = np.zeros((where.size, size + 1, size + 1))
-        system[:, :size, :size] = gram[np.ix_(where, chosen, chosen)]
+        size = len(subset)
+        system = np.zeros((unsolved.size, size + 1, size + 1))
+        system[:, :size, :size] = gram[np.ix_(unsolved, subset, subset)]
         system[:, :size, size] = system[:, size, :size] = 1
-        right = np.ones((where.size, size + 1))
-        right[:, :size] = losses[np.ix_(where, chosen)]
+        right = np.ones((unsolved.size, size + 1))
+        right[:, :size] = losses[np.ix_(unsolved, subset)]
         solved, _ = torch.linalg.solve_ex(torch.from_numpy(system), torch.from_numpy(right))
-        found = solved.numpy()[:, :size]
-        on_simplex = (np.isfinite(found) & (found >= -EXACT)).all(1)
-        where, found = where[on_simplex], found[on_simplex].clip(0)
-        sums = found.sum(1, keepdims=True)
-        candidates = np.zeros((where.size, pieces))
-        candidates[:, chosen] = found / np.where(sums > 0, sums, np.nan)
-        slopes = np.einsum("rij,rj->ri", gram[where], candidates) - losses[where]
-        gap = (candidates * slopes).sum(1) - np.where(present[where], slopes, np.inf).min(1)
-        better = gap < gaps[where]
-        gaps[where[better]] = gap[better]
-        weights[where[better]] = candidates[better]
+        solutions = solved.numpy()[:, :size]
+        on_simplex = (np.isfinite(solutions) & (solutions >= -EXACT)).all(1)
+        unsolved, solutions = unsolved[on_simplex], solutions[on_simplex].clip(0)
+        sums = solutions.sum(1, keepdims=True)
+        candidates = np.zeros((unsolved.size, pieces))
+        candidates[:, subset] = solutions / np.where(sums > 0, sums, np.nan)
+        slopes = np.einsum("rij,rj->ri", gram[unsolved], candidates) - losses[unsolved]
+        gap = (candidates * slopes).sum(1) - np.where(present[unsolved], slopes, np.inf).min(1)
+        better = gap < gaps[unsolved]
+        gaps[unsolved[better]] = gap[better]
+        weights[unsolved[better]] = candidates[better]
     return weights
 
 
 @cache
 def _subsets(pieces: int) -> list[npt.NDArray[np.int64]]:
+    """Return the non-empty subsets of the pieces, small ones first."""
     sizes = range(1, pieces + 1)
-    return [np.array(chosen, np.int64) for size in sizes for chosen in combinations(range(pieces), size)]
+    return [np.array(subset, np.int64) for size in sizes for subset in combinations(range(pieces), size)]

@@ -1,4 +1,4 @@
-"""Dialogues as tensors, and the vocabulary of a model of our own size."""
+"""Dialogues as tensors, and the tokenizer of the small model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,15 @@ from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from seampack.models.empathy.config import EmpathyConfig
+
 IGNORED = -100
-"""A label that counts in no loss."""
+"""Label of padding, which no loss counts."""
 _SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
 def byte_tokenizer(texts: Sequence[str], most: int) -> Any:
-    """A byte-level BPE tokenizer learned from ``texts``: it encodes any text and gives it back to the byte."""
+    """Train a byte-level BPE tokenizer of at most ``most`` tokens; it decodes any text to the same bytes."""
     learned = ByteLevelBPETokenizer()
     learned.train_from_iterator(
         texts, vocab_size=most, min_frequency=2, show_progress=False, special_tokens=list(_SPECIAL.values())
@@ -25,56 +27,56 @@ def byte_tokenizer(texts: Sequence[str], most: int) -> Any:
 
 
 def encode_context(tokenizer: Any, contexts: Sequence[Sequence[str]], most: int) -> list[list[int]]:
-    """Ids of ``<s> first </s> second </s> ...``; of a long context the end is kept, behind ``<s>``."""
-    flat = _plain(tokenizer, [utterance for context in contexts for utterance in context])
-    found, at = [], 0
+    """Return ids of ``<s> first </s> second </s> ...``; of a context above ``most`` tokens, ``<s>`` and the end."""
+    flat = _plain_ids(tokenizer, [utterance for context in contexts for utterance in context])
+    encoded, start = [], 0
     for context in contexts:
-        ids = [token for piece in flat[at : at + len(context)] for token in [*piece, tokenizer.eos_token_id]]
-        found.append([tokenizer.bos_token_id, *ids[-(most - 1) :]])
-        at += len(context)
-    return found
+        stop = start + len(context)
+        ids = [token for utterance in flat[start:stop] for token in [*utterance, tokenizer.eos_token_id]]
+        encoded.append([tokenizer.bos_token_id, *ids[-(most - 1) :]])
+        start = stop
+    return encoded
 
 
 def encode_text(tokenizer: Any, texts: Sequence[str], most: int) -> list[list[int]]:
-    """Ids of ``<s> text </s>``, cut behind ``most`` tokens; an empty text has none."""
-    ids = _plain(tokenizer, texts)
-    ends = tokenizer.bos_token_id, tokenizer.eos_token_id
-    return [[ends[0], *each[: most - 2], ends[1]] if each else [] for each in ids]
+    """Return ids of ``<s> text </s>``, cut to ``most`` tokens; no ids for an empty text."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    return [[bos, *ids[: most - 2], eos] if ids else [] for ids in _plain_ids(tokenizer, texts)]
 
 
-def _plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Ids without special tokens; their names within a text are text."""
+def _plain_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return ids without special tokens; a special token's name within a text is encoded as text."""
     if not texts:
         return []
-    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return found
+    encoded: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return encoded
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Shape (rows, longest row)."""
+    """Pad the rows to one tensor, shape (rows, longest row)."""
     width = max([1, *map(len, rows)])
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
 
 
 def piece_text(relation: str, tails: Sequence[str]) -> str:
-    """A relation's knowledge as one text, empty where there is none: ``xReact: happy; proud``."""
+    """Return a relation's knowledge as one text, such as ``xReact: happy; proud``; empty without tails."""
     kept = [tail.strip() for tail in tails if tail.strip()]
     return f"{relation}: {'; '.join(kept)}" if kept else ""
 
 
 def collate(
-    tokenizer: Any, rows: Sequence[dict[str, Any]], relations: Sequence[str], most: tuple[int, int, int]
+    tokenizer: Any, rows: Sequence[dict[str, Any]], relations: Sequence[str], config: EmpathyConfig
 ) -> dict[str, Tensor]:
-    """A batch of prepared rows as ``EmpathyModel.forward`` takes it; ``most``: tokens of context, knowledge, response.
+    """Return a batch of prepared rows as arguments of ``EmpathyModel.forward``, cut to the lengths of the config.
 
     ``input_ids``, ``attention_mask``: (rows, tokens); ``knowledge_ids``, ``knowledge_mask``: (rows, relations, tokens);
-    ``labels``: (rows, tokens), padding being -100; ``emotion``: (rows,).
+    ``labels``: (rows, tokens), with -100 for padding; ``emotion``: (rows,).
     """
     pad = tokenizer.pad_token_id
-    contexts = encode_context(tokenizer, [row["context"] for row in rows], most[0])
+    contexts = encode_context(tokenizer, [row["context"] for row in rows], config.max_context_tokens)
     texts = [piece_text(relation, row["knowledge"][relation]) for row in rows for relation in relations]
-    pieces = encode_text(tokenizer, texts, most[1])
-    targets = encode_text(tokenizer, [row["target"] for row in rows], most[2] + 1)
+    pieces = encode_text(tokenizer, texts, config.max_knowledge_tokens)
+    targets = encode_text(tokenizer, [row["target"] for row in rows], config.max_target_tokens + 1)
     shape = (len(rows), len(relations), -1)
     knowledge = padded(pieces, pad).view(shape) if relations else torch.full((len(rows), 0, 1), pad)
     mask = padded([[1] * len(piece) for piece in pieces], 0).view(shape) if relations else torch.zeros_like(knowledge)

@@ -1,41 +1,33 @@
-"""Making, training and using the model."""
+"""Creation, training and scoring of the model."""
 
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, BartConfig, Trainer, TrainingArguments, set_seed
+from transformers import AutoTokenizer, BartConfig, set_seed
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.trainer_callback import PrinterCallback
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 from seampack.models.empathy.config import HEADS, POSITIONS, EmpathyConfig
 from seampack.models.empathy.model import EmpathyModel
 from seampack.models.empathy.tokens import IGNORED, byte_tokenizer, collate
-from seampack.models.text import SMALL, quiet
-
-Float = npt.NDArray[np.float32]
+from seampack.models.text import SMALL
+from seampack.models.training import loading, place, quiet, train_model
 
 
 def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConfig) -> tuple[EmpathyModel, Any]:
-    """A new model with its tokenizer; ``texts`` teach ``small`` its vocabulary. Raises DataError for no BART."""
+    """Return an untrained model and its tokenizer; the small model's vocabulary is learned from ``texts``.
+
+    Raises DataError if ``config.base_model`` is not a BART that can be loaded, and ConfigError for lengths above the
+    model's own.
+    """
     set_seed(config.seed)
-    ours: dict[str, Any] = {
-        "emotions": emotions,
-        "selection": config.selection,
-        "selection_temperature": config.temperature,
-        "emotion_weight": config.emotion_weight,
-    }
+    ours: dict[str, Any] = {"emotions": emotions, "empathy": config.to_dict()}
     if config.base_model != SMALL:
-        return _pretrained(config.base_model, ours)
+        return _pretrained(config, ours)
     tokenizer = byte_tokenizer(texts, config.vocabulary)
     shape = BartConfig(
         vocab_size=len(tokenizer),
@@ -50,92 +42,84 @@ def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConf
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        # not eos, as BART has it: the penalty on repeated tokens would keep responses from ending
+        # BART starts with eos: the repetition penalty would then keep responses from ending
         decoder_start_token_id=tokenizer.bos_token_id,
         forced_eos_token_id=tokenizer.eos_token_id,
     )
     shape.update(ours)
-    return EmpathyModel(shape), tokenizer
+    return place(EmpathyModel(shape)), tokenizer
 
 
-def _pretrained(source: str, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
-    try:
-        with quiet():
-            shape = BartConfig.from_pretrained(source)
-            if shape.model_type != "bart":
-                raise DataError(f"base_model: expected a BART; {source} is a {shape.model_type}")
-            shape.update(ours)
-            return EmpathyModel.from_pretrained(
-                source, config=shape, dtype=torch.float32
-            ), AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{source}: no BART can be loaded: {' '.join(str(error).split())}") from error
+def _pretrained(config: EmpathyConfig, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
+    """Load a pretrained BART, with new weights for the knowledge and the emotions."""
+    source = config.base_model
+    with loading(source, "BART"):
+        shape = BartConfig.from_pretrained(source)
+    if shape.model_type != "bart":
+        raise DataError(f"base_model: expected a BART; {source} is a {shape.model_type}")
+    check_lengths(shape, config)
+    shape.update(ours)
+    with loading(source, "BART"):
+        model = EmpathyModel.from_pretrained(source, config=shape, dtype=torch.float32)
+        return place(model), AutoTokenizer.from_pretrained(source)
 
 
-def fit(
+def check_lengths(shape: BartConfig, config: EmpathyConfig) -> None:
+    """Raise ConfigError if a maximum length is above the number of positions of the model."""
+    most = shape.max_position_embeddings
+    for name in ("max_context_tokens", "max_knowledge_tokens", "max_target_tokens"):
+        if (length := getattr(config, name)) > most:
+            raise ConfigError(f"{name}: expected at most {most}, the positions of the model; got {length}; lower it")
+
+
+def train(
     model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
 ) -> list[float]:
-    """Train on prepared rows by transformers' Trainer; returns the losses, one for every 20 steps."""
-    most = config.max_context_tokens, config.max_knowledge_tokens, config.max_target_tokens
-
-    def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return collate(tokenizer, rows, relations, most)
-
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=config.epochs,
-            per_device_train_batch_size=config.batch_rows,
-            learning_rate=config.learning_rate,
-            weight_decay=0.01,
-            lr_scheduler_type="linear",
-            max_grad_norm=1.0,
-            seed=config.seed,
-            remove_unused_columns=False,
-            report_to="none",
-            save_strategy="no",
-            logging_steps=20,
-            disable_tqdm=not sys.stderr.isatty(),
-            use_cpu=not torch.cuda.is_available(),
-            dataloader_pin_memory=False,
-        )
-        trainer = Trainer(model=model, args=arguments, train_dataset=dataset, data_collator=batch)
-        trainer.remove_callback(PrinterCallback)
-        with quiet():
-            trainer.train()
-    module: nn.Module = model
-    module.eval()
-    return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    """Train on prepared rows with the Trainer of transformers. Return the losses, one for every 20 steps."""
+    return train_model(
+        model,
+        dataset,
+        lambda rows: collate(tokenizer, rows, relations, config),
+        seed=config.seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_rows,
+        learning_rate=config.learning_rate,
+        weight_decay=0.01,
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        logging_steps=20,
+    )
 
 
 @dataclass(slots=True)
 class Scores:
-    """What a model says of rows, in their order."""
+    """Scores and responses of a dataset's rows, in their order."""
 
     nll: list[float] = field(default_factory=list)
     """Negative log-likelihood of each target, in nats."""
     tokens: list[int] = field(default_factory=list)
     probabilities: list[list[float]] = field(default_factory=list)
-    """Of each emotion."""
+    """Emotion probabilities, per row."""
     weights: list[list[float]] = field(default_factory=list)
-    """Of each relation."""
+    """Weights of the relations, per row."""
     responses: list[str] = field(default_factory=list)
-    """Of the first rows, as many as were asked for."""
+    """Generated responses of the first ``config.responses`` rows."""
 
 
 def score(
     model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
 ) -> Scores:
-    """Read every row, score its target, and write responses for the first ``config.responses`` of them."""
-    most = config.max_context_tokens, config.max_knowledge_tokens, config.max_target_tokens
+    """Score every row, and generate responses for the first ``config.responses`` rows.
+
+    Raises ConfigError for lengths above the model's own.
+    """
+    check_lengths(model.config, config)
     scores = Scores()
-    module: nn.Module = model
-    module.eval()
     with torch.inference_mode():
         for rows in _batches(dataset, config.batch_rows):
-            batch = {name: value.to(model.device) for name, value in collate(tokenizer, rows, relations, most).items()}
+            batch = {
+                name: value.to(model.device) for name, value in collate(tokenizer, rows, relations, config).items()
+            }
             labels = batch.pop("labels")
             batch.pop("emotion")
             understood = model.understand(**batch)
@@ -152,9 +136,9 @@ def score(
 
 
 def respond(model: EmpathyModel, tokenizer: Any, inputs: dict[str, Any], config: EmpathyConfig) -> list[str]:
-    """Responses to a batch that the model has understood: beam search with a penalty on repeated tokens."""
+    """Generate responses to an encoded batch by beam search with a penalty on repeated tokens."""
     states = inputs["encoder_outputs"].last_hidden_state
-    copied = {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}  # the search changes its own
+    copied = {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}  # generate changes its argument
     with quiet():
         ids = model.generate(
             **copied,
@@ -169,5 +153,6 @@ def respond(model: EmpathyModel, tokenizer: Any, inputs: dict[str, Any], config:
 
 
 def _batches(dataset: Dataset, rows: int) -> Iterator[list[dict[str, Any]]]:
-    for at in range(0, len(dataset), rows):
-        yield dataset.select(range(at, min(at + rows, len(dataset)))).to_list()
+    """Yield the rows in batches."""
+    for start in range(0, len(dataset), rows):
+        yield dataset.select(range(start, min(start + rows, len(dataset)))).to_list()

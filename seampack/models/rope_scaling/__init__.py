@@ -1,5 +1,7 @@
 """A scaling factor of rotary positions for each layer, found by a genetic search over Bezier curves; no training.
 
+key-value rows -> KVRetrieval -> prompts -> BezierSearch (fitness: score under LayerwiseRope) -> LayerFactors
+
 After "Layer-specific scaling of positional encodings for superior long-context modeling" (arXiv 2503.04355).
 """
 

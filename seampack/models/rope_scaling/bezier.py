@@ -1,4 +1,4 @@
-"""Curves from the depth of a layer to its factor."""
+"""Bezier curves from the depth of a layer to its factor."""
 
 from collections.abc import Sequence
 from math import comb
@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 
 def bezier(control_points: Sequence[float], layers: int) -> npt.NDArray[np.float64]:
-    """Values of a Bezier curve at the depths ``l / (layers - 1)``, shape (layers,).
+    """Return the values of a Bezier curve at the depths ``l / (layers - 1)``, shape (layers,).
 
-    Four control points are the cubic of the paper, two a straight line, one a constant. The first and last layer have
-    the first and last control point as their values; one layer alone has the first.
+    Four control points give the cubic of the paper, two a straight line, one a constant. The curve starts at the first
+    and ends at the last control point; a single layer gets the first.
     """
     points = np.asarray(control_points, np.float64)
     degree = len(points) - 1

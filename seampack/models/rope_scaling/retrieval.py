@@ -1,4 +1,4 @@
-"""Key-value retrieval: a JSON object of random identifiers, one key of which is asked for (arXiv 2307.03172)."""
+"""Key-value retrieval: prompts that ask for the value of one key of a JSON object (arXiv 2307.03172)."""
 
 import json
 import random
@@ -18,12 +18,12 @@ from seampack.models.rope_scaling.config import Gold, RopeScalingConfig
 TEMPLATE = (
     'Find the value that belongs to a key of this JSON object.\n\nJSON object:\n{records}\n\nKey: "{key}"\nValue: "'
 )
-"""Ends where the value begins, so that its tokens alone are scored."""
+"""Ends where the value begins, so that only the value's tokens are scored."""
 PREPARED = ("example", "prompt", "answer", "gold_position")
 MADE_WITH = ("pairs", "gold")
-"""Columns that say what a prompt was made with."""
+"""Columns with the options that a prompt was made with."""
 SOURCE = "source"
-"""Column with a hash of all records of the row that a prompt was made from, whatever the prompt shows of them."""
+"""Column with a hash of all records of a prompt's row, including records that the prompt does not show."""
 
 Pair = tuple[str, str]
 _FIELDS = re.compile(r"(\{records\}|\{key\})")
@@ -31,27 +31,29 @@ _FIELDS = re.compile(r"(\{records\}|\{key\})")
 
 @dataclass(frozen=True, slots=True)
 class KVRetrieval:
-    """Builds prompts of ``pairs`` records, with the record that is asked for at each of ``positions`` (0 to 1)."""
+    """Build prompts of ``config.pairs`` records, with the gold record at each of ``config.positions``."""
 
-    pairs: int = 10
-    positions: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    gold: str = Gold.MOVED
+    config: RopeScalingConfig
     template: str = TEMPLATE
-    """Text with ``{records}`` and ``{key}``; markup of a chat model goes in here too."""
+    """Text with ``{records}`` and ``{key}``; a chat model's markup belongs here too."""
 
     def __post_init__(self) -> None:
-        RopeScalingConfig(pairs=self.pairs, positions=self.positions, gold=self.gold)
+        """Raise ConfigError for a template without one of its fields."""
         for name in ("{records}", "{key}"):
             if name not in self.template:
                 raise ConfigError(f"template: expected {name} in it; got {self.template!r}")
 
     def prompts(self, dataset: Dataset, first_row: int = 0) -> Dataset:
-        """One row for each row and position: example, prompt, answer, gold_position, pairs, gold, source.
+        """Return one prompt per row and position: example, prompt, answer, gold_position, pairs, gold, source.
 
-        Needs the columns ``ordered_kv_records`` (lists of key and value), ``key`` and ``value``. ``first_row`` is the
-        number of the dataset's first row in its file; examples and messages count on from it. Keys and values stand in
-        prompts and answers as JSON writes them. Raises DataError where a row has too few records, a key twice, or
-        another value for its key.
+        Keys and values are written as JSON writes them.
+
+        Args:
+            dataset: Rows with ``ordered_kv_records`` (lists of key and value), ``key`` and ``value``.
+            first_row: Index of the dataset's first row in its file; examples and messages count from it.
+
+        Raises:
+            DataError: A row with too few records, a repeated key, or a value that its records do not confirm.
         """
         require(dataset, ["ordered_kv_records", "key", "value"], "rename the columns")
         for column in ("key", "value"):
@@ -59,35 +61,39 @@ class KVRetrieval:
         kinds = dict(zip(PREPARED, (pa.int64(), pa.string(), pa.string(), pa.float64()), strict=True))
         kinds |= {"pairs": pa.int64(), "gold": pa.string(), SOURCE: pa.string()}
         columns: dict[str, list[Any]] = {name: [] for name in kinds}
-        cells = (dataset[name][:] for name in ("ordered_kv_records", "key", "value"))
-        for example, (records, key, value) in enumerate(zip(*cells, strict=True), first_row):
+        rows = zip(*(dataset[name][:] for name in ("ordered_kv_records", "key", "value")), strict=True)
+        for example, (records, key, value) in enumerate(rows, first_row):
             pairs = self._checked(records, key, value, f"row {example + 1}")
             source = xxhash.xxh3_64_hexdigest(json.dumps(pairs).encode())
-            for position in self.positions:
-                context, (asked, answer) = self._context(pairs, (key, value), position)
-                text = "{" + ",\n ".join(f"{_quoted(k)}: {_quoted(v)}" for k, v in context) + "}"
+            for position in self.config.positions:
+                context, gold = self._context(pairs, (key, value), position)
                 columns["example"].append(example)
-                # in one pass, so that what a record says is never taken for a field of the template
-                fields = {"{records}": text, "{key}": _quoted(asked)[1:-1]}
-                columns["prompt"].append("".join(fields.get(part, part) for part in _FIELDS.split(self.template)))
-                columns["answer"].append(_quoted(answer)[1:-1])
+                columns["prompt"].append(self._prompt(context, gold[0]))
+                columns["answer"].append(_quoted(gold[1])[1:-1])
                 columns["gold_position"].append(float(position))
-                columns["pairs"].append(self.pairs)
-                columns["gold"].append(str(self.gold))
+                columns["pairs"].append(self.config.pairs)
+                columns["gold"].append(self.config.gold)
                 columns[SOURCE].append(source)
         return Dataset(pa.table({name: pa.array(columns[name], kind) for name, kind in kinds.items()}))
 
+    def _prompt(self, context: list[Pair], key: str) -> str:
+        """Fill the template in one pass, so that a record that looks like a field is not replaced."""
+        records = "{" + ",\n ".join(f"{_quoted(k)}: {_quoted(v)}" for k, v in context) + "}"
+        fields = {"{records}": records, "{key}": _quoted(key)[1:-1]}
+        return "".join(fields.get(part, part) for part in _FIELDS.split(self.template))
+
     def _context(self, records: list[Pair], own: Pair, position: float) -> tuple[list[Pair], Pair]:
-        """The records of a prompt and the one that is asked for, at the index nearest to the position."""
-        at = round(position * (self.pairs - 1))
-        others = [record for record in records if record[0] != own[0]][: self.pairs - 1]
-        if self.gold == Gold.MOVED:
-            return [*others[:at], own, *others[at:]], own
+        """Return the records of a prompt, and the gold record, at the index nearest to the position."""
+        index = round(position * (self.config.pairs - 1))
+        others = [record for record in records if record[0] != own[0]][: self.config.pairs - 1]
+        if self.config.gold == Gold.MOVED:
+            return [*others[:index], own, *others[index:]], own
         kept = {key for key, _ in others} | {own[0]}
         context = [record for record in records if record[0] in kept]
-        return context, context[at]
+        return context, context[index]
 
     def _checked(self, records: Any, key: str, value: str, where: str) -> list[Pair]:
+        """Return a row's records as pairs. Raise DataError for records that cannot be used."""
         good = isinstance(records, list) and all(
             isinstance(record, list) and len(record) == 2 and all(isinstance(cell, str) for cell in record)
             for record in records
@@ -95,38 +101,33 @@ class KVRetrieval:
         if not good:
             raise DataError(f"{where}: ordered_kv_records: expected a list of [key, value], both text")
         pairs = [(record[0], record[1]) for record in records]
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise DataError(f"{where}: ordered_kv_records: a key stands in it twice; expected each once")
-        if len(pairs) < self.pairs:
-            raise DataError(f"{where}: {len(pairs)} records; expected at least {self.pairs}; lower the option pairs")
-        if found.get(key) != value:
-            raise DataError(f"{where}: key {key!r}: expected the value {value!r}; its record says {found.get(key)!r}")
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            raise DataError(f"{where}: ordered_kv_records: expected each key once; a key is repeated")
+        if len(pairs) < self.config.pairs:
+            raise DataError(
+                f"{where}: {len(pairs)} records; expected at least {self.config.pairs}; lower the option pairs"
+            )
+        if values.get(key) != value:
+            raise DataError(f"{where}: key {key!r}: expected the value {value!r}; its record has {values.get(key)!r}")
         return pairs
 
     @staticmethod
     def generate(rows: int, pairs: int, seed: int = 0) -> Dataset:
-        """Rows of random identifiers in the form of the standard files; the same seed gives the same rows."""
-        draw = random.Random(seed)  # noqa: S311  # no secrets
+        """Generate rows of random identifiers in the format of the standard files; a seed gives the same rows."""
+        rng = random.Random(seed)  # noqa: S311  # no secrets
 
         def identifier() -> str:
-            return str(uuid.UUID(int=draw.getrandbits(128), version=4))
+            return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
-        made = []
+        generated = []
         for _ in range(rows):
             records = [[identifier(), identifier()] for _ in range(pairs)]
-            key, value = draw.choice(records)
-            made.append({"ordered_kv_records": records, "key": key, "value": value})
-        return Dataset.from_list(made)
+            key, value = rng.choice(records)
+            generated.append({"ordered_kv_records": records, "key": key, "value": value})
+        return Dataset.from_list(generated)
 
 
 def _quoted(text: str) -> str:
-    """Text as JSON writes it, quotes around it; letters of all scripts stay."""
+    """Return text as JSON writes it, in quotes; letters of all scripts are kept."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def require_prepared(dataset: Dataset) -> None:
-    """Raise DataError unless a dataset has the columns of ``KVRetrieval.prompts``."""
-    require(dataset, PREPARED, "make them with prepare")
-    for column in ("prompt", "answer"):
-        require_text(dataset, column)

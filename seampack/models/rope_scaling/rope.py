@@ -1,47 +1,51 @@
-"""Rotary positions scaled layer by layer, by hooks on the layers of a model of transformers."""
+"""Rotary positions scaled layer by layer, through hooks on the layers of a transformers model."""
 
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from torch import nn
 
-from seampack.config import Config, check_choice
+from seampack.config import check_choice, check_number
 from seampack.errors import ConfigError, DataError
-from seampack.models.rope_scaling.config import Base, check_factors
+from seampack.models.rope_scaling.config import Base
 
 FILE = "rope_scaling.json"
 _FORMAT = "seampack rope scaling"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerFactors(Config):
-    """A factor for each layer and what it scales, as they are saved."""
+class LayerFactors:
+    """A factor for each layer and what the factors scale, as saved in an artifact."""
 
     base: str
+    """A value of ``Base``."""
     factors: tuple[float, ...]
+    """One factor per layer."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.factors, list):
-            object.__setattr__(self, "factors", tuple(self.factors))
+        """Raise ConfigError for an unknown base, or for a factor that is not a number from 0.001 to 1,000."""
         check_choice("base", self.base, Base)
-        check_factors("factors", self.factors)
+        if not self.factors:
+            raise ConfigError("factors: expected one number per layer; got none")
+        for layer, factor in enumerate(self.factors):
+            check_number(f"factors, layer {layer}", factor, 1e-3, 1e3)
 
     def save(self, path: Path) -> None:
         """Write a JSON file."""
-        path.write_text(json.dumps({"format": _FORMAT, **self.to_dict()}, indent=2) + "\n", "utf-8")
+        path.write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n", "utf-8")
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the JSON file into a folder, as the parts of an artifact are saved."""
+        """Write the JSON file into a folder, as a part of an artifact."""
         folder.mkdir(parents=True, exist_ok=True)
         self.save(folder / FILE)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what ``save`` or ``save_pretrained`` wrote. Raises DataError for anything else."""
+        """Read a file of ``save`` or a folder of ``save_pretrained``. Raise DataError for anything else."""
         file = path / FILE if path.is_dir() else path
         try:
             content = json.loads(file.read_text("utf-8"))
@@ -53,40 +57,48 @@ class LayerFactors(Config):
 
 
 class LayerwiseRope:
-    """Scale the rotary positions of each layer while the block lasts; the weights stay as they are.
+    """Context manager that scales the rotary positions of each layer of a model; the weights do not change.
 
-    ``factors`` has one number a layer. With ``pi`` layer l turns by positions ``m / s_l``; with ``ntk`` its base is
-    ``b * s_l^(d / (d - 2))``, d rotated dimensions of a head (arXiv 2503.04355, after arXiv 2306.15595 and NTK-aware
-    scaling). Frequencies come from the model's own module, so that whatever the model does itself (linear, dynamic,
-    llama3 and other kinds of transformers) happens first. Of two nested blocks the inner one holds.
+    With ``pi``, layer l uses positions ``m / s_l``; with ``ntk``, its base is ``b * s_l^(d / (d - 2))``, where d is the
+    number of rotated dimensions of a head (arXiv 2503.04355, after arXiv 2306.15595 and NTK-aware scaling). The
+    frequencies come from the model's own module, so the model's own scaling (linear, dynamic, llama3 and other types
+    of transformers) is applied first. In nested blocks, the inner one is active.
 
-    Keys in a cache stay as they were turned: make a cache and use it under the same factors.
-
-    Raises ConfigError for factors that do not fit the model, DataError for a model without rotary positions that are
-    the same in all layers (Llama, Qwen2, Mistral and others of their make have them).
+    A cache keeps keys as rotated when they were computed: create and use a cache under the same factors.
     """
 
     def __init__(self, model: nn.Module, base: str, factors: Sequence[float]) -> None:
+        """Prepare the scaling; entering the block applies it.
+
+        Args:
+            model: A model whose layers share one rotary module: Llama, Qwen2, Mistral and similar ones.
+            base: A value of ``Base``.
+            factors: One number per layer.
+
+        Raises:
+            ConfigError: Factors that do not fit the model.
+            DataError: A model without rotary positions that its layers share.
+        """
         self.saved = LayerFactors(base=base, factors=tuple(map(float, factors)))
         self._layers, self._rotary = rotary_of(model)
         if len(self._layers) != len(self.saved.factors):
             have, got = len(self._layers), len(self.saved.factors)
-            raise ConfigError(f"factors: the model has {have} layers; expected one number for each; got {got}")
+            raise ConfigError(f"factors: the model has {have} layers; expected one number per layer; got {got}")
         self._handles: list[Any] = []
 
     @classmethod
     def load(cls, model: nn.Module, path: Path) -> Self:
-        """The saved factors on a model."""
+        """Read saved factors for a model."""
         saved = LayerFactors.load(path)
         return cls(model, saved.base, saved.factors)
 
     def save(self, path: Path) -> None:
-        """Write base and factors as JSON."""
+        """Write base and factors to a JSON file."""
         self.saved.save(path)
 
     def __enter__(self) -> Self:
         if self._handles:
-            raise ConfigError("this LayerwiseRope is active already; make a second one")
+            raise ConfigError("this LayerwiseRope is active already; create a second one")
         scaled = {factor: self._module(factor) for factor in set(self.saved.factors)}
         for layer, factor in zip(self._layers, self.saved.factors, strict=True):
             hook = self._hook(factor, scaled[factor])
@@ -99,10 +111,10 @@ class LayerwiseRope:
         self._handles = []
 
     def _module(self, factor: float) -> Any:
-        """The rotary module of the layers that share a factor."""
+        """Return the rotary module of the layers that share a factor."""
         if self.saved.base == Base.PI:
             module = copy.deepcopy(self._rotary)
-            module.rope_type = "default"  # its frequencies are set by the hook; it must not update them itself
+            module.rope_type = "default"  # the hook sets its frequencies; it must not update them itself
             return module
         config = copy.deepcopy(self._rotary.config)
         rotated = 2 * self._rotary.inv_freq.numel()
@@ -112,34 +124,37 @@ class LayerwiseRope:
         return type(self._rotary)(config).to(self._rotary.inv_freq.device)
 
     def _hook(self, factor: float, module: Any) -> Any:
-        def turn(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the hook that gives a layer the position embeddings of its factor."""
+
+        def rotate(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             if kwargs.get("position_embeddings") is None or kwargs.get("position_ids") is None:
-                raise DataError(f"{type(layer).__name__}: it is not told position_embeddings and position_ids by name")
+                name = type(layer).__name__
+                raise DataError(f"{name}: expected position_embeddings and position_ids as keyword arguments; got none")
             if self.saved.base == Base.PI:
-                # The model's own call stands before its layers: its frequencies are those of this sequence.
+                # The model calls its own module before its layers: the frequencies are those of this sequence.
                 module.inv_freq = self._rotary.inv_freq / factor
                 module.attention_scaling = self._rotary.attention_scaling
             states = args[0] if args else kwargs["hidden_states"]
             return args, kwargs | {"position_embeddings": module(states, kwargs["position_ids"])}
 
-        return turn
+        return rotate
 
 
 def rotary_of(model: nn.Module) -> tuple[list[nn.Module], Any]:
-    """A model's decoder layers and the rotary module that they share, also inside wrappers.
+    """Return a model's decoder layers and the rotary module that they share, also inside wrappers.
 
-    Raises DataError where there is none.
+    Raises DataError if there is none.
     """
     for module in model.modules():
         rotary, layers = getattr(module, "rotary_emb", None), getattr(module, "layers", None)
         if rotary is not None and isinstance(layers, nn.ModuleList):
             if not isinstance(getattr(rotary, "rope_type", None), str) or not hasattr(rotary, "inv_freq"):
-                raise DataError(f"{type(model).__name__}: its kinds of layers have rotary positions of their own")
+                raise DataError(f"{type(model).__name__}: its layers do not share one kind of rotary positions")
             return list(layers), rotary
     raise DataError(f"{type(model).__name__}: no rotary positions that its layers share; expected a model like Llama")
 
 
 def moves_with_length(model: nn.Module) -> bool:
-    """Whether the model's own frequencies depend on the length of the sequence."""
+    """Return whether the model's own frequencies depend on the length of the sequence."""
     kind: str = rotary_of(model)[1].rope_type
     return "dynamic" in kind or kind == "longrope"

@@ -1,4 +1,4 @@
-"""What a causal language model says of given answers, and the perplexity of long text."""
+"""Log-probabilities of given answers under a causal language model, and the perplexity of a long text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,24 +7,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from datasets import Dataset
 from torch import Tensor
 
 from seampack.errors import DataError
 from seampack.models.rope_scaling.rope import moves_with_length
 
-_WORTH_SHARING = 0.1  # share of the tokens that a common prefix must save
+_WORTH_SHARING = 0.1  # share of the tokens that computing a common prefix once must save
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of each prompt: shapes (prompts,)."""
+    """Scores of prompts, each of shape (prompts,)."""
 
     log_prob: npt.NDArray[np.float64]
     """Sum over the answer's tokens, in nats."""
     correct: npt.NDArray[np.bool_]
-    """Whether greedy decoding writes the answer."""
+    """Whether greedy decoding produces the answer."""
     prediction: list[str]
-    """What greedy decoding writes in place of the answer, up to its first wrong token."""
+    """Output of greedy decoding up to its first wrong token; the answer if none is wrong."""
+
+
+def score_rows(model: Any, tokenizer: Any, dataset: Dataset) -> Scores:
+    """Score prepared rows; prompts of one example form a group."""
+    return score(model, tokenizer, dataset["prompt"][:], dataset["answer"][:], groups=dataset["example"][:])
 
 
 def score(
@@ -36,49 +42,61 @@ def score(
     groups: Sequence[int] | None = None,
     batch_tokens: int = 16_384,
 ) -> Scores:
-    """Score the answers by teacher forcing: one pass a prompt, and logits of the answers' tokens alone.
+    """Score answers by teacher forcing: one pass per prompt, with logits of the answer's tokens only.
 
-    Greedy decoding writes an answer exactly when each of its tokens is the likeliest after those before it, so no text
-    need be generated. Prompts of the same group that stand together run as one batch of at most ``batch_tokens``; what
-    they begin with in common is computed once. Where the model's frequencies depend on the length, each runs alone.
-    Raises DataError for an empty answer.
+    Greedy decoding produces an answer exactly if each of its tokens is the most probable one after its predecessors, so
+    no text is generated. Adjacent prompts of one group run as one batch, and their common prefix is computed once. If
+    the model's frequencies depend on the length, each prompt runs alone.
+
+    Args:
+        model: Causal language model.
+        tokenizer: Its tokenizer.
+        prompts: Texts before the answers.
+        answers: One answer per prompt.
+        groups: Number of each prompt's group; None runs each prompt alone.
+        batch_tokens: Maximum number of tokens of a batch, padding included.
+
+    Raises:
+        DataError: An empty prompt or answer.
     """
-    asked = [tokenizer(prompt)["input_ids"] for prompt in prompts]
-    wanted = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
-    for at, (question, answer) in enumerate(zip(asked, wanted, strict=True)):
-        if not question or not answer:
-            raise DataError(f"row {at + 1}: the {'answer' if question else 'prompt'} has no tokens; drop such rows")
+    questions = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    targets = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+    for row, (question, target) in enumerate(zip(questions, targets, strict=True), 1):
+        if not question or not target:
+            raise DataError(f"row {row}: the {'answer' if question else 'prompt'} has no tokens; drop such rows")
     moving = moves_with_length(model)
-    alone = groups is None or moving
-    names = range(len(asked)) if alone or groups is None else groups
-    lengths = [len(question) + len(answer) for question, answer in zip(asked, wanted, strict=True)]
-    log_prob, correct, prediction = np.zeros(len(asked)), np.zeros(len(asked), np.bool_), [""] * len(asked)
+    names = range(len(questions)) if moving or groups is None else groups
+    lengths = [len(question) + len(target) for question, target in zip(questions, targets, strict=True)]
+    log_prob, correct = np.zeros(len(questions)), np.zeros(len(questions), np.bool_)
+    prediction = [""] * len(questions)
     device = next(model.parameters()).device
     with torch.inference_mode():
         for batch in _batches(names, lengths, batch_tokens):
             if moving:
-                _forget(model, device)
-            found = _answer_logits(model, [asked[at] for at in batch], [wanted[at] for at in batch], device)
-            for at, logits in zip(batch, found, strict=True):
-                gold = torch.tensor(wanted[at], device=device)
+                _reset_frequencies(model, device)
+            logits_by_row = _answer_logits(
+                model, [questions[row] for row in batch], [targets[row] for row in batch], device
+            )
+            for row, logits in zip(batch, logits_by_row, strict=True):
+                gold = torch.tensor(targets[row], device=device)
                 best = logits.argmax(-1)
                 wrong = (best != gold).nonzero()
                 until = len(gold) if not len(wrong) else int(wrong[0]) + 1
-                log_prob[at] = float(logits.log_softmax(-1).gather(-1, gold[:, None]).sum())
-                correct[at] = not len(wrong)
-                prediction[at] = tokenizer.decode(best[:until].tolist())
+                log_prob[row] = float(logits.log_softmax(-1).gather(-1, gold[:, None]).sum())
+                correct[row] = not len(wrong)
+                prediction[row] = tokenizer.decode(best[:until].tolist())
     return Scores(log_prob, correct, prediction)
 
 
 def _batches(names: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Neighbours of one name, as long as they fit."""
+    """Yield batches of adjacent rows of one name, as many as fit."""
     batch: list[int] = []
-    for at, name in enumerate(names):
-        longest = max([lengths[other] for other in batch] + [lengths[at]])
+    for row, name in enumerate(names):
+        longest = max([lengths[other] for other in batch] + [lengths[row]])
         if batch and (name != names[batch[0]] or longest * (len(batch) + 1) > batch_tokens):
             yield batch
             batch = []
-        batch.append(at)
+        batch.append(row)
     if batch:
         yield batch
 
@@ -86,7 +104,7 @@ def _batches(names: Sequence[int], lengths: Sequence[int], batch_tokens: int) ->
 def _answer_logits(
     model: Any, questions: list[list[int]], answers: list[list[int]], device: torch.device
 ) -> Iterator[Tensor]:
-    """Logits that predict each answer's tokens, shape (answer tokens, vocabulary), float32."""
+    """Yield the logits that predict each answer's tokens, shape (answer tokens, vocabulary), float32."""
     rows = [question + answer for question, answer in zip(questions, answers, strict=True)]
     shared = _common_prefix(questions)
     if shared * (len(rows) - 1) < _WORTH_SHARING * sum(map(len, rows)):
@@ -98,7 +116,7 @@ def _answer_logits(
         head[name].batch_repeat_interleave(len(rows))
         cached = {name: head[name], "use_cache": True}
     width = max(map(len, rows)) - shared
-    # Padding on the right needs no mask: no token looks at what comes after it.
+    # Padding on the right needs no mask: no token attends to later ones.
     padded = [row[shared:] + [row[-1]] * (width - len(row) + shared) for row in rows]
     starts = [len(question) - 1 - shared for question in questions]
     keep = width - min(starts)
@@ -108,22 +126,22 @@ def _answer_logits(
         yield row[begin : begin + len(answer)].float()
 
 
-def _forget(model: Any, device: torch.device) -> None:
-    """Run one token: dynamic frequencies, which the longest sequence so far has set, go back to where they began."""
+def _reset_frequencies(model: Any, device: torch.device) -> None:
+    """Run one token: resets dynamic frequencies, which the longest sequence so far determines."""
     model(input_ids=torch.zeros((1, 1), dtype=torch.int64, device=device), use_cache=False)
 
 
 def _common_prefix(questions: list[list[int]]) -> int:
-    """Tokens that all begin with, at least one of each left out."""
+    """Return the number of leading tokens that all questions share; at least one token of each question remains."""
     shortest = min(map(len, questions)) - 1
-    for at in range(shortest):
-        if any(question[at] != questions[0][at] for question in questions):
-            return at
+    for index in range(shortest):
+        if any(question[index] != questions[0][index] for question in questions):
+            return index
     return shortest
 
 
 def long_ids(tokenizer: Any, text: str, window_tokens: int) -> list[int]:
-    """Tokens of a long text. Raises DataError for one shorter than a window."""
+    """Return the tokens of a long text. Raise DataError for a text shorter than a window."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if len(ids) < window_tokens:
         raise DataError(
@@ -133,23 +151,26 @@ def long_ids(tokenizer: Any, text: str, window_tokens: int) -> list[int]:
     return ids
 
 
-def perplexity(
-    model: Any, tokenizer: Any, text: str, *, window_tokens: int = 2048, windows: int | None = None
-) -> float:
-    """Perplexity of a text, read in windows of ``window_tokens`` that do not overlap, the last incomplete one left out.
+def perplexity(model: Any, tokenizer: Any, text: str, *, window_tokens: int, windows: int | None = None) -> float:
+    """Return the perplexity of a text, read in disjoint windows; an incomplete last window is skipped.
 
-    ``windows`` stops after so many. Raises DataError for a text shorter than one window.
+    Args:
+        model: Causal language model.
+        tokenizer: Its tokenizer.
+        text: The text. Raises DataError if it is shorter than one window.
+        window_tokens: Length of a window.
+        windows: Number of windows to read; all by default.
     """
     ids = long_ids(tokenizer, text, window_tokens)
     count = len(ids) // window_tokens
     device = next(model.parameters()).device
-    total, seen = 0.0, 0
+    total, predicted = 0.0, 0
     with torch.inference_mode():
-        _forget(model, device)
-        for at in range(min(count, windows or count)):
-            window = torch.tensor(ids[at * window_tokens : (at + 1) * window_tokens], device=device)
+        _reset_frequencies(model, device)
+        for number in range(min(count, windows or count)):
+            window = torch.tensor(ids[number * window_tokens : (number + 1) * window_tokens], device=device)
             logits: Tensor = model(input_ids=window[None], use_cache=False).logits[0, :-1]
             for part, gold in zip(torch.split(logits, 256), torch.split(window[1:], 256), strict=True):
                 total += float(torch.nn.functional.cross_entropy(part.float(), gold, reduction="sum"))
-            seen += window_tokens - 1
-    return float(np.exp(total / seen))
+            predicted += window_tokens - 1
+    return float(np.exp(total / predicted))

@@ -1,4 +1,4 @@
-"""Agreement of language models on where words end, without gold."""
+"""Agreement of language models on the ends of words, without gold."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_every_two_language_models_are_compared() -> None:
     assert alone is not None
     assert 0 < alone < 1
     assert pairs["a forward", "b backward"] == alone
-    # neither behind the mark nor before it
+    # neither before nor after the mark
     (words,), (others,) = (zh.segment(TEXTS[:1], decoder=name) for name in ("forward", "backward"))
     ends = [{*np.cumsum([len(word) for word in each]).tolist()} for each in (words, others)]
     places = range(1, 12)
@@ -48,7 +48,7 @@ def test_every_two_language_models_are_compared() -> None:
     assert alone == pytest.approx(metrics.cohen_kappa_score(*same))
 
 
-def test_what_cannot_be_compared() -> None:
+def test_segmenters_that_cannot_be_compared() -> None:
     zh = Segmenter.load("zh")
     with pytest.raises(ConfigError, match="expected segmenters of one script; got zh: zh, th: th"):
         agreement({"zh": zh, "th": Segmenter.load("th")}, TEXTS)

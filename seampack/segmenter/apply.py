@@ -1,0 +1,100 @@
+"""Segment any amount of text, block by block, into spaced text, JSON lines or table columns.
+
+    inputs -> blocks -> annotation of the texts of a block (annotations) -> lines | records | rows (writers) -> output
+
+A file gets its name when it is complete; standard output gets each block at once.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seampack.errors import DataError
+from seampack.io.sources import STDIN
+from seampack.segmenter import formats
+from seampack.segmenter.annotations import annotate, check_options
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, FileFormat, Output
+from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.inputs import Block, Lines, blocks
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.sink import output_file
+from seampack.segmenter.writers import Writer, resolved, writer
+
+
+@dataclass(slots=True)
+class Applied:
+    """Amount of text that was segmented."""
+
+    texts: int = 0
+    characters: int = 0
+
+
+def apply(
+    segmenter: Segmenter,
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str] = STDIN,
+    config: ApplyConfig | None = None,
+    *,
+    decode: DecodeConfig | None = None,
+    dictionary: Dictionary | None = None,
+) -> Applied:
+    """Split all texts of the inputs into words and write them to ``out``; after an error ``out`` is as before.
+
+    Args:
+        segmenter: The segmenter.
+        inputs: A path, or several; globs are expanded, ``-`` is standard input.
+        out: File to write; ``-`` is standard output.
+        config: Options of reading and writing.
+        decode: Options that decide where words end.
+        dictionary: Words that hold regardless of the model.
+
+    Raises:
+        ConfigError: Input and output do not fit together, or an option cannot change the output.
+        DataError: An input cannot be read.
+        OSError: ``out`` cannot be written.
+    """
+    config, decode = config or ApplyConfig(), decode or DecodeConfig()
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    check_options(Output(config.output), decode, dictionary)
+    source = blocks(
+        [os.fspath(path) for path in inputs],
+        text_column=config.text_column,
+        input_format=config.input_format,
+        on_bad=config.on_bad,
+    )
+    applied = Applied()
+    block_writer: Writer | None = None
+    kind: type[Block] = Lines
+    with output_file(out) as sink:
+        for block in source:
+            if block_writer is None:
+                kind = type(block)
+                config = resolved(config, block, os.fspath(out))
+                block_writer = writer(sink, config)
+            elif type(block) is not kind:
+                raise DataError(f"{block.source}: expected {kind.__name__.lower()}, as in the files before")
+            texts = [text or "" for text in block.texts]
+            block_writer.write(block, annotate(texts, config, segmenter, decode, dictionary))
+            applied.texts += len(texts)
+            applied.characters += sum(map(len, texts))
+        if block_writer is not None:
+            block_writer.close()
+    return applied
+
+
+def restore(inputs: Sequence[str], out: str | os.PathLike[str] = STDIN) -> None:
+    """Write the texts from which ``apply`` made spaced text. Raises DataError, with file and line, for other text."""
+    with output_file(out) as sink:
+        ended = True
+        for block in blocks(inputs, input_format=FileFormat.LINES):
+            lines = []
+            for number, line in enumerate(block.texts, getattr(block, "first_line", 1)):
+                try:
+                    lines.append(formats.unspaced(line or ""))
+                except DataError as error:
+                    raise DataError(f"{block.source}:{number}: {error}") from error
+            data = ("" if ended else "\n") + "\n".join(lines)
+            ended = getattr(block, "ended", True)
+            sink.write((data + "\n" if ended else data).encode())
+            sink.flush()

@@ -1,0 +1,141 @@
+"""Training of both directions, one after the other or each in its own process. They share only the corpus."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seampack._memory import keep_freed_memory
+from seampack.errors import SeampackError
+from seampack.segmenter.config import TrainConfig
+from seampack.segmenter.corpus import ChunkCorpus
+from seampack.segmenter.direction_trainer import DirectionTrainer, Report, load_state
+from seampack.segmenter.teacher import DIRECTIONS
+from seampack.segmenter.training_folder import share_lock
+
+CORPUS = "corpus.npz"
+OnReport = Callable[[Report], None] | None
+
+
+def train_directions(checkpoints: Path, config: TrainConfig, resume: bool, threads: int, on_report: OnReport) -> None:
+    """Train both directions on the corpus in the folder ``checkpoints``, at the same time with two ``threads`` or more.
+
+    The result of each is written to ``checkpoints``, see ``result_path``. Raises ShardError for a checkpoint that
+    cannot be resumed, SeampackError if a training process was killed.
+    """
+    if threads > 1:
+        _train_in_processes(checkpoints, config, resume, threads // 2, on_report)
+        return
+    for direction in DIRECTIONS:
+        train_direction(checkpoints, config, direction, resume, threads, on_report)
+
+
+def result_path(checkpoints: Path, direction: str) -> Path:
+    """Return the file with the parameters of a trained direction."""
+    return checkpoints / f"{direction}.done"
+
+
+def train_direction(
+    checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, on_report: OnReport
+) -> None:
+    """Train one direction on the corpus in the folder ``checkpoints``, and write its parameters there.
+
+    Raises ShardError for a checkpoint that is damaged, or of another text or config.
+    """
+    torch.set_num_threads(threads)
+    result, checkpoint = result_path(checkpoints, direction), checkpoints / f"{direction}.pt"
+    corpus = ChunkCorpus.load(checkpoints / CORPUS)
+    backward = direction == "backward"
+    if resume and result.exists():
+        load_state(result, corpus.reversed() if backward else corpus, config)
+        return
+    trainer = DirectionTrainer(corpus, config, backward=backward)
+    if resume and checkpoint.exists():
+        trainer.resume(checkpoint)
+    trainer.run(on_report, checkpoint)
+    trainer.save_result(result)
+
+
+def _train_in_processes(
+    checkpoints: Path, config: TrainConfig, resume: bool, threads: int, on_report: OnReport
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    reports: Any = context.Queue()
+    processes = [
+        context.Process(target=_work, args=(checkpoints, config, direction, resume, threads, reports), daemon=True)
+        for direction in DIRECTIONS
+    ]
+    started = []
+    try:
+        with _interrupts_blocked():
+            for process in processes:
+                process.start()
+                started.append(process)
+        running = len(processes)
+        while running:
+            try:
+                report = reports.get(timeout=1)
+            except queue.Empty:
+                if any(process.exitcode not in (None, 0) for process in processes):
+                    raise SeampackError("a training process was killed; continue with --resume") from None
+                continue
+            if report is None:
+                running -= 1
+            elif isinstance(report, SeampackError):
+                raise report
+            elif isinstance(report, str):
+                raise SeampackError(f"training failed: {report}")
+            elif on_report is not None:
+                on_report(report)
+    finally:
+        for process in started:
+            process.kill()  # checkpoints are written to a temporary file first, so none is left half-written
+        for process in started:
+            process.join()
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which a terminal sends to all processes of a command at once.
+
+    Processes inherit the blocked signals, so this holds from their first import on; the parent ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, reports: Any) -> None:
+    """Train one direction; put its reports into the queue, then None, or the error that ended it."""
+    keep_freed_memory()
+    try:
+        with share_lock(checkpoints.parent):
+            _end_with_parent()
+            train_direction(checkpoints, config, direction, resume, threads, reports.put)
+        reports.put(None)
+    except SeampackError as error:
+        reports.put(error)
+    except Exception as error:  # noqa: BLE001  # the parent raises it
+        reports.put(repr(error))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends in any way: nobody would use the result."""
+    parent: Any = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    if not parent.is_alive():  # another run may have the folder by now
+        os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()

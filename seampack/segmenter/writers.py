@@ -1,0 +1,183 @@
+"""Writers of blocks of texts with their annotations: plain lines, JSON lines, and Arrow or Parquet tables.
+
+A writer takes a config without auto, see ``resolved``, and blocks of one kind.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seampack.errors import ConfigError, DataError
+from seampack.io.formats import format_of_name
+from seampack.io.sources import STDIN
+from seampack.segmenter.annotations import COLUMNS, Annotation
+from seampack.segmenter.apply_config import ApplyConfig, FileFormat, Output
+from seampack.segmenter.inputs import Block, Lines, Records, Rows
+from seampack.segmenter.sink import codec_of
+
+_GROUP_BYTES = 64 << 20  # of a Parquet row group
+_TABLES = (FileFormat.ARROW, FileFormat.PARQUET)
+_ALLOWED: dict[type[Block], tuple[FileFormat, ...]] = {
+    Lines: (FileFormat.LINES, FileFormat.JSONL, *_TABLES),
+    Records: (FileFormat.JSONL, FileFormat.LINES),
+    Rows: (*_TABLES, FileFormat.LINES),
+}
+"""Output formats of each kind of block."""
+
+
+class Writer(Protocol):
+    """Writes blocks to a binary file."""
+
+    def write(self, block: Block, annotation: Annotation) -> None:
+        """Write a block. Raise DataError if it does not fit the output."""
+
+    def close(self) -> None:
+        """Write what is still held; the file stays open."""
+
+
+def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
+    """Return the config with each auto replaced, for the first block of the input and the name of the output.
+
+    Raises ConfigError for an output format that the input cannot be written as.
+    """
+    input_format = {Lines: FileFormat.LINES, Records: FileFormat.JSONL}.get(type(block), FileFormat.ARROW)
+    output_format = config.output_format
+    if output_format == FileFormat.AUTO:
+        output_format = (None if out == STDIN else format_of_name(out)) or input_format
+    allowed = _ALLOWED[type(block)]
+    if output_format not in allowed:
+        names = ", ".join(allowed)
+        raise ConfigError(f"output_format: {input_format} input can be written as {names}; got {str(output_format)!r}")
+    if output_format in _TABLES and out != STDIN and codec_of(out) is not None:
+        raise ConfigError(f"{out}: {output_format} is compressed inside: name a file without .gz and .zst")
+    output = Output(config.output)
+    if output == Output.AUTO:
+        output = Output.TEXT if output_format == FileFormat.LINES else Output.WORDS
+    column = config.output_column or COLUMNS[output]
+    return config.replace(output=output, output_format=output_format, output_column=column)
+
+
+def writer(sink: Any, config: ApplyConfig) -> Writer:
+    """Return the writer for the format of a resolved config."""
+    if config.output_format == FileFormat.LINES:
+        return _LineWriter(sink, config)
+    if config.output_format == FileFormat.JSONL:
+        return _JsonWriter(sink, config)
+    return _TableWriter(sink, config)
+
+
+class _LineWriter:
+    """A line per text: spaced text, or JSON."""
+
+    def __init__(self, sink: Any, config: ApplyConfig) -> None:
+        self._sink = sink
+        self._is_spaced = config.output == Output.TEXT
+        self._open = False
+
+    def write(self, block: Block, annotation: Annotation) -> None:
+        values = annotation.values()
+        if self._is_spaced:
+            if not isinstance(block, Lines) and any("\n" in value for value in values):
+                raise DataError(
+                    f"{block.source}: a text of several lines cannot be written as a line; use --output words, or JSONL"
+                )
+            lines = [value.encode() for value in values]
+        else:
+            lines = list(map(msgspec.json.encode, values))
+        # the last line has a newline if the input had one, or if another file follows
+        data = b"\n".join([*([b""] if self._open else []), *lines])
+        self._open = isinstance(block, Lines) and not block.ended and self._is_spaced
+        self._sink.write(data if self._open or not lines else data + b"\n")
+        self._sink.flush()
+
+    def close(self) -> None:
+        """Do nothing: each block is written at once."""
+
+
+class _JsonWriter:
+    """JSON lines: a record with one more field, blank lines kept; or an object of a text and its annotation."""
+
+    def __init__(self, sink: Any, config: ApplyConfig) -> None:
+        self._sink = sink
+        self._config = config
+
+    def write(self, block: Any, annotation: Annotation) -> None:
+        column = self._config.output_column
+        if isinstance(block, Records):
+            records = block.records
+        else:
+            records = [{self._config.text_column: text} for text in block.texts]
+        lines = []
+        for index, (text, record, value) in enumerate(zip(block.texts, records, annotation.values(), strict=True)):
+            if record is None:
+                lines.append(b"")
+                continue
+            if column in record:
+                raise DataError(
+                    f"{block.source}:{block.first_line + index}: the record has a field {column!r}; "
+                    "choose another name with --output-column"
+                )
+            lines.append(msgspec.json.encode({**record, column: None if text is None else value}))
+        self._sink.write(b"".join(line + b"\n" for line in lines))
+        self._sink.flush()
+
+    def close(self) -> None:
+        """Do nothing: each block is written at once."""
+
+
+class _TableWriter:
+    """Arrow or Parquet: the columns of the input, and one more."""
+
+    def __init__(self, sink: Any, config: ApplyConfig) -> None:
+        self._sink = sink
+        self._config = config
+        self._schema: pa.Schema | None = None
+        self._writer: Any = None
+        self._held: list[pa.RecordBatch] = []
+
+    def write(self, block: Any, annotation: Annotation) -> None:
+        batch = self._with_column(block, annotation)
+        if self._schema is None:
+            self._schema = batch.schema
+            if self._config.output_format == FileFormat.PARQUET:
+                self._writer = pq.ParquetWriter(self._sink, batch.schema, compression="zstd")
+            else:
+                self._writer = pa.ipc.new_stream(self._sink, batch.schema)
+        elif not batch.schema.equals(self._schema):
+            raise DataError(f"{block.source}: expected the columns of the files before: {self._schema.names}")
+        if self._config.output_format == FileFormat.ARROW:
+            self._writer.write_batch(batch)
+            return
+        self._held.append(batch)
+        if sum(held.nbytes for held in self._held) >= _GROUP_BYTES:
+            self._write_group()
+
+    def _with_column(self, block: Any, annotation: Annotation) -> pa.RecordBatch:
+        """Return the rows of a block with the column of its annotation."""
+        name = self._config.output_column
+        if isinstance(block, Rows):
+            rows = block.rows
+        else:
+            rows = pa.RecordBatch.from_arrays([pa.array(block.texts, pa.string())], [self._config.text_column])
+        if name in rows.schema.names:
+            raise DataError(
+                f"{block.source}: the table has a column {name!r}; choose another name with --output-column"
+            )
+        missing = np.fromiter((text is None for text in block.texts), np.bool_, len(block.texts))
+        column = annotation.column(missing)
+        schema = rows.schema.append(pa.field(name, column.type))
+        # `datasets` keeps a list of the columns in the metadata, which would lack the new one
+        metadata = {key: value for key, value in (schema.metadata or {}).items() if key != b"huggingface"}
+        return pa.RecordBatch.from_arrays([*rows.columns, column], schema=schema.with_metadata(metadata or None))
+
+    def _write_group(self) -> None:
+        self._writer.write_table(pa.Table.from_batches(self._held, self._schema).combine_chunks())
+        self._held = []
+
+    def close(self) -> None:
+        if self._held:
+            self._write_group()
+        self._writer.close()

@@ -1,0 +1,52 @@
+"""Training of tokenizers: every option has its effect, and the file is the same each time."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+
+import seampack
+from seampack.packer.config import TokenizerConfig
+
+TEXT = "seam pack seam pack seams packs packing\n" * 20 + "rare rare\n"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def trained(corpus: Path, **options: Any) -> tokenizers.Tokenizer:
+    """Train on the corpus and read the file with the library of its format."""
+    out = corpus.with_suffix(".json")
+    size = seampack.train_tokenizer(corpus, out, **options)
+    tokenizer = tokenizers.Tokenizer.from_file(str(out))
+    assert tokenizer.get_vocab_size() == size
+    return tokenizer
+
+
+EFFECTS: dict[str, tuple[Any, Any]] = {
+    "vocab_size": (260, lambda tokenizer: tokenizer.get_vocab_size() == 260),
+    "min_frequency": (10, lambda tokenizer: tokenizer.token_to_id("rare") is None),
+    "special_tokens": (["<s>", "</s>"], lambda tokenizer: tokenizer.token_to_id("</s>") == 1),
+}
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_every_option_reaches_what_it_governs(corpus: Path, name: str) -> None:
+    value, has_effect = EFFECTS[name]
+    assert not has_effect(trained(corpus))
+    assert has_effect(trained(corpus, **{name: value}))
+    assert has_effect(trained(corpus, config=TokenizerConfig(**{name: value})))
+
+
+def test_the_effects_are_of_all_options() -> None:
+    assert set(EFFECTS) == {field.name for field in dataclasses.fields(TokenizerConfig)}
+
+
+def test_the_same_corpus_gives_the_same_file(corpus: Path) -> None:
+    assert trained(corpus).to_str() == trained(corpus).to_str()

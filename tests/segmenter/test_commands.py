@@ -1,0 +1,53 @@
+"""The commands of ``seampack segment`` as real processes or calls: output, errors on one line, wrong usage."""
+
+import json
+from pathlib import Path
+
+from tests.conftest import Run
+
+
+def test_commands(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "gold.txt").write_text("研究 生命 的 起源\n", "utf-8")
+    done = run("segment", "eval", "--gold", "gold.txt", "--json", stdin="研究生命 的 起源\n".encode())
+    assert json.loads(done.stdout)["words"]["right"] == 2, done.stderr
+    done = run("segment", "eval", "--gold", "gold.txt", stdin="研究生命 的 起源\n".encode())
+    assert "研究 生命  研究生命" in done.stdout.decode()
+    (tmp_path / "known.txt").write_text("研究 的\n", "utf-8")
+    known = ("--known", "known.txt")
+    done = run("segment", "eval", "--gold", "gold.txt", "--json", *known, stdin="研究生命 的 起源\n".encode())
+    assert json.loads(done.stdout)["unknown_words"]["recall"] == 0.5, done.stderr
+    done = run("segment", "eval", "--gold", "gold.txt", *known, stdin="研究生命 的 起源\n".encode())
+    assert "unknown words" in done.stdout.decode()
+    done = run("segment", "restore", stdin=b"ab c   d\nx")
+    assert done.stdout == b"abc d\nx"
+    done = run("segment", "restore", stdin=b"a b\na\tb\n")
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"seampack: standard input:2: character 2: expected one space" in done.stderr
+    done = run("segment", "apply", "-m", "none.model", stdin=b"a\n")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    assert b"none.model" in done.stderr
+
+
+def test_usage(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("研究\n", "utf-8")
+    for options in (("--posteriors", "--output", "words"), ("--n-best", "2", "--output", "text")):
+        done = call("segment", "apply", "in.txt", *options)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert f"{options[0]} and --output {options[-1]}: give one of the two".encode() in done.stderr
+    done = call("segment", "apply", "in.txt", "--threshold", "nan")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"threshold: expected a number from 0 to 1; got nan" in done.stderr
+    done = call("segment", "apply", "in.txt", "--decoder", "magic")
+    assert (done.returncode, done.stdout) == (2, b"")
+    (tmp_path / "empty.txt").write_bytes(b"\n \n")
+    (tmp_path / "gold.txt").write_text("研究 生命\n", "utf-8")
+    for command in (("eval", "empty.txt"), ("compare",)):
+        done = call("segment", *command, "--gold", "empty.txt")
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"empty.txt: no words; expected a text per line" in done.stderr
+    done = call("segment", "eval", "in.txt", "--gold", "gold.txt", "--threshold", "0")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"need a model: -m" in done.stderr
+    done = call("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"models of the scripts th and zh: compare the models of one at a time" in done.stderr
