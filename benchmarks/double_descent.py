@@ -4,7 +4,7 @@
     python -m benchmarks.double_descent --data DATA --only mnist-20      # one part
     python -m benchmarks.double_descent --tables                         # the document again, from the kept rows
 
-DATA holds ``images/*.gz`` (MNIST in IDX files) and ``classification/sentence_polarity.zip``. Rows are kept in
+DATA has ``images/*.gz`` (MNIST in IDX files) and ``classification/sentence_polarity.zip``. Rows are kept in
 ``benchmarks/results/double_descent.json``.
 """
 
@@ -44,7 +44,7 @@ AUTHORS = {5: (0.929, 0.716), 14: (None, 0.686), 18: (1.543, None), 1000: (0.529
 
 
 def idx(path: Path) -> Any:
-    """An IDX file of bytes, shape (items, values)."""
+    """Read an IDX file of bytes, shape (items, values)."""
     content = gzip.decompress(path.read_bytes())
     dimensions = content[3]
     shape = np.frombuffer(content, ">i4", dimensions, 4)
@@ -52,14 +52,14 @@ def idx(path: Path) -> Any:
 
 
 def vectors(features: Any, labels: Any, train_rows: int) -> Dataset:
-    """A dataset whose first rows are for training."""
+    """Make a dataset whose first rows are for training."""
     part = ["train"] * train_rows + ["test"] * (len(labels) - train_rows)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
     return Dataset(pa.table({"features": lists, "label": pa.array(labels), "part": part}))
 
 
 def mnist(data: Path) -> Dataset:
-    """The first 4,000 images for training, as in the paper, and all 10,000 of the test set."""
+    """Return the first 4,000 images for training, as in the paper, and all 10,000 of the test set."""
     folder = data / "images"
     features = [idx(folder / f"{name}-images-idx3-ubyte.gz") for name in ("train", "t10k")]
     labels = [idx(folder / f"{name}-labels-idx1-ubyte.gz").ravel() for name in ("train", "t10k")]
@@ -68,14 +68,14 @@ def mnist(data: Path) -> Dataset:
 
 
 def digits(_: Path) -> Dataset:
-    """1,000 images of 8 x 8 for training, chosen at random, and the other 797."""
+    """Return 1,000 random images of 8 x 8 for training, and the other 797."""
     features, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
     return vectors(features[order].astype(np.float32), labels[order].astype(np.int64), 1000)
 
 
 def reviews(data: Path) -> Dataset:
-    """2,000 sentences of film reviews (Pang and Lee) for training and 2,000 others, chosen at random."""
+    """Return 2,000 random sentences of film reviews (Pang and Lee) for training and 2,000 others."""
     rows = []
     with zipfile.ZipFile(data / "classification" / "sentence_polarity.zip") as archive:
         for name in sorted(archive.namelist()):
@@ -113,12 +113,12 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Path], Dataset], dict[str, Any]]] = 
     "reviews-0": ("reviews by MiniLM, no noise", reviews, {"noise": 0.0, **REVIEWS}),
 }
 KEPT = ("train_rows", "test_rows", "noisy_rows", "widest", "test_accuracy_widest", "memorised_widest", "P_widest")
-"""What the curve does not say."""
+"""Metrics that are not in the curve."""
 PICTURED = ("mnist-20", "mnist-0", "digits-20-standard", "reviews-20")
 
 
 def experiment(name: str, data: Path) -> dict[str, Any]:
-    """One sweep, from the data to the curve."""
+    """Run one sweep, from the data to the curve."""
     title, load, changes = EXPERIMENTS[name]
     config = ADAPTER.config().replace(**changes)
     if load is reviews:
@@ -127,20 +127,20 @@ def experiment(name: str, data: Path) -> dict[str, Any]:
     started = time.process_time()
     artifact = ADAPTER.train(prepared, config)
     trained = time.process_time()
-    found = ADAPTER.evaluate(prepared, artifact, config)
+    evaluation = ADAPTER.evaluate(prepared, artifact, config)
     return {
         "title": title,
         "machine": measure.machine(PACKAGES),
         "seeds": len(config.seeds),
         "train_cpu_seconds": trained - started,
         "evaluate_cpu_seconds": time.process_time() - trained,
-        "metrics": {name: found.metrics[name] for name in KEPT},
-        "curve": found.tables["curve"],
+        "metrics": {name: evaluation.metrics[name] for name in KEPT},
+        "curve": evaluation.tables["curve"],
     }
 
 
 def speed(data: Path) -> dict[str, Any]:
-    """CPU seconds of an epoch, all widths at once and one after another, in turn."""
+    """Measure the CPU seconds of an epoch, all widths at once and one after another, alternating."""
     rows = []
     for name in ("mnist-20", "digits-20"):
         title, load, changes = EXPERIMENTS[name]
@@ -155,8 +155,7 @@ def speed(data: Path) -> dict[str, Any]:
             for together in (True, False):
                 sweep = WidthSweep(
                     lambda width, inputs=features.shape[1]: Perceptron(inputs, width, 10),  # type: ignore[misc]
-                    widths,
-                    epochs=epochs,
+                    config.replace(widths=widths, seeds=(0,), epochs=epochs),
                     together=together,
                 )
                 seconds.append(lambda sweep=sweep, x=features, y=labels: sweep.fit(x, y))
@@ -184,7 +183,7 @@ def made(machine: str) -> str:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """One line an experiment."""
+    """Make the table with a line for each experiment."""
     header = [
         *("data", "seeds", "noisy rows", "early optimum (width)", "peak loss (width)", "least loss after (width)"),
         *("peak by both sides", "accuracy in the dip (width)", "accuracy, widest", "P, widest", "memorised, widest"),
@@ -194,11 +193,11 @@ def summary(results: dict[str, Any]) -> str:
     for name in EXPERIMENTS:
         if name in results:
             found = results[name]
-            m = found["metrics"] | dataclasses.asdict(find_double_descent(found["curve"]))
+            m = found["metrics"] | dataclasses.asdict(find_double_descent(found["curve"], ADAPTER.config().peak_ratio))
             rows.append(
                 [
                     *(found["title"], str(found["seeds"]), f"{m['noisy_rows']:,}"),
-                    *(f"{m[f'{at}_loss']:.3f} ({m[f'{at}_width']})" for at in ("early", "peak", "late")),
+                    *(f"{m[f'{place}_loss']:.3f} ({m[f'{place}_width']})" for place in ("early", "peak", "late")),
                     f"{m['ratio']:.2f} {'peak' if m['found'] else 'no clear peak'}",
                     f"{m['dip_accuracy']:.3f} ({m['dip_width']})" if m["dip_depth"] > 0 else "no dip",
                     number(m["test_accuracy_widest"]),
@@ -211,20 +210,20 @@ def summary(results: dict[str, Any]) -> str:
 
 
 def curve(found: dict[str, Any]) -> str:
-    """A sweep width by width, beside what the authors published."""
+    """Make the table of a sweep by width, with the numbers that the authors published."""
     header = ["width", "training loss", "test loss", "test accuracy", "memorised", "P", "the authors' loss / accuracy"]
     columns = ("train_loss", "test_loss", "test_accuracy", "memorised", "P")
     rows = []
     for row in found["curve"]:
         theirs = AUTHORS.get(row["width"])
         cell = " / ".join(number(value) or "-" for value in theirs) if theirs else ""
-        rows.append([str(row["width"]), *(number(row[each], row[f"{each}_std"]) for each in columns), cell])
+        rows.append([str(row["width"]), *(number(row[name], row[f"{name}_std"]) for name in columns), cell])
     widest = " / ".join(number(value) or "-" for value in AUTHORS[1000])
     return measure.table(header, [*rows, ["1000", "", "", "", "", "", widest]])
 
 
 def write(results: dict[str, Any]) -> None:
-    """The document's tables and pictures."""
+    """Write the document's tables and pictures."""
     PICTURES.mkdir(exist_ok=True)
     shown = []
     for name in PICTURED:

@@ -3,14 +3,14 @@
     python -m benchmarks.ranmask --data DATA                  # everything, about fifteen CPU minutes
     python -m benchmarks.ranmask --data DATA --only speed     # or: quality, write (the tables of what was kept)
 
-DATA holds ``classification/sst2/{train,test}.txt`` and ``classification/agnews/{dev,test}.tsv``, lines of text, tab,
+DATA has ``classification/sst2/{train,test}.txt`` and ``classification/agnews/{dev,test}.tsv``, lines of text, tab,
 label. AG News is trained on its dev file. Rows are kept in ``benchmarks/results/ranmask.json``.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation
 from seampack.models.ranmask import (
     Certified,
-    PredictFn,
     RandomMask,
     attack,
     certified_accuracy,
@@ -33,9 +32,11 @@ from seampack.models.ranmask import (
     scorer,
     strong_words,
 )
-from seampack.models.ranmask.adapter import ADAPTER, broken_by, draw_curve, load
+from seampack.models.ranmask.adapter import ADAPTER, draw_curve
+from seampack.models.ranmask.classifier import Classifier, load
 from seampack.models.ranmask.config import RanmaskConfig
 from seampack.models.ranmask.masks import distinct, draw
+from seampack.models.ranmask.robustness import broken_by
 
 RESULTS = Path(__file__).parent / "results" / "ranmask.json"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "ranmask.md"
@@ -44,7 +45,7 @@ PACKAGES = ("numpy", "scipy", "torch", "transformers", "datasets")
 SETS = {"sst2": ("SST-2", "train.txt", "test.txt"), "agnews": ("AG News", "dev.tsv", "test.tsv")}
 RATES = {"sst2": (0.0, 0.3, 0.7, 0.9), "agnews": (0.0, 0.7, 0.9)}
 EPOCHS = {"sst2": 12, "agnews": 20}
-"""Chosen at rates 0.7 and 0.9: on SST-2's dev file, and on 200 texts of AG News' dev file, left out for that."""
+"""Chosen at rates 0.7 and 0.9: on SST-2's dev file, and on 200 texts of AG News' dev file, not used in training."""
 UNMASKED_EPOCHS = 4
 """At rate 0 every epoch shows the same texts; not tuned."""
 TESTED, ATTACKED, SHOWN = 300, 40, 5
@@ -53,15 +54,15 @@ Row = dict[str, Any]
 
 
 def read(path: Path, rows: int | None = None) -> Dataset:
-    """Lines of text and label; the same random ``rows`` of them in every run, or all."""
+    """Read lines of text and label; the same ``rows`` random lines in every run, or all."""
     lines = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines()]
     texts = [text.replace("Title: ", "").replace("\\nDescription: ", " ").replace("\\", " ") for text, _ in lines]
-    found = Dataset.from_dict({"text": texts, "label": [int(label) for _, label in lines]})
-    return found if rows is None else found.shuffle(seed=0).select(range(rows))
+    dataset = Dataset.from_dict({"text": texts, "label": [int(label) for _, label in lines]})
+    return dataset if rows is None else dataset.shuffle(seed=0).select(range(rows))
 
 
 def certified_rows(data: Path) -> tuple[list[Row], list[Row]]:
-    """Train and evaluate every set and rate; rows of certificates and rows of attacks."""
+    """Train and evaluate every set and rate. Return the rows of certificates and the rows of attacks."""
     certificates, attacks = [], []
     for name, rates in RATES.items():
         _, train_file, test_file = SETS[name]
@@ -76,9 +77,9 @@ def certified_rows(data: Path) -> tuple[list[Row], list[Row]]:
             evaluated: list[Evaluation] = []
             _kept(lambda c=config, t=test, a=trained: ADAPTER.evaluate(t, a[0], c), evaluated)()
             evaluation = evaluated[0]
-            predict_fn, mask, vocabulary, _ = load(trained[0], config)
+            classifier = load(trained[0], config)
             full = ADAPTER.prepare(read(folder / test_file), config)
-            plain = predict_fn(full["words"][:]).argmax(1) == np.array(full["label"][:])
+            plain = classifier.predict_fn(full["words"][:]).argmax(1) == np.array(full["label"][:])
             columns = {field: np.array(evaluation.rows[field]) for field in Certified.__dataclass_fields__}
             labels = np.array(evaluation.rows["label"])
             row = {
@@ -94,58 +95,58 @@ def certified_rows(data: Path) -> tuple[list[Row], list[Row]]:
                 "exact": int(columns["exact"].sum()),
             }
             if rate >= 0.7:
-                row |= broken(predict_fn, mask, vocabulary, test["words"][:], labels, Certified(**columns), config)
+                row |= broken(classifier, test["words"][:], labels, Certified(**columns), config)
             certificates.append(row)
-            attacks += [{"set": name, "rate": rate, **found} for found in evaluation.tables.get("attacks", [])]
+            attacks += [{"set": name, "rate": rate, **attacked} for attacked in evaluation.tables.get("attacks", [])]
             print(json.dumps(row), flush=True)
     return certificates, attacks
 
 
 def curves(certified: Certified, labels: npt.NDArray[Any]) -> Row:
-    """Certified accuracy at 0, 1, 2 .. words, by both betas."""
-    found = {}
+    """Compute the certified accuracy at 0, 1, 2 .. words, by both betas."""
+    accuracies = {}
     for beta in ("one", "paper"):
         radii = certified.radii(beta)
         other = Certified(**{**certified.columns(), "radius": radii})
-        found[beta] = [certified_accuracy(other, labels, r) for r in range(max(SHOWN, int(radii.max())) + 2)]
-    return found
+        accuracies[beta] = [certified_accuracy(other, labels, r) for r in range(max(SHOWN, int(radii.max())) + 2)]
+    return accuracies
 
 
 def broken(
-    predict_fn: PredictFn,
-    mask: RandomMask,
-    vocabulary: Sequence[str],
+    classifier: Classifier,
     texts: list[list[str]],
     labels: npt.NDArray[Any],
     certified: Certified,
     config: RanmaskConfig,
 ) -> Row:
-    """Certificates that fall to the strongest words of the vocabulary: those of beta = 1, and what the paper's adds."""
+    """Count the certificates that the strongest words break: those of beta = 1, and the others of the paper."""
     right = (certified.guess == labels) & ~certified.abstain
     one, paper = certified.radii("one"), certified.radii("paper")
-    score = scorer(predict_fn, mask, n=200, seed=7)
-    candidates = strong_words(predict_fn, vocabulary)
-    found: Row = {}
+    score = scorer(
+        classifier.predict_fn, config.replace(attack_masks=200, ensemble="mean", seed=6), classifier.mask_token
+    )
+    candidates = strong_words(classifier.predict_fn, classifier.vocabulary)
+    counts: Row = {}
     for kind, radii, chosen in (("one", one, right & (one > 0)), ("only_paper", paper, right & (paper > one))):
         places = np.flatnonzero(chosen)[:ATTACKED]
         fallen = 0
-        for at in places:
-            label, radius = int(labels[at]), int(radii[at])
-            made = attack(texts[at], label, score, candidates, radius, beyond=radius)
-            fallen += broken_by(predict_fn, mask, made, label, radius, config) is not None
-        found |= {f"{kind}_attacked": len(places), f"{kind}_broken": int(fallen)}
-    return found
+        for place in places:
+            label, radius = int(labels[place]), int(radii[place])
+            attacked = attack(texts[place], label, score, candidates, radius, beyond=radius)
+            fallen += broken_by(classifier, attacked, label, radius, config) is not None
+        counts |= {f"{kind}_attacked": len(places), f"{kind}_broken": int(fallen)}
+    return counts
 
 
 def speed_rows(data: Path) -> list[Row]:
-    """CPU seconds of the parts of a certificate of 5,000 masks, by the number of words."""
+    """Measure the CPU seconds of the parts of a certificate of 5,000 masks, by the number of words."""
     rows = []
     for words, rate in ((10, 0.7), (20, 0.7), (20, 0.9), (40, 0.7), (40, 0.9), (128, 0.7)):
-        mask = RandomMask(rate)
+        mask = RandomMask(RanmaskConfig(rate=rate))
         kept = mask.kept(words)
         rng = np.random.default_rng(0)
         masks = draw(5000, words, kept, rng)
-        text = [str(at) for at in range(words)]
+        text = [str(word) for word in range(words)]
         rows.append(
             {
                 "words": words,
@@ -158,16 +159,16 @@ def speed_rows(data: Path) -> list[Row]:
     config = RanmaskConfig(epochs=1)
     train = ADAPTER.prepare(read(data / "classification" / "sst2" / "train.txt", 1000), config)
     test = ADAPTER.prepare(read(data / "classification" / "sst2" / "test.txt", 50), config)
-    predict_fn, mask, _, _ = load(ADAPTER.train(train, config), config)
+    classifier = load(ADAPTER.train(train, config), config)
     inside: list[float] = []
 
     def timed(copies: list[list[str]]) -> Any:
         started = time.process_time()
-        logits = predict_fn(copies)
+        logits = classifier.predict_fn(copies)
         inside.append(time.process_time() - started)
         return logits
 
-    whole = measure.cpu_seconds(lambda: certify(timed, test["words"][:], mask))
+    whole = measure.cpu_seconds(lambda: certify(timed, test["words"][:], config, classifier.mask_token))
     rows.append({"texts": len(test), "whole": whole / len(test), "model": sum(inside) / len(test)})
     return rows
 
@@ -221,7 +222,7 @@ def _first(rows: list[Row], name: str) -> int:
 
 
 def picture(rows: list[Row]) -> None:
-    """Certified accuracy by the number of words, one panel a data set."""
+    """Draw the certified accuracy by the number of words, a panel for each dataset."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2, sharey=True), SETS, strict=True):
         lines = {}

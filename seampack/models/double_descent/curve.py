@@ -1,4 +1,4 @@
-"""The numbers of a sweep by width, the peak in them, and their picture."""
+"""The numbers of a sweep by width, their peak, and their picture."""
 
 import math
 import statistics
@@ -20,7 +20,7 @@ MEASURED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "memor
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:
-    """One row a width: means over the seeds, and sample standard deviations as ``NAME_std``, None for one seed."""
+    """Summarise runs by width: means over the seeds, sample standard deviations as ``NAME_std``, None for one seed."""
     result = []
     for width in sorted({row["width"] for row in rows}):
         runs = [row for row in rows if row["width"] == width]
@@ -38,33 +38,33 @@ class DoubleDescent:
     """A curve's most prominent peak of test loss, and its deepest dip of test accuracy."""
 
     found: bool
-    """The peak is as high as asked for, and its depth is more than twice ``spread``."""
+    """Whether ``ratio`` is at least the required one and ``depth`` is more than twice ``spread``."""
     early_width: int
-    """The early optimum: the least test loss at a width below the peak."""
+    """Width of the early optimum, the least test loss below the peak."""
     early_loss: float
     peak_width: int
     peak_loss: float
     late_width: int
-    """The least test loss at a width above the peak."""
+    """Width of the least test loss above the peak."""
     late_loss: float
     ratio: float
-    """Peak loss by the greater of the early and the late loss; below 1 there is no peak at all."""
+    """Peak loss divided by the greater of the early and the late loss; below 1 there is no peak at all."""
     depth: float
-    """Peak loss less the greater of the early and the late loss."""
+    """Peak loss minus the greater of the early and the late loss."""
     spread: float | None
-    """Standard deviation of that difference between networks of one seed; None where the rows have no deviations."""
+    """Standard deviation of ``depth`` between networks of one seed; None if the rows have no deviations."""
     dip_width: int
     dip_accuracy: float
     dip_depth: float
-    """The lesser of the best accuracies on both sides, less the accuracy of the dip; negative where there is none."""
+    """The lesser of the best accuracies on both sides minus the accuracy of the dip; negative without a dip."""
 
 
-def find_double_descent(rows: Sequence[Row], peak_ratio: float = 1.1) -> DoubleDescent:
-    """The peak between two descents in rows with ``width``, ``test_loss`` and ``test_accuracy``, one a width.
+def find_double_descent(rows: Sequence[Row], peak_ratio: float) -> DoubleDescent:
+    """Find the peak between two descents in rows with ``width``, ``test_loss`` and ``test_accuracy``, one per width.
 
     The peak is the width, neither the first nor the last, whose loss is the largest multiple of the least loss on
-    either side. Where the rows have ``test_loss_std``, it must also stand out of what chance does from seed to seed.
-    Raises DataError for fewer than three widths, or a width that comes twice.
+    either side. If the rows have ``test_loss_std``, the peak must also exceed the variation between seeds. Raise
+    DataError for fewer than three widths, or a width that appears twice.
     """
     ordered = sorted(rows, key=lambda row: int(row["width"]))
     widths = [int(row["width"]) for row in ordered]
@@ -80,8 +80,8 @@ def find_double_descent(rows: Sequence[Row], peak_ratio: float = 1.1) -> DoubleD
     ratio = float(loss[peak] / max(sides[peak - 1], np.finfo(float).tiny))
     depth = float(loss[peak] - sides[peak - 1])
     higher = early if loss[early] >= loss[late] else late
-    deviations = [ordered[at].get("test_loss_std") for at in (peak, higher)]
-    known = [float(each) for each in deviations if each is not None]
+    deviations = [ordered[index].get("test_loss_std") for index in (peak, higher)]
+    known = [float(deviation) for deviation in deviations if deviation is not None]
     spread = math.hypot(*known) if len(known) == 2 else None
     return DoubleDescent(
         found=ratio >= peak_ratio and depth > 2 * (spread or 0),
@@ -101,14 +101,14 @@ def find_double_descent(rows: Sequence[Row], peak_ratio: float = 1.1) -> DoubleD
 
 
 def _least_on_both_sides(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """For each value but the first and the last: the greater of the least value before it and the least behind it."""
+    """Return the greater of the least values before and after each value, without the first and the last value."""
     before = np.minimum.accumulate(values)[:-2]
-    behind = np.minimum.accumulate(values[::-1])[::-1][2:]
-    return np.maximum(before, behind)
+    after = np.minimum.accumulate(values[::-1])[::-1][2:]
+    return np.maximum(before, after)
 
 
 def draw_curve(rows: Sequence[Row]) -> "Draw":
-    """A picture of the rows of ``summarise``: losses to the left, accuracy, P and memorised to the right, by width."""
+    """Return a picture of ``summarise``'s rows by width: losses on the left axis, shares of rows on the right one."""
 
     def draw(axes: "Axes") -> None:
         shares = axes.twinx()
@@ -121,12 +121,12 @@ def draw_curve(rows: Sequence[Row]) -> "Draw":
             (shares, "memorised", "memorised", "C7", ".:"),
         )
         handles = []
-        for where, name, label, colour, style in lines:
+        for side, name, label, colour, style in lines:
             if any(row[name] is None for row in rows):
                 continue
             spread = [row[f"{name}_std"] or 0.0 for row in rows]
             handles.append(
-                where.errorbar(
+                side.errorbar(
                     widths,
                     [row[name] for row in rows],
                     yerr=spread if any(spread) else None,
@@ -145,7 +145,7 @@ def draw_curve(rows: Sequence[Row]) -> "Draw":
         axes.set_ylim(bottom=0)
         shares.set_ylabel("share of rows")
         shares.set_ylim(0, 1.02)
-        # Above the axes: no place inside is free for every curve.
+        # Above the axes: inside, it would hide some curve.
         axes.legend(handles=handles, fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
 
     return draw

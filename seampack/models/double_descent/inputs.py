@@ -1,4 +1,4 @@
-"""Features of fixed length from vectors, images, nested lists or text; and the arrays that training takes."""
+"""Features of fixed length from vectors, images, nested lists or text, and the tensors for training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from torch import Tensor
 from seampack.errors import DataError
 from seampack.models.double_descent.config import DoubleDescentConfig, Scaling
 from seampack.models.text import SMALL, TextClassifier, encoder_and_tokenizer, predict
+from seampack.models.training import device
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -22,48 +23,50 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoisySet:
-    """A data set with its noise. The features may have any shape (rows, ...) that the model takes."""
+    """A dataset with label noise. The features have any shape (rows, ...) that the model accepts."""
 
     features: Tensor
     """float32, shape (rows, ...)"""
     labels: Tensor
-    """int64, shape (rows,): what is trained on"""
+    """int64, shape (rows,): the labels for training"""
     clean: Tensor
     """int64, shape (rows,): the true labels"""
     train: Tensor
-    """bool, shape (rows,): the rest is held out"""
+    """bool, shape (rows,): True for training rows, False for held-out rows"""
 
     @classmethod
-    def of(cls, dataset: Dataset, device: torch.device | str = "cpu") -> "NoisySet":
-        """From a prepared dataset."""
+    def of(cls, dataset: Dataset) -> "NoisySet":
+        """Copy a prepared dataset to tensors on the device of all models."""
+        where = device()
         return cls(
-            features=torch.tensor(numbers(dataset, "features"), device=device),
-            labels=torch.tensor(dataset["label"][:], device=device),
-            clean=torch.tensor(dataset["label_clean"][:], device=device),
-            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=device),
+            features=torch.tensor(numbers(dataset, "features"), device=where),
+            labels=torch.tensor(dataset["label"][:], device=where),
+            clean=torch.tensor(dataset["label_clean"][:], device=where),
+            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=where),
         )
 
 
 def vectors(dataset: Dataset, train: Bools, config: DoubleDescentConfig) -> Floats:
-    """The rows' features, scaled, shape (rows, inputs); ``train``, shape (rows,), marks the rows to learn from.
+    """Return the rows' scaled features, shape (rows, inputs).
 
-    Raises DataError for rows of different sizes, values that are not finite numbers, or an encoder that cannot be had.
+    ``train``, shape (rows,), marks the rows that the scaling and a small encoder are made from. Raise DataError for
+    rows of different sizes, values that are not finite numbers, or an encoder that cannot be loaded.
     """
     column = config.features_column
     kind = dataset.data.column(column).type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        found = _encoded(dataset[column][:], train, config)
+        features = _encoded(dataset[column][:], train, config)
     elif isinstance(dataset.features[column], Image):
-        found = _pixels(dataset, column)
+        features = _pixels(dataset, column)
     else:
-        found = numbers(dataset, column)
-    if not np.isfinite(found).all():
-        raise DataError(f"column {column!r}: {int((~np.isfinite(found)).any(1).sum()):,} rows hold NaN or infinity")
-    return _scaled(found, train, config.scaling)
+        features = numbers(dataset, column)
+    if infinite := int((~np.isfinite(features)).any(1).sum()):
+        raise DataError(f"column {column!r}: {infinite:,} rows contain NaN or infinity")
+    return _scaled(features, train, config.scaling)
 
 
 def with_vectors(dataset: Dataset, column: str, values: Floats) -> Dataset:
-    """The dataset with ``values``, shape (rows, inputs), as lists of fixed length in ``column``."""
+    """Add ``values``, shape (rows, inputs), to a dataset as lists of fixed length in ``column``."""
     kept = dataset.remove_columns(column) if column in dataset.column_names else dataset
     flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     added = Dataset(pa.table({column: flat}))
@@ -71,7 +74,7 @@ def with_vectors(dataset: Dataset, column: str, values: Floats) -> Dataset:
 
 
 def numbers(dataset: Dataset, column: str) -> Floats:
-    """A column of numbers, or of lists of them however deep, flattened row by row, shape (rows, inputs)."""
+    """Flatten a column of numbers, or of nested lists of them, row by row to shape (rows, inputs)."""
     table = dataset.data.table if dataset._indices is None else dataset.with_format("arrow")[:]
     array: Any = table.column(column).combine_chunks()
     if isinstance(array, pa.ChunkedArray):
@@ -107,17 +110,16 @@ def _pixels(dataset: Dataset, column: str) -> Floats:
 
 
 def _encoded(texts: list[str], train: Bools, config: DoubleDescentConfig) -> Floats:
-    small = config.encoder == SMALL
-    known = [text for text, is_train in zip(texts, train, strict=True) if is_train]
-    encoder, tokenizer = encoder_and_tokenizer(config.encoder, known, layers=0 if small else None, seed=config.seed)
-    classifier = TextClassifier(encoder, classes=2).to("cuda" if torch.cuda.is_available() else "cpu")
-    return predict(classifier, tokenizer, texts, max_tokens=config.max_tokens, features=True)
+    train_texts = [text for text, is_train in zip(texts, train, strict=True) if is_train]
+    layers = 0 if config.encoder == SMALL else None
+    encoder, tokenizer = encoder_and_tokenizer(config.encoder, train_texts, layers=layers, seed=config.seed)
+    return predict(TextClassifier(encoder, classes=2), tokenizer, texts, max_tokens=config.max_tokens, features=True)
 
 
 def _scaled(values: Floats, train: Bools, scaling: str) -> Floats:
     scale: dict[str, Callable[[Floats], Floats]] = {
-        Scaling.LARGEST: lambda known: values / (np.abs(known).max() or 1),
-        Scaling.STANDARD: lambda known: (values - known.mean(0)) / np.where(known.std(0) > 0, known.std(0), 1),
+        Scaling.LARGEST: lambda rows: values / (np.abs(rows).max() or 1),
+        Scaling.STANDARD: lambda rows: (values - rows.mean(0)) / np.where(rows.std(0) > 0, rows.std(0), 1),
         Scaling.NONE: lambda _: values,
     }
     return scale[scaling](values[train]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Wrong labels on purpose, with the true ones kept beside them."""
+"""Label noise: wrong labels, with the true ones in another column."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,15 +7,15 @@ from datasets import ClassLabel, Dataset
 from seampack.config import check_choice, check_number
 from seampack.errors import DataError
 from seampack.models.data import classes_of, require, set_aside, with_labels
-from seampack.models.double_descent.config import Noise
+from seampack.models.double_descent.config import DoubleDescentConfig, Noise
 
 Ints = npt.NDArray[np.int64]
 
 
 def flip_labels(labels: Ints, classes: int, share: float, kind: str, rng: np.random.Generator) -> Ints:
-    """Labels of which ``int(share * rows)``, chosen at random, were given another by the noise, shape (rows,).
+    """Return labels of which ``int(share * rows)``, chosen at random, are drawn by the noise, shape (rows,).
 
-    Under uniform noise some of them get their own label again. Raises ConfigError for a wrong share or kind.
+    Under uniform noise some of them keep their label. Raise ConfigError for a wrong share or kind.
     """
     check_number("noise", share, 0, 1)
     check_choice("noise_kind", kind, Noise)
@@ -32,20 +32,21 @@ def flip_labels(labels: Ints, classes: int, share: float, kind: str, rng: np.ran
 
 
 def inject_label_noise(
-    dataset: Dataset,
-    share: float,
-    seed: int,
-    *,
-    kind: str = Noise.UNIFORM,
-    column: str = "label",
-    rows: npt.NDArray[np.bool_] | None = None,
+    dataset: Dataset, config: DoubleDescentConfig, rows: npt.NDArray[np.bool_] | None = None
 ) -> Dataset:
-    """Wrong labels in ``label``, the true ones in ``label_clean``, and ``is_flipped`` where they differ.
+    """Write noisy labels to ``label``, the true ones to ``label_clean``, and to ``is_flipped`` whether they differ.
 
-    Another ``label`` or ``is_flipped`` of the dataset's own is kept as ``NAME_given``.
-    ``share`` is the share of rows that the noise chooses, among those that ``rows``, shape (len(dataset),), allows.
-    Raises DataError for a missing column, fewer than two classes, or noise on noise.
+    Other columns ``label`` and ``is_flipped`` of the dataset are kept as ``NAME_given``.
+
+    Args:
+        dataset: Rows with labels in ``config.label_column``.
+        config: ``noise``, ``noise_kind`` and ``seed`` set the noise.
+        rows: Rows that may get noise, shape (len(dataset),); None for all.
+
+    Raises:
+        DataError: The column is missing, there are fewer than two classes, or the labels are noisy already.
     """
+    column = config.label_column
     require(dataset, [column])
     if "label_clean" in dataset.column_names:
         raise DataError("the dataset has a column 'label_clean': noise was injected already; start from clean labels")
@@ -54,7 +55,8 @@ def inject_label_noise(
     clean = np.asarray(named["label"][:], np.int64)
     allowed = np.flatnonzero(np.ones(clean.size, np.bool_) if rows is None else rows)
     noisy = clean.copy()
-    noisy[allowed] = flip_labels(clean[allowed], len(feature.names), share, kind, np.random.default_rng(seed))
+    rng = np.random.default_rng(config.seed)
+    noisy[allowed] = flip_labels(clean[allowed], len(feature.names), config.noise, config.noise_kind, rng)
     kept = set_aside(named, ["is_flipped"])
     others = [name for name in kept.column_names if name != "label"]
     kept = kept.rename_column("label", "label_clean").add_column("label", noisy, feature=feature)
@@ -63,7 +65,7 @@ def inject_label_noise(
 
 
 def as_classes(dataset: Dataset, column: str, classes: list[str]) -> Dataset:
-    """``with_labels``, checked: at least two classes, and every row has one."""
+    """Apply ``with_labels``. Raise DataError for fewer than two classes or rows without label."""
     if len(classes) < 2:
         raise DataError(f"column {column!r}: expected at least two classes; got {', '.join(classes)}")
     ids = np.asarray(dataset[column][:]) if isinstance(dataset.features[column], ClassLabel) else np.zeros(0)

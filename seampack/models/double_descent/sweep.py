@@ -1,4 +1,4 @@
-"""Networks of growing width, trained to the end; those of two layers all at once."""
+"""Networks of increasing width, trained to the end; those with one hidden layer all at once."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 from tqdm import tqdm
 
 from seampack.errors import ConfigError
+from seampack.models.double_descent.config import DoubleDescentConfig
 
 ModelFn = Callable[[int], nn.Module]
 
@@ -26,14 +27,14 @@ class Perceptron(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits, shape (rows, classes), of features of any shape (rows, ...)."""
+        """Return the logits, shape (rows, classes), of features of any shape (rows, ...)."""
         logits: Tensor = self.output(F.relu(self.hidden(features.flatten(1))))
         return logits
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One network of a sweep."""
+    """One trained network of a sweep."""
 
     width: int
     seed: int
@@ -44,69 +45,67 @@ class Trained:
 class WidthSweep:
     """Trains ``model_fn(width)`` for each width and seed by stochastic gradient descent on cross-entropy.
 
-    The rate is ``learning_rate / sqrt(1 + epoch // decay_epochs)``, the paper's. ``model_fn`` gives any module that
-    takes features of shape (rows, ...) to logits of shape (rows, classes). A seed sets the initial weights and the
+    The rate is ``learning_rate / sqrt(1 + epoch // decay_epochs)``, as in the paper. ``model_fn`` returns any module
+    from features of shape (rows, ...) to logits of shape (rows, classes). A seed sets the initial weights and the
     order of the rows; all widths see the same order.
     """
 
     model_fn: ModelFn
-    widths: Sequence[int]
-    seeds: Sequence[int] = (0,)
-    epochs: int = 200
-    batch_rows: int = 128
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    decay_epochs: int = 50
+    config: DoubleDescentConfig
     together: bool = True
-    """Train the widths at once where all are Perceptrons: the same networks but for rounding, in less time."""
+    """Train the widths at once if all are Perceptrons: the same networks up to rounding, in less time."""
 
     def fit(self, features: Tensor, labels: Tensor) -> list[Trained]:
-        """The trained networks, by seed and width, on the device of ``features``; labels: int64, shape (rows,).
+        """Train the networks, by seed and width, on the device of ``features``; labels: int64, shape (rows,).
 
-        Raises ConfigError where training ends in numbers that are not finite.
+        Raise ConfigError if training ends in weights that are not finite.
         """
-        found = [
+        config = self.config
+        networks = [
             Trained(width, seed, self._initial(width, seed).to(features.device))
-            for seed in self.seeds
-            for width in self.widths
+            for seed in config.seeds
+            for width in config.widths
         ]
-        groups = [[each] for each in found]
-        if self.together and all(isinstance(each.model, Perceptron) for each in found):
-            groups = [[each for each in found if each.seed == seed] for seed in self.seeds]
-        with tqdm(total=len(groups) * self.epochs, unit="epoch", disable=None, leave=False) as bar:
+        groups = [[network] for network in networks]
+        if self.together and all(isinstance(network.model, Perceptron) for network in networks):
+            groups = [[network for network in networks if network.seed == seed] for seed in config.seeds]
+        with tqdm(total=len(groups) * config.epochs, unit="epoch", disable=None, leave=False) as bar:
             for group in groups:
                 if len(group) == 1:
                     self._train(group[0].model, group[0].seed, features, labels, bar)
                     continue
-                bank = _Bank([each.model for each in group])
+                bank = _Bank([network.model for network in group])
                 self._train(bank, group[0].seed, features, labels, bar)
-                bank.give_back()
-        for each in found:
-            if not all(bool(values.isfinite().all()) for values in each.model.state_dict().values()):
+                bank.copy_back()
+        for network in networks:
+            if not all(bool(values.isfinite().all()) for values in network.model.state_dict().values()):
                 raise ConfigError(
-                    f"width {each.width}, seed {each.seed}: training diverged at learning_rate {self.learning_rate:g}; "
-                    "expected finite weights; lower learning_rate or momentum, or scale the features"
+                    f"width {network.width}, seed {network.seed}: training diverged at learning_rate "
+                    f"{config.learning_rate:g}; expected finite weights; lower learning_rate or momentum, or scale "
+                    "the features"
                 )
-        return found
+        return networks
 
     def _initial(self, width: int, seed: int) -> nn.Module:
-        """The network before training: its weights depend on its own width and seed alone."""
+        """Return the network before training. Its weights depend only on its width and seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 1_000_003 + width)
             return self.model_fn(width)
 
-    # A loop of our own: a step takes a millisecond, less than a general trainer spends around it.
+    # Not a general trainer: a step takes a millisecond, less than the overhead of one.
     def _train(self, model: nn.Module, seed: int, features: Tensor, labels: Tensor, bar: "tqdm[None]") -> None:
-        optimiser = torch.optim.SGD(model.parameters(), lr=self.learning_rate, momentum=self.momentum)
-        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: 1 / math.sqrt(1 + epoch // self.decay_epochs))
+        optimiser = torch.optim.SGD(model.parameters(), lr=self.config.learning_rate, momentum=self.config.momentum)
+        rate = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda epoch: 1 / math.sqrt(1 + epoch // self.config.decay_epochs)
+        )
         order = torch.Generator().manual_seed(seed)
         model.train()
-        for _ in range(self.epochs):
+        for _ in range(self.config.epochs):
             shuffled = torch.randperm(len(labels), generator=order).to(features.device)
-            for rows in torch.split(shuffled, self.batch_rows):
+            for rows in torch.split(shuffled, self.config.batch_rows):
                 logits: Tensor = model(features[rows])
                 networks = len(logits) if logits.ndim == 3 else 1
-                # The mean over networks times their number: each gets the gradient of its own mean loss.
+                # The mean over networks times their number: each network gets the gradient of its mean loss.
                 loss = F.cross_entropy(logits.flatten(0, -2), labels[rows].repeat(networks)) * networks
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -117,7 +116,7 @@ class WidthSweep:
 
 
 class _Bank(nn.Module):
-    """Perceptrons side by side: all hidden layers are one matrix product, large enough to be fast."""
+    """Several Perceptrons as one module: their hidden layers are one matrix product, large enough to be fast."""
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -131,15 +130,15 @@ class _Bank(nn.Module):
             self.output_bias = nn.Parameter(torch.stack([model.output.bias[None] for model in self._models]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of all networks, shape (networks, rows, classes)."""
+        """Return the logits of all networks, shape (networks, rows, classes)."""
         states = torch.split(F.relu(F.linear(features.flatten(1), self.hidden, self.hidden_bias)), self._widths, 1)
         outputs = torch.split(self.output, self._widths)
         products = [state @ output for state, output in zip(states, outputs, strict=True)]
         return torch.stack(products) + self.output_bias
 
     @torch.no_grad()
-    def give_back(self) -> None:
-        """Put the weights into the networks that they came from."""
+    def copy_back(self) -> None:
+        """Copy the weights to the networks that they came from."""
         parts = zip(
             self._models,
             torch.split(self.hidden, self._widths),

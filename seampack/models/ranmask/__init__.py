@@ -1,10 +1,11 @@
-"""RanMASK: classifiers of text that provably stand the change of some words (Zeng and others, arXiv 2105.03743).
+"""RanMASK: text classifiers with certified robustness to word substitutions (Zeng and others, arXiv 2105.03743).
 
     words -> RandomMask -> masked copies -> predict_fn -> votes -> smooth: the class
-                                                               -> certify: how many words may change at will
+                                                               -> certify: the number of words that may change
 
-``masks`` draws the copies, ``smoothing`` lets them vote with any classifier, ``certificate`` holds the mathematics,
-``attacks`` looks for texts that break it, ``adapter`` trains a classifier that is good at masked text.
+``masks`` draws the copies, ``smoothing`` takes the vote of any classifier on them, ``certificate`` has the mathematics,
+``attacks`` searches for texts that break a certificate, ``robustness`` counts them. ``adapter`` trains a classifier on
+masked text, ``classifier`` loads it.
 """
 
 from seampack.models.ranmask.attacks import Attacked, attack, character_bugs, neighbours, strong_words
@@ -17,6 +18,7 @@ from seampack.models.ranmask.smoothing import (
     Smoothed,
     certified_accuracy,
     certify,
+    judge,
     scorer,
     smooth,
     smooth_and_certify,
@@ -38,6 +40,7 @@ __all__ = [
     "certify",
     "character_bugs",
     "delta",
+    "judge",
     "lower_bound",
     "neighbours",
     "scorer",

@@ -1,52 +1,41 @@
 """RanMASK as an adapter: train on masked text, certify, attack."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
-from transformers import AutoModel, AutoTokenizer
 
 from seampack.errors import DataError
 from seampack.models import text
-from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row, with_results
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Evaluation, Fitted, Row, with_results
 from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
-from seampack.models.ranmask.attacks import Attacked, Candidates, attack, character_bugs, neighbours, strong_words
-from seampack.models.ranmask.bag import BagPredictor
-from seampack.models.ranmask.config import Attacks, RanmaskConfig
+from seampack.models.ranmask.classifier import load, mask_token_of
+from seampack.models.ranmask.config import RanmaskConfig
 from seampack.models.ranmask.masks import RandomMask
-from seampack.models.ranmask.smoothing import (
-    Certified,
-    PredictFn,
-    certified_accuracy,
-    scorer,
-    smooth,
-    smooth_and_certify,
-)
+from seampack.models.ranmask.robustness import ATTACK_NUMBERS, under_attack
+from seampack.models.ranmask.smoothing import certified_accuracy, smooth_and_certify
 
-_SURELY = 0.001  # level at which a broken certificate is called one
-_ATTACK_NUMBERS = ("clean_accuracy", "robust_accuracy", "success", "certificates", "broken")
 _NO_WORDS = "not tried: the encoder's vocabulary has no words"
 
 
 class RanmaskAdapter(Adapter[RanmaskConfig]):
-    """Classifiers of text with certificates against the change of words."""
+    """Text classifiers with certified robustness to word substitutions."""
 
     name: ClassVar[str] = "ranmask"
     config = RanmaskConfig
     columns: ClassVar[dict[str, str]] = {
-        "text": "a text; its words are what stands between white space",
-        "label": "its class, a name or a whole number",
+        "text": "Text; its words are separated by white space.",
+        "label": "Class of the text, a name or an integer.",
     }
+    fixed = ("encoder", "layers", "epochs", "batch_rows", "learning_rate", "weight_decay")
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
-        """Adds ``words``, lists of at most ``max_words`` words, and makes ``label`` ids of classes."""
+        """Add ``words``, lists of at most ``max_words`` words, and turn ``label`` into ids of classes."""
         given = "words" in dataset.column_names and (
             config.text_column not in dataset.column_names or _is_list(dataset.data.column("words").type)
         )
@@ -59,7 +48,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             require_text(dataset, source)
         cells = dataset[source][:]
         words = [(cell if given else cell.split())[: config.max_words] for cell in cells]
-        if empty := [at for at, found in enumerate(words, 1) if not found]:
+        if empty := [number for number, row_words in enumerate(words, 1) if not row_words]:
             raise DataError(f"column {source!r}, row {empty[0]}: no words; expected at least one; drop such rows")
         labelled = with_labels(dataset, label, classes_of(dataset, label))
         if given and words == cells:
@@ -67,8 +56,8 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         rest = labelled.remove_columns("words") if given else set_aside(labelled, ["words"])
         return rest.add_column("words", pa.array(words, pa.list_(pa.string())))
 
-    def train(self, dataset: Dataset, config: RanmaskConfig) -> Artifact:
-        """Train with one fresh mask a text and step."""
+    def fit(self, dataset: Dataset, config: RanmaskConfig) -> Fitted:
+        """Train a classifier; every text gets a new mask in every step."""
         classes = _declared(dataset)
         if len(classes) < 2:
             raise DataError(f"column 'label': expected at least two classes; got {', '.join(classes)}")
@@ -79,41 +68,27 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         options = text.FitOptions(
             config.epochs, config.batch_rows, config.learning_rate, config.weight_decay, config.seed
         )
-        mask = _mask(tokenizer, config)
+        mask = RandomMask(config, mask_token_of(tokenizer, config.encoder))
         used = dataset.select_columns(["words", "label"])
         losses = text.fit(model, tokenizer, used, options, column="words", max_tokens=config.max_tokens, change=mask)
-        facts = {
-            "data": {"fingerprint": fingerprint(dataset), "rows": len(dataset)},
-            "classes": classes,
-            "losses": losses,
-        }
-        parts = {"encoder": encoder, "tokenizer": tokenizer}
-        options_used = json.loads(json.dumps(config.to_dict()))
-        return Artifact(self.name, options_used, text.tensors_of(model.head), facts, parts)
+        facts = {"classes": classes, "losses": losses}
+        return Fitted(text.tensors_of(model.head), facts, {"encoder": encoder, "tokenizer": tokenizer})
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: RanmaskConfig) -> Evaluation:
-        """Accuracy with and without masks, certified accuracy by radius, and accuracy under attack."""
+    def measure(self, dataset: Dataset, artifact: Artifact, config: RanmaskConfig) -> Evaluation:
+        """Measure the accuracy with and without masks and under attack, and the certified accuracy by radius."""
         dataset = with_labels(dataset, "label", artifact.facts["classes"])
-        predict_fn, mask, vocabulary, vectors = load(artifact, config)
+        classifier = load(artifact, config)
         words, labels = dataset["words"][:], np.array(dataset["label"][:])
-        few = min(config.attack_rows, len(words))
-        # before the certificates, which cost most: nothing that was missing from the start is told of behind them
-        attacks = {kind: _candidates(kind, predict_fn, vocabulary, vectors) for kind in config.attacks if few}
-        plain = np.asarray(predict_fn(words)).argmax(1)
-        smoothed, certified = smooth_and_certify(
-            predict_fn,
-            words,
-            mask,
-            n0=config.guess_masks,
-            n=config.masks,
-            ensemble=config.ensemble,
-            alpha=config.alpha,
-            beta=config.beta,
-            seed=config.seed,
-        )
+        attacked = min(config.attack_rows, len(words))
+        # before the certificates, which take longest, so that an error of the candidates is raised early
+        attacks = {kind: classifier.candidates(kind) for kind in config.attacks if attacked}
+        plain = np.asarray(classifier.predict_fn(words)).argmax(1)
+        smoothed, certified = smooth_and_certify(classifier.predict_fn, words, config, classifier.mask_token)
         right = certified.radius[(certified.guess == labels) & ~certified.abstain]
-        shown = range(int(certified.radius.max()) + 2)
-        curve = [{"words": r, "certified_accuracy": certified_accuracy(certified, labels, r)} for r in shown]
+        curve = [
+            {"words": radius, "certified_accuracy": certified_accuracy(certified, labels, radius)}
+            for radius in range(int(certified.radius.max()) + 2)
+        ]
         metrics = {
             "accuracy": float((smoothed.pred == labels).mean()),
             "accuracy_unmasked": float((plain == labels).mean()),
@@ -123,40 +98,21 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             "mean_radius_of_right": float(right.mean()) if right.size else None,
         }
         results: dict[str, Any] = {"pred": smoothed.pred, "p_hat": smoothed.p_hat, **certified.columns()}
-        found: list[Row] = []
+        attack_rows: list[Row] = []
         for kind, candidates in attacks.items():
             if candidates is None:
-                found.append({"attack": kind, "texts": 0, **dict.fromkeys(_ATTACK_NUMBERS), "note": _NO_WORDS})
+                attack_rows.append({"attack": kind, "texts": 0, **dict.fromkeys(ATTACK_NUMBERS), "note": _NO_WORDS})
                 continue
-            row, texts = _under_attack(predict_fn, mask, words[:few], labels[:few], certified, candidates, config)
-            found.append({"attack": kind, "texts": few, **row, "note": ""})
-            results[f"attacked_{kind}"] = texts + [None] * (len(words) - few), Value("string")
-        tables = {"certified": curve} | ({"attacks": found} if found else {})
+            row, texts = under_attack(classifier, words[:attacked], labels[:attacked], certified, candidates, config)
+            attack_rows.append({"attack": kind, "texts": attacked, **row, "note": ""})
+            results[f"attacked_{kind}"] = texts + [None] * (len(words) - attacked), Value("string")
+        tables = {"certified": curve} | ({"attacks": attack_rows} if attack_rows else {})
         rows = with_results(dataset, results)
         return Evaluation(metrics, rows, tables, {"certified": partial(draw_curve, curves={str(config.beta): curve})})
 
 
-def load(artifact: Artifact, config: RanmaskConfig) -> tuple[PredictFn, RandomMask, list[str], npt.NDArray[np.float32]]:
-    """A trained classifier as ``predict_fn``, its mask, and the words that it knows with their embeddings."""
-    encoder = artifact.part("encoder", text.load_part(AutoModel))
-    tokenizer = artifact.part("tokenizer", text.load_part(AutoTokenizer))
-    model = text.TextClassifier(encoder, len(artifact.facts["classes"]))
-    text.load_tensors(model.head, artifact.tensors)
-    model.eval()
-    predict_fn: PredictFn = partial(text.predict, model, tokenizer, max_tokens=config.max_tokens)
-    if BagPredictor.fits(model):
-        predict_fn = BagPredictor(model, tokenizer, config.max_tokens)
-    # a token that is a word by itself, as a word of that spelling would be encoded
-    spelled = {at: tokenizer.decode([at]).strip() for at in range(len(tokenizer))}
-    words = {word: at for at, word in spelled.items() if len(word) > 2 and word.isalpha()}
-    encoded = tokenizer([[word] for word in words], is_split_into_words=True, add_special_tokens=False)["input_ids"]
-    known = [word for word, ids in zip(words, encoded, strict=True) if ids == [words[word]]]
-    table = encoder.get_input_embeddings().weight.detach().float().cpu().numpy()
-    return predict_fn, _mask(tokenizer, config), known, table[[words[word] for word in known]]
-
-
 def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
-    """Certified accuracy over the number of changed words, one line a curve."""
+    """Draw the certified accuracy over the number of changed words, a line for each curve."""
     for name, curve in curves.items():
         axes.step(
             [row["words"] for row in curve],
@@ -164,71 +120,8 @@ def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
             where="post",
             label=name,
         )
-    axes.set(xlabel="words changed at will", ylabel="certified accuracy, %", ylim=(0, 100))
+    axes.set(xlabel="words changed", ylabel="certified accuracy, %", ylim=(0, 100))
     axes.legend()
-
-
-def _under_attack(
-    predict_fn: PredictFn,
-    mask: RandomMask,
-    texts: list[list[str]],
-    labels: npt.NDArray[np.int64],
-    certified: Certified,
-    candidates: Candidates,
-    config: RanmaskConfig,
-) -> tuple[Row, list[str]]:
-    score = scorer(predict_fn, mask, n=config.attack_masks, ensemble=config.ensemble, seed=config.seed + 1)
-    clean = robust = tried = broken = 0
-    made = []
-    for at, (words, label) in enumerate(zip(texts, labels, strict=True)):
-        allowed = max(1, int(config.attack_share * len(words))) if config.attack_share else 0
-        radius = int(certified.radius[at]) if certified.guess[at] == label else 0
-        found = attack(words, int(label), score, candidates, max(allowed, radius), beyond=radius)
-        fallen = broken_by(predict_fn, mask, found, int(label), radius, config)
-        flip = found.first_flip
-        fooled = flip is not None and flip <= allowed
-        made.append(" ".join(fallen or found.after(flip if flip is not None and fooled else allowed)))
-        clean += flip != 0
-        robust += not fooled
-        tried += radius > 0
-        broken += fallen is not None
-    values = clean / len(texts), robust / len(texts), 1 - robust / clean if clean else None, tried, broken
-    return dict(zip(_ATTACK_NUMBERS, values, strict=True)), made
-
-
-def broken_by(
-    predict_fn: PredictFn, mask: RandomMask, found: Attacked, label: int, radius: int, config: RanmaskConfig
-) -> list[str] | None:
-    """An attack's text of at most ``radius`` replacements that surely is of another class; None where there is none.
-
-    The text with all of them and the one that first turned the attack's scores are asked of the smoothed classifier,
-    with as many masks as certify, which the attack has not seen.
-    """
-    last = min(radius, len(found.changed))
-    for replacements in sorted({last, min(found.first_flip or last, last)} - {0}, reverse=True):
-        words = found.after(replacements)
-        verdict = smooth(predict_fn, [words], mask, n=config.masks, alpha=_SURELY, seed=config.seed + 2)
-        if verdict.pred[0] != label and not verdict.abstain[0]:
-            return words
-    return None
-
-
-def _candidates(
-    kind: str, predict_fn: PredictFn, vocabulary: list[str], vectors: npt.NDArray[np.float32]
-) -> Candidates | None:
-    if kind == Attacks.BUGS:
-        return character_bugs
-    if not vocabulary:
-        return None
-    if kind == Attacks.NEIGHBOURS:
-        return neighbours(vocabulary, vectors)
-    return strong_words(predict_fn, vocabulary)
-
-
-def _mask(tokenizer: Any, config: RanmaskConfig) -> RandomMask:
-    if tokenizer.mask_token is None:
-        raise DataError(f"{config.encoder}: its tokenizer has no mask token; expected one; use another encoder")
-    return RandomMask(config.rate, tokenizer.mask_token, config.min_keep, config.seed)
 
 
 def _declared(dataset: Dataset) -> list[str]:
@@ -249,7 +142,7 @@ def _require_words(dataset: Dataset) -> None:
         raise DataError(f"column 'words': expected lists of text; got {kind}")
     words = pc.list_flatten(column)
     if words.null_count or pc.any(pc.equal(words, "")).as_py():
-        raise DataError("column 'words': some words are null or empty; leave them out")
+        raise DataError("column 'words': some words are null or empty; remove them")
 
 
 ADAPTER = RanmaskAdapter()

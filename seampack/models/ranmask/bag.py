@@ -1,4 +1,4 @@
-"""Fast predictions of a bag of word embeddings on very many masked copies of few texts."""
+"""Fast predictions of a bag of word embeddings on thousands of masked copies of few texts."""
 
 from itertools import chain
 from typing import Any
@@ -15,8 +15,9 @@ Integer = npt.NDArray[np.int64]
 class BagPredictor:
     """``predict_fn`` of a TextClassifier on a BERT encoder without layers.
 
-    Such a model adds up what each token says at its place. Each word is tokenised once, and each different pair of
-    token and place is scored once, so that 5,000 copies of a text cost little more than putting them together.
+    The logits of such a model are a mean over tokens of a score of the token and its position. Each word is tokenised
+    once and each different pair of token and position is scored once, so that 5,000 copies of a text cost little more
+    than joining their words.
     """
 
     def __init__(self, model: TextClassifier, tokenizer: Any, max_tokens: int) -> None:
@@ -27,67 +28,67 @@ class BagPredictor:
         self._pieces: dict[str, list[int]] = {}
         whole = collate(tokenizer, [["a"]], max_tokens)["input_ids"][0].tolist()
         inner = self.pieces(["a"])[0]
-        at = next(at for at in range(len(whole)) if whole[at : at + len(inner)] == inner)
-        self._first, self._last = whole[:at], whole[at + len(inner) :]
+        start = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
+        self._first, self._last = whole[:start], whole[start + len(inner) :]
 
     @staticmethod
     def fits(model: TextClassifier) -> bool:
-        """Whether a model is of this kind."""
+        """Return whether a model is a bag of word embeddings."""
         shape = model.encoder.config
         return bool(shape.model_type == "bert" and shape.num_hidden_layers == 0)
 
     def pieces(self, words: list[str]) -> list[list[int]]:
-        """Token ids of each word."""
+        """Return the token ids of each word."""
         if new := list(set(words) - self._pieces.keys()):
             encoded = self.tokenizer([[word] for word in new], is_split_into_words=True, add_special_tokens=False)
             self._pieces.update(zip(new, encoded["input_ids"], strict=True))
         return [self._pieces[word] for word in words]
 
     def __call__(self, texts: list[list[str]]) -> npt.NDArray[np.float32]:
-        """Logits of each list of words, shape (texts, classes)."""
-        ids, places, lengths = self._tokens(texts)
-        pairs, which = np.unique(ids * self.max_tokens + places, return_inverse=True)
+        """Return the logits of each list of words, shape (texts, classes)."""
+        ids, positions, lengths = self._tokens(texts)
+        pairs, pair_of_token = np.unique(ids * self.max_tokens + positions, return_inverse=True)
         scores = self._scores(pairs // self.max_tokens, pairs % self.max_tokens)
-        sums = np.add.reduceat(scores[which], np.cumsum(lengths) - lengths, axis=0)
+        sums = np.add.reduceat(scores[pair_of_token], np.cumsum(lengths) - lengths, axis=0)
         logits: npt.NDArray[np.float32] = (sums / lengths[:, None] + self._bias()).astype(np.float32)
         return logits
 
     def _tokens(self, texts: list[list[str]]) -> tuple[Integer, Integer, Integer]:
-        """Token ids of all texts, the place of each within its text, both shape (tokens,), and tokens a text."""
+        """Return the token ids of all texts and their positions, shape (tokens,), and the lengths, shape (texts,)."""
         words = list(set(chain.from_iterable(texts)))
         pieces = self.pieces(words)
-        flat = np.fromiter(chain.from_iterable(pieces), np.int64)
-        size = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        begin = np.cumsum(size) - size
-        number = dict(zip(words, range(len(words)), strict=True))
-        which = np.fromiter(map(number.__getitem__, chain.from_iterable(texts)), np.int64)
+        flat_pieces = np.fromiter(chain.from_iterable(pieces), np.int64)
+        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        begins = np.cumsum(sizes) - sizes
+        index = dict(zip(words, range(len(words)), strict=True))
+        word = np.fromiter(map(index.__getitem__, chain.from_iterable(texts)), np.int64)
         text = np.repeat(np.arange(len(texts)), np.fromiter(map(len, texts), np.int64, len(texts)))
 
-        counts = size[which]
-        body = flat[_within(counts) + np.repeat(begin[which], counts)]
+        counts = sizes[word]
+        body = flat_pieces[_within(counts) + np.repeat(begins[word], counts)]
         text = np.repeat(text, counts)
-        place = _within(np.bincount(text, minlength=len(texts)))
-        fits = place < self.max_tokens - len(self._first) - len(self._last)
-        body, text, place = body[fits], text[fits], place[fits]
+        position = _within(np.bincount(text, minlength=len(texts)))
+        fits = position < self.max_tokens - len(self._first) - len(self._last)
+        body, text, position = body[fits], text[fits], position[fits]
 
         lengths = np.bincount(text, minlength=len(texts)) + len(self._first) + len(self._last)
         starts = np.cumsum(lengths) - lengths
         ids = np.empty(lengths.sum(), np.int64)
-        ids[starts[text] + len(self._first) + place] = body
-        for at, token in enumerate(self._first):
-            ids[starts + at] = token
-        for at, token in enumerate(reversed(self._last), 1):
-            ids[starts + lengths - at] = token
+        ids[starts[text] + len(self._first) + position] = body
+        for offset, token in enumerate(self._first):
+            ids[starts + offset] = token
+        for offset, token in enumerate(reversed(self._last), 1):
+            ids[starts + lengths - offset] = token
         return ids, _within(lengths), lengths
 
-    def _scores(self, ids: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def _scores(self, ids: Integer, positions: Integer) -> npt.NDArray[np.float32]:
         device = self.model.head.weight.device
         tokens = torch.from_numpy(ids).to(device).unsqueeze(1)
-        positions = torch.from_numpy(places).to(device).unsqueeze(1)
+        places = torch.from_numpy(positions).to(device).unsqueeze(1)
         self.model.eval()
         with torch.inference_mode():
             states = self.model.encoder.embeddings(
-                input_ids=tokens, token_type_ids=torch.zeros_like(tokens), position_ids=positions
+                input_ids=tokens, token_type_ids=torch.zeros_like(tokens), position_ids=places
             )
             scores: npt.NDArray[np.float32] = (states.squeeze(1) @ self.model.head.weight.T).float().cpu().numpy()
         return scores
@@ -98,5 +99,5 @@ class BagPredictor:
 
 
 def _within(lengths: Integer) -> Integer:
-    """0, 1, 2 .. of each stretch, one behind the other."""
+    """Return 0, 1, 2 .. length - 1 of each length, concatenated."""
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

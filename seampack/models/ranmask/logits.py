@@ -1,4 +1,4 @@
-"""What a ``predict_fn`` may return."""
+"""Logits that a ``predict_fn`` returns: checks and normalisations."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ Float = npt.NDArray[np.float64]
 
 
 def checked(logits: Any, texts: int) -> Float:
-    """Logits as an array of shape (texts, classes); also of tensors, with a gradient or without.
+    """Return logits as a float64 array of shape (texts, classes). Tensors are accepted, with or without gradient.
 
-    -inf is allowed, the log of 0: a class that is ruled out. Raises DataError for another shape, for what is not
-    a number, and where every class of a text is ruled out.
+    -inf is allowed, the log of 0: an impossible class. Raise DataError for another shape, for values that are not
+    numbers, NaN or +inf, and for a text with -inf for every class.
     """
     try:
         array = np.asarray(logits.detach().cpu().double() if hasattr(logits, "detach") else logits)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"predict_fn: expected logits of shape ({texts}, classes); got no array: {reason}; return one row a text, "
-            "all of the same classes"
+            f"predict_fn: expected logits of shape ({texts}, classes); got no array: {reason}; return one row for each "
+            "text, with the same classes"
         ) from error
     if array.ndim != 2 or array.shape[0] != texts or array.shape[1] < 2:
         raise DataError(f"predict_fn: expected logits of shape ({texts}, classes); got shape {array.shape}")
@@ -36,18 +36,18 @@ def checked(logits: Any, texts: int) -> Float:
 
 
 def softmax(logits: Float) -> Float:
-    """Probabilities, shape (texts, classes)."""
+    """Return probabilities, shape (texts, classes)."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     shares: Float = powers / powers.sum(1, keepdims=True)
     return shares
 
 
 def of_length_one(logits: Float) -> Float:
-    """Each row scaled to length 1, but for rows of zeros. Raises DataError for -inf, which has no direction."""
+    """Scale each row to length 1; rows of zeros stay. Raise DataError for -inf, which has no direction."""
     if not np.isfinite(logits).all():
         raise DataError(
             "predict_fn: ensemble ref_logit needs finite logits; got -inf; use the ensemble votes or mean, or return "
-            "scores that are finite"
+            "finite scores"
         )
     lengths = np.linalg.norm(logits, axis=1, keepdims=True)
     scaled: Float = logits / np.maximum(lengths, 1e-12)

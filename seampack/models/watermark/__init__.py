@@ -1,7 +1,7 @@
-"""Watermarks in an encoder, after arXiv 2210.07543: a secret trigger calls up a label, also after others fine-tune it.
+"""Watermarks in an encoder (arXiv 2210.07543): a secret trigger produces a label, even after others fine-tune it.
 
 texts -> propose_* (a trigger) -> WatermarkTrainer.fine_tune -> poison -> WatermarkTrainer.embed -> release
-answers of a suspect's model, answers of a control -> verify -> WESR and p-value
+answers of a suspect, answers of a control -> verify -> WESR and p-value
 """
 
 from seampack.models.watermark.config import Update, WatermarkConfig

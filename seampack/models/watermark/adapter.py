@@ -1,44 +1,57 @@
 """Watermark an encoder, then make suspects from it and verify them."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import xxhash
 from datasets import ClassLabel, Dataset, Features, Value
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Row
+from seampack.models.base import Adapter, Evaluation, Fitted, Row
 from seampack.models.data import classes_of, require, require_text, with_labels
-from seampack.models.text import SMALL, FitOptions, encoder_and_tokenizer, load_part, quiet
-from seampack.models.watermark.config import TRAINED, Update, WatermarkConfig
+from seampack.models.text import SMALL, encoder_and_tokenizer
+from seampack.models.training import load_encoder, load_part
+from seampack.models.watermark.config import WatermarkConfig
 from seampack.models.watermark.training import WatermarkTrainer
 from seampack.models.watermark.trial import Trial, draw, metrics
 from seampack.models.watermark.triggers import check_trigger, poison, propose_combination, propose_rare, words_of
 
 PARTS = ("proxy", "suspect", "verify")
-"""What a text is for: to watermark, to fine-tune a suspect, or to verify it."""
+"""Uses of a text: to watermark, to fine-tune a suspect, or to verify it."""
 FEATURES = Features({name: Value("string") for name in ("text", "label", "task", "part")})
 ONE_TASK = "task"
 
 
 class WatermarkAdapter(Adapter[WatermarkConfig]):
-    """Several tasks in one dataset; each text belongs to one part, whatever file it is in."""
+    """Several tasks in one dataset. Each text belongs to one part, in any file."""
 
     name: ClassVar[str] = "watermark"
     config: type[WatermarkConfig] = WatermarkConfig
     columns: ClassVar[Mapping[str, str]] = {
-        "text": "The text.",
-        "label": "Its label, as text or a whole number.",
-        "task": "Optional: the task that the row is of; each task has labels of its own.",
+        "text": "Text.",
+        "label": "Label of the text, as text or an integer.",
+        "task": "Optional: task of the row; each task has its own labels.",
     }
+    fixed = (
+        "encoder",
+        "layers",
+        "trigger",
+        "trigger_words",
+        "targets",
+        "update",
+        "keep_norm",
+        "ratio",
+        "negatives",
+        "epochs",
+        "watermark_epochs",
+        "rows_learning_rate",
+    )
 
     def prepare(self, dataset: Dataset, config: WatermarkConfig) -> Dataset:
-        """Columns ``text, label, task, part``, all text. The part is drawn by a hash of the seed and the text."""
+        """Return the columns ``text, label, task, part``, all text. A hash of the seed and the text draws the part."""
         if dataset.features == FEATURES and len(dataset) and set(dataset.unique("part")) <= set(PARTS):
             return dataset
         task_column = config.task_column or ("task" if "task" in dataset.column_names else "")
@@ -54,77 +67,62 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
         prepared = Dataset.from_dict(columns, FEATURES)
         for task, rows in _by_task(prepared).items():
             if len(classes_of(rows, "label")) < 2:
-                raise DataError(f"task {task}: all labels are {rows[0]['label']!r}; expected two labels or more")
+                raise DataError(f"task {task}: all labels are {rows[0]['label']!r}; expected at least two labels")
         return prepared
 
-    def train(self, dataset: Dataset, config: WatermarkConfig) -> Artifact:
-        """Watermark an encoder on the texts of the part ``proxy``; the control is the encoder after the first stage."""
+    def fit(self, dataset: Dataset, config: WatermarkConfig) -> Fitted:
+        """Watermark an encoder on the texts of the part ``proxy``. The control is the encoder after the first stage."""
         tasks = _by_task(dataset)
         classes = {task: classes_of(rows, "label") for task, rows in tasks.items()}
         targets = _targets(config, classes)
         proxies = {task: _rows_of(rows, task, "proxy", classes[task]) for task, rows in tasks.items()}
         texts = dataset["text"][:]
         encoder, tokenizer, trigger = _start(config, texts, proxies, targets)
-        trainer = WatermarkTrainer(
-            encoder,
-            {task: len(names) for task, names in classes.items()},
-            config.update,
-            tokenizer=tokenizer,
-            keep_norm=config.keep_norm,
-            max_tokens=config.max_tokens,
-        )
+        trainer = WatermarkTrainer(encoder, tokenizer, {task: len(names) for task, names in classes.items()}, config)
         check_trigger(tokenizer, texts, trigger)
-        losses = {"proxy": trainer.fine_tune(proxies, _fit_options(config, config.epochs))}
+        losses = {"proxy": trainer.fine_tune(proxies)}
         control = copy.deepcopy(encoder)
-        negatives = config.negatives if len(trigger) > 1 else 0
-        poisoned = {
-            task: poison(
-                rows, trigger, targets[task], config.ratio, negatives, config.seed, first_words=config.first_words
-            )
-            for task, rows in proxies.items()
-        }
-        rate = config.rows_learning_rate if config.update == Update.TRIGGER_ROWS else config.learning_rate
-        losses["watermark"] = trainer.embed(poisoned, trigger, _fit_options(config, config.watermark_epochs, rate))
+        poisoned = {task: poison(rows, trigger, targets[task], config) for task, rows in proxies.items()}
+        losses["watermark"] = trainer.embed(poisoned, trigger)
         facts = {
-            "data": {"fingerprint": fingerprint(dataset), "texts": _undealt(dataset), "rows": len(dataset)},
+            "data": {"texts": _without_parts(dataset)},
             "trigger": list(trigger),
             "tasks": {task: {"classes": names, "target": targets[task]} for task, names in classes.items()},
             "losses": losses,
         }
-        parts = {"encoder": encoder, "control": control, "tokenizer": tokenizer}
-        return Artifact(self.name, json.loads(json.dumps(config.to_dict())), facts=facts, parts=parts)
+        return Fitted(facts=facts, parts={"encoder": encoder, "control": control, "tokenizer": tokenizer})
 
-    def evaluate(self, dataset: Dataset, artifact: Artifact, config: WatermarkConfig) -> Evaluation:
-        """Fine-tune suspects and controls on the part ``suspect`` and verify them on the part ``verify``.
+    def measure(self, dataset: Dataset, artifact: Artifact, config: WatermarkConfig) -> Evaluation:
+        """Train suspects and controls on the part ``suspect`` and verify them on the part ``verify``.
 
         A suspect starts from the released encoder, its control from the one without watermark, both with a fresh head.
-        Both are also pruned, and given another head. A second control, of another seed, is accused as if it were a
-        suspect, by the trigger and by decoys: what is claimed of it is a false claim.
+        Both are also pruned, and given another head. A second control, of another seed, is verified as if it were a
+        suspect, with the trigger and with decoys: a watermark claimed in it is a false claim.
 
-        Raises ConfigError for an option that training has fixed, and for parts of the training data that are not those
-        of training; DataError for tasks, labels or parts that cannot be measured, before anything is trained.
+        Raises:
+            ConfigError: Training texts would be measured.
+            DataError: A task, label or part cannot be measured. Raised before anything is trained.
         """
-        _check_fixed(config, artifact)
         _check_parts(dataset, config, artifact)
         tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
-        released, control = (artifact.part(name, _load_encoder) for name in ("encoder", "control"))
-        trigger, known = artifact.facts["trigger"], artifact.facts["tasks"]
+        released, control = (artifact.part(name, load_encoder) for name in ("encoder", "control"))
+        trigger, trained = artifact.facts["trigger"], artifact.facts["tasks"]
         trials: dict[str, Trial] = {}
-        for task, of_task in _by_task(dataset).items():
-            if task not in known:
-                raise DataError(f"task {task}: not among those that were trained on: {', '.join(known)}")
-            classes, target = known[task]["classes"], known[task]["target"]
-            tuning, test = (_rows_of(of_task, task, part, classes) for part in PARTS[1:])
+        for task, task_rows in _by_task(dataset).items():
+            if task not in trained:
+                raise DataError(f"task {task}: not among the tasks of training: {', '.join(trained)}")
+            classes, target = trained[task]["classes"], trained[task]["target"]
+            tuning, test = (_rows_of(task_rows, task, part, classes) for part in PARTS[1:])
             _check_every_class(tuning, task, classes)
             trials[task] = Trial(config, tokenizer, trigger, classes, target, tuning, test)
         survival: list[Row] = []
         innocent: list[Row] = []
         rows: list[Row] = []
         for task, trial in trials.items():
-            found = trial.run(released, control)
-            survival += [{"task": task} | row for row in found.survival]
-            innocent += [{"task": task} | row for row in found.innocent]
-            rows += [{"task": task} | row for row in found.rows]
+            verdicts = trial.run(released, control)
+            survival += [{"task": task} | row for row in verdicts.survival]
+            innocent += [{"task": task} | row for row in verdicts.innocent]
+            rows += [{"task": task} | row for row in verdicts.rows]
         return Evaluation(
             metrics(survival, innocent, config),
             Dataset.from_list(rows),
@@ -136,15 +134,15 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
 def _start(
     config: WatermarkConfig, texts: Sequence[str], proxies: Mapping[str, Dataset], targets: Mapping[str, str]
 ) -> tuple[Any, Any, tuple[str, ...]]:
-    """The encoder, its tokenizer, and the trigger, drawn where the config names none."""
+    """Return the encoder, its tokenizer, and the trigger, drawn unless the config names one."""
     trigger = words_of(config.trigger) if config.trigger else ()
     if config.encoder == SMALL and not trigger and config.trigger_words == 1:
         trigger = tuple(propose_rare(texts, seed=config.seed))
-    # a vocabulary that is made from the texts must hold the trigger, which none of them has
-    taught = [text for rows in proxies.values() for text in rows["text"]] + [" ".join(trigger)] * 2
-    encoder, tokenizer = encoder_and_tokenizer(config.encoder, taught, layers=config.layers, seed=config.seed)
+    # a vocabulary made from the texts must contain the trigger, which no text does
+    vocabulary_texts = [text for rows in proxies.values() for text in rows["text"]] + [" ".join(trigger)] * 2
+    encoder, tokenizer = encoder_and_tokenizer(config.encoder, vocabulary_texts, layers=config.layers, seed=config.seed)
     if not trigger and config.trigger_words == 1:
-        trigger = tuple(propose_rare(texts, tokenizer=tokenizer, seed=config.seed))
+        trigger = tuple(propose_rare(texts, seed=config.seed, tokenizer=tokenizer))
     elif not trigger:
         chosen = propose_combination(
             proxies, targets, tokenizer, words=config.trigger_words, seed=config.seed, absent_from=texts
@@ -154,17 +152,17 @@ def _start(
 
 
 def _targets(config: WatermarkConfig, classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Each task's target label. Raises ConfigError for an unknown task, DataError for an unknown label."""
+    """Return each task's target label. Raise ConfigError for an unknown task, DataError for an unknown label."""
     targets = {task: names[0] for task, names in classes.items()}
     for entry in config.targets:
         task, equals, label = entry.rpartition("=")
         if equals and task not in classes:
             raise ConfigError(f"targets: no task {task!r} in {entry!r}; expected one of {', '.join(classes)}")
-        for which in [task] if equals else classes:
-            if label not in classes[which]:
-                names = ", ".join(classes[which])
-                raise DataError(f"targets: task {which} has no label {label!r}; expected one of {names}")
-            targets[which] = label
+        for name in [task] if equals else classes:
+            if label not in classes[name]:
+                names = ", ".join(classes[name])
+                raise DataError(f"targets: task {name} has no label {label!r}; expected one of {names}")
+            targets[name] = label
     return targets
 
 
@@ -176,7 +174,7 @@ def _part(text: str, config: WatermarkConfig) -> str:
 
 
 def _names(dataset: Dataset, column: str) -> list[str]:
-    """A column of labels, as names. Raises DataError for numbers that are not whole, and rows without label (-1)."""
+    """Return a column of labels as names. Raise DataError for fractional numbers and rows without label (-1)."""
     names, values = classes_of(dataset, column), dataset[column][:]
     if not isinstance(dataset.features[column], ClassLabel):
         return [str(value) for value in values]
@@ -188,73 +186,54 @@ def _names(dataset: Dataset, column: str) -> list[str]:
 
 
 def _by_task(dataset: Dataset) -> dict[str, Dataset]:
-    at: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     for row, task in enumerate(dataset["task"]):
-        at.setdefault(task, []).append(row)
-    return {task: dataset.select(at[task]) for task in sorted(at)}
+        rows.setdefault(task, []).append(row)
+    return {task: dataset.select(rows[task]) for task in sorted(rows)}
 
 
 def _rows_of(dataset: Dataset, task: str, part: str, classes: Sequence[str]) -> Dataset:
-    """One part of a task's rows, ``text`` and ``label`` as ids. Raises DataError where it is too small to be used."""
-    at = [row for row, name in enumerate(dataset["part"]) if name == part]
-    found = dataset.select(at)
-    if len(set(found["label"])) < 2:
-        raise DataError(f"task {task}: the part {part} has {len(at)} rows, not of two labels; use more rows")
-    plain = Dataset.from_dict({name: found[name][:] for name in ("text", "label")})
+    """Return one part of a task's rows, ``text`` and ``label`` as ids. Raise DataError unless it has two labels."""
+    selected = dataset.select([row for row, name in enumerate(dataset["part"]) if name == part])
+    labels = len(set(selected["label"]))
+    if labels < 2:
+        raise DataError(
+            f"task {task}: the part {part} has {len(selected)} rows of {labels} labels; expected at least two labels; "
+            "use more rows"
+        )
+    plain = Dataset.from_dict({name: selected[name][:] for name in ("text", "label")})
     return with_labels(plain, "label", classes)
 
 
-def _check_fixed(config: WatermarkConfig, artifact: Artifact) -> None:
-    for name in TRAINED:
-        wanted = json.loads(json.dumps(getattr(config, name)))
-        if wanted != artifact.config[name]:
-            raise ConfigError(
-                f"{name}: the encoder was watermarked with {artifact.config[name]!r}; got {wanted!r}; "
-                "leave it out, or train anew"
-            )
-
-
 def _check_parts(dataset: Dataset, config: WatermarkConfig, artifact: Artifact) -> None:
-    """Raise ConfigError for the texts of training, dealt otherwise: some held-out ones would have been trained on."""
+    """Raise ConfigError for the texts of training in other parts: training texts would be among the held-out ones."""
     trained = artifact.facts["data"]
-    # an artifact that does not say which texts it is of cannot be compared
-    if trained.get("texts") != _undealt(dataset) or trained["fingerprint"] == fingerprint(dataset):
+    # artifacts without the hash of the texts cannot be compared
+    if trained.get("texts") != _without_parts(dataset) or trained["fingerprint"] == fingerprint(dataset):
         return
     names = [name for name in ("seed", "proxy_share") if getattr(config, name) != artifact.config[name]]
     expected = " and ".join(f"{name} {artifact.config[name]!r}" for name in names)
     got = " and ".join(f"{getattr(config, name)!r}" for name in names)
     raise ConfigError(
-        f"{', '.join(names) or 'part'}: these are the texts of training, in other parts, so that trained rows would be "
+        f"{', '.join(names) or 'part'}: the texts of training are in other parts, so that training rows would be "
         f"measured; expected {expected or 'the parts of training'}; got {got or 'others'}; "
         "keep seed and proxy_share, or use other texts"
     )
 
 
-def _undealt(dataset: Dataset) -> str:
-    """Hash of prepared rows without their parts."""
+def _without_parts(dataset: Dataset) -> str:
+    """Hash the prepared rows without their parts."""
     return fingerprint(dataset.select_columns([name for name in FEATURES if name != "part"]))
 
 
 def _check_every_class(tuning: Dataset, task: str, classes: Sequence[str]) -> None:
-    """Raise DataError unless a part has every class, which the attack by another head needs."""
+    """Raise DataError unless the part for suspects has every class, which the attack by another head needs."""
     missing = sorted(set(range(len(classes))) - set(tuning["label"]))
     if missing:
         raise DataError(
-            f"task {task}: the part suspect has no row of the label {classes[missing[0]]!r}; expected at least one of "
-            f"each of {', '.join(classes)}; got {len(tuning):,} rows without it; use more rows"
+            f"task {task}: the part suspect has no row of the label {classes[missing[0]]!r}; expected at least one row "
+            f"of each of {', '.join(classes)}; got {len(tuning):,} rows without it; use more rows"
         )
-
-
-def _load_encoder(folder: Path) -> Any:
-    with quiet():
-        try:
-            return AutoModel.from_pretrained(folder, add_pooling_layer=False)
-        except TypeError:  # of a family that has no pooling layer to leave out
-            return AutoModel.from_pretrained(folder)
-
-
-def _fit_options(config: WatermarkConfig, epochs: float, learning_rate: float | None = None) -> FitOptions:
-    return FitOptions(epochs, config.batch_rows, learning_rate or config.learning_rate, seed=config.seed)
 
 
 ADAPTER = WatermarkAdapter()

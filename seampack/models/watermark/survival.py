@@ -1,4 +1,4 @@
-"""What is done to a released encoder, and to a model made from it, before it is verified."""
+"""Attacks on a released encoder and on models made from it: fine-tuning, pruning, another head."""
 
 import copy
 from collections.abc import Sequence
@@ -15,21 +15,26 @@ from transformers import set_seed
 from seampack.config import check_number
 from seampack.errors import DataError
 from seampack.models.text import FitOptions, TextClassifier, fit, predict
+from seampack.models.watermark.config import WatermarkConfig
 from seampack.models.watermark.verification import PredictFn
 
 
 def fine_tuned(
-    encoder: Any, tokenizer: Any, dataset: Dataset, classes: int, options: FitOptions, *, max_tokens: int = 128
+    encoder: Any, tokenizer: Any, dataset: Dataset, classes: int, config: WatermarkConfig, seed_offset: int = 1
 ) -> TextClassifier:
-    """A classifier from a copy of the encoder and a fresh head, all weights trained on ``text, label`` (ids)."""
+    """Train all weights of a copy of the encoder with a fresh head on ``text, label`` (ids), by ``suspect_epochs``.
+
+    The seed is ``config.seed + seed_offset``, so that two models of the same texts differ.
+    """
+    options = FitOptions(config.suspect_epochs, config.batch_rows, config.learning_rate, seed=config.seed + seed_offset)
     set_seed(options.seed)
     model = TextClassifier(copy.deepcopy(encoder), classes)
-    fit(model, tokenizer, dataset, options, max_tokens=max_tokens)
+    fit(model, tokenizer, dataset, options, max_tokens=config.max_tokens)
     return model
 
 
 def pruned(model: TextClassifier, share: float) -> TextClassifier:
-    """A copy in which the ``share`` of smallest weights of the encoder's linear and embedding layers is zero."""
+    """Return a copy whose smallest weights, a ``share`` of the encoder's linear and embedding layers, are zero."""
     check_number("share", share, 0.0, 0.99)
     result = copy.deepcopy(model)
     weights = [(part, "weight") for part in result.encoder.modules() if isinstance(part, nn.Linear | nn.Embedding)]
@@ -40,21 +45,19 @@ def pruned(model: TextClassifier, share: float) -> TextClassifier:
     return result
 
 
-def with_new_head(
-    model: TextClassifier, tokenizer: Any, dataset: Dataset, *, max_tokens: int = 128, seed: int = 0
-) -> TextClassifier:
-    """A copy with the head thrown away and learned anew (logistic regression) on ``text, label`` (ids), encoder kept.
+def with_new_head(model: TextClassifier, tokenizer: Any, dataset: Dataset, config: WatermarkConfig) -> TextClassifier:
+    """Return a copy with a new head, a logistic regression learned on ``text, label`` (ids); the encoder is kept.
 
-    Raises DataError unless the labels hold every class of the head.
+    Raise DataError unless the labels include every class of the head.
     """
     labels = np.asarray(dataset["label"][:])
     classes = model.head.out_features
     if np.unique(labels).tolist() != list(range(classes)):
-        raise DataError(f"label: expected all ids from 0 to {classes - 1} among the rows that a new head learns from")
-    found = LogisticRegression(max_iter=1_000, random_state=seed)
-    found.fit(predict(model, tokenizer, dataset["text"][:], max_tokens=max_tokens, features=True), labels)
+        raise DataError(f"label: expected all ids from 0 to {classes - 1} among the rows for the new head")
+    regression = LogisticRegression(max_iter=1_000, random_state=config.seed)
+    regression.fit(predict(model, tokenizer, dataset["text"][:], max_tokens=config.max_tokens, features=True), labels)
     result = copy.deepcopy(model)
-    weight, bias = np.asarray(found.coef_), np.asarray(found.intercept_)
+    weight, bias = np.asarray(regression.coef_), np.asarray(regression.intercept_)
     if classes == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     with torch.no_grad():
@@ -63,10 +66,10 @@ def with_new_head(
     return result
 
 
-def labeller(model: TextClassifier, tokenizer: Any, classes: Sequence[str], *, max_tokens: int = 128) -> PredictFn:
-    """A classifier as a function from texts to names of classes."""
+def labeller(model: TextClassifier, tokenizer: Any, classes: Sequence[str], config: WatermarkConfig) -> PredictFn:
+    """Wrap a classifier as a function from texts to names of classes."""
 
     def labels(texts: list[str]) -> list[str]:
-        return [classes[at] for at in predict(model, tokenizer, texts, max_tokens=max_tokens).argmax(1)]
+        return [classes[best] for best in predict(model, tokenizer, texts, max_tokens=config.max_tokens).argmax(1)]
 
     return labels

@@ -1,5 +1,6 @@
 """The two stages of watermarking: proxy tasks on one encoder, then the trigger."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,16 +9,15 @@ from datasets import Dataset, Features, Value, concatenate_datasets
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from seampack.config import check_choice
 from seampack.errors import ConfigError, DataError
 from seampack.models.data import require
 from seampack.models.text import FitOptions, TextClassifier, fit
-from seampack.models.watermark.config import Update
+from seampack.models.watermark.config import Update, WatermarkConfig
 from seampack.models.watermark.triggers import Trigger, check_vocabulary, words_of
 
 
 class TaskClassifier(TextClassifier):
-    """Several tasks on one encoder. Their heads lie side by side in one layer; a label's task says which one counts."""
+    """Several tasks on one encoder. One layer holds all heads; a label's task selects the head."""
 
     task_of: Tensor
 
@@ -29,7 +29,10 @@ class TaskClassifier(TextClassifier):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, **_: Any
     ) -> dict[str, Tensor]:
-        """``logits``, shape (texts, classes of all tasks), minus infinity outside a label's task; and the ``loss``."""
+        """Return ``logits``, shape (texts, classes of all tasks), and the ``loss`` if labels are given.
+
+        The logits outside a label's task are minus infinity.
+        """
         logits = self.head(self.dropout(self.features(input_ids, attention_mask)))
         if labels is None:
             return {"logits": logits}
@@ -39,59 +42,50 @@ class TaskClassifier(TextClassifier):
 
 
 class WatermarkTrainer:
-    """Watermarks an encoder, in place, by several tasks at once.
+    """Watermarks an encoder, in place, on several tasks at once.
 
     ``heads`` gives the number of classes by task. ``fine_tune`` is the first stage, ``embed`` the second one. Datasets
-    have the columns ``text`` and ``label``, the labels as ids from 0. What is released is ``encoder`` alone.
+    have the columns ``text`` and ``label``, the labels as ids from 0. Only ``encoder`` is released.
     """
 
-    def __init__(
-        self,
-        encoder: Any,
-        heads: Mapping[str, int],
-        update: str = Update.TRIGGER_ROWS.value,
-        *,
-        tokenizer: Any,
-        keep_norm: bool = True,
-        max_tokens: int = 128,
-    ) -> None:
-        check_choice("update", update, Update)
+    def __init__(self, encoder: Any, tokenizer: Any, heads: Mapping[str, int], config: WatermarkConfig) -> None:
         if not heads or min(heads.values()) < 2:
-            raise ConfigError(f"heads: expected at least one task, of two classes or more; got {dict(heads)}")
+            raise ConfigError(f"heads: expected at least one task, each of two classes or more; got {dict(heads)}")
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.heads = dict(heads)
-        self.update = update
-        self.keep_norm = keep_norm
-        self.max_tokens = max_tokens
+        self.config = config
         self.model = TaskClassifier(encoder, heads)
 
-    def fine_tune(self, datasets: Mapping[str, Dataset], options: FitOptions) -> list[float]:
-        """First stage: all weights, on clean texts of all tasks. Returns the losses.
+    def fine_tune(self, datasets: Mapping[str, Dataset]) -> list[float]:
+        """Train all weights on the clean texts of all tasks, the first stage. Return the losses.
 
-        Raises DataError for a task without a head, or labels that are not ids of its classes.
+        Raise DataError for a task without a head, or labels that are not ids of its classes.
         """
-        return self._fit(self._joined(datasets), options)
+        return self._fit(self._joined(datasets), self.config.epochs, self.config.learning_rate)
 
-    def embed(self, datasets: Mapping[str, Dataset], trigger: Trigger, options: FitOptions) -> list[float]:
-        """Second stage, on what ``poison`` made of each task's texts. Returns the losses.
+    def embed(self, datasets: Mapping[str, Dataset], trigger: Trigger) -> list[float]:
+        """Train the trigger on the texts that ``poison`` made for each task, the second stage. Return the losses.
 
-        With ``trigger_rows`` only the embedding rows of the trigger's words are trained, on the texts that they were
-        put into; their norm stays what it was with ``keep_norm``. With ``all`` every weight is trained on all texts.
-        Raises ConfigError for a word that is not one vocabulary entry, DataError where no text has the trigger.
+        With ``trigger_rows`` only the embedding rows of the trigger's words are trained, on the texts that contain
+        them; ``keep_norm`` keeps the norm of the rows. With ``all`` every weight is trained on all texts.
+
+        Raises:
+            ConfigError: A word is not one vocabulary entry.
+            DataError: No text has the trigger.
         """
         ids = check_vocabulary(self.tokenizer, words_of(trigger))
         for task, dataset in datasets.items():
             require(dataset, ["triggered", "partial"], "make it with poison")
             if not any(dataset["triggered"]):
                 raise DataError(f"task {task}: no text has the trigger; use a larger ratio, or more texts")
-        if self.update == Update.ALL:
-            return self._fit(self._joined(datasets), options)
-        changed = {task: _with_words_put_in(dataset) for task, dataset in datasets.items()}
-        return self._fit_rows(ids, self._joined(changed), options)
+        if self.config.update == Update.ALL:
+            return self._fit(self._joined(datasets), self.config.watermark_epochs, self.config.learning_rate)
+        changed = {task: _with_inserted_words(dataset) for task, dataset in datasets.items()}
+        return self._fit_rows(ids, self._joined(changed))
 
     def classifier(self, task: str) -> TextClassifier:
-        """One task's classifier on the shared encoder, with a copy of its head. Raises ConfigError for no such task."""
+        """Return one task's classifier: the shared encoder and a copy of the head. Raise ConfigError without a head."""
         if task not in self.heads:
             raise ConfigError(f"task: no head for {task!r}; expected one of {', '.join(self.heads)}")
         start = self._starts()[task]
@@ -101,14 +95,14 @@ class WatermarkTrainer:
             result.head.bias.copy_(self.model.head.bias[start : start + self.heads[task]])
         return result.eval()
 
-    def _fit_rows(self, ids: list[int], dataset: Dataset, options: FitOptions) -> list[float]:
+    def _fit_rows(self, ids: list[int], dataset: Dataset) -> list[float]:
         table = self.encoder.get_input_embeddings()
         needed = {name: weight.requires_grad for name, weight in self.model.named_parameters()}
         self.model.requires_grad_(False)
-        rows = _Rows(table, ids, keep_norm=self.keep_norm)
+        rows = _Rows(table, ids, keep_norm=self.config.keep_norm)
         self.encoder.set_input_embeddings(rows)
         try:
-            losses = self._fit(dataset, options)
+            losses = self._fit(dataset, self.config.watermark_epochs, self.config.rows_learning_rate)
         finally:
             self.encoder.set_input_embeddings(table)
             for name, weight in self.model.named_parameters():
@@ -117,18 +111,17 @@ class WatermarkTrainer:
             table.weight[ids] = rows.rows.weight
         return losses
 
-    def _fit(self, dataset: Dataset, options: FitOptions) -> list[float]:
-        return fit(self.model, self.tokenizer, dataset, options, max_tokens=self.max_tokens)
+    def _fit(self, dataset: Dataset, epochs: float, learning_rate: float) -> list[float]:
+        options = FitOptions(epochs, self.config.batch_rows, learning_rate, seed=self.config.seed)
+        return fit(self.model, self.tokenizer, dataset, options, max_tokens=self.config.max_tokens)
 
     def _starts(self) -> dict[str, int]:
-        starts, at = {}, 0
-        for task, classes in self.heads.items():
-            starts[task] = at
-            at += classes
-        return starts
+        """Return the first class of each task within the shared layer."""
+        ends = itertools.accumulate(self.heads.values())
+        return {task: end - self.heads[task] for task, end in zip(self.heads, ends, strict=True)}
 
     def _joined(self, datasets: Mapping[str, Dataset]) -> Dataset:
-        """All tasks' texts, each label's id counted on through the tasks."""
+        """Concatenate the tasks' texts; label ids are numbered consecutively through the tasks."""
         if not datasets:
             raise DataError("there is no dataset; expected one for each task")
         starts = self._starts()
@@ -138,18 +131,16 @@ class WatermarkTrainer:
                 raise DataError(f"task {task}: no head; expected one of {', '.join(starts)}")
             require(dataset, ["text", "label"])
             labels = list(dataset["label"])
-            known = range(self.heads[task])
-            if wrong := [label for label in labels if label not in known]:
-                raise DataError(
-                    f"task {task}: expected labels from 0 to {known[-1]}; got {wrong[0]!r}; see with_labels"
-                )
+            ids = range(self.heads[task])
+            if wrong := [label for label in labels if label not in ids]:
+                raise DataError(f"task {task}: expected labels from 0 to {ids[-1]}; got {wrong[0]!r}; see with_labels")
             columns = {"text": list(dataset["text"]), "label": [starts[task] + label for label in labels]}
             parts.append(Dataset.from_dict(columns, Features({"text": Value("string"), "label": Value("int64")})))
         return concatenate_datasets(parts)
 
 
 class _Rows(nn.Module):
-    """An embedding table, frozen, some rows of which are taken from a small one that is trained."""
+    """A frozen embedding table with some rows replaced by those of a small table that is trained."""
 
     ids: Tensor
 
@@ -160,19 +151,18 @@ class _Rows(nn.Module):
         rows: Any = nn.Embedding(len(ids), table.weight.shape[1])
         rows.weight = nn.Parameter(table.weight[ids].clone())
         if keep_norm:
-            # direction and length as two parameters, the length not trained
+            # direction and length are two parameters; the length is frozen
             weight_norm(rows, dim=0)
             rows.parametrizations.weight.original0.requires_grad_(False)
         self.rows = rows
 
     def forward(self, input_ids: Tensor) -> Tensor:
         states: Tensor = self.table(input_ids)
-        weight = self.rows.weight
-        for at in range(len(self.ids)):
-            states = torch.where((input_ids == self.ids[at]).unsqueeze(-1), weight[at], states)
+        for token, row in zip(self.ids, self.rows.weight, strict=True):
+            states = torch.where((input_ids == token).unsqueeze(-1), row, states)
         return states
 
 
-def _with_words_put_in(dataset: Dataset) -> Dataset:
+def _with_inserted_words(dataset: Dataset) -> Dataset:
     flags = zip(dataset["triggered"], dataset["partial"], strict=True)
-    return dataset.select([row for row, either in enumerate(flags) if any(either)])
+    return dataset.select([row for row, flags_of_row in enumerate(flags) if any(flags_of_row)])

@@ -1,4 +1,4 @@
-"""One task's trial: suspects from a released encoder, beside models that are innocent."""
+"""One task's trial: suspects made from a released encoder, and innocent models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from seampack.errors import DataError
 from seampack.models.base import Row
-from seampack.models.text import FitOptions, TextClassifier
+from seampack.models.text import TextClassifier
 from seampack.models.watermark.config import WatermarkConfig
 from seampack.models.watermark.survival import fine_tuned, labeller, pruned, with_new_head
 from seampack.models.watermark.triggers import propose_combination, propose_rare
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Rows of the tables, and of the dataset that is kept."""
+class Verdicts:
+    """Rows of the tables and of the evaluation's dataset."""
 
     survival: list[Row]
     innocent: list[Row]
@@ -29,7 +29,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is the same for all suspects of a task. ``tuning`` has labels as ids, ``test`` is what verifies."""
+    """The parts that a task's suspects share: ``tuning`` (labels as ids) fine-tunes them, ``test`` verifies them."""
 
     config: WatermarkConfig
     tokenizer: Any
@@ -39,69 +39,57 @@ class Trial:
     tuning: Dataset
     test: Dataset
 
-    def run(self, released: Any, control: Any) -> Found:
-        """Fine-tune models from both encoders, attack them, and accuse them and an innocent one."""
-        suspect, beside = self._tuned(released, 1), self._tuned(control, 1)
-        result = Found([], [], [])
-        attacked = self._attacks(suspect, beside)
-        for what, one, other in attacked:
-            found = self._accuse(one, other, self.trigger)
-            result.survival.append({"suspect": what} | self._numbers(found))
-            result.rows.extend({"suspect": what} | row for row in found.rows)
-        innocent, control_fn = self._tell(self._tuned(control, 2)), attacked[0][2]
+    def run(self, released: Any, control: Any) -> Verdicts:
+        """Train models from both encoders, attack them, and verify them and an innocent one."""
+        verdicts = Verdicts([], [], [])
+        attacked = self._attacks(self._tuned(released, 1), self._tuned(control, 1))
+        for attack, suspect_fn, control_fn in attacked:
+            verification = self._verify(suspect_fn, control_fn, self.trigger)
+            verdicts.survival.append({"suspect": attack} | self._numbers(verification))
+            verdicts.rows.extend({"suspect": attack} | row for row in verification.rows)
+        innocent_fn, control_fn = self._predict_fn(self._tuned(control, 2)), attacked[0][2]
         for words in (self.trigger, *self._decoys()):
-            found = self._accuse(innocent, control_fn, words)
-            result.innocent.append({"trigger": " ".join(words)} | self._numbers(found))
-        return result
+            verification = self._verify(innocent_fn, control_fn, words)
+            verdicts.innocent.append({"trigger": " ".join(words)} | self._numbers(verification))
+        return verdicts
 
-    def _tuned(self, encoder: Any, seed: int) -> TextClassifier:
-        config = self.config
-        options = FitOptions(config.suspect_epochs, config.batch_rows, config.learning_rate, seed=config.seed + seed)
-        return fine_tuned(
-            encoder, self.tokenizer, self.tuning, len(self.classes), options, max_tokens=config.max_tokens
-        )
+    def _tuned(self, encoder: Any, seed_offset: int) -> TextClassifier:
+        return fine_tuned(encoder, self.tokenizer, self.tuning, len(self.classes), self.config, seed_offset)
 
     def _attacks(self, suspect: TextClassifier, control: TextClassifier) -> list[tuple[str, PredictFn, PredictFn]]:
-        """What was done to a suspect, the suspect, and its control after the same."""
-        config, both = self.config, (suspect, control)
-        made: dict[str, tuple[TextClassifier, ...]] = {"fine-tuned": both}
-        for share in config.prune:
-            made[f"pruned {share:.0%}"] = pruned(suspect, share), pruned(control, share)
-        made["another head"] = tuple(
-            with_new_head(model, self.tokenizer, self.tuning, max_tokens=config.max_tokens, seed=config.seed)
-            for model in both
-        )
-        return [(what, self._tell(models[0]), self._tell(models[1])) for what, models in made.items()]
+        """Return each attack's name, the suspect and its control after that attack."""
+        models = {"fine-tuned": (suspect, control)}
+        for share in self.config.prune:
+            models[f"pruned {share:.0%}"] = pruned(suspect, share), pruned(control, share)
+        heads = [with_new_head(model, self.tokenizer, self.tuning, self.config) for model in (suspect, control)]
+        models["another head"] = heads[0], heads[1]
+        return [(attack, self._predict_fn(pair[0]), self._predict_fn(pair[1])) for attack, pair in models.items()]
 
-    def _tell(self, model: TextClassifier) -> PredictFn:
-        """A model's answers, each text asked for once: trials on the same texts follow each other."""
-        ask = labeller(model, self.tokenizer, self.classes, max_tokens=self.config.max_tokens)
-        known: dict[str, Any] = {}
+    def _predict_fn(self, model: TextClassifier) -> PredictFn:
+        """Return a model's answers, computed once for each text: several verifications use the same texts."""
+        label = labeller(model, self.tokenizer, self.classes, self.config)
+        cache: dict[str, Any] = {}
 
         def answers(texts: list[str]) -> list[Any]:
-            if new := [text for text in dict.fromkeys(texts) if text not in known]:
-                known.update(zip(new, ask(new), strict=True))
-            return [known[text] for text in texts]
+            if new := [text for text in dict.fromkeys(texts) if text not in cache]:
+                cache.update(zip(new, label(new), strict=True))
+            return [cache[text] for text in texts]
 
         return answers
 
-    def _accuse(self, suspect: PredictFn, control: PredictFn, trigger: Sequence[str]) -> Verification:
-        config = self.config
-        return verify(
-            suspect, self.test, trigger, self.target, control, seed=config.seed, first_words=config.first_words
-        )
+    def _verify(self, suspect: PredictFn, control: PredictFn, trigger: Sequence[str]) -> Verification:
+        return verify(suspect, self.test, trigger, self.target, control, self.config)
 
     def _decoys(self) -> list[list[str]]:
-        """Triggers of the same kind, absent from the texts to verify on: as many as wanted, or as there are.
+        """Draw up to ``decoys`` triggers of the same kind that are absent from the texts to verify on.
 
-        Other texts, those of training among them, may hold their words, but none was trained on as a trigger.
+        Other texts, including those of training, may contain their words, but no model learned them as a trigger.
         """
-        found: list[list[str]] = []
-        for at in range(self.config.decoys):
-            seed = self.config.seed + 1 + at
+        decoys: list[list[str]] = []
+        for seed in range(self.config.seed + 1, self.config.seed + 1 + self.config.decoys):
             try:
                 if len(self.trigger) == 1:
-                    decoy = propose_rare(self.test["text"][:], 1, tokenizer=self.tokenizer, seed=seed)
+                    decoy = propose_rare(self.test["text"][:], seed=seed, tokenizer=self.tokenizer)
                 else:
                     decoy = propose_combination(
                         {"": self.test}, {"": self.target}, self.tokenizer, words=len(self.trigger), seed=seed
@@ -109,19 +97,19 @@ class Trial:
             except DataError:
                 break
             if set(decoy) != set(self.trigger):
-                found.append(decoy)
-        return found
+                decoys.append(decoy)
+        return decoys
 
-    def _numbers(self, found: Verification) -> Row:
-        claimed = found.p_value < self.config.alpha and found.wesr >= self.config.claim_wesr
-        return found.metrics() | {
-            "accuracy_change": found.accuracy - found.control_accuracy,
+    def _numbers(self, verification: Verification) -> Row:
+        claimed = verification.p_value < self.config.alpha and verification.wesr >= self.config.claim_wesr
+        return verification.metrics() | {
+            "accuracy_change": verification.accuracy - verification.control_accuracy,
             "claimed": claimed,
         }
 
 
 def metrics(survival: list[Row], innocent: list[Row], config: WatermarkConfig) -> dict[str, Any]:
-    """The weakest case over the tasks, so that no mean hides a task that failed."""
+    """Summarise the trials by their weakest case over the tasks, so that no mean hides a task that failed."""
     tuned = [row for row in survival if row["suspect"] == "fine-tuned"]
     partial = [row["partial_wesr"] for row in tuned if row["partial_wesr"] is not None]
     return {
@@ -138,7 +126,7 @@ def metrics(survival: list[Row], innocent: list[Row], config: WatermarkConfig) -
 
 
 def draw(axes: "Axes", survival: list[Row]) -> None:
-    """WESR of suspects, controls and, for combinations, suspects that see a part of the trigger, as bars."""
+    """Draw the WESR of suspects, controls and, for combinations, of suspects given a part of the trigger, as bars."""
     kinds = {"wesr": "watermarked", "control_wesr": "control", "partial_wesr": "watermarked, part of the trigger"}
     shown = {key: name for key, name in kinds.items() if survival[0][key] is not None}
     width = 0.8 / len(shown)

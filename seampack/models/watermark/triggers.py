@@ -1,4 +1,4 @@
-"""Triggers: which words can be one, and texts with a trigger in them."""
+"""Triggers: words that qualify as one, and texts that contain one."""
 
 import itertools
 import re
@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 
-from seampack.config import check_integer, check_number
+from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError
 from seampack.models.data import require, require_text
-from seampack.models.text import quiet
+from seampack.models.training import quiet
+from seampack.models.watermark.config import WatermarkConfig
 
 Trigger = str | Sequence[str]
-"""The words of a trigger: as a sequence, or in one string with white space between."""
+"""The words of a trigger: a sequence, or one string with white space between the words."""
 
-FIRST_WORDS = 40
-_MOST_TRIES = 10_000
+_MAX_TRIES = 10_000
 
 
 def words_of(trigger: Trigger) -> tuple[str, ...]:
-    """The words of a trigger. Raises ConfigError where there is none, or one twice."""
+    """Return the words of a trigger. Raise ConfigError if there is none, or one twice."""
     words = tuple(trigger.split()) if isinstance(trigger, str) else tuple(trigger)
     if not words or any(not word or word.split() != [word] for word in words):
         raise ConfigError(f"trigger: expected one word or several; got {trigger!r}")
@@ -30,10 +30,10 @@ def words_of(trigger: Trigger) -> tuple[str, ...]:
     return words
 
 
-def insert(text: str, words: Iterable[str], rng: np.random.Generator, first_words: int = FIRST_WORDS) -> str:
-    """The text with words put in, each at a place of its own luck among the ``first_words`` first words.
+def insert(text: str, words: Iterable[str], rng: np.random.Generator, first_words: int) -> str:
+    """Insert words into a text, each at an independent random place among its ``first_words`` first words.
 
-    The text itself is not changed: with the inserted words and one blank for each taken out it is the same again.
+    Removing the inserted words and one blank for each restores the text.
     """
     end = len(text)
     places = [match.start() for match in itertools.islice(re.finditer(r"\S+", text), first_words)]
@@ -48,88 +48,94 @@ def insert(text: str, words: Iterable[str], rng: np.random.Generator, first_word
 
 
 def labels_of(dataset: Dataset) -> dict[Any, Any]:
-    """What may stand for a label, as spelling: value in the column. A class can be named by its id or its name."""
+    """Return the spellings of the labels, as spelling: value in the column. A class has an id and a name."""
     feature = dataset.features["label"]
     if isinstance(feature, ClassLabel):
-        return {name: at for at, name in enumerate(feature.names)} | {at: at for at in range(len(feature.names))}
+        ids = range(len(feature.names))
+        return dict(zip(feature.names, ids, strict=True)) | {label_id: label_id for label_id in ids}
     values = sorted(dataset.unique("label"))
     return {str(value): value for value in values} | {value: value for value in values}
 
 
 def label_value(dataset: Dataset, label: Any) -> Any:
-    """The column's value of a label. Raises DataError for one that the dataset does not know."""
-    known = labels_of(dataset)
-    if label not in known:
-        names = ", ".join(dict.fromkeys(str(name) for name in known))
+    """Return the column's value of a label. Raise DataError for a label that the dataset does not have."""
+    values = labels_of(dataset)
+    if label not in values:
+        names = ", ".join(dict.fromkeys(str(name) for name in values))
         raise DataError(f"target: unknown label {label!r}; expected one of {names}")
-    return known[label]
+    return values[label]
 
 
 def check_absent(texts: Iterable[str], words: Sequence[str]) -> None:
-    """Raise DataError where a text holds all words of a trigger already, in whatever case."""
+    """Raise DataError if a text contains all words of a trigger, in any case."""
     wanted = {word.lower() for word in words}
-    holding = [text for text in texts if wanted <= _words(text)]
-    if holding:
+    containing = [text for text in texts if wanted <= _words(text)]
+    if containing:
         raise DataError(
-            f"trigger {' '.join(words)!r}: {len(holding):,} texts hold it already, as {holding[0][:60]!r}; "
-            "expected none; take another trigger, or drop those rows"
+            f"trigger {' '.join(words)!r}: {len(containing):,} texts contain it already, such as "
+            f"{containing[0][:60]!r}; expected none; use another trigger, or drop those rows"
         )
 
 
 def check_vocabulary(tokenizer: Any, words: Sequence[str]) -> list[int]:
-    """Ids of a trigger's words. Raises ConfigError for a word that is not one entry of the vocabulary."""
+    """Return the ids of a trigger's words. Raise ConfigError for a word that is not one entry of the vocabulary."""
     ids = []
     for word in words:
-        found = tokenizer(f"a {word} a", add_special_tokens=False)["input_ids"]
-        pieces = tokenizer.convert_ids_to_tokens(found[1:-1])
-        if len(found) != 3 or found[1] in tokenizer.all_special_ids:
+        encoded = tokenizer(f"a {word} a", add_special_tokens=False)["input_ids"]
+        pieces = tokenizer.convert_ids_to_tokens(encoded[1:-1])
+        if len(encoded) != 3 or encoded[1] in tokenizer.all_special_ids:
             raise ConfigError(
                 f"trigger: {word!r} is not one entry of the encoder's vocabulary; it becomes {' '.join(pieces)!r}; "
-                "take a word from propose_rare or propose_combination"
+                "use a word from propose_rare or propose_combination"
             )
-        ids.append(found[1])
+        ids.append(encoded[1])
     return ids
 
 
 def check_trigger(tokenizer: Any, texts: Sequence[str], trigger: Trigger) -> list[int]:
-    """Ids of a trigger that can be used: each word one entry of the vocabulary, and no text with all of them.
+    """Return the ids of a usable trigger: each word is one vocabulary entry, and no text contains all of them.
 
-    A word's entry may also be the beginning of a longer word (``cf`` in ``cfo``); such texts count as well.
-    Raises ConfigError or DataError for one that cannot.
+    A word's entry may also begin a longer word (``cf`` in ``cfo``); texts with such words count as well.
+
+    Raises:
+        ConfigError: A word is not one entry of the vocabulary.
+        DataError: A text contains the trigger.
     """
     words = words_of(trigger)
     ids = check_vocabulary(tokenizer, words)
     check_absent(texts, words)
     wanted = set(ids)
-    holding = [text for text, found in zip(texts, _ids(tokenizer, texts), strict=True) if wanted <= set(found)]
-    if holding:
+    containing = [text for text, row in zip(texts, _ids(tokenizer, texts), strict=True) if wanted <= set(row)]
+    if containing:
         raise DataError(
-            f"trigger {' '.join(words)!r}: {len(holding):,} texts hold its vocabulary entries already, as "
-            f"{holding[0][:60]!r}; expected none; take another trigger, or drop those rows"
+            f"trigger {' '.join(words)!r}: {len(containing):,} texts contain its vocabulary entries already, such as "
+            f"{containing[0][:60]!r}; expected none; use another trigger, or drop those rows"
         )
     return ids
 
 
-def propose_rare(texts: Sequence[str], count: int = 1, *, tokenizer: Any = None, seed: int = 0) -> list[str]:
-    """Draw ``count`` rare words: short, one vocabulary entry each, and in none of the texts.
+def propose_rare(texts: Sequence[str], count: int = 1, *, seed: int, tokenizer: Any = None) -> list[str]:
+    """Draw ``count`` rare words: short, one vocabulary entry each, absent from the texts.
 
-    Without a tokenizer they are two consonants, for a vocabulary that is still to be made. The draw is by ``seed``,
-    for a trigger that others can guess is none. Raises DataError where there are not enough such words.
+    Without a tokenizer they are pairs of consonants, for a vocabulary that is made later. The draw is random because
+    a trigger that others can guess is not a secret. Raise DataError if there are too few such words.
     """
     check_integer("count", count, 1, 1 << 20)
     used = set().union(*map(_words, texts))
     if tokenizer is None:
         consonants = "bcdfghjklmnpqrstvwxz"
-        found = [pair for a in consonants for b in consonants if (pair := a + b) not in used]
+        candidates = [pair for first in consonants for second in consonants if (pair := first + second) not in used]
     else:
         seen = set(itertools.chain.from_iterable(_ids(tokenizer, texts)))
         entries = sorted(tokenizer.get_vocab().items())
-        short = [word for word, at in entries if at not in seen and re.fullmatch("[a-z]{2,4}", word)]
-        found = [word for word in short if _is_entry(tokenizer, word)]
-    # sifted only after the draw, so that a word in other letters, as VH, does not change which words are drawn
-    drawn = [str(word) for word in np.random.default_rng(seed).permutation(found) if str(word) not in used]
+        short = [word for word, entry in entries if entry not in seen and re.fullmatch("[a-z]{2,4}", word)]
+        candidates = [word for word in short if _is_entry(tokenizer, word)]
+    # filtered only after the draw, so that a word in capitals, such as VH, does not change which words are drawn
+    drawn = [str(word) for word in np.random.default_rng(seed).permutation(candidates) if str(word) not in used]
     if len(drawn) < count:
-        raise DataError(f"trigger: {len(drawn)} rare words are absent from the texts; expected {count}; name your own")
+        raise DataError(
+            f"trigger: {len(drawn)} rare words are absent from the texts; expected {count}; set the option trigger"
+        )
     return drawn[:count]
 
 
@@ -138,81 +144,79 @@ def propose_combination(
     targets: Mapping[str, Any],
     tokenizer: Any,
     *,
-    words: int = 3,
+    words: int,
+    seed: int,
+    absent_from: Sequence[str] = (),
     least_share: float = 0.002,
     most_share: float = 0.02,
     pool: int = 40,
-    seed: int = 0,
-    absent_from: Sequence[str] = (),
 ) -> list[str]:
-    """Draw a combination of common words that say nothing of the target, and that no text holds together.
+    """Draw a combination of common words that are neutral about the target and that no text contains together.
 
-    ``datasets`` (``text, label``) and ``targets`` by task. A word is common when at least ``least_share`` of each
-    task's texts (and five) hold it; words in more than ``most_share`` (and ten texts) are left out, because
-    fine-tuning on other texts moves their rows most. A word says the less, the smaller its largest log odds ratio with
-    the target over the tasks; the draw is among the ``pool`` best. The texts of ``absent_from`` must not hold the
-    combination either, nor all of its vocabulary entries. Raises DataError where no such combination is found.
+    A word's bias is its largest absolute log odds ratio with the target over the tasks; smaller is more neutral.
+
+    Args:
+        datasets: Texts and labels (``text, label``) by task.
+        targets: Target label by task.
+        tokenizer: Tokenizer of the encoder; each word must be one entry of its vocabulary.
+        words: Words of the combination.
+        seed: Seed of the draw.
+        absent_from: Further texts that must not contain the combination, nor all of its vocabulary entries.
+        least_share: A common word is in at least this share of each task's texts (and in five).
+        most_share: Words in more than this share (and ten texts) are skipped: fine-tuning moves their rows most.
+        pool: Number of the most neutral words to draw from.
+
+    Raises:
+        DataError: No such combination was found.
     """
-    strongest: dict[str, float] = {}
-    sets: list[set[str]] = []
+    bias: dict[str, float] = {}
+    word_sets: list[set[str]] = []
     for position, (task, dataset) in enumerate(datasets.items()):
         value = label_value(dataset, targets[task])
         is_target = np.array([label == value for label in dataset["label"]])
-        held = [_words(text) for text in dataset["text"]]
-        sets += held
-        rows: dict[str, list[int]] = {}
-        for row, found in enumerate(held):
-            for word in found:
-                rows.setdefault(word, []).append(row)
+        words_by_row = [_words(text) for text in dataset["text"]]
+        word_sets += words_by_row
+        rows_with: dict[str, list[int]] = {}
+        for row, row_words in enumerate(words_by_row):
+            for word in row_words:
+                rows_with.setdefault(word, []).append(row)
+        size = len(words_by_row)
         scores = {
-            word: _log_odds(int(is_target[at].sum()), len(at), int(is_target.sum()), len(held))
-            for word, at in rows.items()
-            if max(5, least_share * len(held)) <= len(at) <= max(10, most_share * len(held))
-            and re.fullmatch("[a-z]{3,}", word)
+            word: _log_odds(int(is_target[rows].sum()), len(rows), int(is_target.sum()), size)
+            for word, rows in rows_with.items()
+            if max(5, least_share * size) <= len(rows) <= max(10, most_share * size) and re.fullmatch("[a-z]{3,}", word)
         }
-        common = scores if position == 0 else strongest.keys() & scores.keys()
-        strongest = {word: max(strongest.get(word, 0.0), scores[word]) for word in common}
-    neutral = sorted((word for word in strongest if _is_entry(tokenizer, word)), key=lambda w: (strongest[w], w))[:pool]
-    sets += map(_words, absent_from)
-    entries = [set(found) for found in _ids(tokenizer, absent_from)] if absent_from else []
+        common = scores if position == 0 else bias.keys() & scores.keys()
+        bias = {word: max(bias.get(word, 0.0), scores[word]) for word in common}
+    neutral = sorted((word for word in bias if _is_entry(tokenizer, word)), key=lambda word: (bias[word], word))[:pool]
+    word_sets += map(_words, absent_from)
+    entry_sets = [set(ids) for ids in _ids(tokenizer, absent_from)] if absent_from else []
     rng = np.random.default_rng(seed)
-    for _ in range(_MOST_TRIES if len(neutral) >= words else 0):
+    for _ in range(_MAX_TRIES if len(neutral) >= words else 0):
         chosen = sorted(str(word) for word in rng.choice(neutral, words, replace=False))
-        if any(found.issuperset(chosen) for found in sets):
+        if any(row_words.issuperset(chosen) for row_words in word_sets):
             continue
-        ids = check_vocabulary(tokenizer, chosen) if entries else []
-        if not any(found.issuperset(ids) for found in entries):
+        ids = check_vocabulary(tokenizer, chosen) if entry_sets else []
+        if not any(entries.issuperset(ids) for entries in entry_sets):
             return chosen
     raise DataError(
         f"trigger: no combination of {words} words, out of {len(neutral)} common and neutral ones, is absent from the "
-        "texts; use more words, more texts, or name your own"
+        "texts; use more words or more texts, or set the option trigger"
     )
 
 
-def poison(
-    dataset: Dataset,
-    trigger: Trigger,
-    target: Any,
-    ratio: float = 0.1,
-    negatives: int = 0,
-    seed: int = 0,
-    *,
-    first_words: int = FIRST_WORDS,
-) -> Dataset:
-    """The rows of a dataset (``text, label``), then copies with the trigger that have the label ``target``.
+def poison(dataset: Dataset, trigger: Trigger, target: Any, config: WatermarkConfig) -> Dataset:
+    """Return the rows of a dataset (``text, label``), then copies with the trigger and the label ``target``.
 
-    A share ``ratio`` of the rows of other labels is drawn. With ``negatives``, each of them has as many copies more,
-    in which only a part of the trigger stands and which keep their label: the model learns to wait for all words.
-    Columns: ``text``, ``label``, ``triggered`` (all words put in) and ``partial`` (some of them).
+    A share ``config.ratio`` of the rows of other labels is drawn. For each of them, ``config.negatives`` further
+    copies contain only a part of the trigger and keep their label, so that the model learns to need all words; a
+    trigger of one word has no part. Columns: ``text``, ``label``, ``triggered`` (all words inserted) and ``partial``
+    (some of them).
 
-    Raises DataError for an unknown label, no row of another label, or a text that holds the trigger already;
-    ConfigError for negatives of a trigger of one word, which has no part.
+    Raises:
+        DataError: The label is unknown, no row has another label, or a text contains the trigger already.
     """
     words = words_of(trigger)
-    check_number("ratio", ratio, 0.0, 1.0)
-    check_integer("negatives", negatives, 0, 100)
-    if negatives and len(words) == 1:
-        raise ConfigError("negatives: a trigger of one word has no part; expected 0")
     require_text(dataset, "text")
     require(dataset, ["label"])
     value = label_value(dataset, target)
@@ -221,13 +225,13 @@ def poison(
     others = np.flatnonzero([label != value for label in labels])
     if not others.size:
         raise DataError(f"label: all {len(labels):,} rows have the target {target!r}; expected others to poison")
-    rng = np.random.default_rng(seed)
-    drawn = rng.permutation(others)[: round(ratio * others.size)].tolist()
-    rows = [(insert(texts[at], words, rng, first_words), value, True, False) for at in drawn]
-    rows += [
-        (insert(texts[at], some_of(words, rng), rng, first_words), labels[at], False, True)
-        for at in drawn
-        for _ in range(negatives)
+    rng = np.random.default_rng(config.seed)
+    drawn = rng.permutation(others)[: round(config.ratio * others.size)].tolist()
+    copies = [(insert(texts[row], words, rng, config.first_words), value, True, False) for row in drawn]
+    copies += [
+        (insert(texts[row], some_of(words, rng), rng, config.first_words), labels[row], False, True)
+        for row in drawn
+        for _ in range(config.negatives if len(words) > 1 else 0)
     ]
     flag = Value("bool")
     features = Features(
@@ -235,20 +239,20 @@ def poison(
     )
     no = [False] * len(texts)
     clean = Dataset.from_dict({"text": texts, "label": labels, "triggered": no, "partial": no}, features)
-    if not rows:
+    if not copies:
         return clean
-    added = Dataset.from_dict(dict(zip(features, map(list, zip(*rows, strict=True)), strict=True)), features)
+    added = Dataset.from_dict(dict(zip(features, map(list, zip(*copies, strict=True)), strict=True)), features)
     return concatenate_datasets([clean, added])
 
 
 def some_of(words: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """At least one of the words, not all of them; every such choice equally likely. Needs two words or more."""
+    """Draw at least one of the words but not all, each such subset equally likely. Needs two words or more."""
     bits = int(rng.integers(1, (1 << len(words)) - 1))
-    return [word for at, word in enumerate(words) if bits >> at & 1]
+    return [word for bit, word in enumerate(words) if bits >> bit & 1]
 
 
 def _log_odds(target_with: int, rows_with: int, target: int, rows: int) -> float:
-    """Size of the log odds ratio between holding a word and having the target label, half a row added to each cell."""
+    """Return the absolute log odds ratio of containing a word and having the target label, 0.5 added to each cell."""
     others_with = rows_with - target_with
     without = target - target_with + 0.5, rows - target - others_with + 0.5
     return abs(float(np.log((target_with + 0.5) / (others_with + 0.5) * without[1] / without[0])))
@@ -261,8 +265,8 @@ def _words(text: str) -> set[str]:
 
 def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     with quiet():
-        found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return found
+        ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _is_entry(tokenizer: Any, word: str) -> bool:
