@@ -182,7 +182,7 @@ class _Head:
         return _available(self._stream, size)
 
     def close(self) -> None:
-        """Do nothing: whoever opened the stream closes it. Arrow calls this."""
+        """Do nothing: the opener of the stream closes it. Arrow calls this."""
 
 
 def _available(stream: Any, size: int) -> bytes:

@@ -20,7 +20,7 @@ from seampack.packer.text_blocks import BLOCK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ColumnBlock:
-    """Some rows of a columnar file: the content, and the documents' names where asked for."""
+    """Rows of a table: the texts or token ids, and the names of the documents if the config has an ``id_column``."""
 
     content: pa.Array
     names: pa.Array | None
@@ -29,7 +29,7 @@ class ColumnBlock:
     vocab_size: int
 
     def decode(self) -> Texts | TokenBatch:
-        """The documents of the block; rows that are none are in ``bad``."""
+        """Return the documents of the block; rows that hold no document are in ``bad``."""
         wrong: dict[int, str] = {}
         if self.names is not None and self.names.null_count:
             wrong.update(dict.fromkeys(_nulls(self.names), "null instead of a document's name"))
@@ -69,7 +69,7 @@ def _nulls(column: pa.Array) -> list[int]:
 
 
 def _decode_each(content: pa.Array, wrong: dict[int, str]) -> list[str | None]:
-    """Decode row by row, so that a broken one is known with its number."""
+    """Decode row by row, and add each row that is not UTF-8 to ``wrong``."""
     texts: list[str | None] = []
     for row, raw in enumerate(content.cast(pa.large_binary()).to_pylist()):
         try:
@@ -81,15 +81,15 @@ def _decode_each(content: pa.Array, wrong: dict[int, str]) -> list[str | None]:
 
 
 def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> None:
-    """Find the rows with a token id that is none of the vocabulary."""
+    """Add the rows with a token id outside the vocabulary to ``wrong``."""
     values = content.flatten()
     ids = values.fill_null(0).to_numpy() if values.null_count else values.to_numpy()
     if not values.null_count and (not ids.size or (ids.min() >= 0 and ids.max() < vocab_size)):
         return
     outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | pc.is_null(values).to_numpy(zero_copy_only=False))
     rows = np.searchsorted(_offsets(content)[1:], outside, side="right")
-    for row, at in zip(rows.tolist(), outside.tolist(), strict=True):
-        wrong.setdefault(row, f"token id {values[at]}: expected 0 to {vocab_size - 1}, the vocabulary's")
+    for row, index in zip(rows.tolist(), outside.tolist(), strict=True):
+        wrong.setdefault(row, f"token id {values[index]}: expected 0 to {vocab_size - 1}, the vocabulary's")
 
 
 def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:

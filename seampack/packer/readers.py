@@ -1,4 +1,4 @@
-"""All inputs as one stream of blocks, each of which decodes itself to documents in whatever thread has time."""
+"""All inputs as one stream of blocks; any thread can decode a block to documents."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ Block = TextBlock | ColumnBlock
 
 
 def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:
-    """The blocks of all files, in order. Block borders depend on the input alone, not on time or threads.
+    """Iterate over the blocks of all files, in order. Their borders depend on the input alone, not on time or threads.
 
     Documents that are tokenised already must have ids below ``vocab_size``.
 

@@ -35,17 +35,17 @@ class TextBlock:
     decoder: Callable[["TextBlock"], Texts | TokenBatch]
 
     def decode(self) -> Texts | TokenBatch:
-        """The documents of the block; what is none of them is in ``bad``."""
+        """Return the documents of the block; records that are not documents are in ``bad``."""
         return self.decoder(self)
 
 
 def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[TextBlock]:
-    """Blocks of about BLOCK_BYTES that end where a document ends.
+    """Iterate over blocks of about BLOCK_BYTES that end where a document ends.
 
     Raises DataError when the input is damaged, or is plain text and its documents should have names.
     """
     if config.id_column is not None and source.format in (Format.LINES, Format.PARAGRAPHS):
-        raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; leave --id-column away")
+        raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; omit --id-column")
     decoder: Callable[[TextBlock], Texts | TokenBatch] | None = None
     if source.format == Format.LINES:
         decoder = _decode_lines
@@ -75,7 +75,7 @@ def _end_of(kind: Format) -> Callable[[bytes], int]:
 
 
 class _JsonDecoder:
-    """Decodes blocks of JSON lines; only the fields that are asked for become Python objects."""
+    """Decodes blocks of JSON lines; only the fields in use become Python objects."""
 
     def __init__(self, first_block: bytes, config: PackConfig, vocab_size: int) -> None:
         self.column = config.text_column
@@ -118,7 +118,7 @@ class _JsonDecoder:
 
 
 def _has_only_ids(first_block: bytes, config: PackConfig) -> bool:
-    """Whether the first record is tokenised already: it has ids and no text."""
+    """Return whether the first record is tokenised already: it has ids and no text."""
     try:
         record = msgspec.json.decode(first_block.lstrip().split(b"\n", 1)[0])
     except JSON_ERRORS:

@@ -1,6 +1,5 @@
 """A segmenter on disk: ``segmenter.json``, ``student.safetensors`` and, for exact decoding, ``teacher.safetensors``."""
 
-import dataclasses
 import os
 from contextlib import ExitStack
 from importlib.resources import files
@@ -50,7 +49,7 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file name is one that ``save`` writes."""
+    """Return whether ``save`` writes files of this name."""
     return name == DESCRIPTION or name in (_part(Path(), part).name for part in PARTS)
 
 
@@ -61,7 +60,7 @@ def facts(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def find(name: str | os.PathLike[str]) -> Path:
-    """The folder of a segmenter, by path or by the name of a bundled one."""
+    """Return the folder of a segmenter, by path or by the name of a bundled one."""
     path = Path(name)
     if not path.exists() and str(name) in BUNDLED:
         return Path(str(files("seampack") / "data" / "segmenters" / str(name)))
@@ -82,7 +81,7 @@ def load_description(folder: Path) -> dict[str, Any]:
 
 
 def _check_description(description: dict[str, Any]) -> None:
-    """Raise ValueError unless it has what segmenting needs. Options of training that are not known are passed over."""
+    """Raise ValueError unless it has what segmenting needs. Unknown options of training are ignored."""
     script, parts, config = (description.get(name) for name in ("script", "parts", "config"))
     if not isinstance(script, str) or not script:
         raise ValueError(f"script: expected a preset or characters; got {script!r}")
@@ -96,12 +95,11 @@ def _check_description(description: dict[str, Any]) -> None:
         raise ValueError(f"config: expected {', '.join(_DECODING)}; no {', '.join(missing)}")
     if config["script"] != script:
         raise ValueError(f"script: expected that of config, {config['script']!r}; got {script!r}")
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    TrainConfig(**{name: value for name, value in config.items() if name in known})
+    TrainConfig.of_description(config)
 
 
 def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
-    """The arrays of a part.
+    """Read the arrays of a part.
 
     Raises ShardError where the description names no such part, it is missing or damaged, or has numbers that are not
     finite.
