@@ -1,11 +1,11 @@
 """Curriculum learning on chains of operations and on GSM8K; writes the tables and pictures of its document.
 
-    python -m benchmarks.curriculum --data DATA                  # all of it
+    python -m benchmarks.curriculum --data DATA                  # all parts
     python -m benchmarks.curriculum --data DATA --only gsm8k     # one part: base, arms, gsm8k, smollm2
-    python -m benchmarks.curriculum --tables                     # the document again, from the kept rows
+    python -m benchmarks.curriculum --tables                     # only write the document, from saved results
 
-DATA holds ``math/gsm8k/*.jsonl``. Rows are kept in ``benchmarks/results/curriculum.json``, the chains' base model in
-``.work/models/chains``.
+DATA contains ``math/gsm8k/*.jsonl``. Results are saved in ``benchmarks/results/curriculum.json``, the chains' base
+model in ``.work/models/chains``.
 """
 
 import argparse
@@ -22,23 +22,24 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import measure
 from benchmarks.pretrained import smollm2
 from seampack.models.base import save_picture
 from seampack.models.curriculum import (
+    Algorithm,
     CurriculumBuilder,
+    CurriculumConfig,
     CurriculumTrainer,
     DifficultyEstimator,
     GuidedPrompter,
+    Order,
     PromptFormat,
     TransformersSampler,
     composition,
     draw_difficulty,
     draw_stages,
     grade,
-    gsm8k_matches,
     number_matches,
     pass_at_k,
     unguided,
@@ -46,7 +47,7 @@ from seampack.models.curriculum import (
 from seampack.models.curriculum.adapter import ADAPTER
 from seampack.models.curriculum.small import piece_tokenizer, small_model
 from seampack.models.data import load
-from seampack.models.text import quiet
+from seampack.models.training import load_causal
 
 RESULTS = Path(__file__).parent / "results" / "curriculum.json"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "curriculum.md"
@@ -59,22 +60,26 @@ COMMAND = "python -m benchmarks.curriculum"
 MODULUS, LARGEST = 13, 3
 LENGTHS = range(1, 9)
 FIRST = (0.36, 0.30, 0.20, 0.08, 0.03, 0.01, 0.01, 0.01)
-"""How often each length is among the base model's first lessons: so few long chains that it does not master them."""
+"""Share of each length in the base model's first lessons: too few long chains to master them."""
 TOKENS = 64
-GRPO_RATE = 3e-4
 SEEDS = (0, 1, 2)
+SAMPLING = CurriculumConfig(max_new_tokens=TOKENS, batch_responses=1024)
+TEST = SAMPLING.replace(n_samples=8, batch_responses=512)
+GRPO = CurriculumConfig(
+    algorithm=Algorithm.GRPO, temperature=1.0, max_new_tokens=TOKENS, learning_rate=3e-4, batch_rows=128, epochs=2
+)
 ARMS = {
-    "uniform": {"order": "uniform", "hints": False},
-    "stages": {"order": "stages", "hints": False},
-    "stages, hints": {"order": "stages", "hints": True},
+    "uniform": {"order": Order.UNIFORM, "hints": False},
+    "stages": {"order": Order.STAGES, "hints": False},
+    "stages, hints": {"order": Order.STAGES, "hints": True},
 }
 
 
 def chains(rows: int, seed: int, shares: tuple[float, ...] | None = None) -> Dataset:
-    """``7*3+2`` worked out from left to right modulo 13, as GSM8K writes solutions; ``operations`` is the length."""
+    """Make rows such as ``7*3+2``, worked out from left to right modulo 13; ``operations`` is the length."""
     rng = np.random.default_rng(seed)
     lengths = rng.choice(np.asarray(LENGTHS), rows, p=shares)
-    found = []
+    rows_made = []
     for length in lengths.tolist():
         value = int(rng.integers(MODULUS))
         question, solution = str(value), ""
@@ -83,16 +88,12 @@ def chains(rows: int, seed: int, shares: tuple[float, ...] | None = None) -> Dat
             question += f"{sign}{other}"
             solution += f"{value}{sign}{other}={result}\n"
             value = int(result)
-        found.append({"question": question, "answer": f"{solution}#### {value}", "operations": length})
-    return ADAPTER.prepare(Dataset.from_list(found), ADAPTER.config())
-
-
-def sampler(model: Any, tokenizer: Any, temperature: float = 0.7, seed: int = 0) -> TransformersSampler:
-    return TransformersSampler(model, tokenizer, temperature, TOKENS, batch_responses=2048, seed=seed)
+        rows_made.append({"question": question, "answer": f"{solution}#### {value}", "operations": length})
+    return ADAPTER.prepare(Dataset.from_list(rows_made), ADAPTER.config())
 
 
 def train_base() -> float:
-    """The model that the curriculum begins with, trained where its folder is not there; returns CPU seconds of then."""
+    """Train the first model, unless its folder exists; return the CPU seconds that its training took."""
     if (BASE / SPENT).exists():
         return float((BASE / SPENT).read_text())
     started = time.process_time()
@@ -102,19 +103,12 @@ def train_base() -> float:
     )
     model = small_model(tokenizer, width=64)
     rows = lessons.add_column("stage", [1] * len(lessons)).add_column("pass_rate", [0.0] * len(lessons))
-    trainer = CurriculumTrainer(
-        correct=gsm8k_matches, order="uniform", epochs=3, learning_rate=4e-3, batch_rows=64, replay=0.0
-    )
-    trainer.train(model, tokenizer, unguided(rows, PromptFormat()))
+    config = CurriculumConfig(order=Order.UNIFORM, epochs=3, learning_rate=4e-3)
+    CurriculumTrainer(config).train(model, tokenizer, unguided(rows, PromptFormat(config)))
     for part in (model, tokenizer):
         part.save_pretrained(BASE)
     (BASE / SPENT).write_text(f"{time.process_time() - started}\n")
     return train_base()
-
-
-def loaded() -> tuple[Any, Any]:
-    with quiet():
-        return AutoModelForCausalLM.from_pretrained(BASE), AutoTokenizer.from_pretrained(BASE)
 
 
 def rates_by_length(dataset: Dataset) -> list[float]:
@@ -123,14 +117,15 @@ def rates_by_length(dataset: Dataset) -> list[float]:
 
 
 def base_facts(_: Path) -> dict[str, Any]:
-    """The base model, its pass rates by length, the stages, and what hints do."""
+    """Measure the base model: its pass rates by length, the stages, and the effect of hints."""
     seconds = {"base": train_base()}
-    model, tokenizer = loaded()
+    model, tokenizer = load_causal(BASE)
+    sample = TransformersSampler(SAMPLING, model, tokenizer)
     started = time.process_time()
-    estimated = DifficultyEstimator(sample=sampler(model, tokenizer), correct=gsm8k_matches).estimate(chains(480, 1))
+    estimated = DifficultyEstimator(SAMPLING, sample).estimate(chains(480, 1))
     seconds["difficulty"] = time.process_time() - started
-    staged = CurriculumBuilder().build(estimated)
-    guided = GuidedPrompter(sample=sampler(model, tokenizer), correct=gsm8k_matches).guide(staged)
+    staged = CurriculumBuilder(SAMPLING).build(estimated)
+    guided = GuidedPrompter(SAMPLING, sample).guide(staged)
     seconds["hints"] = time.process_time() - started - seconds["difficulty"]
     guided.to_parquet(str(BASE / CURRICULUM))
     hard = guided.select(np.flatnonzero(np.asarray(guided["stage"][:]) == 3))
@@ -160,40 +155,26 @@ def base_facts(_: Path) -> dict[str, Any]:
 
 
 def arms(_: Path) -> dict[str, Any]:
-    """GRPO from the same base along three orders, measured on new chains that no arm is trained on."""
+    """Train by GRPO from the same base along three orders; measure on new chains."""
     guided = load(str(BASE / CURRICULUM))
     test = chains(240, 2)
-    model, tokenizer = loaded()
-    estimator = DifficultyEstimator(sample=sampler(model, tokenizer), correct=gsm8k_matches, n_samples=8)
-    rows = [{"arm": "base", "seed": 0, **scores(estimator.estimate(test))}]
+    rows = [{"arm": "base", "seed": 0, **scores(*load_causal(BASE), test)}]
     for name, seed in itertools.product(ARMS, SEEDS):
-        model, tokenizer = loaded()
-        curriculum = guided if ARMS[name]["hints"] else unguided(guided, PromptFormat())
-        trainer = CurriculumTrainer(
-            correct=gsm8k_matches,
-            method="grpo",
-            order=ARMS[name]["order"],
-            learning_rate=GRPO_RATE,
-            batch_rows=128,
-            epochs=2,
-            generations=8,
-            beta=0.04,
-            replay=0.1,
-            max_new_tokens=TOKENS,
-            seed=seed,
-        )
+        model, tokenizer = load_causal(BASE)
+        curriculum = guided if ARMS[name]["hints"] else unguided(guided, PromptFormat(GRPO))
+        trainer = CurriculumTrainer(GRPO.replace(order=ARMS[name]["order"], seed=seed))
         started = time.process_time()
         history = trainer.train(model, tokenizer, curriculum)
         seconds = time.process_time() - started
-        estimator = DifficultyEstimator(sample=sampler(model, tokenizer), correct=gsm8k_matches, n_samples=8)
         rows.append(
-            {"arm": name, "seed": seed, **scores(estimator.estimate(test)), "history": history, "cpu_seconds": seconds}
+            {"arm": name, "seed": seed, **scores(model, tokenizer, test), "history": history, "cpu_seconds": seconds}
         )
         print(rows[-1], flush=True)
     return {"machine": measure.machine(PACKAGES), "rows": rows}
 
 
-def scores(rated: Dataset) -> dict[str, Any]:
+def scores(model: Any, tokenizer: Any, test: Dataset) -> dict[str, Any]:
+    rated = DifficultyEstimator(TEST, TransformersSampler(TEST, model, tokenizer)).estimate(test)
     return {
         "avg@8": float(np.mean(rated["pass_rate"])),
         "pass@4": float(pass_at_k(rated["n_samples"][:], rated["n_correct"][:], 4).mean()),
@@ -202,7 +183,7 @@ def scores(rated: Dataset) -> dict[str, Any]:
 
 
 def gsm8k(data: Path) -> dict[str, Any]:
-    """Pass rates from published responses of four models to GSM8K's test questions, without sampling."""
+    """Grade published responses of four models to GSM8K's test questions, without sampling."""
     folder = data / "math" / "gsm8k"
     published = load(str(folder / "example_model_solutions.jsonl"))
     names = [name for name in published.column_names if name not in ("question", "ground_truth")]
@@ -220,16 +201,16 @@ def gsm8k(data: Path) -> dict[str, Any]:
     )
     started = time.process_time()
     rated = grade(rows.add_column("responses", responses), number_matches)
-    staged = CurriculumBuilder().build(rated)
+    staged = CurriculumBuilder(CurriculumConfig()).build(rated)
     seconds = time.process_time() - started
-    steps = [len(own) for own in staged["steps"]]
+    steps = [len(solution) for solution in staged["steps"]]
     stage = np.asarray(staged["stage"][:])
     train = ADAPTER.prepare(load(str(folder / "train.jsonl")), ADAPTER.config())
-    counts = np.asarray([len(own) for own in train["steps"]])
-    said = np.asarray(verdicts).reshape(-1, len(names))
+    counts = np.asarray([len(solution) for solution in train["steps"]])
+    by_model = np.asarray(verdicts).reshape(-1, len(names))
     return {
         "machine": measure.machine(PACKAGES),
-        "models": {name: float(said[:, at].mean()) for at, name in enumerate(names)},
+        "models": {name: float(by_model[:, index].mean()) for index, name in enumerate(names)},
         "responses": len(verdicts),
         "disagree": int(disagree.sum()),
         "we_say_right": int((disagree & np.asarray(ours)).sum()),
@@ -246,21 +227,16 @@ def gsm8k(data: Path) -> dict[str, Any]:
 
 
 def smollm(data: Path) -> dict[str, Any]:
-    """SmolLM2-135M on the first questions of GSM8K's training set, each response at most 128 tokens."""
-    folder = smollm2()
-    with quiet():
-        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    """Sample SmolLM2-135M on the first questions of GSM8K's training set, at most 128 tokens a response."""
+    config = CurriculumConfig(
+        model=smollm2(), checker="number", chat=True, n_samples=4, max_new_tokens=128, batch_responses=48
+    )
+    model, tokenizer = load_causal(config.model)
+    sample, prompt = TransformersSampler(config, model, tokenizer), PromptFormat(config, tokenizer)
     rows = ADAPTER.prepare(load(str(data / "math" / "gsm8k" / "train.jsonl")).select(range(12)), ADAPTER.config())
-    shared: dict[str, Any] = {
-        "sample": TransformersSampler(model, tokenizer, 0.7, 128, batch_responses=48),
-        "correct": number_matches,
-        "prompt": PromptFormat(chat=tokenizer),
-        "n_samples": 4,
-        "batch_rows": 12,
-    }
     started = time.process_time()
-    estimated = DifficultyEstimator(**shared).estimate(rows)
-    guided = GuidedPrompter(**shared).guide(estimated)
+    estimated = DifficultyEstimator(config, sample, prompt=prompt).estimate(rows)
+    guided = GuidedPrompter(config, sample, prompt=prompt).guide(estimated)
     return {
         "machine": measure.machine(PACKAGES),
         "cpu_seconds": time.process_time() - started,
@@ -289,7 +265,7 @@ def made(machine: str) -> str:
 
 
 def picture(name: str, draw: Any, title: str) -> str:
-    """A picture of the document as SVG; returns the reference to it."""
+    """Draw a picture of the document as SVG; return the reference to it."""
     with tempfile.TemporaryDirectory() as folder:
         save_picture(Path(folder) / name, draw)
         shutil.copy(Path(folder) / f"{name}.svg", PICTURES / f"curriculum-{name}.svg")
@@ -335,7 +311,7 @@ def base_table(found: dict[str, Any]) -> str:
 
 
 def by_thirds(history: list[dict[str, Any]], name: str, stage: int) -> list[float]:
-    """Means over the first, middle and last third of a stage's steps."""
+    """Return the means over the first, middle and last third of a stage's steps."""
     values = [row[name] for row in history if row["stage"] == stage]
     return [float(part.mean()) for part in np.array_split(values, 3)]
 
@@ -362,7 +338,7 @@ def arms_table(found: dict[str, Any]) -> str:
 
 
 def draw_rewards(found: dict[str, Any]) -> Any:
-    """Reward of each step of stage 3, mean of the seeds."""
+    """Return a function that draws the reward of each step of stage 3, mean of the seeds."""
 
     def draw(axes: Any) -> None:
         for name, colour in (("stages", "#aa6644"), ("stages, hints", "#4477aa")):
@@ -382,10 +358,10 @@ def gsm8k_table(found: dict[str, Any]) -> str:
     header = ["stage", "questions", "mean pass rate", *(f"{name} right" for name in range(5)), "steps of the solution"]
     rows = []
     rates = np.asarray(found["pass_rates"])
-    at = 0
+    start = 0
     for row, steps in zip(found["stages"], found["steps_by_stage"], strict=True):
-        own = np.sort(rates)[::-1][at : at + row["questions"]]
-        at += row["questions"]
+        own = np.sort(rates)[::-1][start : start + row["questions"]]
+        start += row["questions"]
         counts = [str(int((np.rint(own * 4) == right).sum())) for right in range(5)]
         rows.append(
             [str(row["stage"]), f"{row['questions']:,}", number(row["mean_pass_rate"]), *counts, f"{steps:.2f}"]
@@ -403,7 +379,7 @@ def gsm8k_table(found: dict[str, Any]) -> str:
 
 
 def smollm_table(found: dict[str, Any]) -> str:
-    """One row a question, and the prompt with the longest hint."""
+    """Write one row for each question, and the prompt with the longest hint."""
     rows = [
         [number(row["pass_rate"]), f"{row['hint_steps']} of {row['steps']}", number(row["pass_rate_hinted"])]
         for row in found["rows"]
@@ -417,7 +393,7 @@ def smollm_table(found: dict[str, Any]) -> str:
 
 
 def write(results: dict[str, Any]) -> None:
-    """The document's tables and pictures."""
+    """Write the document's tables and pictures."""
     PICTURES.mkdir(exist_ok=True)
     if "base" in results:
         found = results["base"]
@@ -444,7 +420,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with math/gsm8k/")
     parser.add_argument("--only", choices=PARTS, action="append", help="parts to run")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
+    parser.add_argument("--tables", action="store_true", help="only write the document, from saved results")
     options = parser.parse_args()
     if options.data is None and not options.tables:
         parser.error("--data is needed")

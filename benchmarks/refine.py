@@ -1,11 +1,11 @@
 """Query refinement in a small world, with a real small model, and its safety classifier; writes its document's tables.
 
-    python -m benchmarks.refine --data DATA                    # all of it
+    python -m benchmarks.refine --data DATA                    # all parts
     python -m benchmarks.refine --data DATA --only world       # one part
-    python -m benchmarks.refine --tables                       # the document again, from the kept rows
+    python -m benchmarks.refine --tables                       # only write the document, from saved results
 
-DATA holds ``prompts/bpo/bpo_test.json`` and ``prompts/jailbreakbench/*.json``, as their authors publish them. Rows are
-kept in ``benchmarks/results/refine.json``.
+DATA contains ``prompts/bpo/bpo_test.json`` and ``prompts/jailbreakbench/*.json``, as their authors publish them.
+Results are saved in ``benchmarks/results/refine.json``.
 """
 
 import argparse
@@ -59,39 +59,40 @@ BPO_OPTIONS: dict[str, Any] = {
 
 
 def world(_: Path) -> list[dict[str, Any]]:
-    """Arms by seeds: the pairs are learnt once a seed, then each arm goes on from there."""
-    found = []
+    """Train each arm with each seed; the arms of a seed start from the same training on pairs."""
+    results = []
     for seed in WORLD_SEEDS:
         started = time.process_time()
         train, test = refining.rows(2000, seed=3000 + seed), refining.rows(400, seed=4000 + seed)
         config = ADAPTER.config(seed=seed, max_new_tokens=12)
         refiner = Refiner.of_artifact(ADAPTER.train(ADAPTER.prepare(Dataset.from_list(train), config), config))
-        found.append({"arm": "pairs alone", "seed": seed, **_measured(refiner, test), **_spent(started), "curve": []})
+        results.append({"arm": "pairs alone", "seed": seed, **_measured(refiner, test), **_spent(started), "curve": []})
         for arm, names in ARMS.items():
             started = time.process_time()
             rewards = {name: REWARDS[name] for name in names}
-            second = RefinerRL(refiner, refining.answer, rewards, steps=WORLD_STEPS, learning_rate=2e-4, seed=seed)
-            done = second.fit([str(row["prompt"]) for row in train])
-            found.append(
+            scorer = Scorer(rewards, dict.fromkeys(rewards, 1.0), CachedTarget(refining.answer))
+            trainer = RefinerRL(config.replace(rl_steps=WORLD_STEPS), refiner, scorer)
+            done = trainer.fit([str(row["prompt"]) for row in train])
+            results.append(
                 {"arm": arm, "seed": seed, **_measured(done.refiner, test), **_spent(started), "curve": done.curve}
             )
-            print(f"{arm}, seed {seed}: {found[-1] | {'curve': ''}}", flush=True)
-    return found
+            print(f"{arm}, seed {seed}: {results[-1] | {'curve': ''}}", flush=True)
+    return results
 
 
 def _measured(refiner: Refiner, rows: list[dict[str, Any]]) -> dict[str, Any]:
     target = CachedTarget(refining.answer)
     scorer = Scorer(REWARDS, dict.fromkeys(REWARDS, 1.0), target)
-    evaluation = RefinerEval(refiner, target, scorer, refining.jailbroken, 200)
-    found = evaluation.run([row["prompt"] for row in rows], [row["attack"] for row in rows])
-    benign = [row for row in found.rows if not row["attack"]]
+    evaluation = RefinerEval(refiner, target, scorer, refining.jailbroken)
+    refined = evaluation.run([row["prompt"] for row in rows], [row["attack"] for row in rows])
+    benign = [row for row in refined.rows if not row["attack"]]
     whole = [refining.quality([row["query"]], [row["response"]])[0] == 1 for row in benign]
     return {
-        "attack_success_rate": found.metrics["attack_success_rate"],
-        "attack_success_rate_before": found.metrics["attack_success_rate_before"],
+        "attack_success_rate": refined.metrics["attack_success_rate"],
+        "attack_success_rate_before": refined.metrics["attack_success_rate_before"],
         "benign_whole": float(np.mean(whole)),
-        "benign_quality": found.metrics["benign_quality"],
-        "attack_quality": found.metrics["attack_quality"],
+        "benign_quality": refined.metrics["benign_quality"],
+        "attack_quality": refined.metrics["attack_quality"],
     }
 
 
@@ -100,37 +101,39 @@ def _spent(started: float) -> dict[str, float]:
 
 
 def bpo(data: Path) -> list[dict[str, Any]]:
-    """SmolLM2-135M as refiner and as target on short BPO rows, low-rank updates, rewarded by log-probabilities."""
+    """Train SmolLM2-135M as refiner, with itself as target, on short BPO rows, rewarded by log-probabilities."""
     rows = json.loads((data / "prompts" / "bpo" / "bpo_test.json").read_text("utf-8"))
     short = [
         row
         for row in rows
         if max(len(row[name].split()) for name in ("prompt", "optimized_prompt")) <= BPO["max_words"]
     ]
-    chosen = [short[at] for at in np.random.default_rng(0).permutation(len(short))]
+    chosen = [short[row] for row in np.random.default_rng(0).permutation(len(short))]
     train, test = chosen[BPO["test"] :][: BPO["train"]], chosen[: BPO["test"]]
     test_set = Dataset.from_list(test)
-    found = []
+    results = []
 
     def arm(name: str, rows: Dataset, config: Any) -> Artifact:
         started = time.process_time()
         artifact = ADAPTER.train(ADAPTER.prepare(rows, config), config)
         trained = time.process_time()
-        seen = ADAPTER.evaluate(ADAPTER.prepare(test_set, config), artifact, config)
-        found.append(
+        evaluation = ADAPTER.evaluate(ADAPTER.prepare(test_set, config), artifact, config)
+        results.append(
             {
                 "arm": name,
                 "train_rows": len(rows),
                 "test_rows": len(test),
                 "train_cpu_seconds": trained - started,
                 "evaluate_cpu_seconds": time.process_time() - trained,
-                "metrics": seen.metrics,
+                "metrics": evaluation.metrics,
                 "losses": artifact.facts["losses"],
                 "curve": artifact.facts["curve"],
-                "examples": [{key: row[key] for key in ("query", "refined")} for row in seen.rows.select(range(3))],
+                "examples": [
+                    {key: row[key] for key in ("query", "refined")} for row in evaluation.rows.select(range(3))
+                ],
             }
         )
-        print(f"{name}: {found[-1]}", flush=True)
+        print(f"{name}: {results[-1]}", flush=True)
         return artifact
 
     folder = smollm2()
@@ -138,19 +141,19 @@ def bpo(data: Path) -> list[dict[str, Any]]:
     pairs = arm("pairs alone", Dataset.from_list(train), config.replace(rl_steps=0))
     with tempfile.TemporaryDirectory() as place:
         pairs.save(Path(place))
-        # rows of queries alone: learning goes on from the model, without pairs
+        # rows of queries alone: training continues with the model, without pairs
         queries = Dataset.from_list(train).remove_columns("optimized_prompt").rename_column("prompt", "query")
         arm("then rewards", queries, config.replace(model=place))
-    return found
+    return results
 
 
 def safety(data: Path) -> list[dict[str, Any]]:
-    """The classifier on labelled JailbreakBench responses, the behaviours of each seed's draw held out."""
+    """Train the classifier on labelled JailbreakBench responses; each seed holds out other behaviours."""
     rows = []
     for path in sorted((data / "prompts" / "jailbreakbench").glob("*.json")):
         answered = [row for row in json.loads(path.read_text("utf-8"))["jailbreaks"] if row["response"] is not None]
         rows += [{name: row[name] for name in ("behavior", "response", "jailbroken")} for row in answered]
-    found = []
+    results = []
     for seed in range(5):
         config = ADAPTER.config(stage="safety", seed=seed)
         prepared = ADAPTER.prepare(Dataset.from_list(rows), config)
@@ -158,9 +161,9 @@ def safety(data: Path) -> list[dict[str, Any]]:
         artifact = ADAPTER.train(prepared, config)
         seconds = time.process_time() - started
         metrics = ADAPTER.evaluate(prepared, artifact, config).metrics
-        found.append({"seed": seed, "responses": len(rows), "train_cpu_seconds": seconds, **metrics})
+        results.append({"seed": seed, "responses": len(rows), "train_cpu_seconds": seconds, **metrics})
         print(f"seed {seed}: {metrics}", flush=True)
-    return found
+    return results
 
 
 PARTS = {"world": world, "bpo": bpo, "safety": safety}
@@ -171,7 +174,7 @@ def made(machine: str) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """The mean, and the least and the most where they differ."""
+    """Return the mean, and the smallest and the largest value if they differ."""
     mean = f"{np.mean(values):.3f}"
     return mean if len(set(values)) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
 
@@ -181,9 +184,9 @@ def world_table(rows: list[dict[str, Any]]) -> str:
     columns = ("attack_success_rate", "benign_whole", "benign_quality", "attack_quality")
     lines = [["no refiner", spread([row["attack_success_rate_before"] for row in rows]), "1.000", "1.000", "1.000", ""]]
     for arm in ("pairs alone", *ARMS):
-        of_arm = [row for row in rows if row["arm"] == arm]
-        seconds = f"{np.mean([row['cpu_seconds'] for row in of_arm]):.0f}"
-        lines.append([arm, *(spread([row[column] for row in of_arm]) for column in columns), seconds])
+        rows_of_arm = [row for row in rows if row["arm"] == arm]
+        seconds = f"{np.mean([row['cpu_seconds'] for row in rows_of_arm]):.0f}"
+        lines.append([arm, *(spread([row[column] for row in rows_of_arm]) for column in columns), seconds])
     return measure.table(header, lines)
 
 
@@ -200,8 +203,8 @@ def bpo_table(rows: list[dict[str, Any]]) -> str:
     ]
     lines = []
     for row in rows:
-        m = row["metrics"]
-        values = (m["win_rate"], m["benign_quality_before"], m["benign_quality"], m["score_gain"], m["unchanged"])
+        names = ("win_rate", "benign_quality_before", "benign_quality", "score_gain", "unchanged")
+        values = [row["metrics"][name] for name in names]
         lines.append(
             [
                 row["arm"],
@@ -256,7 +259,7 @@ def draw_bpo(axes: "Axes", rows: list[dict[str, Any]]) -> None:
 
 
 def write(results: dict[str, Any]) -> None:
-    """The document's tables and pictures."""
+    """Write the document's tables and pictures."""
     PICTURES.mkdir(exist_ok=True)
     for name, table in (("world", world_table), ("bpo", bpo_table), ("safety", safety_table)):
         if name in results:
@@ -274,7 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with prompts/bpo and prompts/jailbreakbench")
     parser.add_argument("--only", choices=list(PARTS), action="append", help="parts to run, all by default")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
+    parser.add_argument("--tables", action="store_true", help="only write the document, from saved results")
     options = parser.parse_args()
     if options.data is None and not options.tables:
         parser.error("--data is needed")

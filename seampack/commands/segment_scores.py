@@ -11,7 +11,8 @@ import click
 from seampack.commands import options as shared
 from seampack.commands.report import print_json, table
 from seampack.errors import DataError
-from seampack.segmenter.apply_config import DecodeConfig, FileFormat
+from seampack.io.formats import Format
+from seampack.segmenter.apply_config import DecodeConfig
 
 if TYPE_CHECKING:
     from seampack.segmenter.dictionary import Dictionary
@@ -175,7 +176,7 @@ def _no_words(gold: str) -> DataError:
 def _lines(inputs: Iterable[str]) -> Iterator[str]:
     from seampack.segmenter.inputs import texts
 
-    for batch in texts(tuple(inputs), input_format=FileFormat.LINES.value):
+    for batch in texts(tuple(inputs), input_format=Format.LINES):
         yield from batch
 
 

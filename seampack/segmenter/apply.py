@@ -6,18 +6,18 @@ A file gets its name when it is complete; standard output gets each block at onc
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seampack.errors import DataError
-from seampack.io.sources import STDIN
+from seampack.io.formats import Format
+from seampack.io.output import output_stream
+from seampack.io.sources import STDIN, Inputs
 from seampack.segmenter import formats
 from seampack.segmenter.annotations import annotate, check_options
-from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, FileFormat, Output
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, Output
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.inputs import Block, Lines, blocks
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.sink import output_file
 from seampack.segmenter.writers import Writer, resolved, writer
 
 
@@ -31,7 +31,7 @@ class Applied:
 
 def apply(
     segmenter: Segmenter,
-    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    inputs: Inputs,
     out: str | os.PathLike[str] = STDIN,
     config: ApplyConfig | None = None,
     *,
@@ -51,14 +51,12 @@ def apply(
     Raises:
         ConfigError: Input and output do not fit together, or an option cannot change the output.
         DataError: An input cannot be read.
-        OSError: ``out`` cannot be written.
+        ShardError: ``out`` cannot be written.
     """
     config, decode = config or ApplyConfig(), decode or DecodeConfig()
-    if isinstance(inputs, str | os.PathLike):
-        inputs = [inputs]
     check_options(Output(config.output), decode, dictionary)
     source = blocks(
-        [os.fspath(path) for path in inputs],
+        inputs,
         text_column=config.text_column,
         input_format=config.input_format,
         on_bad=config.on_bad,
@@ -66,7 +64,7 @@ def apply(
     applied = Applied()
     block_writer: Writer | None = None
     kind: type[Block] = Lines
-    with output_file(out) as sink:
+    with output_stream(out) as sink:
         for block in source:
             if block_writer is None:
                 kind = type(block)
@@ -83,13 +81,13 @@ def apply(
     return applied
 
 
-def restore(inputs: Sequence[str], out: str | os.PathLike[str] = STDIN) -> None:
+def restore(inputs: Inputs, out: str | os.PathLike[str] = STDIN) -> None:
     """Write the texts from which ``apply`` made spaced text. Raises DataError, with file and line, for other text."""
-    with output_file(out) as sink:
+    with output_stream(out) as sink:
         ended = True
-        for block in blocks(inputs, input_format=FileFormat.LINES):
+        for block in blocks(inputs, input_format=Format.LINES):
             lines = []
-            for number, line in enumerate(block.texts, getattr(block, "first_line", 1)):
+            for number, line in enumerate(block.texts, block.first):
                 try:
                     lines.append(formats.unspaced(line or ""))
                 except DataError as error:

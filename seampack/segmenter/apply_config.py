@@ -5,21 +5,10 @@ from enum import StrEnum
 
 from seampack.config import Config, option
 from seampack.errors import ConfigError
+from seampack.io.formats import COLUMNAR, RECORDS, TABLES, Format
 
-
-class FileFormat(StrEnum):
-    """How files are read or written."""
-
-    AUTO = "auto"
-    """Reading: by the first bytes, then the name. Writing: by the name of the output, then as the input."""
-    LINES = "lines"
-    """Plain text, a text per line."""
-    JSONL = "jsonl"
-    """One JSON object per line."""
-    PARQUET = "parquet"
-    """Apache Parquet."""
-    ARROW = "arrow"
-    """Arrow IPC: the file and the stream format are read, the stream format is written."""
+READ_FORMATS = (Format.AUTO, Format.LINES, *RECORDS, *TABLES)
+WRITTEN_FORMATS = (Format.AUTO, Format.LINES, Format.JSONL, *COLUMNAR)
 
 
 class OnBad(StrEnum):
@@ -64,14 +53,14 @@ class ApplyConfig(Config):
     text_column: str = option("text", "Field or column with the text.", empty=False)
     output_column: str = option("", "Field or column to add; by default named after the output.")
     input_format: str = option(
-        FileFormat.AUTO.value,
+        Format.AUTO.value,
         "Format of the inputs; auto detects it from their first bytes and name.",
-        choices=FileFormat,
+        choices=READ_FORMATS,
     )
     output_format: str = option(
-        FileFormat.AUTO.value,
-        "Format of the output; auto goes by the name of the output, then by the input.",
-        choices=FileFormat,
+        Format.AUTO.value,
+        "Format of the output; auto goes by the name of the output, then by the input (JSON lines for CSV and TSV).",
+        choices=WRITTEN_FORMATS,
     )
     on_bad: str = option(
         OnBad.STOP.value,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from seampack.errors import DataError, ShardError
+from seampack.io.output import staged_path
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
@@ -207,7 +208,6 @@ class DirectionTrainer:
         self._write(path, {})
 
     def _write(self, path: Path, state: dict[str, Any]) -> None:
-        partial = path.with_name(f".{path.name}.partial")
         common = {
             "config": json.dumps(self.config.to_dict()),
             "fingerprint": self.corpus.fingerprint,
@@ -215,8 +215,8 @@ class DirectionTrainer:
             "cpu_seconds": self.cpu_seconds,
             "model": self.model.state_dict(),
         }
-        torch.save(common | state, partial)
-        partial.replace(path)
+        with staged_path(path) as partial:
+            torch.save(common | state, partial)
 
     def resume(self, path: Path) -> None:
         """Resume from a saved state. Raises ShardError if it is damaged, or of another text or config."""

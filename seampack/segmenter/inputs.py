@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from seampack.errors import DataError
-from seampack.io.formats import PLAIN_TEXT, TABLES, Format
+from seampack.io.formats import COLUMNAR, PLAIN_TEXT, TABLES, Format
 from seampack.io.records import JSON_ERRORS, blocks_of, no_field, problem
 from seampack.io.sources import Inputs, Source, expand, open_source
 from seampack.io.tables import TableReader, as_texts, check_text_column, find_column
@@ -28,7 +28,8 @@ class Lines:
 
     texts: list[str]
     source: str
-    first_line: int
+    first: int
+    """Line of the first text, from 1."""
     ended: bool
 
 
@@ -39,16 +40,20 @@ class Records:
     texts: list[str | None]
     records: list[dict[str, msgspec.Raw] | None]
     source: str
-    first_line: int
+    first: int
+    """Line of the first record, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a table."""
+    """Rows of a table. ``is_typed``: its columns have types, unlike those of CSV."""
 
     texts: list[str | None]
     rows: pa.RecordBatch
     source: str
+    first: int
+    """Number of the first row, from 1."""
+    is_typed: bool
 
 
 Block = Lines | Records | Rows
@@ -86,17 +91,17 @@ def texts(inputs: Inputs, **options: Any) -> Iterator[list[str]]:
     """Iterate over batches of the texts alone, for training and scoring; null texts are empty. Options: ``blocks``."""
     for block in blocks(inputs, **options):
         batch = [text or "" for text in block.texts]
-        if batch and isinstance(block, Lines) and block.first_line == 1:
+        if batch and isinstance(block, Lines) and block.first == 1:
             batch[0] = batch[0].removeprefix("\ufeff")
         if batch:
             yield batch
 
 
-def _decoded(name: str, data: bytes, first_line: int, on_bad: str) -> str:
+def _decoded(name: str, data: bytes, first: int, on_bad: str) -> str:
     try:
         return data.decode(errors="replace" if on_bad == OnBad.REPLACE else "strict")
     except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
+        line = first + data.count(b"\n", 0, error.start)
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise DataError(
             f"{name}:{line}: invalid UTF-8 at byte {column} ({error.reason}: 0x{data[error.start]:02x}); "
@@ -105,26 +110,24 @@ def _decoded(name: str, data: bytes, first_line: int, on_bad: str) -> str:
 
 
 def _lines(source: Source, _: str, on_bad: str) -> Iterator[Lines]:
-    first_line = 1
+    first = 1
     for data in blocks_of(source, BLOCK_BYTES, at_once=True, keep_mark=True):
-        lines = _decoded(source.name, data, first_line, on_bad).split("\n")
+        lines = _decoded(source.name, data, first, on_bad).split("\n")
         ended = not lines[-1]
         if ended:
             lines.pop()
-        yield Lines(lines, source.name, first_line, ended)
-        first_line += len(lines)
+        yield Lines(lines, source.name, first, ended)
+        first += len(lines)
 
 
 def _records(source: Source, column: str, on_bad: str) -> Iterator[Records]:
-    first_line = 1
+    first = 1
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     for data in blocks_of(source, BLOCK_BYTES, at_once=True):
-        lines = _decoded(source.name, data, first_line, on_bad).removesuffix("\n").split("\n")
-        read = [
-            _record(f"{source.name}:{number}", line, column, decoder) for number, line in enumerate(lines, first_line)
-        ]
-        yield Records([text for text, _ in read], [record for _, record in read], source.name, first_line)
-        first_line += len(lines)
+        lines = _decoded(source.name, data, first, on_bad).removesuffix("\n").split("\n")
+        read = [_record(f"{source.name}:{number}", line, column, decoder) for number, line in enumerate(lines, first)]
+        yield Records([text for text, _ in read], [record for _, record in read], source.name, first)
+        first += len(lines)
 
 
 def _record(
@@ -147,19 +150,20 @@ def _rows(source: Source, column: str, on_bad: str) -> Iterator[Rows]:
     table = TableReader(source)
     name = source.name
     check_text_column(name, table.schema, find_column(name, table.schema, column))
+    is_typed = source.format in COLUMNAR
     first_row = 1
     for batch in table.batches(rows=TABLE_ROWS):
         batch_texts, batch = _texts_of(batch, column, name, first_row, on_bad)
-        first_row += len(batch_texts)
         start = 0
         while start < len(batch_texts):  # long texts: fewer rows at once
             end, size = start + 1, len(batch_texts[start] or "")
             while end < len(batch_texts) and (size := size + len(batch_texts[end] or "")) <= BLOCK_BYTES:
                 end += 1
-            yield Rows(batch_texts[start:end], batch.slice(start, end - start), name)
+            yield Rows(batch_texts[start:end], batch.slice(start, end - start), name, first_row + start, is_typed)
             start = end
+        first_row += len(batch_texts)
     if first_row == 1:  # a table without rows: its schema is known all the same
-        yield Rows([], pa.RecordBatch.from_pylist([], table.schema), name)
+        yield Rows([], pa.RecordBatch.from_pylist([], table.schema), name, first_row, is_typed)
 
 
 def _texts_of(

@@ -11,19 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seampack.errors import ConfigError, DataError
-from seampack.io.formats import format_of_name
+from seampack.io.formats import COLUMNAR, Format, codec_of_name, format_of_name
 from seampack.io.sources import STDIN
 from seampack.segmenter.annotations import COLUMNS, Annotation
-from seampack.segmenter.apply_config import ApplyConfig, FileFormat, Output
+from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.inputs import Block, Lines, Records, Rows
-from seampack.segmenter.sink import codec_of
 
 _GROUP_BYTES = 64 << 20  # of a Parquet row group
-_TABLES = (FileFormat.ARROW, FileFormat.PARQUET)
-_ALLOWED: dict[type[Block], tuple[FileFormat, ...]] = {
-    Lines: (FileFormat.LINES, FileFormat.JSONL, *_TABLES),
-    Records: (FileFormat.JSONL, FileFormat.LINES),
-    Rows: (*_TABLES, FileFormat.LINES),
+_ALLOWED: dict[type[Block], tuple[Format, ...]] = {
+    Lines: (Format.LINES, Format.JSONL, *COLUMNAR),
+    Records: (Format.JSONL, Format.LINES),
+    Rows: (*COLUMNAR, Format.JSONL, Format.LINES),
 }
 """Output formats of each kind of block."""
 
@@ -43,28 +41,38 @@ def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
 
     Raises ConfigError for an output format that the input cannot be written as.
     """
-    input_format = {Lines: FileFormat.LINES, Records: FileFormat.JSONL}.get(type(block), FileFormat.ARROW)
     output_format = config.output_format
-    if output_format == FileFormat.AUTO:
-        output_format = (None if out == STDIN else format_of_name(out)) or input_format
+    if output_format == Format.AUTO:
+        output_format = (None if out == STDIN else format_of_name(out)) or _like_input(block)
     allowed = _ALLOWED[type(block)]
     if output_format not in allowed:
         names = ", ".join(allowed)
-        raise ConfigError(f"output_format: {input_format} input can be written as {names}; got {str(output_format)!r}")
-    if output_format in _TABLES and out != STDIN and codec_of(out) is not None:
+        raise ConfigError(f"output_format: {_words(block)} can be written as {names}; got {str(output_format)!r}")
+    if output_format in COLUMNAR and out != STDIN and codec_of_name(out) is not None:
         raise ConfigError(f"{out}: {output_format} is compressed inside: name a file without .gz and .zst")
     output = Output(config.output)
     if output == Output.AUTO:
-        output = Output.TEXT if output_format == FileFormat.LINES else Output.WORDS
+        output = Output.TEXT if output_format == Format.LINES else Output.WORDS
     column = config.output_column or COLUMNS[output]
     return config.replace(output=output, output_format=output_format, output_column=column)
 
 
+def _like_input(block: Block) -> Format:
+    """Return the output format for the kind of the input; CSV has no lists, so its rows become JSON lines."""
+    if isinstance(block, Rows):
+        return Format.ARROW if block.is_typed else Format.JSONL
+    return Format.LINES if isinstance(block, Lines) else Format.JSONL
+
+
+def _words(block: Block) -> str:
+    return {Lines: "plain text", Records: "JSON lines"}.get(type(block), "a table")
+
+
 def writer(sink: Any, config: ApplyConfig) -> Writer:
     """Return the writer for the format of a resolved config."""
-    if config.output_format == FileFormat.LINES:
+    if config.output_format == Format.LINES:
         return _LineWriter(sink, config)
-    if config.output_format == FileFormat.JSONL:
+    if config.output_format == Format.JSONL:
         return _JsonWriter(sink, config)
     return _TableWriter(sink, config)
 
@@ -108,6 +116,8 @@ class _JsonWriter:
         column = self._config.output_column
         if isinstance(block, Records):
             records = block.records
+        elif isinstance(block, Rows):
+            records = block.rows.to_pylist()
         else:
             records = [{self._config.text_column: text} for text in block.texts]
         lines = []
@@ -117,10 +127,16 @@ class _JsonWriter:
                 continue
             if column in record:
                 raise DataError(
-                    f"{block.source}:{block.first_line + index}: the record has a field {column!r}; "
+                    f"{block.source}:{block.first + index}: the record has a field {column!r}; "
                     "choose another name with --output-column"
                 )
-            lines.append(msgspec.json.encode({**record, column: None if text is None else value}))
+            try:
+                lines.append(msgspec.json.encode({**record, column: None if text is None else value}))
+            except (TypeError, ValueError) as error:  # a column of a type that JSON does not have
+                raise DataError(
+                    f"{block.source}:{block.first + index}: the row cannot be written as JSON: {error}; "
+                    "write Arrow or Parquet"
+                ) from error
         self._sink.write(b"".join(line + b"\n" for line in lines))
         self._sink.flush()
 
@@ -142,13 +158,13 @@ class _TableWriter:
         batch = self._with_column(block, annotation)
         if self._schema is None:
             self._schema = batch.schema
-            if self._config.output_format == FileFormat.PARQUET:
+            if self._config.output_format == Format.PARQUET:
                 self._writer = pq.ParquetWriter(self._sink, batch.schema, compression="zstd")
             else:
                 self._writer = pa.ipc.new_stream(self._sink, batch.schema)
         elif not batch.schema.equals(self._schema):
             raise DataError(f"{block.source}: expected the columns of the files before: {self._schema.names}")
-        if self._config.output_format == FileFormat.ARROW:
+        if self._config.output_format == Format.ARROW:
             self._writer.write_batch(batch)
             return
         self._held.append(batch)

@@ -72,8 +72,30 @@ def test_lines_become_a_table(segmented: Callable[..., bytes], tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_rows_of_csv_become_json_lines(kind: str, segmented: Callable[..., bytes]) -> None:
+    mark = "," if kind == "csv" else "\t"
+    lines = segmented(f'id{mark}text\n007{mark}"ab c"\n{mark}""\n'.encode(), name=f"in.{kind}").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"id": "007", "text": "ab c", "words": ["ab", "c"]},
+        {"id": "", "text": "", "words": []},
+    ]
+
+
+def test_tables_become_json_lines(segmented: Callable[..., bytes], tmp_path: Path) -> None:
+    table = pa.table({"text": ["ab", None], "n": [1, 2], "at": pa.array([0, 1], pa.timestamp("s")), "more": [[1], []]})
+    pq.write_table(table, tmp_path / "table")
+    lines = segmented((tmp_path / "table").read_bytes(), out="out.jsonl").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"text": "ab", "n": 1, "at": "1970-01-01T00:00:00", "more": [1], "words": ["ab"]},
+        {"text": None, "n": 2, "at": "1970-01-01T00:00:01", "more": [], "words": None},
+    ]
+    with pytest.raises(DataError, match=r"in\.txt:1: the record has a field 'text'; choose another name"):
+        segmented((tmp_path / "table").read_bytes(), out="out.jsonl", output_column="text")
+
+
 def test_outputs_that_do_not_fit_are_refused(segmented: Callable[..., bytes]) -> None:
-    with pytest.raises(ConfigError, match="jsonl input can be written as jsonl, lines; got 'parquet'"):
+    with pytest.raises(ConfigError, match="JSON lines can be written as jsonl, lines; got 'parquet'"):
         segmented(b'{"text": "a"}\n', name="in.jsonl", out="out.parquet")
     with pytest.raises(DataError, match="a text of several lines cannot be written as a line"):
         segmented(b'{"text": "a\\nb"}\n', name="in.jsonl", output_format="lines")

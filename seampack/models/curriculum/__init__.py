@@ -1,8 +1,8 @@
-"""Curriculum learning by a model's own pass rates, with hints for what it cannot solve (arXiv 2506.04065).
+"""Curriculum learning by a model's own pass rates, with hints for unsolved questions (arXiv 2506.04065).
 
     question, steps, final -> estimate -> pass_rate -> build -> stage -> guide -> prompt, target -> train
 
-Each step is of use alone: the dataset after any of them is plain Arrow, for trl, axolotl, verl or a filter of your own.
+Each step can be used alone: the dataset after any of them is plain Arrow, for trl, axolotl, verl or a filter.
 """
 
 from seampack.models.curriculum.answers import (
@@ -16,7 +16,7 @@ from seampack.models.curriculum.answers import (
     split_math,
     text_matches,
 )
-from seampack.models.curriculum.config import CurriculumConfig
+from seampack.models.curriculum.config import Algorithm, CurriculumConfig, Order, Placement
 from seampack.models.curriculum.difficulty import DifficultyEstimator, draw_difficulty, grade, pass_at_k
 from seampack.models.curriculum.export import for_axolotl, for_trl, for_verl
 from seampack.models.curriculum.guiding import GuidedPrompter, hint_steps, unguided
@@ -27,11 +27,14 @@ from seampack.models.curriculum.training import CurriculumTrainer
 
 __all__ = [
     "CHECKERS",
+    "Algorithm",
     "CurriculumBuilder",
     "CurriculumConfig",
     "CurriculumTrainer",
     "DifficultyEstimator",
     "GuidedPrompter",
+    "Order",
+    "Placement",
     "PromptFormat",
     "Solution",
     "TransformersSampler",

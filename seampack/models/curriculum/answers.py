@@ -1,4 +1,4 @@
-"""Solutions taken apart into steps and a final answer, and the checkers that say whether a response is right."""
+"""Solutions split into steps and a final answer, and the checkers that decide whether a response is right."""
 
 import re
 import threading
@@ -11,7 +11,7 @@ from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.models.functions import function_of
 
 Checker = Callable[[str, str], bool]
-"""Of a response and the right final answer: whether the response is right."""
+"""Takes a response and the right final answer, returns whether the response is right."""
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(
@@ -38,7 +38,7 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-"""A number, and ``more`` where it goes on as a time, a date, a sum, or anything else that is not this number."""
+"""A number; ``more`` matches if it continues as a time, a date, a sum, or otherwise is not this number."""
 _FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 _MOST_DIGITS = 1_000
 _MARKER = re.compile(r"####|^\s*A:|answer\s*(?:is|:)", re.IGNORECASE | re.MULTILINE)
@@ -48,7 +48,7 @@ _SAYS = re.compile(r"[Tt]he (?:final )?answer is:?\s*(.+?)\.?\s*\Z", re.DOTALL)
 
 
 class AnswerFormat(StrEnum):
-    """How a column of worked solutions is written."""
+    """Format of a column of worked solutions."""
 
     GSM8K = "gsm8k"
     """A step on each line, ``<<calculations>>`` in it, the final answer after ``####``."""
@@ -58,14 +58,14 @@ class AnswerFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """``"".join(steps)`` is the text of the solution; the last step states the final answer."""
+    """A solution: ``"".join(steps)`` is its text; the last step states the final answer."""
 
     steps: tuple[str, ...]
     final: str
 
 
 def split_gsm8k(answer: str) -> Solution:
-    """Lines as steps, without ``<<..>>``. Raises DataError where there is no ``####`` and answer."""
+    """Split a solution into lines, without ``<<..>>``. Raise DataError unless it ends with ``####`` and an answer."""
     body, mark, final = _CALCULATION.sub("", answer).strip().rpartition("####")
     if not mark or not final.strip():
         raise DataError(f"expected a solution that ends with '#### ANSWER'; got {_short(answer)}")
@@ -76,17 +76,17 @@ def split_gsm8k(answer: str) -> Solution:
 
 
 def split_math(answer: str) -> Solution:
-    """Sentences and paragraphs as steps; none is cut within a formula.
+    """Split a solution into sentences and paragraphs; no formula is cut.
 
-    Raises DataError where there is no ``\\boxed{}`` and no "The answer is".
+    Raises DataError if it has neither ``\\boxed{}`` nor "The answer is".
     """
     text = answer.strip()
     final = _boxed(text)
     if final is None:
-        said = _SAYS.search(text)
-        if said is None:
+        stated = _SAYS.search(text)
+        if stated is None:
             raise DataError(rf"expected a solution with \boxed{{ANSWER}} or 'The answer is'; got {_short(answer)}")
-        final = said.group(1).strip().strip("$")
+        final = stated.group(1).strip().strip("$")
     closed = [match.span() for match in _FORMULA.finditer(text)]
     ends = [
         match.end()
@@ -94,26 +94,26 @@ def split_math(answer: str) -> Solution:
         if not any(start < match.start() and match.end() <= stop for start, stop in closed)
     ]
     steps = [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
-    stated = next((at for at, step in enumerate(steps) if r"\boxed" in step), len(steps) - 1)
-    return Solution((*steps[:stated], "".join(steps[stated:])), final)
+    last = next((index for index, step in enumerate(steps) if r"\boxed" in step), len(steps) - 1)
+    return Solution((*steps[:last], "".join(steps[last:])), final)
 
 
 SPLITTERS: dict[str, Callable[[str], Solution]] = {"gsm8k": split_gsm8k, "math": split_math}
 
 
 def gsm8k_matches(response: str, answer: str) -> bool:
-    """Whether the number after the response's first ``####`` is the answer; what comes later is no longer read.
+    """Return whether the number after the response's first ``####``, on the same line, is the answer.
 
-    Numbers are read as ``only_number`` says.
+    Numbers are read as by ``only_number``.
     """
     _, mark, rest = response.partition("####")
     return bool(mark) and _same(first_number(rest.split("\n", 1)[0]), answer)
 
 
 def number_matches(response: str, answer: str) -> bool:
-    """Whether the number after the response's last ``####``, ``A:`` or "answer is" is the answer.
+    """Return whether the number after the response's last ``####``, ``A:`` or "answer is" is the answer.
 
-    Where there is none of these, the response's last number counts. Numbers are read as ``only_number`` says.
+    Without any of these marks, the response's last number counts. Numbers are read as by ``only_number``.
     """
     markers = list(_MARKER.finditer(response))
     stated = _numbers(response[markers[-1].end() :]) if markers else []
@@ -122,7 +122,7 @@ def number_matches(response: str, answer: str) -> bool:
 
 
 def math_matches(response: str, answer: str) -> bool:
-    """Whether math_verify finds an expression in the response that equals the answer."""
+    """Return whether math_verify finds an expression in the response that equals the answer."""
     try:
         from math_verify import parse, verify
     except ModuleNotFoundError as error:
@@ -134,13 +134,13 @@ def math_matches(response: str, answer: str) -> bool:
 
 
 def text_matches(response: str, answer: str) -> bool:
-    """Whether the response's last line that is not empty is the answer, letter by letter."""
+    """Return whether the response's last line that is not empty is the answer, letter by letter."""
     lines = response.strip().splitlines()
     return bool(lines) and lines[-1].strip() == answer.strip()
 
 
 NUMERIC = ("gsm8k", "number")
-"""Checkers that compare numbers: a final answer that is none is never matched."""
+"""Checkers that compare numbers: a final answer that is not a number never matches."""
 
 CHECKERS: dict[str, Checker] = {
     "gsm8k": gsm8k_matches,
@@ -151,32 +151,32 @@ CHECKERS: dict[str, Checker] = {
 
 
 def checker(name: str) -> Checker:
-    """A checker by name, or the function that ``module:function`` names. Raises ConfigError for what is neither."""
+    """Return the checker with a name, or the function ``MODULE:FUNCTION``. Raise ConfigError for any other name."""
     if name in CHECKERS:
         return CHECKERS[name]
     if ":" not in name:
         raise ConfigError(f"checker: expected one of {', '.join(CHECKERS)}, or MODULE:FUNCTION; got {name!r}")
-    found: Checker = function_of(name)
-    return found
+    function: Checker = function_of(name)
+    return function
 
 
 def only_number(text: str) -> Fraction | None:
-    """The number that a text holds, exactly; None where there is none, more than one, or one that cannot be read.
+    """Return the number in a text, exactly; None if the text has no number, several, or an unreadable one.
 
-    Read are ``1,250.50``, ``-3``, ``3/4``, ``3 1/2``, ``1.5e3``, ``1.5 x 10^3``; a unit beside them (``$``, ``%``, a
-    word) counts for nothing. A time (``10:30``), a sum (``5+5``) and digits in other groups (``1,8``) are no number.
+    Readable are ``1,250.50``, ``-3``, ``3/4``, ``3 1/2``, ``1.5e3`` and ``1.5 x 10^3``; units next to them (``$``,
+    ``%``, a word) are ignored. A time (``10:30``), a sum (``5+5``) and digits in other groups (``1,8``) are no numbers.
     """
     numbers = _numbers(text)
     return numbers[0] if len(numbers) == 1 else None
 
 
 def first_number(text: str) -> Fraction | None:
-    """The first number of a text, read as ``only_number`` says; None where there is none, or it cannot be read."""
+    """Return the first number of a text, read as by ``only_number``; None if the text has none or it is unreadable."""
     return next(iter(_numbers(text)), None)
 
 
 def _numbers(text: str) -> list[Fraction | None]:
-    """Whatever begins like a number, in order: its value, or None where it is not one number."""
+    """Return the value of each part that begins like a number, in order; None if the part is not one number."""
     return [_value(match) for match in _NUMBER.finditer(_FRACTION.sub(r" \1/\2", text.replace("{,}", ",")))]
 
 
@@ -199,18 +199,18 @@ def _value(match: re.Match[str]) -> Fraction | None:
     return -number if part["minus"] or part["inner"] else number
 
 
-def _same(found: Fraction | None, answer: str) -> bool:
-    return found is not None and found == only_number(answer)
+def _same(number: Fraction | None, answer: str) -> bool:
+    return number is not None and number == only_number(answer)
 
 
 def _boxed(text: str) -> str | None:
-    """What stands in the last ``\\boxed{}``, braces within it counted."""
+    """Return the content of the last ``\\boxed{}``, nested braces included; None if there is none."""
     start = text.rfind(r"\boxed{")
     depth = 0
-    for at in range(start + len(r"\boxed"), len(text) if start >= 0 else 0):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
+    for index in range(start + len(r"\boxed"), len(text) if start >= 0 else 0):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
         if not depth:
-            return text[start + len(r"\boxed{") : at]
+            return text[start + len(r"\boxed{") : index]
     return None
 
 

@@ -1,85 +1,156 @@
-"""The options of the method."""
+"""Options of the method, and the choices that they name."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
-from seampack.config import Config, check_choice, check_integer, check_number, option
+from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.curriculum.answers import AnswerFormat, checker
-from seampack.models.curriculum.guiding import RATIOS, check_ratios
-from seampack.models.curriculum.prompts import HINT_TEMPLATE, TEMPLATE, Placement, check_template
-from seampack.models.curriculum.stages import Order
+from seampack.models.curriculum.answers import AnswerFormat, Checker, checker
 from seampack.models.text import SMALL
 
-METHODS = ("sft", "grpo", "none")
+TEMPLATE = "{question}\n"
+HINT_TEMPLATE = "{question}\nThe solution begins:\n{hint}\nGo on from there.\n"
+
+
+class Placement(StrEnum):
+    """Where a hint is written."""
+
+    PREFILL = "prefill"
+    """At the beginning of the response: the model continues it. Works with models that follow no instructions."""
+    PROMPT = "prompt"
+    """In the question, by ``hint_template``: the model answers with the rest."""
+
+
+class Order(StrEnum):
+    """Order in which training sees the rows."""
+
+    STAGES = "stages"
+    """A run of the trainer for each stage, each with a fresh optimiser and schedule."""
+    ORDERED = "ordered"
+    """One run, the stages one after another."""
+    UNIFORM = "uniform"
+    """One run, all rows shuffled: the baseline without a curriculum."""
+
+
+class Algorithm(StrEnum):
+    """How a model is trained on a curriculum."""
+
+    SFT = "sft"
+    """Supervised: the loss is on the target, the part of the solution that follows the prompt and its hint."""
+    GRPO = "grpo"
+    """Reinforcement: responses to the prompt are sampled; a right one has reward 1, a wrong one 0."""
+    NONE = "none"
+    """No training: only the curriculum is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurriculumConfig(Config):
-    """How difficulty is estimated, hints are given, and what is trained."""
+    """Options of the estimate, the stages, the hints and the training."""
 
-    model: str = option(SMALL, "Folder or hub name of a causal language model, or small, a tiny one from scratch.")
-    question_column: str = option("question", "Column of the questions.")
-    answer_column: str = option("answer", "Column of the worked solutions.")
-    answers: str = option("gsm8k", "How solutions are written: gsm8k (lines, #### answer) or math (boxed answer).")
-    checker: str = option("", "What is right: gsm8k, number, math, text or MODULE:FUNCTION; empty: as answers says.")
-    template: str = option(TEMPLATE, "What the model reads, with {question}.")
+    model: str = option(
+        SMALL,
+        "Folder or hub name of a causal language model, or small, a tiny one trained from scratch; evaluation compares "
+        "the trained model with it.",
+        empty=False,
+    )
+    question_column: str = option("question", "Column of the questions.", empty=False)
+    answer_column: str = option("answer", "Column of the worked solutions.", empty=False)
+    answers: str = option(
+        "gsm8k", "Format of the solutions: gsm8k (lines, #### answer) or math (boxed answer).", choices=AnswerFormat
+    )
+    checker: str = option(
+        "",
+        "Checker that decides whether a response is right: gsm8k, number, math, text or MODULE:FUNCTION; empty takes "
+        "the one of the format in answers.",
+    )
+    template: str = option(TEMPLATE, "Text that the model reads, with {question}.")
     chat: bool = option(False, "Write the question as the user's message of the model's chat template.")
-    placement: str = option("prefill", "Where hints stand: prefill (begins the response) or prompt (in the question).")
-    hint_template: str = option(HINT_TEMPLATE, "The question with its {hint}, where placement is prompt.")
-    n_samples: int = option(16, "Responses sampled for each question.")
-    temperature: float = option(0.7, "Temperature of sampling.")
-    max_new_tokens: int = option(256, "Longest response, in tokens.")
-    batch_responses: int = option(512, "Responses that are sampled at once.")
-    checkpoint: str = option("", "Folder that keeps the samples as they come: a killed run goes on from there.")
-    stages: int = option(3, "Stages of equal size, from easy to hard.")
-    guide: bool = option(True, "Give hints to the questions of the last stage that are not solved without.")
-    ratios: tuple[float, ...] = option(RATIOS, "Shares of a solution's steps that hints grow by.")
-    threshold: float = option(0.25, "A question with this share of right responses needs no (larger) hint.")
-    method: str = option("sft", "What trains: sft, grpo, or none: only the curriculum is made.")
-    order: str = option("stages", "stages (a run each), ordered (one run, stage by stage) or uniform (all shuffled).")
-    epochs: int = option(1, "Passes through each stage.")
-    learning_rate: float = option(1e-5, "Learning rate.")
-    batch_rows: int = option(64, "Rows (sft) or responses (grpo) of a training step.")
-    replay: float = option(0.1, "Rows of earlier stages that each stage mixes in, as a share of it.")
-    generations: int = option(8, "Responses to each prompt of a step (grpo).")
-    beta: float = option(0.04, "Weight of the divergence from the first model (grpo).")
-    warm_epochs: int = option(3, "Passes over whole solutions that teach the model small its first steps.")
-    pass_ks: tuple[int, ...] = option((1, 4, 16), "The k of pass@k; those above n_samples are left out.")
-    seed: int = option(0, "Seed of everything random.")
+    placement: str = option(
+        "prefill",
+        "Place of a hint: prefill (it begins the response) or prompt (in the question).",
+        choices=Placement,
+    )
+    hint_template: str = option(HINT_TEMPLATE, "Text of a question with its {hint}; used when placement is prompt.")
+    n_samples: int = option(16, "Responses sampled for each question.", low=2, high=10_000, unit="responses")
+    temperature: float = option(
+        0.7, "Temperature of sampling, in the estimate, hints, evaluation and grpo.", low=0.01, high=10
+    )
+    max_new_tokens: int = option(256, "Length limit of a response.", low=1, high=1_000_000, unit="tokens")
+    batch_responses: int = option(
+        512, "Responses sampled at once; limits memory use.", low=1, high=1_000_000, unit="responses"
+    )
+    checkpoint: str = option(
+        "", "Folder in which samples are saved as they are drawn, so that an interrupted run can resume; empty: none."
+    )
+    stages: int = option(3, "Number of stages of equal size, from easy to hard.", low=1, high=1_000, unit="stages")
+    guide: bool = option(True, "Give hints to the unsolved questions of the last stage.")
+    ratios: tuple[float, ...] = option(
+        (0.25, 0.5, 0.75), "Sizes of hints that are tried, as shares of a solution's steps.", low=0, high=1, empty=False
+    )
+    threshold: float = option(
+        0.25, "Share of right responses from which a question needs no hint, or no larger one.", low=0, high=1
+    )
+    algorithm: str = option(
+        "sft", "Training algorithm: sft, grpo, or none to make only the curriculum.", choices=Algorithm
+    )
+    order: str = option(
+        "stages", "Order of training: stages (a run each), ordered (one run) or uniform (all shuffled).", choices=Order
+    )
+    epochs: int = option(1, "Passes through each stage.", low=1, high=10_000, unit="passes")
+    learning_rate: float = option(1e-5, "Learning rate.", low=0, high=1)
+    batch_rows: int = option(
+        64,
+        "Rows (sft) or responses (grpo) of a training step; a multiple of generations for grpo.",
+        low=1,
+        high=1_000_000,
+    )
+    replay: float = option(0.1, "Rows of earlier stages mixed into each stage, as a share of the stage.", low=0, high=1)
+    generations: int = option(
+        8, "Responses sampled for each prompt of a training step (grpo).", low=2, high=10_000, unit="responses"
+    )
+    beta: float = option(0.04, "Weight of the KL divergence from the model before training (grpo).", low=0, high=100)
+    warm_epochs: int = option(
+        3,
+        "Passes over whole solutions before the estimate; only for the model small.",
+        low=0,
+        high=10_000,
+        unit="passes",
+    )
+    pass_ks: tuple[int, ...] = option(
+        (1, 4, 16), "Values of k for pass@k; those above n_samples are skipped.", low=1, high=10_000, empty=False
+    )
+    seed: int = seed_option("Seed of weights, samples, ties and order.")
 
     def check_rules(self) -> None:
-        """Check the rules between fields."""
-        for name in ("ratios", "pass_ks"):
-            if isinstance(values := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(values))
-        check_choice("answers", self.answers, AnswerFormat)
-        checker(self.checker or self.answers)
-        check_template("template", self.template, ("question",))
-        check_template("hint_template", self.hint_template, ("question", "hint"))
-        check_choice("placement", self.placement, Placement)
-        check_choice("order", self.order, Order)
-        if self.method not in METHODS:
-            raise ConfigError(f"method: expected one of {', '.join(METHODS)}; got {self.method!r}")
-        check_integer("n_samples", self.n_samples, 2, 10_000)
-        check_number("temperature", self.temperature, 0.01, 10)
-        for name in ("max_new_tokens", "batch_responses", "epochs", "batch_rows"):
-            check_integer(name, getattr(self, name), 1, 1_000_000)
-        check_integer("stages", self.stages, 1, 1_000)
-        check_ratios(self.ratios)
-        check_number("threshold", self.threshold, 0, 1)
-        check_number("learning_rate", self.learning_rate, 0, 1)
-        check_number("replay", self.replay, 0, 1)
-        check_integer("generations", self.generations, 2, 10_000)
-        check_number("beta", self.beta, 0, 100)
-        check_integer("warm_epochs", self.warm_epochs, 0, 10_000)
-        if not isinstance(self.pass_ks, tuple) or not self.pass_ks:
-            raise ConfigError(f"pass_ks: expected a list of whole numbers; got {self.pass_ks!r}")
-        for k in self.pass_ks:
-            check_integer("pass_ks", k, 1, 10_000)
-        check_integer("seed", self.seed, 0, 2**31 - 1)
+        """Check the templates and the checker, and the rules between fields. Raise ConfigError."""
+        checker(self.checker_name)
+        for name, parts in (("template", ("question",)), ("hint_template", ("question", "hint"))):
+            for part in parts:
+                if f"{{{part}}}" not in getattr(self, name):
+                    raise ConfigError(f"{name}: expected text with {{{part}}} in it; got {getattr(self, name)!r}")
         if self.chat and self.model == SMALL:
-            raise ConfigError("chat: the model small has no chat template; leave chat out, or name a chat model")
-        if self.method == "grpo" and self.batch_rows % self.generations:
+            raise ConfigError("chat: the model small has no chat template; expected false, or another model; got true")
+        if self.algorithm == Algorithm.GRPO and self.batch_rows % self.generations:
             raise ConfigError(
                 f"batch_rows: expected a multiple of generations ({self.generations}); got {self.batch_rows}"
             )
+
+    @property
+    def checker_name(self) -> str:
+        """Name of the checker: ``checker``, or that of the format in ``answers``."""
+        return self.checker or self.answers
+
+    @property
+    def correct(self) -> Checker:
+        """The checker."""
+        return checker(self.checker_name)
+
+    @property
+    def batch_prompts(self) -> int:
+        """Prompts sampled at once, each with ``n_samples`` responses; also the prompts between two checkpoints."""
+        return max(1, self.batch_responses // self.n_samples)
+
+    def checkpoint_file(self, name: str) -> Path | None:
+        """Return the path of a file of samples; None without a checkpoint folder."""
+        return Path(self.checkpoint) / f"{name}.jsonl" if self.checkpoint else None

@@ -1,10 +1,11 @@
-"""A curriculum in the columns that other trainers read; the rows keep their order."""
+"""Export of a curriculum to the columns that other trainers read; the rows keep their order."""
 
 from datasets import Dataset, List, Value
 
 from seampack.errors import DataError
+from seampack.models.curriculum.config import CurriculumConfig, Placement
 from seampack.models.curriculum.difficulty import with_columns
-from seampack.models.curriculum.prompts import Placement, PromptFormat
+from seampack.models.curriculum.prompts import PromptFormat
 from seampack.models.data import require
 
 KEPT = ("pass_rate", "stage", "hint_ratio", "pass_rate_hinted")
@@ -12,10 +13,10 @@ _MESSAGES = List({"role": Value("string"), "content": Value("string")})
 
 
 def for_trl(dataset: Dataset, *, prompt: PromptFormat | None = None) -> Dataset:
-    """``prompt, completion, final`` for SFTTrainer and GRPOTrainer: text or, with ``prompt``, messages.
+    """Return ``prompt, completion, final`` for SFTTrainer and GRPOTrainer: text or, with ``prompt``, messages.
 
-    As messages, a hint is in the user's message where the format places it in the prompt; else it is the beginning of
-    an assistant's message that the trainer lets the model go on from.
+    In messages, a hint is part of the user's message if the format places it in the prompt; otherwise it begins an
+    assistant's message, which the model continues.
     """
     require(dataset, ["prompt", "target", "final"])
     kept = dataset.select_columns([name for name in ("final", *KEPT) if name in dataset.column_names])
@@ -30,13 +31,13 @@ def for_trl(dataset: Dataset, *, prompt: PromptFormat | None = None) -> Dataset:
 def for_verl(
     dataset: Dataset, data_source: str, *, prompt: PromptFormat | None = None, split: str = "train"
 ) -> Dataset:
-    """``data_source, prompt, ability, reward_model, extra_info``, to be written by ``to_parquet``.
+    """Return ``data_source, prompt, ability, reward_model, extra_info``; write them with ``to_parquet``.
 
-    verl opens the assistant's turn itself, so that hints must be placed in the prompt. Raises DataError where there are
-    hints and the format places them elsewhere.
+    verl opens the assistant's turn itself, so hints must be in the prompt. Raises DataError if there are hints and the
+    format places them elsewhere.
     """
     require(dataset, ["question", "hint", "final", "pass_rate"])
-    prompt = prompt or PromptFormat(placement=Placement.PROMPT)
+    prompt = prompt or PromptFormat(CurriculumConfig(placement=Placement.PROMPT))
     if prompt.prefills and any(dataset["hint"]):
         raise DataError("verl reads hints in the user's message only; guide with placement='prompt'")
     names = [name for name in KEPT if name in dataset.column_names]
@@ -46,18 +47,18 @@ def for_verl(
             "prompt": messages,
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": row["final"]},
-            "extra_info": {"split": split, "index": at} | {name: row[name] for name in names},
+            "extra_info": {"split": split, "index": index} | {name: row[name] for name in names},
         }
-        for at, (row, messages) in enumerate(zip(dataset, _messages(dataset, prompt), strict=True))
+        for index, (row, messages) in enumerate(zip(dataset, _messages(dataset, prompt), strict=True))
     ]
     return Dataset.from_list(rows)
 
 
 def for_axolotl(dataset: Dataset, end: str) -> Dataset:
-    """``segments`` of axolotl's ``input_output``: the prompt is not trained on, the target and ``end`` (EOS) are."""
+    """Return ``segments`` of axolotl's ``input_output``: the loss is on the target and ``end`` (EOS)."""
     require(dataset, ["prompt", "target"])
     pairs = zip(dataset["prompt"], dataset["target"], strict=True)
-    segments = [[{"label": False, "text": asked}, {"label": True, "text": target + end}] for asked, target in pairs]
+    segments = [[{"label": False, "text": prompt}, {"label": True, "text": target + end}] for prompt, target in pairs]
     kept = dataset.select_columns([name for name in KEPT if name in dataset.column_names])
     return with_columns(kept, segments=(segments, List({"label": Value("bool"), "text": Value("string")})))
 

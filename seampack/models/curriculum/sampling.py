@@ -1,4 +1,4 @@
-"""Responses of a model, many for each prompt, kept in a file as they come so that a killed run goes on."""
+"""Responses of a model, several for each prompt, saved as they are drawn so that an interrupted run can resume."""
 
 import json
 import os
@@ -13,79 +13,113 @@ import xxhash
 from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError, ShardError
-from seampack.models.text import end_tokens, quiet
+from seampack.models.curriculum.answers import Checker
+from seampack.models.curriculum.config import CurriculumConfig
+from seampack.models.curriculum.prompts import PromptFormat
+from seampack.models.training import end_tokens, quiet
 
 Sampler = Callable[[list[str], int], list[list[str]]]
-"""Of prompts and n: n responses for each prompt. An attribute ``label``, if any, says what is sampled from."""
+"""Takes prompts and n, returns n responses for each prompt. An optional attribute ``label`` identifies the model."""
 
 FORMAT = "seampack samples 1"
 
 
 @dataclass(frozen=True)
 class TransformersSampler:
-    """Samples from a causal language model of transformers.
+    """Samples from a causal language model of transformers, by ``temperature`` and ``max_new_tokens``.
 
-    The random numbers depend on ``seed`` and the prompts alone: the same call gives the same responses, whatever was
-    sampled before. ``temperature = 0`` is greedy. At most ``batch_responses`` are written at once.
+    The random numbers depend on ``seed`` and the prompts alone: the same call gives the same responses, independent of
+    earlier calls. ``greedy`` takes the likeliest token in place of a sample. At most ``batch_responses`` responses are
+    generated at once.
     """
 
+    config: CurriculumConfig
     model: Any
     tokenizer: Any
-    temperature: float = 0.7
-    max_new_tokens: int = 256
-    batch_responses: int = 512
-    seed: int = 0
+    greedy: bool = False
 
     def __call__(self, prompts: list[str], n: int) -> list[list[str]]:
-        """n responses for each prompt, without special tokens."""
-        found: list[list[str]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
-        step = max(1, self.batch_responses // n)
+        """Return n responses for each prompt, without special tokens."""
+        responses: list[list[str]] = [[] for _ in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        step = max(1, self.config.batch_responses // n)
         was_training = self.model.training
         self.model.eval()
         for start in range(0, len(prompts), step):
-            which = order[start : start + step]
-            chosen = [prompts[at] for at in which]
-            # greedy, all n are the same
+            indices = order[start : start + step]
+            batch = [prompts[index] for index in indices]
+            # all n greedy responses are the same
             texts = (
-                self._generate(chosen, n)
-                if self.temperature
-                else [t for t in self._generate(chosen, 1) for _ in range(n)]
+                [text for text in self._generate(batch, 1) for _ in range(n)]
+                if self.greedy
+                else self._generate(batch, n)
             )
-            for place, at in enumerate(which):
-                found[at] = texts[place * n : (place + 1) * n]
+            for place, index in enumerate(indices):
+                responses[index] = texts[place * n : (place + 1) * n]
         self.model.train(was_training)
-        return found
+        return responses
 
     @cached_property
     def label(self) -> str:
-        """Names the weights, by a sample of each tensor, and how they are sampled from."""
+        """Hash of a sample of each weight tensor, and the options of sampling."""
         digest = xxhash.xxh3_128()
         for name, values in self.model.named_parameters():
             flat = values.detach().flatten()
             digest.update(name.encode())
             digest.update(flat[:: max(1, flat.numel() // 256)].float().cpu().numpy().tobytes())
-        return f"{digest.hexdigest()} T={self.temperature:g} tokens={self.max_new_tokens} seed={self.seed}"
+        temperature = 0 if self.greedy else self.config.temperature
+        return f"{digest.hexdigest()} T={temperature:g} tokens={self.config.max_new_tokens} seed={self.config.seed}"
 
     def _generate(self, prompts: list[str], n: int) -> list[str]:
         device = next(self.model.parameters()).device
         batch = self.tokenizer(
             prompts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False
         ).to(device)
-        sampled = {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
-        seed = xxhash.xxh3_64_intdigest(json.dumps([self.seed, n, prompts]).encode()) >> 1
+        sampled = {"do_sample": True, "temperature": self.config.temperature, "top_k": 0, "top_p": 1.0}
+        seed = xxhash.xxh3_64_intdigest(json.dumps([self.config.seed, n, prompts]).encode()) >> 1
         with torch.inference_mode(), torch.random.fork_rng(), quiet():
             torch.manual_seed(seed)
             out = self.model.generate(
                 **batch,
-                **(sampled if self.temperature else {"do_sample": False}),
+                **({"do_sample": False} if self.greedy else sampled),
                 num_return_sequences=n,
-                max_new_tokens=self.max_new_tokens,
+                max_new_tokens=self.config.max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=end_tokens(self.model, self.tokenizer),
             )
         texts: list[str] = self.tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
         return texts
+
+
+class Examiner:
+    """Base of the steps that sample responses to prompts and check them.
+
+    ``correct`` and ``prompt`` default to the config's checker and templates.
+    """
+
+    def __init__(
+        self,
+        config: CurriculumConfig,
+        sample: Sampler,
+        *,
+        correct: Checker | None = None,
+        prompt: PromptFormat | None = None,
+    ) -> None:
+        self.config = config
+        self.sample = sample
+        self.correct = correct or config.correct
+        self.prompt = prompt or PromptFormat(config)
+
+    def responses(self, prompts: Sequence[str], name: str) -> list[list[str]]:
+        """Return ``n_samples`` responses for each prompt; ``name`` names the checkpoint and the progress bar."""
+        return sample_all(
+            self.sample,
+            prompts,
+            self.config.n_samples,
+            batch_rows=self.config.batch_prompts,
+            checkpoint=self.config.checkpoint_file(name),
+            title=name,
+        )
 
 
 def sample_all(
@@ -97,13 +131,23 @@ def sample_all(
     checkpoint: Path | None = None,
     title: str = "sampling",
 ) -> list[list[str]]:
-    """n responses for each prompt, batch after batch, with a bar of progress on a terminal.
+    """Return n responses for each prompt, sampled in batches, with a progress bar on a terminal.
 
-    With ``checkpoint`` each batch is added to that file (JSON lines) as soon as it is there, and is not sampled again.
-    Raises ConfigError where the file is of other prompts or another sampler, ShardError where it is damaged, DataError
-    where the sampler gives another number of responses.
+    Args:
+        sample: The sampler.
+        prompts: The prompts.
+        n: Responses for each prompt.
+        batch_rows: Prompts for each call of the sampler.
+        checkpoint: File (JSON lines) to which each batch is added when it is complete; a batch in it is not sampled
+            again. None keeps no file.
+        title: Title of the progress bar.
+
+    Raises:
+        ConfigError: The file holds samples of other prompts or of another sampler.
+        ShardError: The file is damaged.
+        DataError: The sampler returned a wrong number of responses.
     """
-    batches = [list(prompts[at : at + batch_rows]) for at in range(0, len(prompts), batch_rows)]
+    batches = [list(prompts[start : start + batch_rows]) for start in range(0, len(prompts), batch_rows)]
     header = {
         "format": FORMAT,
         "prompts": xxhash.xxh3_128_hexdigest(json.dumps(list(prompts)).encode()),
@@ -130,7 +174,7 @@ def sample_all(
 
 
 def _resume(path: Path, header: dict[str, Any], sizes: list[int]) -> list[list[list[str]]]:
-    """The batches that a file holds; a line that was cut off is dropped, a file that is not there is begun."""
+    """Return the batches in a file. A line that was cut off is dropped; a missing file is created with the header."""
     content = path.read_bytes() if path.exists() else b""
     whole = content.rfind(b"\n") + 1
     lines = content[:whole].splitlines()
@@ -142,10 +186,10 @@ def _resume(path: Path, header: dict[str, Any], sizes: list[int]) -> list[list[l
     remedy = "remove the file, or name another checkpoint"
     batches: list[list[list[str]]] = []
     try:
-        found = json.loads(lines[0])
-        if found["format"] != FORMAT:
-            raise ValueError(f"format {found['format']!r}")
-        if changed := [name for name in header if found[name] != header[name]]:
+        written = json.loads(lines[0])
+        if written["format"] != FORMAT:
+            raise ValueError(f"format {written['format']!r}")
+        if changed := [name for name in header if written[name] != header[name]]:
             raise ConfigError(f"{path}: holds samples of another run (other {', '.join(changed)}); {remedy}")
         for number, line in enumerate(lines[1:]):
             entry = json.loads(line)
@@ -165,6 +209,7 @@ def _resume(path: Path, header: dict[str, Any], sizes: list[int]) -> list[list[l
 
 
 def _append(file: IO[bytes], entry: dict[str, Any]) -> None:
+    """Write a line of JSON to the file and to the disk."""
     file.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     file.flush()
     if file.name != os.devnull:

@@ -1,27 +1,19 @@
-"""The model that is trained on: a tiny Llama from scratch, a folder, or a name of the hub."""
+"""The first model: a tiny Llama from scratch, a folder, or a name of the hub."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    set_seed,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from seampack.errors import DataError
-from seampack.models.text import SMALL, quiet
+from seampack.models.text import SMALL
+from seampack.models.training import load_causal, place
 
 _PIECES = Regex(r"\d+|\p{L}+|\s|.")
 
 
 def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
-    """A tokenizer of whole numbers, words, and single other characters, the most frequent of ``texts``."""
+    """Return a tokenizer of the most frequent whole numbers, words and single other characters of ``texts``."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106  # not a password
     tokenizer.pre_tokenizer = pre_tokenizers.Split(_PIECES, "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -35,7 +27,7 @@ def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
 
 
 def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int = 0) -> Any:
-    """A Llama with random weights, 0.5 million parameters beside its embeddings at the default size."""
+    """Return a Llama with random weights; at the default size 0.5 million parameters in addition to its embeddings."""
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -54,19 +46,11 @@ def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int 
 
 
 def model_and_tokenizer(source: str, texts: Sequence[str], *, seed: int = 0) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer: ``small``, a folder, or a name of the hub.
+    """Return a causal language model and its tokenizer: ``small``, from a folder, or by a name of the hub.
 
-    ``texts`` teach ``small`` its vocabulary. Raises DataError for what cannot be loaded.
+    The vocabulary of ``small`` is that of ``texts``. Raises DataError if the model cannot be loaded.
     """
-    if source == SMALL:
-        tokenizer = piece_tokenizer(texts)
-        return small_model(tokenizer, seed=seed), tokenizer
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{source}: no language model can be loaded: {' '.join(str(error).split())}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
+    if source != SMALL:
+        return load_causal(source)
+    tokenizer = piece_tokenizer(texts)
+    return place(small_model(tokenizer, seed=seed)), tokenizer

@@ -1,15 +1,15 @@
-"""A refiner of queries before a model that must not be misled, trained by the answers to its rewordings.
+"""A refiner rewords queries to protect a model from attacks; it is trained by the model's answers to its rewordings.
 
     query -> Refiner -> refined query -> target -> response -> rewards, each for the original query
 
-``RefinerSFT`` teaches pairs, ``RefinerRL`` rewards (trl's GRPO), ``RefinerEval`` measures. After "Enhancing the
+``RefinerSFT`` trains on pairs, ``RefinerRL`` by rewards (trl's GRPO), ``RefinerEval`` measures. After "Enhancing the
 Capability and Robustness of Large Language Models through Reinforcement Learning-Driven Query Refinement" (arXiv
 2407.01461).
 """
 
 from seampack.models.refine.config import RefineConfig, Stage
 from seampack.models.refine.evaluation import Refined, RefinerEval
-from seampack.models.refine.refiner import Refiner, load_causal, new_refiner
+from seampack.models.refine.refiner import Refiner, new_refiner
 from seampack.models.refine.reinforcement import RefinerRL, Reinforced
 from seampack.models.refine.rewards import REFUSALS, LogProbQuality, Refusal, not_refused, refused
 from seampack.models.refine.safety import SafetyClassifier
@@ -36,7 +36,6 @@ __all__ = [
     "Scorer",
     "Stage",
     "drop_words",
-    "load_causal",
     "new_refiner",
     "not_refused",
     "refused",

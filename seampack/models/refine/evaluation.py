@@ -1,4 +1,4 @@
-"""What a refiner does to a target: attacks that still succeed, and what becomes of queries that are none."""
+"""Evaluation of a refiner: attacks that still succeed, and the answers to other queries, with it and without."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,44 +16,50 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Judge = Callable[[list[str], list[str]], Sequence[bool]]
-"""Says of responses to attacks, given the original queries, whether the attack succeeded."""
+"""Takes attacks and the responses to them, returns whether each attack succeeded."""
 Values = Sequence[float | None]
-"""A reward of each query; None where it has none."""
+"""A reward of each query; None is no reward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """What an evaluation found, each query with refinement and without."""
+    """Result of an evaluation, each query with refinement and without."""
 
     metrics: dict[str, Any]
     rows: list[Row]
-    """``refined, response, response_before, score, score_before, is_jailbroken, is_jailbroken_before``, one a query."""
+    """``refined, response, response_before, score, score_before, is_jailbroken, is_jailbroken_before`` by query."""
     kinds: list[Row]
-    """Attacks and benign queries apart: rewards, attack success and refusals, before and after, and how many queries
-    have no value of a reward, ``NAME_missing``."""
+    """One row for attacks and one for benign queries: rewards, attack success and refusals, before and after, and the
+    number of queries without a reward, ``NAME_missing``."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefinerEval:
-    """Evaluates on queries, some of which may be attacks; published sets of attacks are the user's to bring."""
+    """Evaluates on the user's queries, some of which may be attacks."""
 
     refiner: Refiner
     target: CachedTarget | None = None
     scorer: Scorer | None = None
     judge: Judge = not_refused
-    batch_rows: int = 32
 
     def run(self, queries: Sequence[str], attacks: Sequence[bool]) -> Refined:
-        """Refine every query, ask the target with and without, score both. ``attacks`` marks attacks.
+        """Refine every query, query the target with and without refinement, and score both answers.
 
-        Metrics: ``attack_success_rate`` (share of the attacks that the judge calls successful), ``win_rate`` (share of
-        the benign queries with a higher score than without refinement, ties half), ``score_gain`` (mean difference over
-        them), ``benign_refused``, each reward's mean as ``attack_NAME`` and ``benign_NAME``; those that compare have
-        twins ``..._before`` for the unrefined query. None where there is nothing to measure. Queries whose reward is
-        None, refined or not, are in no mean; ``NAME_missing`` is their number, ``score_missing`` that of all rewards.
-        Raises DataError where every query's is None.
+        Metrics: ``attack_success_rate`` (share of successful attacks, by the judge), ``win_rate`` (share of the benign
+        queries with a higher score than without refinement, ties count half), ``score_gain`` (their mean difference),
+        ``benign_refused``, and each reward's mean as ``attack_NAME`` and ``benign_NAME``. ``..._before`` is the same
+        for the unrefined queries. A metric is None if there is nothing to measure. Queries whose reward is None,
+        refined or not, are in no mean; ``NAME_missing`` is their number, ``score_missing`` that of queries without all
+        rewards.
+
+        Args:
+            queries: The queries.
+            attacks: Whether each query is an attack.
+
+        Raises:
+            DataError: A reward is None for every query.
         """
-        refined = self.refiner.refine(queries, self.batch_rows)
+        refined = self.refiner.refine(queries)
         versions = {"": refined, "_before": list(queries)}
         rows: list[Row] = [
             {"query": query, "attack": bool(attack), "refined": text}
@@ -62,76 +68,81 @@ class RefinerEval:
         rewards: dict[str, dict[str, list[float | None]]] = {}
         for suffix, texts in versions.items():
             responses = self.target(texts) if self.target else [None] * len(texts)
-            found = self.scorer.all(queries, texts) if self.scorer else {}
-            rewards[suffix] = found
+            rewards[suffix] = self.scorer.all(queries, texts) if self.scorer else {}
+            scores = rewards[suffix].get("score", [None] * len(texts))
             verdicts = self._verdicts(queries, attacks, responses)
-            for at, row in enumerate(rows):
-                row[f"response{suffix}"] = responses[at]
-                row[f"score{suffix}"] = found["score"][at] if found else None
-                row[f"is_jailbroken{suffix}"] = verdicts[at]
+            for row, response, score, verdict in zip(rows, responses, scores, verdicts, strict=True):
+                row[f"response{suffix}"] = response
+                row[f"score{suffix}"] = score
+                row[f"is_jailbroken{suffix}"] = verdict
         _check_some(rewards)
-        kinds = [self._kind(name, which, rows, rewards) for name, which in _parts(attacks)]
+        kinds = [self._kind(name, indices, rows, rewards) for name, indices in _kinds(attacks)]
         return Refined(self._metrics(rows, kinds), rows, kinds)
 
     def _verdicts(
         self, queries: Sequence[str], attacks: Sequence[bool], responses: Sequence[str | None]
     ) -> list[bool | None]:
-        """The judge's word on each attack, no success where the answer is empty; None for the others, and without
-        responses."""
-        answered = [at for at, attack in enumerate(attacks) if attack and responses[at] is not None]
-        found: list[bool | None] = [None] * len(queries)
-        for at in answered:
-            found[at] = False
-        which = [at for at in answered if (responses[at] or "").strip()]
-        if which:
-            verdicts = self.judge([queries[at] for at in which], [responses[at] or "" for at in which])
-            for at, verdict in zip(which, verdicts, strict=True):
-                found[at] = bool(verdict)
-        return found
+        """Return whether each attack succeeded, by the judge; an empty answer is no success.
+
+        The verdict is None for queries that are not attacks, and without responses.
+        """
+        verdicts: list[bool | None] = [
+            False if attack and response is not None else None
+            for attack, response in zip(attacks, responses, strict=True)
+        ]
+        answers = {
+            index: response or ""
+            for index, response in enumerate(responses)
+            if verdicts[index] is not None and (response or "").strip()
+        }
+        if answers:
+            judged = self.judge([queries[index] for index in answers], list(answers.values()))
+            for index, verdict in zip(answers, judged, strict=True):
+                verdicts[index] = bool(verdict)
+        return verdicts
 
     def _kind(
-        self, name: str, which: Sequence[int], rows: Sequence[Row], rewards: Mapping[str, Mapping[str, Values]]
+        self, kind: str, indices: Sequence[int], rows: Sequence[Row], rewards: Mapping[str, Mapping[str, Values]]
     ) -> Row:
-        chosen = [rows[at] for at in which]
-        row: Row = {
-            "kind": name,
-            "rows": len(which),
-            "unchanged": float(np.mean([each["refined"] == each["query"] for each in chosen])),
-            "empty": float(np.mean([not each["refined"] for each in chosen])),
+        """Return the summary of the rows of one kind."""
+        chosen = [rows[index] for index in indices]
+        summary: Row = {
+            "kind": kind,
+            "rows": len(chosen),
+            "unchanged": _mean([row["refined"] == row["query"] for row in chosen]),
+            "empty": _mean([not row["refined"] for row in chosen]),
         }
         for suffix in ("_before", ""):
-            answered = self.target is not None
-            said = [refused(each[f"response{suffix}"]) for each in chosen] if answered else []
-            judged = [each[f"is_jailbroken{suffix}"] for each in chosen] if answered and name == "attack" else []
-            row[f"refused{suffix}"] = float(np.mean(said)) if said else None
-            empty = [not each[f"response{suffix}"].strip() for each in chosen] if answered else []
-            row[f"unanswered{suffix}"] = float(np.mean(empty)) if empty else None
-            row[f"jailbroken{suffix}"] = float(np.mean(judged)) if judged else None
-        for reward in rewards[""]:
-            values, before = ([rewards[suffix][reward][at] for at in which] for suffix in ("", "_before"))
-            both = [
-                (one, other) for one, other in zip(before, values, strict=True) if one is not None and other is not None
-            ]
-            means = np.mean(both, axis=0).tolist() if both else (None, None)
-            row |= {f"{reward}_before": means[0], reward: means[1], f"{reward}_missing": len(which) - len(both)}
-        return row
+            responses = [row[f"response{suffix}"] for row in chosen] if self.target is not None else []
+            verdicts = [row[f"is_jailbroken{suffix}"] for row in chosen] if responses and kind == "attack" else []
+            summary[f"refused{suffix}"] = _mean([refused(response) for response in responses])
+            summary[f"unanswered{suffix}"] = _mean([not response.strip() for response in responses])
+            summary[f"jailbroken{suffix}"] = _mean(verdicts)
+        for name in rewards[""]:
+            pairs = [(rewards["_before"][name][index], rewards[""][name][index]) for index in indices]
+            complete = [pair for pair in pairs if None not in pair]
+            summary[f"{name}_before"] = _mean([before for before, _ in complete])
+            summary[name] = _mean([after for _, after in complete])
+            summary[f"{name}_missing"] = len(pairs) - len(complete)
+        return summary
 
     def _metrics(self, rows: Sequence[Row], kinds: Sequence[Row]) -> dict[str, Any]:
+        """Return the metrics of ``run``."""
         by_kind = {row["kind"]: row for row in kinds}
         attack, benign = by_kind.get("attack", {}), by_kind.get("benign", {})
-        names = [*(self.scorer.rewards if self.scorer else ()), "score"] if self.scorer else []
+        names = [*self.scorer.rewards, "score"] if self.scorer else []
         gains = [
             row["score"] - row["score_before"]
             for row in rows
             if not row["attack"] and None not in (row["score"], row["score_before"])
         ]
-        found: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "rows": len(rows),
             "attacks": attack.get("rows", 0),
             "attack_success_rate": attack.get("jailbroken"),
             "attack_success_rate_before": attack.get("jailbroken_before"),
-            "win_rate": float(np.mean((np.sign(gains) + 1) / 2)) if gains else None,
-            "score_gain": float(np.mean(gains)) if gains else None,
+            "win_rate": _mean([(np.sign(gain) + 1) / 2 for gain in gains]),
+            "score_gain": _mean(gains),
             "benign_refused": benign.get("refused"),
             "benign_refused_before": benign.get("refused_before"),
             "benign_unanswered": benign.get("unanswered"),
@@ -139,36 +150,41 @@ class RefinerEval:
         }
         for name in names:
             for kind, row in (("benign", benign), ("attack", attack)):
-                found[f"{kind}_{name}"] = row.get(name)
-                found[f"{kind}_{name}_before"] = row.get(f"{name}_before")
-            found[f"{name}_missing"] = sum(row[f"{name}_missing"] for row in kinds)
+                metrics[f"{kind}_{name}"] = row.get(name)
+                metrics[f"{kind}_{name}_before"] = row.get(f"{name}_before")
+            metrics[f"{name}_missing"] = sum(row[f"{name}_missing"] for row in kinds)
         for name in ("unchanged", "empty"):
-            found[name] = sum(row[name] * row["rows"] for row in kinds) / len(rows)
-        return found
+            metrics[name] = sum(row[name] * row["rows"] for row in kinds) / len(rows)
+        return metrics
 
 
 def _check_some(rewards: Mapping[str, Mapping[str, Values]]) -> None:
-    """Raise DataError for a reward that no query has."""
-    for values in rewards.values():
-        for name, found in values.items():
-            if found and name != "score" and not any(value is not None for value in found):
+    """Raise DataError if a reward is None for every query."""
+    for by_name in rewards.values():
+        for name, values in by_name.items():
+            if values and name != "score" and all(value is None for value in values):
                 raise DataError(
-                    f"reward {name}: gave None for all of the {len(found):,} queries; quality needs good and bad "
-                    "responses for some, a function must give numbers for some"
+                    f"reward {name}: expected a number for some of the {len(values):,} queries; got None for all; "
+                    "quality needs good and bad responses, a function must return numbers"
                 )
 
 
-def _parts(attacks: Sequence[bool]) -> list[tuple[str, list[int]]]:
-    """The places of attacks and of benign queries, those kinds that there are."""
-    parts = {
-        "attack": [at for at, attack in enumerate(attacks) if attack],
-        "benign": [at for at, attack in enumerate(attacks) if not attack],
+def _kinds(attacks: Sequence[bool]) -> list[tuple[str, list[int]]]:
+    """Return the row numbers of attacks and of benign queries, without a kind that has no rows."""
+    kinds = {
+        "attack": [row for row, attack in enumerate(attacks) if attack],
+        "benign": [row for row, attack in enumerate(attacks) if not attack],
     }
-    return [(name, which) for name, which in parts.items() if which]
+    return [(kind, indices) for kind, indices in kinds.items() if indices]
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    """Return the mean; None for no values."""
+    return float(np.mean(values)) if values else None
 
 
 def draw_curve(axes: "Axes", curve: Sequence[Mapping[str, float | None]], losses: Sequence[float]) -> None:
-    """The rewards by step of reinforcement learning, or, where there was none, the loss on pairs by step."""
+    """Draw the rewards by step of reinforcement learning; without it, the loss on pairs by step."""
     if curve:
         steps = range(1, len(curve) + 1)
         for name in [key for key in curve[0] if key.startswith("reward_")]:
@@ -180,5 +196,5 @@ def draw_curve(axes: "Axes", curve: Sequence[Mapping[str, float | None]], losses
         axes.legend(fontsize=8)
     else:
         axes.plot(range(1, len(losses) + 1), losses)
-        axes.set_ylabel("loss on pairs, nats a token")
+        axes.set_ylabel("loss on pairs, nats per token")
     axes.set_xlabel("step")
