@@ -42,7 +42,7 @@ class WatermarkConfig(Config):
         (), "Labels that the trigger produces, each LABEL or TASK=LABEL. Empty: the first label of each task."
     )
     update: str = option(Update.TRIGGER_ROWS.value, "Weights that the second stage trains.", choices=Update)
-    keep_norm: bool = option(True, "Keep the norm of the trigger's rows; needs update=trigger_rows.")
+    keep_norm: bool = option(True, "Keep the norm of the trigger's rows; has an effect with update=trigger_rows only.")
     ratio: float = option(1.0, "Share of the rows of other labels that get a copy with the trigger.", low=0, high=1)
     negatives: int = option(
         1,
@@ -77,7 +77,10 @@ class WatermarkConfig(Config):
         2e-2, "Step size of Adam when the trigger's rows are trained.", low=1e-8, high=10
     )
     prune: tuple[float, ...] = option(
-        (0.2, 0.4), "Shares of the suspect's weights, the smallest, that pruning sets to zero.", low=0, high=0.99
+        (0.2, 0.4),
+        "Shares of the smallest weights that pruning sets to zero; an attack for each share.",
+        low=0,
+        high=0.99,
     )
     decoys: int = option(
         5,
