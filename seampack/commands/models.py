@@ -48,7 +48,8 @@ _reading = shared.all_of(
         "changes",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Set one option of the method; overrides --config. VALUE is text or a TOML value. Can be repeated.",
+        help="Set one option of the method; overrides --config. VALUE is text or a TOML value; a list of one item needs no "
+        "brackets. Can be repeated.",
     ),
 )
 _writing = shared.all_of(
@@ -266,7 +267,10 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
         name = name.strip()
         if not equals:
             raise ConfigError(f"--set {change}: expected NAME=VALUE")
-        values[name] = text if types.get(name) == (str, False) else _value(text)
+        kind, is_list = types.get(name, (object, False))
+        is_text = kind is str and not (is_list and text.lstrip().startswith("["))
+        value = text if is_text else _value(text)
+        values[name] = [value] if is_list and not isinstance(value, list) else value
     return config.replace(**values)
 
 

@@ -130,7 +130,10 @@ def test_each_scope_is_explained() -> None:
         ("checkpoint=some/folder", {"checkpoint": "some/folder"}),
         ("plot=false", {"plot": False}),
         ("sizes=[3, 4]", {"sizes": (3, 4)}),
+        ("sizes=3", {"sizes": (3,)}),
         ('words=["a", "b"]', {"words": ("a", "b")}),
+        ("words=a b", {"words": ("a b",)}),
+        ("words=5", {"words": ("5",)}),
     ],
 )
 def test_set(change: str, expected: dict[str, Any]) -> None:
