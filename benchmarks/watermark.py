@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, set_se
 from benchmarks import measure
 from benchmarks.pretrained import CACHE, minilm
 from seampack.models.base import save_picture
-from seampack.models.text import quiet
+from seampack.models.training import quiet
 from seampack.models.watermark.adapter import ADAPTER, FEATURES
 from seampack.models.watermark.trial import draw
 

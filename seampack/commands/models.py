@@ -48,8 +48,8 @@ _reading = shared.all_of(
         "changes",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Set one option of the method; overrides --config. VALUE is text or a TOML value; a list of one item needs "
-        "no brackets. Can be repeated.",
+        help="Set one option of the method; overrides --config. VALUE is text or a TOML value; a list of one item "
+        "needs no brackets. Can be repeated.",
     ),
 )
 _writing = shared.all_of(

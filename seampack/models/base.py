@@ -81,13 +81,13 @@ class Adapter(ABC, Generic[C]):
         input, is kept as ``NAME_given``. Raises DataError for an empty dataset, a missing column, or an unusable value.
         """
 
+    @abstractmethod
     def fit(self, dataset: Dataset, config: C) -> Fitted:
         """Train on a prepared dataset. The same dataset, config and machine give the same result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
         """Measure an artifact on a prepared dataset. Raises DataError for labels that training did not have."""
-        raise NotImplementedError
 
     def train(self, dataset: Dataset, config: C) -> Artifact:
         """Fit the method to a prepared dataset and return the artifact.

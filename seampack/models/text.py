@@ -22,10 +22,7 @@ from transformers import (
 )
 
 from seampack.errors import ConfigError, DataError
-from seampack.models.training import end_tokens as end_tokens
 from seampack.models.training import load_encoder, loading, place, train_model
-from seampack.models.training import load_part as load_part
-from seampack.models.training import quiet as quiet
 
 SMALL = "small"
 """Names the built-in small model, whose vocabulary and weights are learned from the training text alone."""

@@ -13,7 +13,8 @@ from datasets import Dataset
 from seampack.commands import models
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.base import Adapter, Scope
+from seampack.models.artifact import Artifact
+from seampack.models.base import Adapter, Evaluation, Fitted, Scope
 from seampack.models.registry import METHODS, Method
 from tests.conftest import Run
 
@@ -46,7 +47,13 @@ class SampleAdapter(Adapter[SampleConfig]):
     per_run = ("checkpoint", "plot")
 
     def prepare(self, dataset: Dataset, config: SampleConfig) -> Dataset:
-        raise NotImplementedError
+        return dataset
+
+    def fit(self, dataset: Dataset, config: SampleConfig) -> Fitted:
+        return Fitted()
+
+    def measure(self, dataset: Dataset, artifact: Artifact, config: SampleConfig) -> Evaluation:
+        return Evaluation({}, dataset)
 
 
 @pytest.fixture(autouse=True)
