@@ -1,7 +1,7 @@
-"""Output that appears whole or not at all.
+"""Atomic output: a file or folder appears complete or not at all.
 
-Files and folders are written under a hidden name next to their own, synced, and renamed when they are complete. When
-a run fails, is stopped or the last rename fails, the old content is in place as before.
+Files and folders are written under a hidden name in the same place, synced, and renamed when they are complete. If a
+run fails or is stopped, or the last rename fails, the old content is unchanged.
 """
 
 import errno
@@ -29,7 +29,7 @@ _WRITTEN_CODECS = ("gzip", "zstd")
 
 @contextmanager
 def writing(out: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the errors of the file system into a ShardError that names the output."""
+    """Convert errors of the file system to a ShardError that names the output."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -42,7 +42,7 @@ def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardEr
 
 
 def sync(path: Path) -> None:
-    """Write a file or folder through to the disk."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -56,16 +56,16 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _hidden(target: Path, state: str) -> Path:
-    """Return a free hidden name next to a path: a killed run may have had the number of this process."""
+    """Return an unused hidden name next to a path; a killed run with the same process id may have left one."""
     for number in itertools.count():
         suffix = f"-{number}" if number else ""
         path = target.with_name(f".{target.name}.{state}-{os.getpid()}{suffix}")
@@ -76,9 +76,9 @@ def _hidden(target: Path, state: str) -> Path:
 
 @contextmanager
 def staged_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden path to write a file to; it is synced and gets its name when the block succeeds.
+    """Yield a hidden path for a file; the file is synced and renamed to ``path`` when the block succeeds.
 
-    Raises ShardError, naming ``path``, where it cannot be written.
+    Raises ShardError, naming ``path``, if it cannot be written.
     """
     partial = _hidden(path, "partial")
     try:
@@ -93,7 +93,7 @@ def staged_path(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raise ShardError, naming it, where it cannot be written."""
+    """Write a file atomically. Raise ShardError, naming the file, if it cannot be written."""
     with staged_path(path) as partial, writing(path):
         partial.write_bytes(data)
 
@@ -102,10 +102,10 @@ def write_file(path: Path, data: bytes) -> None:
 def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield a binary stream to a file that appears when the block succeeds, or to standard output for ``-``.
 
-    A name that ends in ``.gz`` or ``.zst`` is compressed. Where the name is a link, its target is written; a device or
-    a named pipe is written directly.
+    The output is compressed if its name ends in ``.gz`` or ``.zst``. If the name is a link, its target is written.
+    Devices and named pipes are written directly.
 
-    Raises ShardError, naming ``out``, where it cannot be written.
+    Raises ShardError, naming ``out``, if it cannot be written.
     """
     if os.fspath(out) == STDIN:
         if sys.stdout is None:
@@ -126,7 +126,7 @@ def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
 
 @contextmanager
 def _stream_to(path: Path, out: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a file for writing, compressed where the name ``out`` says so."""
+    """Open a file for writing, compressed if the name ``out`` ends in ``.gz`` or ``.zst``."""
     codec = codec_of_name(out)
     with writing(out), path.open("wb") as file:
         if codec not in _WRITTEN_CODECS:
@@ -142,21 +142,21 @@ class FolderKind:
     """A kind of folder that seampack writes and may therefore replace with ``overwrite``."""
 
     content: str
-    """The content in words, such as ``packed shards``."""
+    """Content of the folder in words, such as ``packed shards``."""
     marker: str
     """File that only a complete folder of this kind has."""
     owns: Callable[[os.DirEntry[str]], bool] = lambda entry: True
-    """Whether an entry of the folder is of this kind; a folder with others is not replaced."""
+    """Whether an entry of the folder is of this kind; a folder with other entries is not replaced."""
     is_marker: Callable[[Path], bool] = lambda path: True
     """Whether the content of the marker is of this kind."""
     needs_marker: bool = True
-    """Whether a folder without the marker, as an unfinished run leaves it, is not replaced."""
+    """Whether a folder without the marker, such as an unfinished run leaves, must not be replaced."""
 
 
 class StagedFolder:
-    """A hidden folder next to ``out`` to write into; ``publish`` puts it in place of ``out``.
+    """A hidden folder next to ``out`` to write into; ``publish`` renames it to ``out``.
 
-    Raises ShardError when ``out`` may not be replaced: checked at once, before a long run, and again at its end.
+    Raises ShardError if ``out`` must not be replaced; this is checked before a run starts, and again at its end.
     """
 
     def __init__(self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> None:
@@ -202,7 +202,7 @@ class StagedFolder:
             self.folder.mkdir()
 
     def publish(self) -> None:
-        """Sync the hidden folder and put it in place of ``out``; the old folder is removed last."""
+        """Sync the hidden folder and rename it to ``out``; the old folder is removed last."""
         with writing(self.out):
             for path in [*self.folder.rglob("*"), self.folder]:
                 sync(path)
@@ -217,9 +217,9 @@ class StagedFolder:
             shutil.rmtree(self._aside, ignore_errors=True)
 
     def abandon(self) -> None:
-        """Restore everything as it was before; after ``publish`` there is nothing to do.
+        """Restore the old content and remove the hidden folder. Do nothing after ``publish``.
 
-        Raises ShardError, naming the hidden folder with the old content, where it cannot be put back.
+        Raises ShardError if the old content cannot be restored; the message names the hidden folder that has it.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._aside is not None and not self._target.exists():
@@ -231,16 +231,16 @@ class StagedFolder:
                 ) from error
         elif self._aside is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
-        with suppress(OSError):  # not empty: there is the result, or files of others
+        with suppress(OSError):  # not empty: it has the result or other files
             for parent in self._made:
                 parent.rmdir()
 
 
 @contextmanager
 def staged_folder(out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a hidden folder to write into; it is put in place of ``out`` when the block succeeds.
+    """Yield a hidden folder to write into; it is renamed to ``out`` when the block succeeds.
 
-    Raises ShardError when ``out`` may not be replaced or cannot be written; ``out`` is then as it was before.
+    Raises ShardError if ``out`` must not be replaced or cannot be written; ``out`` is then unchanged.
     """
     staging = StagedFolder(out, kind, overwrite=overwrite)
     try:
