@@ -65,7 +65,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
         (("--seq-len", 64, "--window-tokens", 9), "window_tokens: expected at least seq_len, 64; got 9"),
-        (("--id-column", "text"), "id_column: expected another field than the content's"),
+        (("--id-column", "text"), "id_column: expected a field other than the content's"),
     ],
 )
 def test_options_that_cannot_work(call: Run, tmp_path: Path, options: tuple[Any, ...], message: str) -> None:

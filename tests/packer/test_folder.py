@@ -94,7 +94,7 @@ def test_rows_that_their_segments_do_not_make_up(tmp_path: Path, pad: str | None
     lengths[0][0], lengths[1][0] = lengths[0][0] + 16, lengths[1][0] - 16
     for name, values, message in (
         ("seq_lengths", lengths, "row 0: expected .*16.* in its segments; got"),
-        ("doc_ids", [[0, 1], []], "doc_ids: expected as many values in each row as seq_lengths has"),
+        ("doc_ids", [[0, 1], []], "doc_ids: expected as many values per row as seq_lengths has"),
         ("other", lengths, "expected a column seq_lengths; got input_ids, other"),
     ):
         place = column if name == "other" else table.column_names.index(name)

@@ -110,10 +110,10 @@ def test_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     ("table", "message"),
     [
         (pa.table({"text": ["a", "b"]}), "column 'text': expected lists; got string"),
-        (column([[1, 2], [3, 4]]), "column 'input_ids': expected lists of the 2 lengths"),
+        (column([[1, 2], [3, 4]]), "column 'input_ids': expected 2 lists with the plan's lengths"),
         (column([[1, 2]]), "got 1 lists"),
         (column([[1, 2], None]), "expected a list in every row; got 1 nulls"),
-        (column([[1, 2], [None]]), "a null among the values"),
+        (column([[1, 2], [None]]), "expected numbers; got a null"),
         (pa.table({}), "no column to pack"),
         (pa.table({"words": [["a", "b"], ["c"]]}), r"column 'words': expected lists of numbers; got list<"),
         (pa.table({"boxes": [[[1], [2]], [[3]]]}), "column 'boxes': expected lists of numbers"),
@@ -128,7 +128,7 @@ def test_bad_tables(table: pa.Table, message: str) -> None:
 def test_values_that_do_not_fit() -> None:
     table = column([[1, 2], [3]], pa.list_(pa.uint16()))
     for pad in (70_000, -1):
-        with pytest.raises(ConfigError, match=f"a value that uint16 holds in column 'input_ids'; got {pad}"):
+        with pytest.raises(ConfigError, match=f"a value that fits uint16 for column 'input_ids'; got {pad}"):
             apply_plan(table, plan([2, 1], seq_len=4), pads={"input_ids": pad})
     with pytest.raises(ConfigError, match="labels: expected a column 'input_ids' of integers; got float32"):
         apply_plan(column([[1, 2], [3]], pa.list_(pa.float32())), plan([2, 1], seq_len=4), labels=True)

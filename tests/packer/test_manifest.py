@@ -193,7 +193,7 @@ def test_values_that_contradict_each_other(path: tuple[Any, ...], value: Any, me
         ("[" * 99_999, "not a manifest of packed shards"),
         ('{"format_version": 1}', "not a manifest of packed shards"),
         (json.dumps({**VERSION_1, "shards": None}), "the manifest is damaged: shards: expected"),
-        (None, r"no manifest\.json: no packed folder, or a run that did not finish"),
+        (None, r"no manifest\.json: not a packed folder, or a run that did not finish"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -167,7 +167,7 @@ def test_an_overwrite_that_cannot_be_put_in_place(
 def test_a_writer_that_was_left_writes_no_more(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "out", PackConfig()) as writer:
         pass
-    with pytest.raises(ShardError, match="the run was given up"):
+    with pytest.raises(ShardError, match="the run has ended"):
         writer.write(pa.record_batch({"input_ids": [[1]]}))
     assert list(tmp_path.iterdir()) == []
 
@@ -247,7 +247,7 @@ def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Ru
     assert hidden.name == f".out.partial-{slow.pid}"
     assert "manifest.json" not in contents(hidden)
     assert failed(call("inspect", "out")) == "out: no such folder"
-    assert "no manifest.json: no packed folder, or a run that did not finish" in failed(call("inspect", hidden))
+    assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(call("inspect", hidden))
     (tmp_path / "a.txt").write_text("a")
     assert call("pack", "a.txt", "-o", "out", *SMALL).returncode == 0
     assert call("inspect", "out", "--verify").returncode == 0
@@ -296,7 +296,7 @@ def test_nothing_is_written_after_a_failed_run_was_cleaned_up(tmp_path: Path, mo
 def test_an_output_folder_that_holds_the_input(tmp_path: Path) -> None:
     seampack.pack(CORPUS, out=tmp_path / "packed")
     before = {path.name for path in (tmp_path / "packed").iterdir()}
-    with pytest.raises(seampack.ConfigError, match="the input lies in the output folder"):
+    with pytest.raises(seampack.ConfigError, match="the input is in the output folder"):
         seampack.pack(tmp_path / "packed", out=tmp_path / "packed", overwrite=True)
     with pytest.raises(seampack.ConfigError, match="threads: expected at least 1"):
         seampack.pack(CORPUS, out=tmp_path / "packed", overwrite=True, threads=0)

@@ -206,7 +206,7 @@ def test_columns_of_token_ids(tmp_path: Path, kind: str, type_: pa.DataType) -> 
     documents, bad = read(path, 64, vocab_size=40)  # the last row has the id 40
     assert documents == [row for row in rows[:-1] if row]
     assert [b.position for b in bad] == [*range(3, 40, 6), 40]
-    assert bad[-1].reason == "token id 40: expected 0 to 39, the vocabulary's"
+    assert bad[-1].reason == "token id 40: expected an id of the vocabulary, 0 to 39"
     assert bad[-1].raw == "[39, 40]"
 
 
@@ -304,7 +304,7 @@ def test_options_that_contradict_the_input(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     with pytest.raises(DataError, match=r"a\.txt: plain text has no field 'uid'"):
         read(tmp_path / "a.txt", id_column="uid")
-    with pytest.raises(ConfigError, match="id_column: expected another field than the content's"):
+    with pytest.raises(ConfigError, match="id_column: expected a field other than the content's"):
         read(tmp_path / "a.txt", id_column="text")
 
 
