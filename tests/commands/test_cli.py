@@ -108,7 +108,7 @@ def test_wrong_usage_exits_with_2(call: Run, arguments: str, message: str, tmp_p
     [
         (ConfigError("a: expected b;\ngot c"), 1, "a: expected b; got c"),
         (OSError(28, "No space left on device", "out/x"), 1, "out/x: No space left on device"),
-        (MemoryError(), 1, "out of memory; pack and compare need less with a smaller --window-tokens"),
+        (MemoryError(), 1, "out of memory; pack and compare need less memory with a smaller --window-tokens"),
         (KeyboardInterrupt(), 130, "interrupted; no partial output was kept"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
