@@ -63,7 +63,7 @@ def apply_plan(
     for name, column in columns.items():
         if not np.array_equal(column.lengths, plan.lengths):
             raise DataError(
-                f"column '{name}': expected {plan.lengths.size:,} lists with the plan's lengths; "
+                f"column '{name}': expected lists with the {plan.lengths.size:,} lengths of the plan; "
                 f"got {column.lengths.size:,} lists with other lengths"
             )
     return pa.Table.from_batches(list(gather(columns, plan, doc_ids=doc_ids, pads=pads, labels=labels)))

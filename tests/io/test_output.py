@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all; faults of the file system leave everything as it was."""
+"""Output is atomic: files and folders appear complete or not at all, also if the file system fails."""
 
 import errno
 import gzip
@@ -19,7 +19,7 @@ LOOSE = FolderKind("notes", "done.txt", needs_marker=False)
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """The content of a folder, hidden files too."""
+    """The content of a folder, including hidden files."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -52,11 +52,11 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_the_mode_that_the_umask_allows(tmp_path: Path) -> None:
-    before = os.umask(0o027)
+    old_mask = os.umask(0o027)
     try:
         make(tmp_path / "out", "a")
     finally:
-        os.umask(before)
+        os.umask(old_mask)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
 
 
@@ -156,7 +156,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         make(tmp_path / "file/out", "a")
 
 
-def test_files_that_arrive_meanwhile_are_left_alone(tmp_path: Path) -> None:
+def test_files_that_arrive_during_a_run_are_kept(tmp_path: Path) -> None:
     staging = StagedFolder(tmp_path / "out", KIND, overwrite=False)
     staging.open()
     (staging.folder / "done.txt").touch()
@@ -175,7 +175,7 @@ def test_a_full_disk_names_the_folder(tmp_path: Path) -> None:
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(FileNotFoundError, match="elsewhere"), staged_folder(tmp_path / "out", KIND, overwrite=False):
-        raise FileNotFoundError(errno.ENOENT, "no such file", "elsewhere")  # not of the output
+        raise FileNotFoundError(errno.ENOENT, "no such file", "elsewhere")  # an error of another file
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,7 +200,9 @@ def test_a_file_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         ("a.zst", lambda data: pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()),
     ],
 )
-def test_streams_are_compressed_as_their_name_says(tmp_path: Path, name: str, read: Callable[[bytes], bytes]) -> None:
+def test_streams_are_compressed_by_the_ending_of_their_name(
+    tmp_path: Path, name: str, read: Callable[[bytes], bytes]
+) -> None:
     with output_stream(tmp_path / name) as stream:
         stream.write(b"some ")
         stream.write(b"bytes")
