@@ -75,8 +75,8 @@ def plan_rows(options: argparse.Namespace) -> list[Row]:
                 lambda: counting_sort(lengths, int(lengths.max())),
                 7,
             )
-            what = f"plan 10 M documents, C = {seq_len}, {strategy}{', rows shuffled' if shuffle else ''}"
-            rows.append(_row(what, f"{ours:.2f} CPU-s", f"counting sort {floor:.3f}", f"{ratio:.1f} x its time"))
+            work = f"plan 10 M documents, C = {seq_len}, {strategy}{', rows shuffled' if shuffle else ''}"
+            rows.append(_row(work, f"{ours:.2f} CPU-s", f"counting sort {floor:.3f}", f"{ratio:.1f} x its time"))
     return rows
 
 
@@ -100,10 +100,10 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
         except peers.PeerMissingError as missing:
             print(f"skipped: {missing}", file=sys.stderr)
             continue
-        what = f"plan 1 M documents, C = 2048, against {peer.name}"
+        work = f"plan 1 M documents, C = 2048, against {peer.name}"
         theirs = f"{packed.cpu_seconds:.2f} CPU-s, {packed.rows:,} rows"
         rows.append(
-            _row(what, f"{ours:.4f} CPU-s, {mine:,} rows", theirs, f"{packed.cpu_seconds / ours:,.0f} x faster")
+            _row(work, f"{ours:.4f} CPU-s, {mine:,} rows", theirs, f"{packed.cpu_seconds / ours:,.0f} x faster")
         )
     return rows
 
@@ -168,11 +168,11 @@ def end_to_end_rows(options: argparse.Namespace) -> list[Row]:
             paths = f"{str(options.peer_corpus)!r}, {str(options.tokenizer)!r}, 2048, {folder + '/out'!r}"
             code = f"from benchmarks import peers; peers.{call}({paths})"
             theirs = measure.python(code).cpu_seconds
-        what = f"{small:.0f} MB, against datasets.map(tokenize) + {name}"
-        rows.append(_row(what, f"{mine:.1f} CPU-s", f"{theirs:.0f} CPU-s", f"{theirs / mine:.0f} x faster"))
-        what = f"{size:.0f} MB, against {name} at the CPU-s a MB that it took for {small:.0f} MB"
+        work = f"{small:.0f} MB, against datasets.map(tokenize) + {name}"
+        rows.append(_row(work, f"{mine:.1f} CPU-s", f"{theirs:.0f} CPU-s", f"{theirs / mine:.0f} x faster"))
+        work = f"{size:.0f} MB, against {name} at the CPU-s a MB that it took for {small:.0f} MB"
         scaled = theirs * size / small
-        rows.append(_row(what, f"{ours:.1f} CPU-s", f"{scaled:.0f} CPU-s, reckoned", f"{scaled / ours:.0f} x faster"))
+        rows.append(_row(work, f"{ours:.1f} CPU-s", f"{scaled:.0f} CPU-s, reckoned", f"{scaled / ours:.0f} x faster"))
     return rows
 
 
@@ -313,8 +313,8 @@ def _loss(name: str, rows: int, fill: float, padding: int, dropped: int, repeate
     }
 
 
-def _row(what: str, ours: str, theirs: str, result: str) -> Row:
-    return {"work": what, "seampack": ours, "compared with": theirs, "result": result}
+def _row(work: str, ours: str, theirs: str, result: str) -> Row:
+    return {"work": work, "seampack": ours, "compared with": theirs, "result": result}
 
 
 def _pack_command(options: argparse.Namespace, corpus: Path) -> list[str]:

@@ -75,8 +75,8 @@ class ArtifactKind:
         if not isinstance(content, dict) or content.get("format") != self.format:
             raise self.damaged(path, f"format: expected {self.format!r}; got {content!r:.80}")
         if content.get("format_version") != self.version:
-            got = content.get("format_version")
-            raise ShardError(f"{path}: expected format version {self.version}; got {got}; {self.remedy}")
+            version = content.get("format_version")
+            raise ShardError(f"{path}: expected format version {self.version}; got {version}; {self.remedy}")
         return content
 
     def read_arrays(self, path: Path, *, finite: bool = True) -> dict[str, npt.NDArray[Any]]:

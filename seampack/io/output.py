@@ -150,7 +150,7 @@ class FolderKind:
     is_marker: Callable[[Path], bool] = lambda path: True
     """Whether the content of the marker is of this kind."""
     needs_marker: bool = True
-    """Whether a folder without the marker, such as an unfinished run leaves, must not be replaced."""
+    """Whether a folder without the marker, such as that of an unfinished run, must not be replaced."""
 
 
 class StagedFolder:

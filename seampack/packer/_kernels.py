@@ -277,7 +277,7 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
 def best_fit_bins(order, histogram, seq_len):
     """Compute Best-Fit-Decreasing: the bin of each sorted piece, and the number of pieces and tokens of each bin.
 
-    A piece goes to the open bin with the least remaining space that still holds it; among equally full bins, to the one
+    A piece goes to the open bin with the least remaining space into which it fits; among equally full bins, to the bin
     that reached this level first. (Ding et al. 2024, arXiv 2404.10830.) Open bins are queued by remaining space; a
     bitset of the spaces in use answers each query in O(1).
     """

@@ -58,7 +58,7 @@ def apply_plan(
     if taken := [name for name in table.column_names if name in ADDED_COLUMNS]:
         raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or drop yours")
     if doc_ids is not None and len(doc_ids) != plan.lengths.size:
-        raise DataError(f"doc_ids: expected one for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
+        raise DataError(f"doc_ids: expected one id for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
     columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
     for name, column in columns.items():
         if not np.array_equal(column.lengths, plan.lengths):

@@ -43,7 +43,7 @@ _SAMPLE = [
 class TextTokenizer:
     """A tokenizer that encodes batches of documents, with the size, id type and fingerprint of its vocabulary.
 
-    ``name``: a ``tokenizer.json``, a folder that holds one, a name on the Hugging Face hub, or ``"bundled"``.
+    ``name``: a ``tokenizer.json``, a folder that contains one, a name on the Hugging Face hub, or ``"bundled"``.
 
     Raises ConfigError if the tokenizer cannot be loaded or lacks a token that the config names.
     """

@@ -134,7 +134,7 @@ def test_values_that_do_not_fit() -> None:
         apply_plan(column([[1, 2], [3]], pa.list_(pa.float32())), plan([2, 1], seq_len=4), labels=True)
     with pytest.raises(DataError, match=r"labels: expected ids below 2\^31; got 3000000000"):
         apply_plan(column([[3_000_000_000]]), plan([1], seq_len=4), labels=True)
-    with pytest.raises(DataError, match="doc_ids: expected one for each of 2 documents; got 1"):
+    with pytest.raises(DataError, match="doc_ids: expected one id for each of 2 documents; got 1"):
         apply_plan(table, plan([2, 1], seq_len=4), doc_ids=pa.array(["a"]))
 
 

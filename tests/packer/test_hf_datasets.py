@@ -76,7 +76,11 @@ def test_it_can_be_saved_and_mapped(tmp_path: Any) -> None:
         (datasets.Dataset.from_dict(ROWS), {"columns": ["ids"]}, "no column 'ids'; the dataset has input_ids"),
         (datasets.Dataset.from_dict({"input_ids": [[1], None]}), {}, "expected a list in every row; got 1 nulls"),
         ([[1, 2]], {}, "expected a datasets.Dataset or DatasetDict; got list"),
-        (datasets.Dataset.from_dict({"a": [[1, 2]], "b": [[1]]}), {}, "column 'b': expected lists with the 1 lengths of the plan"),
+        (
+            datasets.Dataset.from_dict({"a": [[1, 2]], "b": [[1]]}),
+            {},
+            "column 'b': expected lists with the 1 lengths of the plan",
+        ),
     ],
 )
 def test_errors(dataset: Any, options: dict[str, Any], message: str) -> None:
