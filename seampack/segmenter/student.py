@@ -21,7 +21,7 @@ Offsets = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Parameters of a student. ``table`` is quantised in steps of ``scale``; the last item of ``output`` is the bias."""
+    """Parameters of a student. ``table`` is quantised in steps of ``scale``; the last ``output`` is the bias."""
 
     table: npt.NDArray[np.int8]  # shape (2^table_bits, width)
     scale: float
