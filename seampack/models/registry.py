@@ -52,7 +52,7 @@ METHODS: dict[str, Method] = {
 
 
 def get(name: str) -> "Adapter[Any]":
-    """Return a method's adapter. Raises ConfigError if the name is unknown, MissingExtraError if packages are missing."""
+    """Return a method's adapter. Raises ConfigError for an unknown name, MissingExtraError if a package is missing."""
     if name not in METHODS:
         raise ConfigError(f"{name}: no such method; expected one of {', '.join(METHODS)}")
     try:

@@ -146,7 +146,7 @@ def test_a_server_by_options(address: str) -> None:
         ({"target": "no_such_module:answer"}, ConfigError, "no such function"),
         ({"target": "examples.refining:TRIGGER"}, ConfigError, "expected a function; got str"),
         ({"target": "examples.refining:answer", "rewards": ["quality=1"]}, ConfigError, "log-probabilities"),
-        ({"target": "./no_such_folder"}, DataError, "no causal language model can be loaded"),
+        ({"target": "./no_such_folder"}, DataError, "the causal language model cannot be loaded"),
     ],
 )
 def test_targets_that_cannot_be_loaded(changes: dict[str, Any], error: type[Exception], message: str) -> None:
