@@ -47,7 +47,7 @@ class FeatureKNN:
         return self.predict(features[~flipped], clean[~flipped], features[flipped])
 
     def recovered(self, features: Floats, labels: Ints, clean: Ints) -> float | None:
-        """Return P, the share of noisy training rows whose neighbours vote for the true class; None without such rows."""
+        """Return P: share of noisy training rows whose neighbours vote for the true class; None without noisy rows."""
         votes = self.noisy(features, labels, clean)
         return float((votes == clean[labels != clean]).mean()) if votes.size else None
 

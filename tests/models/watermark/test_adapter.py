@@ -84,7 +84,7 @@ class TestContract(AdapterContract):
 
     def test_unknown_tasks_and_labels(self, prepared: Dataset, artifact: Artifact, config: WatermarkConfig) -> None:
         rows = prepared.to_list()
-        with pytest.raises(DataError, match="task other: not among the tasks of training"):
+        with pytest.raises(DataError, match="task other: expected a task of training"):
             ADAPTER.evaluate(
                 Dataset.from_list([row | {"task": "other"} for row in rows], prepared.features), artifact, config
             )
@@ -151,7 +151,7 @@ def test_a_class_that_no_suspect_can_learn_is_named_first(monkeypatch: pytest.Mo
     dataset = ADAPTER.prepare(many(("a", "b", "c"), 120), config)
     artifact = untrained(dataset, config, monkeypatch)
     lacking = dataset.filter(lambda row: row["part"] != "suspect" or row["label"] != "b")
-    with pytest.raises(DataError, match="task task: the part suspect has no row of the label 'b'; expected"):
+    with pytest.raises(DataError, match="task task: the part suspect has no row with the label 'b'; expected"):
         ADAPTER.evaluate(lacking, artifact, config)
 
 

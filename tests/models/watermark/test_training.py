@@ -72,5 +72,5 @@ def test_training_refuses() -> None:
         trainer.fine_tune({"t": Dataset.from_dict({"text": ["a"], "label": [7]})})
     with pytest.raises(DataError, match=r"no column 'triggered'.*poison"):
         trainer.embed({"t": reviews()}, "cf")
-    with pytest.raises(DataError, match="no text has the trigger"):
+    with pytest.raises(DataError, match="no text contains the trigger"):
         trainer.embed({"t": poison(reviews(), "cf", 1, FAST.replace(ratio=0.0))}, "cf")
