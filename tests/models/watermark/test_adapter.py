@@ -167,5 +167,5 @@ def test_a_drawn_trigger_is_in_no_part() -> None:
     _, tokenizer, found = _start(config, [*texts, held_out], {"t": proxy}, {"t": "good"})
     assert found != free
     check_trigger(tokenizer, [*texts, held_out], found)
-    with pytest.raises(DataError, match="0 rare words"):
+    with pytest.raises(DataError, match="absent from the texts; got 0"):
         propose_rare([*REVIEWS, "CF"], seed=0, tokenizer=tiny([*REVIEWS, "cf"])[1])
