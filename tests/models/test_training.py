@@ -246,7 +246,7 @@ def test_the_end_token_pads_where_no_pad_token_is(tmp_path: Path) -> None:
 
 def test_models_that_generate_need_an_end_token(tmp_path: Path) -> None:
     saved_causal(tmp_path, tokenizer(pad_token=None))
-    with pytest.raises(DataError, match=r"no end token \(EOS\); expected one"):
+    with pytest.raises(DataError, match=r"no end token \(EOS\), which must end"):
         training.load_causal(tmp_path)
     _, tokens = training.load_causal(tmp_path, generates=False)
     assert tokens.pad_token is None

@@ -55,6 +55,6 @@ def lower_bound(count: Any, n: Any, alpha: float) -> npt.NDArray[np.float64]:
     """
     count, n = np.broadcast_arrays(np.asarray(count), np.asarray(n))
     if (n < 1).any() or (count < 0).any() or (count > n).any():
-        raise ConfigError(f"count: expected 0 to n = {n} votes, and n at least 1; got {count}")
+        raise ConfigError(f"count: expected 0 to {n} votes, of at least one; got {count}")
     bound = betaincinv(np.maximum(count, 1), n - np.maximum(count, 1) + 1, alpha)
     return np.where(count == 0, 0.0, bound)

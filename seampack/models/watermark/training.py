@@ -50,7 +50,9 @@ class WatermarkTrainer:
 
     def __init__(self, encoder: Any, tokenizer: Any, heads: Mapping[str, int], config: WatermarkConfig) -> None:
         if not heads or min(heads.values()) < 2:
-            raise ConfigError(f"heads: expected at least one task with two or more classes each; got {dict(heads)}")
+            raise ConfigError(
+                f"heads: expected at least one task, and at least two classes per task; got {dict(heads)}"
+            )
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.heads = dict(heads)

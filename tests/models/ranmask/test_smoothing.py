@@ -153,7 +153,7 @@ def test_no_text_and_no_words() -> None:
         smooth(voter(lambda copy: True), "good film", keeps(2))
     with pytest.raises(DataError, match="got the text 'good film'; put it into a list"):
         RandomMask(RanmaskConfig())("good film")
-    with pytest.raises(DataError, match="without words"):
+    with pytest.raises(DataError, match="expected text with at least one word"):
         smooth(voter(lambda copy: True), ["  "], keeps(2))
     with pytest.raises(ConfigError, match="beta: expected one of one, paper"):
         certify(voter(lambda copy: True), ["a"], keeps(2)).radii("two")

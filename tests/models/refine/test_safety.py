@@ -129,7 +129,7 @@ def test_safety_is_what_scikit_learn_says() -> None:
     np.testing.assert_array_equal(
         SafetyClassifier.of_arrays(classifier.to_arrays()).safe(responses), classifier.safe(responses)
     )
-    with pytest.raises(DataError, match="all have the same label"):
+    with pytest.raises(DataError, match="all responses to train on have the same label"):
         SafetyClassifier.fit(["a b", "c d"], [True, True])
     with pytest.raises(DataError, match="no words"):
         SafetyClassifier.fit(["!", "?"], [True, False])

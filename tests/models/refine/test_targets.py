@@ -119,7 +119,7 @@ def test_a_server_as_target(address: str) -> None:
     config = RefineConfig(target=address, target_model="m", target_key="CHAT_KEY", target_retries=2)
     target = HttpTarget(config)
     assert target(["a", "b", "busy", "nothing"]) == ["A", "B", "BUSY", ""]
-    for query, message in (("broken", "status 500"), ("nonsense", "the answer is not one of a chat model")):
+    for query, message in (("broken", "status 500"), ("nonsense", "the answer is not a chat completion")):
         with pytest.raises(DataError, match=message):
             target([query])
     with pytest.raises(DataError, match="no answer in time"):

@@ -69,7 +69,9 @@ def test_pairs_that_are_cut_are_counted(recwarn: pytest.WarningsRecorder) -> Non
     assert sft.cut_pairs(prompts, answers) == 2
     sft.fit(prompts[:2], answers[:2])
     assert not [warning for warning in recwarn if "are cut" in str(warning.message)]
-    with pytest.warns(UserWarning, match="2 of 4 pairs are cut: longer than max_query_tokens or max_tokens; raise it"):
+    with pytest.warns(
+        UserWarning, match="2 of 4 pairs are cut: longer than max_query_tokens or max_tokens; raise the limit"
+    ):
         sft.fit(prompts, answers)
 
 

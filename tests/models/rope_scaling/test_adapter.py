@@ -24,7 +24,7 @@ class TestAdapter:
         prepared = ADAPTER.prepare(KVRetrieval.generate(1, 2), config)
         with pytest.raises(ConfigError, match="--set model=FOLDER"):
             ADAPTER.train(prepared, config)
-        with pytest.raises(DataError, match="no causal language model"):
+        with pytest.raises(DataError, match="the causal language model cannot be loaded"):
             load_model(folder + "/nothing")
 
     def test_rows_are_chosen(self) -> None:

@@ -142,7 +142,7 @@ def test_trained_rows_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ConfigError, match=f"training rows would be measured; expected {expected}"):
             ADAPTER.evaluate(ADAPTER.prepare(many(), other), artifact, other)
     other = config.replace(proxy_share=1.0)  # allowed for other texts
-    with pytest.raises(DataError, match="the part suspect has 0 rows of 0 labels"):
+    with pytest.raises(DataError, match="the part suspect has 0 rows with 0 labels"):
         ADAPTER.evaluate(ADAPTER.prepare(many(rows=78), other), artifact, other)
 
 

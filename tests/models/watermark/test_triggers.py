@@ -73,7 +73,7 @@ def test_poison_refuses() -> None:
         poison(reviews(), "cf", "good", config)
     with pytest.raises(ConfigError, match="expected distinct words"):
         poison(reviews(), "cf CF", "positive", config)
-    with pytest.raises(ConfigError, match="expected one word"):
+    with pytest.raises(ConfigError, match="expected one or more words"):
         poison(reviews(), [], "positive", config)
 
 
