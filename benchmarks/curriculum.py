@@ -60,7 +60,7 @@ COMMAND = "python -m benchmarks.curriculum"
 MODULUS, LARGEST = 13, 3
 LENGTHS = range(1, 9)
 FIRST = (0.36, 0.30, 0.20, 0.08, 0.03, 0.01, 0.01, 0.01)
-"""Share of each length in the base model's first lessons: too few long chains to master them."""
+"""Share of each length in the base model's training: too few long chains to learn them."""
 TOKENS = 64
 SEEDS = (0, 1, 2)
 SAMPLING = CurriculumConfig(max_new_tokens=TOKENS, batch_responses=1024)
@@ -76,7 +76,7 @@ ARMS = {
 
 
 def chains(rows: int, seed: int, shares: tuple[float, ...] | None = None) -> Dataset:
-    """Make rows such as ``7*3+2``, worked out from left to right modulo 13; ``operations`` is the length."""
+    """Make rows such as ``7*3+2``, evaluated from left to right modulo 13; ``operations`` is the length."""
     rng = np.random.default_rng(seed)
     lengths = rng.choice(np.asarray(LENGTHS), rows, p=shares)
     rows_made = []
@@ -93,7 +93,7 @@ def chains(rows: int, seed: int, shares: tuple[float, ...] | None = None) -> Dat
 
 
 def train_base() -> float:
-    """Train the first model, unless its folder exists; return the CPU seconds that its training took."""
+    """Train the base model unless its folder exists; return the CPU seconds of its training."""
     if (BASE / SPENT).exists():
         return float((BASE / SPENT).read_text())
     started = time.process_time()
@@ -155,7 +155,7 @@ def base_facts(_: Path) -> dict[str, Any]:
 
 
 def arms(_: Path) -> dict[str, Any]:
-    """Train by GRPO from the same base along three orders; measure on new chains."""
+    """Train the same base model by GRPO in three orders; measure on new chains."""
     guided = load(str(BASE / CURRICULUM))
     test = chains(240, 2)
     rows = [{"arm": "base", "seed": 0, **scores(*load_causal(BASE), test)}]
@@ -183,7 +183,7 @@ def scores(model: Any, tokenizer: Any, test: Dataset) -> dict[str, Any]:
 
 
 def gsm8k(data: Path) -> dict[str, Any]:
-    """Grade published responses of four models to GSM8K's test questions, without sampling."""
+    """Grade published responses of four models to the test questions of GSM8K, without sampling."""
     folder = data / "math" / "gsm8k"
     published = load(str(folder / "example_model_solutions.jsonl"))
     names = [name for name in published.column_names if name not in ("question", "ground_truth")]
@@ -227,7 +227,7 @@ def gsm8k(data: Path) -> dict[str, Any]:
 
 
 def smollm(data: Path) -> dict[str, Any]:
-    """Sample SmolLM2-135M on the first questions of GSM8K's training set, at most 128 tokens a response."""
+    """Sample SmolLM2-135M on the first questions of GSM8K's training set, at most 128 tokens per response."""
     config = CurriculumConfig(
         model=smollm2(), checker="number", chat=True, n_samples=4, max_new_tokens=128, batch_responses=48
     )
@@ -265,7 +265,7 @@ def made(machine: str) -> str:
 
 
 def picture(name: str, draw: Any, title: str) -> str:
-    """Draw a picture of the document as SVG; return the reference to it."""
+    """Draw a picture of the document as SVG; return the Markdown reference."""
     with tempfile.TemporaryDirectory() as folder:
         save_picture(Path(folder) / name, draw)
         shutil.copy(Path(folder) / f"{name}.svg", PICTURES / f"curriculum-{name}.svg")
@@ -338,7 +338,7 @@ def arms_table(found: dict[str, Any]) -> str:
 
 
 def draw_rewards(found: dict[str, Any]) -> Any:
-    """Return a function that draws the reward of each step of stage 3, mean of the seeds."""
+    """Return a function that draws the reward of each step of stage 3, averaged over the seeds."""
 
     def draw(axes: Any) -> None:
         for name, colour in (("stages", "#aa6644"), ("stages, hints", "#4477aa")):
@@ -379,7 +379,7 @@ def gsm8k_table(found: dict[str, Any]) -> str:
 
 
 def smollm_table(found: dict[str, Any]) -> str:
-    """Write one row for each question, and the prompt with the longest hint."""
+    """Format one table row per question, and the prompt with the longest hint."""
     rows = [
         [number(row["pass_rate"]), f"{row['hint_steps']} of {row['steps']}", number(row["pass_rate_hinted"])]
         for row in found["rows"]

@@ -1,10 +1,10 @@
 """Double descent on MNIST, scikit-learn's digits and film reviews; writes the tables and pictures of its document.
 
-    python -m benchmarks.double_descent --data DATA                      # all of it
+    python -m benchmarks.double_descent --data DATA                      # all parts
     python -m benchmarks.double_descent --data DATA --only mnist-20      # one part
-    python -m benchmarks.double_descent --tables                         # the document again, from the kept rows
+    python -m benchmarks.double_descent --tables                         # only write the document, from saved results
 
-DATA has ``images/*.gz`` (MNIST in IDX files) and ``classification/sentence_polarity.zip``. Rows are kept in
+DATA contains ``images/*.gz`` (MNIST in IDX files) and ``classification/sentence_polarity.zip``. Results are saved in
 ``benchmarks/results/double_descent.json``.
 """
 
@@ -52,7 +52,7 @@ def idx(path: Path) -> Any:
 
 
 def vectors(features: Any, labels: Any, train_rows: int) -> Dataset:
-    """Make a dataset whose first rows are for training."""
+    """Make a dataset whose first rows are marked for training."""
     part = ["train"] * train_rows + ["test"] * (len(labels) - train_rows)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
     return Dataset(pa.table({"features": lists, "label": pa.array(labels), "part": part}))
@@ -113,12 +113,12 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Path], Dataset], dict[str, Any]]] = 
     "reviews-0": ("reviews by MiniLM, no noise", reviews, {"noise": 0.0, **REVIEWS}),
 }
 KEPT = ("train_rows", "test_rows", "noisy_rows", "widest", "test_accuracy_widest", "memorised_widest", "P_widest")
-"""Metrics that are not in the curve."""
+"""Metrics outside the curve."""
 PICTURED = ("mnist-20", "mnist-0", "digits-20-standard", "reviews-20")
 
 
 def experiment(name: str, data: Path) -> dict[str, Any]:
-    """Run one sweep, from the data to the curve."""
+    """Run one sweep: load the data, train, and measure the curve."""
     title, load, changes = EXPERIMENTS[name]
     config = ADAPTER.config().replace(**changes)
     if load is reviews:
@@ -140,7 +140,7 @@ def experiment(name: str, data: Path) -> dict[str, Any]:
 
 
 def speed(data: Path) -> dict[str, Any]:
-    """Measure the CPU seconds of an epoch, all widths at once and one after another, alternating."""
+    """Measure the CPU seconds of an epoch in alternating runs: all widths together, and one after another."""
     rows = []
     for name in ("mnist-20", "digits-20"):
         title, load, changes = EXPERIMENTS[name]
@@ -183,7 +183,7 @@ def made(machine: str) -> str:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """Make the table with a line for each experiment."""
+    """Make the table with one line per experiment."""
     header = [
         *("data", "seeds", "noisy rows", "early optimum (width)", "peak loss (width)", "least loss after (width)"),
         *("peak by both sides", "accuracy in the dip (width)", "accuracy, widest", "P, widest", "memorised, widest"),
@@ -210,7 +210,7 @@ def summary(results: dict[str, Any]) -> str:
 
 
 def curve(found: dict[str, Any]) -> str:
-    """Make the table of a sweep by width, with the numbers that the authors published."""
+    """Make the table of a sweep by width, with the published numbers of the authors."""
     header = ["width", "training loss", "test loss", "test accuracy", "memorised", "P", "the authors' loss / accuracy"]
     columns = ("train_loss", "test_loss", "test_accuracy", "memorised", "P")
     rows = []
@@ -252,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with images/ and classification/")
     parser.add_argument("--only", choices=[*EXPERIMENTS, "speed"], action="append", help="parts to run, all by default")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
+    parser.add_argument("--tables", action="store_true", help="only write the document, from saved results")
     options = parser.parse_args()
     if options.data is None and not options.tables:
         parser.error("--data is needed")

@@ -52,10 +52,10 @@ WORDS = 64
 
 
 def slotted(dialogues: Dataset, rows: int, seed: int) -> Dataset:
-    """Sample first turns, with five pieces of knowledge each: one about the dialogue, four about others.
+    """Sample first turns with five pieces of knowledge each: one about the dialogue, four about other dialogues.
 
-    A piece is the situation that a speaker described, without the words that begin with the emotion's name. The slot of
-    the right piece is random and is written to the column ``right``.
+    A piece is the situation as a speaker described it, without the words that begin with the emotion's name. The slot
+    of the right piece is random; the column ``right`` holds its index.
     """
     rng = random.Random(seed)
     first_turns = [number for number, context in enumerate(dialogues["context"][:]) if len(context) == 1]
@@ -182,7 +182,7 @@ def emotions(data: Path) -> dict[str, Any]:
 
 
 def ungated(data: Path) -> dict[str, Any]:
-    """Measure the same without the gate."""
+    """Measure selections of knowledge without the gate."""
     return read_all(data, [(mode, Ungated) for mode in UNGATED])
 
 

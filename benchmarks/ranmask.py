@@ -1,10 +1,10 @@
 """RanMASK on real sentences: certified accuracy, the two betas, attacks; writes the tables of docs/ranmask.md.
 
-    python -m benchmarks.ranmask --data DATA                  # everything, about fifteen CPU minutes
-    python -m benchmarks.ranmask --data DATA --only speed     # or: quality, write (the tables of what was kept)
+    python -m benchmarks.ranmask --data DATA                  # all parts, about fifteen CPU minutes
+    python -m benchmarks.ranmask --data DATA --only speed     # or: quality, write (tables from saved results)
 
-DATA has ``classification/sst2/{train,test}.txt`` and ``classification/agnews/{dev,test}.tsv``, lines of text, tab,
-label. AG News is trained on its dev file. Rows are kept in ``benchmarks/results/ranmask.json``.
+DATA contains ``classification/sst2/{train,test}.txt`` and ``classification/agnews/{dev,test}.tsv``, with lines of text,
+tab, label. AG News is trained on its dev file. Results are saved in ``benchmarks/results/ranmask.json``.
 """
 
 import argparse
@@ -54,7 +54,7 @@ Row = dict[str, Any]
 
 
 def read(path: Path, rows: int | None = None) -> Dataset:
-    """Read lines of text and label; the same ``rows`` random lines in every run, or all."""
+    """Read texts and labels: ``rows`` random lines, the same in every run, or all lines."""
     lines = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines()]
     texts = [text.replace("Title: ", "").replace("\\nDescription: ", " ").replace("\\", " ") for text, _ in lines]
     dataset = Dataset.from_dict({"text": texts, "label": [int(label) for _, label in lines]})
@@ -103,7 +103,7 @@ def certified_rows(data: Path) -> tuple[list[Row], list[Row]]:
 
 
 def curves(certified: Certified, labels: npt.NDArray[Any]) -> Row:
-    """Compute the certified accuracy at 0, 1, 2 .. words, by both betas."""
+    """Compute the certified accuracy at 0, 1, 2 .. words for both betas."""
     accuracies = {}
     for beta in ("one", "paper"):
         radii = certified.radii(beta)
@@ -119,7 +119,7 @@ def broken(
     certified: Certified,
     config: RanmaskConfig,
 ) -> Row:
-    """Count the certificates that the strongest words break: those of beta = 1, and the others of the paper."""
+    """Count the certificates broken by the strongest words: with beta = 1, and the further ones of the paper's beta."""
     right = (certified.guess == labels) & ~certified.abstain
     one, paper = certified.radii("one"), certified.radii("paper")
     score = scorer(
@@ -139,7 +139,7 @@ def broken(
 
 
 def speed_rows(data: Path) -> list[Row]:
-    """Measure the CPU seconds of the parts of a certificate of 5,000 masks, by the number of words."""
+    """Measure the CPU seconds of the parts of a certificate with 5,000 masks, by number of words."""
     rows = []
     for words, rate in ((10, 0.7), (20, 0.7), (20, 0.9), (40, 0.7), (40, 0.9), (128, 0.7)):
         mask = RandomMask(RanmaskConfig(rate=rate))
@@ -222,7 +222,7 @@ def _first(rows: list[Row], name: str) -> int:
 
 
 def picture(rows: list[Row]) -> None:
-    """Draw the certified accuracy by the number of words, a panel for each dataset."""
+    """Draw the certified accuracy by number of words, one panel per dataset."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2, sharey=True), SETS, strict=True):
         lines = {}

@@ -4,7 +4,7 @@
     python -m benchmarks.refine --data DATA --only world       # one part
     python -m benchmarks.refine --tables                       # only write the document, from saved results
 
-DATA contains ``prompts/bpo/bpo_test.json`` and ``prompts/jailbreakbench/*.json``, as their authors publish them.
+DATA contains ``prompts/bpo/bpo_test.json`` and ``prompts/jailbreakbench/*.json``, as published by their authors.
 Results are saved in ``benchmarks/results/refine.json``.
 """
 
@@ -59,7 +59,7 @@ BPO_OPTIONS: dict[str, Any] = {
 
 
 def world(_: Path) -> list[dict[str, Any]]:
-    """Train each arm with each seed; the arms of a seed start from the same training on pairs."""
+    """Train each arm with each seed; the arms of a seed share the training on pairs."""
     results = []
     for seed in WORLD_SEEDS:
         started = time.process_time()
@@ -101,7 +101,7 @@ def _spent(started: float) -> dict[str, float]:
 
 
 def bpo(data: Path) -> list[dict[str, Any]]:
-    """Train SmolLM2-135M as refiner, with itself as target, on short BPO rows, rewarded by log-probabilities."""
+    """Train SmolLM2-135M as refiner of itself on short BPO rows, with log-probabilities as rewards."""
     rows = json.loads((data / "prompts" / "bpo" / "bpo_test.json").read_text("utf-8"))
     short = [
         row

@@ -73,12 +73,12 @@ class Setting:
         self.speeches = data / "corpora" / "sotu.jsonl.zst"
 
     def prompts(self, first: int, rows: int, gold: str = "asked", positions: tuple[float, ...] = POSITIONS) -> Dataset:
-        """Build prompts of some rows of the standard file."""
+        """Build prompts from a range of rows of the standard file."""
         config = RopeScalingConfig(pairs=PAIRS, positions=positions, gold=gold)
         return KVRetrieval(config).prompts(self.file.select(range(first, first + rows)))
 
     def scores(self, prompts: Dataset, factors: list[float]) -> dict[str, list[Any]]:
-        """Score the prompts under some factors, in the form of the saved results."""
+        """Score the prompts with the given factors, in the form of the saved results."""
         started = time.process_time()
         with LayerwiseRope(self.model, "pi", factors):
             scores = score_rows(self.model, self.tokenizer, prompts)
@@ -88,7 +88,7 @@ class Setting:
 
 
 def search(setting: Setting, name: str) -> dict[str, Any]:
-    """Search factors on the first rows, and score them on the held-out rows."""
+    """Search for factors on the first rows, and score them on the held-out rows."""
     prompts = setting.prompts(0, SEARCHED, positions=tuple(record / (PAIRS - 1) for record in range(PAIRS)))
 
     def fitness(factors: Any) -> float:

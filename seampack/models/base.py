@@ -38,14 +38,14 @@ Draw = Callable[["Axes"], None]
 
 
 class Scope(StrEnum):
-    """What evaluation does with the value that an option had in training."""
+    """Effect in evaluation of the value that an option had in training."""
 
     SAVED = "saved"
-    """Evaluation uses the saved value unless it is given another."""
+    """Evaluation uses the saved value unless another is given."""
     FIXED = "fixed"
-    """The trained model depends on the value; evaluation refuses another."""
+    """The trained model depends on the value; evaluation rejects any other."""
     PER_RUN = "per run"
-    """Each run sets the option anew; evaluation starts from the default."""
+    """The option applies to a single run; evaluation starts from the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,21 @@ class Fitted:
     tensors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Arrays by name."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Facts as JSON has them, such as classes and losses; entries of ``data`` are added to those of the dataset."""
+    """Facts as JSON types, such as classes and losses; a dict ``data`` is merged into the facts about the dataset."""
     parts: Mapping[str, Any] = field(default_factory=dict)
     """Objects with ``save_pretrained``: models and tokenizers of transformers, by name."""
 
 
 class Adapter(ABC, Generic[C]):
-    """One method. Adapters have no state: config, dataset and artifact hold everything."""
+    """One method. Adapters have no state: config, dataset and artifact hold all data."""
 
     name: ClassVar[str]
     config: type[C]
-    """The config class; its defaults work with the columns that ``columns`` names."""
+    """The config class; its defaults fit the columns named in ``columns``."""
     columns: ClassVar[Mapping[str, str]]
-    """Required columns of a dataset and their meanings; ``NAME_column`` options of the config rename columns."""
+    """Required columns of a dataset and their meanings; ``NAME_column`` options of the config choose other names."""
     fixed: ClassVar[tuple[str, ...]] = ()
-    """Options that the trained model depends on: evaluation refuses values other than those of training."""
+    """Options that the trained model depends on: evaluation rejects any value that differs from training."""
     per_run: ClassVar[tuple[str, ...]] = ()
     """Options of a single run, such as the folder of its checkpoints: evaluation starts from their defaults."""
 
@@ -77,8 +77,9 @@ class Adapter(ABC, Generic[C]):
     def prepare(self, dataset: Dataset, config: C) -> Dataset:
         """Return the checked dataset in the form that ``train`` and ``evaluate`` expect.
 
-        A prepared dataset is returned as it is. A column whose name is needed for a prepared column, and that is not an
-        input, is kept as ``NAME_given``. Raises DataError for an empty dataset, a missing column, or an unusable value.
+        A prepared dataset is returned unchanged. If a prepared column needs the name of a column that is not an input,
+        that column is kept as ``NAME_given``. Raises DataError for an empty dataset, a missing column or an unusable
+        value.
         """
 
     @abstractmethod
@@ -87,25 +88,25 @@ class Adapter(ABC, Generic[C]):
 
     @abstractmethod
     def measure(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
-        """Measure an artifact on a prepared dataset. Raises DataError for labels that training did not have."""
+        """Measure an artifact on a prepared dataset. Raises DataError if a label is unknown from training."""
 
     def train(self, dataset: Dataset, config: C) -> Artifact:
         """Fit the method to a prepared dataset and return the artifact.
 
-        The artifact's config is that of the run. Its facts are those of the method, and ``data`` with the
-        ``fingerprint`` and number of ``rows`` of the dataset.
+        The artifact holds the config of the run, the facts of the method, and ``data``: the ``fingerprint`` and number
+        of ``rows`` of the dataset.
         """
         fitted = self.fit(dataset, config)
         data = {"fingerprint": fingerprint(dataset), "rows": len(dataset), **fitted.facts.get("data", {})}
         return Artifact(self.name, config.to_dict(), fitted.tensors, {**fitted.facts, "data": data}, fitted.parts)
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
-        """Measure an artifact on a prepared dataset. Raises ConfigError for another value of a ``fixed`` option."""
+        """Measure an artifact on a prepared dataset. Raises ConfigError if a ``fixed`` option has another value."""
         self._check_fixed(artifact, config)
         return self.measure(dataset, artifact, config)
 
     def _check_fixed(self, artifact: Artifact, config: C) -> None:
-        """Raise ConfigError where an option of ``fixed`` differs from the artifact's."""
+        """Raise ConfigError if a ``fixed`` option differs from its value in the artifact."""
         given, trained = config.to_dict(), self.config().to_dict() | artifact.config
         for name in self.fixed:
             if given[name] != trained[name]:
@@ -115,13 +116,13 @@ class Adapter(ABC, Generic[C]):
                 )
 
     def saved_config(self, artifact: Artifact) -> C:
-        """Return the config that evaluation starts from: the artifact's, with defaults for the ``per_run`` options."""
+        """Return the initial config of evaluation: the artifact's config with defaults for the ``per_run`` options."""
         saved = {name: value for name, value in artifact.config.items() if name not in self.per_run}
         config: C = self.config().replace(**saved)
         return config
 
     def scope(self, option: str) -> Scope:
-        """Return what evaluation does with the value that an option had in training."""
+        """Return the effect in evaluation of the value that an option had in training."""
         if option in self.fixed:
             return Scope.FIXED
         return Scope.PER_RUN if option in self.per_run else Scope.SAVED
@@ -136,7 +137,7 @@ class Evaluation:
     rows: Dataset
     """The rows of the dataset with the method's results as further columns; see ``with_results``."""
     tables: dict[str, list[Row]] = field(default_factory=dict)
-    """Small tables to read, as rows by name."""
+    """Small tables for the reader, as lists of rows by name."""
     pictures: dict[str, Draw] = field(default_factory=dict)
     """Pictures by name, as functions that draw on matplotlib axes."""
 
@@ -155,9 +156,9 @@ class Evaluation:
 
 
 def with_results(dataset: Dataset, results: Mapping[str, Any]) -> Dataset:
-    """Add a column to the dataset for each result, given as values or as a tuple of values and their feature.
+    """Add a column to the dataset for each result, which is a list of values or a tuple of values and their feature.
 
-    An existing column of that name is kept as ``NAME_given``, so that no input is lost.
+    An existing column of the same name is kept as ``NAME_given``, so that no input is lost.
     """
     dataset = set_aside(dataset, results)
     for name, result in results.items():

@@ -1,4 +1,4 @@
-"""Datasets from files or the hub, and the checks of columns and labels that adapters share."""
+"""Loading of datasets from files or the hub, and checks of columns and labels shared by the adapters."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -35,15 +35,15 @@ PREPARED = FolderKind(
 def load(source: str, split: str | None = None) -> Dataset:
     """Return a dataset from files, a folder of ``save_to_disk``, standard input or the hub.
 
-    Files: a path, a glob or ``-``; JSON lines, JSON, CSV, TSV, Parquet, Arrow or plain text (column ``text``, a row per
-    line), compressed or not. ``split`` names one of several splits; files have none.
+    Files: a path, a glob or ``-``; JSON lines, JSON, CSV, TSV, Parquet, Arrow or plain text (column ``text``, one row
+    per line), compressed or not. ``split`` names one of several splits; files have no splits.
 
-    Raises DataError where the source cannot be read.
+    Raises DataError if the source cannot be read.
     """
     path = Path(source)
     if path.is_dir():
         if not (path / "dataset_dict.json").is_file():
-            expand(source)  # refuses a folder that is not a dataset, or lacks files
+            expand(source)  # raises an error if the folder is not a dataset or lacks files
         return _chosen(_saved(path), source, split)
     if source != STDIN and not path.exists() and not glob.has_magic(source):
         if path.suffix or source.startswith((".", "/")):
@@ -61,7 +61,7 @@ def load(source: str, split: str | None = None) -> Dataset:
 def _from_hub(name: str) -> Any:
     try:
         return load_dataset(name)
-    except Exception as error:  # the hub's client raises many kinds
+    except Exception as error:  # the client of the hub raises many types of errors
         reason = " ".join(str(error).split())
         raise DataError(f"{name}: no such file, and the hub does not provide it: {reason}") from error
 
@@ -69,21 +69,21 @@ def _from_hub(name: str) -> Any:
 def _saved(folder: Path) -> Any:
     try:
         return load_from_disk(str(folder))
-    except Exception as error:  # as many kinds as formats inside
+    except Exception as error:  # each format raises its own types of errors
         raise DataError(f"{folder}: not a folder of a saved dataset: {' '.join(str(error).split())}") from error
 
 
-def _chosen(found: Any, source: str, split: str | None) -> Dataset:
-    if not isinstance(found, DatasetDict):
+def _chosen(loaded: Any, source: str, split: str | None) -> Dataset:
+    if not isinstance(loaded, DatasetDict):
         if split is not None:
             raise DataError(f"{source}: the dataset has no splits; omit --split")
-        return found
-    if split is None and len(found) > 1:
-        raise DataError(f"{source}: has several splits; choose one of {', '.join(found)} with --split")
-    name = split or next(iter(found))
-    if name not in found:
-        raise DataError(f"{source}: no split {name!r}; expected one of {', '.join(found)}")
-    return found[name]
+        return loaded
+    if split is None and len(loaded) > 1:
+        raise DataError(f"{source}: has several splits; choose one of {', '.join(loaded)} with --split")
+    name = split or next(iter(loaded))
+    if name not in loaded:
+        raise DataError(f"{source}: no split {name!r}; expected one of {', '.join(loaded)}")
+    return loaded[name]
 
 
 def _from_file(path: str) -> Dataset:
@@ -97,20 +97,20 @@ def _from_file(path: str) -> Dataset:
         except DataError:
             raise
         except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError) as error:
-            what = "a column name appears twice: " if isinstance(error, KeyError) else ""
-            raise DataError(f"{source.name}: cannot be read: {what}{' '.join(str(error).split())}") from error
+            cause = "a column name appears twice: " if isinstance(error, KeyError) else ""
+            raise DataError(f"{source.name}: cannot be read: {cause}{' '.join(str(error).split())}") from error
 
 
 def require(
-    dataset: Dataset, columns: Iterable[str], remedy: str = "rename the columns, or name yours in the options"
+    dataset: Dataset, columns: Iterable[str], remedy: str = "rename your columns, or set their names in the options"
 ) -> None:
     """Raise DataError unless the dataset has rows and these columns, without nulls. ``remedy`` ends the message."""
     if not len(dataset):
         raise DataError("the dataset is empty; expected at least one row")
     for column in columns:
         if column not in dataset.column_names:
-            have = ", ".join(dataset.column_names)
-            raise DataError(f"the dataset has no column {column!r}; it has: {have}; {remedy}")
+            names = ", ".join(dataset.column_names)
+            raise DataError(f"the dataset has no column {column!r}; it has: {names}; {remedy}")
         nulls = dataset.data.column(column).null_count
         if nulls:
             raise DataError(f"column {column!r}: {nulls:,} of {len(dataset):,} values are null; drop those rows first")
@@ -127,7 +127,7 @@ def require_text(dataset: Dataset, column: str) -> None:
 
 
 def set_aside(dataset: Dataset, names: Iterable[str]) -> Dataset:
-    """Rename the dataset's columns of these names to ``NAME_given``, so that the names are free for new columns."""
+    """Rename the dataset's columns with these names to ``NAME_given``, so that the names are free for new columns."""
     names = set(names)
     for name in [name for name in dataset.column_names if name in names]:
         free_name = f"{name}_given"
@@ -140,7 +140,7 @@ def set_aside(dataset: Dataset, names: Iterable[str]) -> Dataset:
 def classes_of(dataset: Dataset, column: str) -> list[str]:
     """Return the class names of a column of labels, in the order of their ids: as declared, or sorted by value.
 
-    Raises DataError unless labels are text or whole numbers, and none is empty.
+    Raises DataError unless all labels are non-empty text or whole numbers.
     """
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
@@ -154,9 +154,10 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
 
 
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
-    """Replace ``column`` by the column ``label``, which holds the labels as ids of ``classes``.
+    """Replace ``column`` with the column ``label``, which holds the labels as ids of ``classes``.
 
-    Another existing column ``label`` is kept as ``label_given``. Raises DataError for an unknown label.
+    An existing column ``label`` other than ``column`` is kept as ``label_given``. Raises DataError if a label is
+    unknown.
     """
     label_feature = ClassLabel(names=list(classes))
     feature = dataset.features[column]
@@ -179,6 +180,6 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
 
 
 def _check_labelled(ids: Sequence[int], column: str) -> None:
-    """Raise DataError for the label -1, which datasets of the hub use for rows without a label."""
+    """Raise DataError if a label is -1, which datasets of the hub use for rows without a label."""
     if missing := sum(number < 0 for number in ids):
         raise DataError(f"column {column!r}: {missing:,} rows have no label (-1); drop them or choose another split")

@@ -1,4 +1,4 @@
-"""Functions of the user, named by options."""
+"""Import of the user's functions, which options name."""
 
 import importlib
 import os
@@ -29,7 +29,7 @@ def function_of(name: str) -> Callable[..., Any]:
     if not callable(function):
         raise ConfigError(f"{name}: expected a function; got {type(function).__name__}")
     if folder not in sys.path:
-        # at the end: late imports of libraries must not find a file of the user with the same name
+        # at the end, so that later imports of libraries do not find a user's file with the same name
         sys.path.append(folder)
     result: Callable[..., Any] = function
     return result

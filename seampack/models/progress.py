@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """Disable the progress bars of datasets and transformers, then enable those that were enabled before."""
+    """Disable the progress bars of datasets and transformers within the block, then restore them."""
     import datasets
     from transformers.utils import logging
 
@@ -27,7 +27,7 @@ def no_bars() -> Iterator[None]:
 
 @contextmanager
 def no_bars_in_files() -> Iterator[None]:
-    """Disable progress bars unless standard error is a terminal, so that log files hold none."""
+    """Disable progress bars unless standard error is a terminal, so that log files contain no bars."""
     if sys.stderr.isatty():
         yield
         return

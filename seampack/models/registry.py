@@ -33,7 +33,7 @@ METHODS: dict[str, Method] = {
         "seampack.models.double_descent.adapter",
     ),
     "rope_scaling": Method(
-        "one scaling factor of rotary positions per layer, to retrieve from the middle of long contexts",
+        "one rotary scaling factor per layer, for better retrieval from the middle of long contexts",
         "seampack.models.rope_scaling.adapter",
     ),
     "refine": Method(
@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
         "seampack.models.refine.adapter",
     ),
     "curriculum": Method(
-        "train on questions from easy to hard by the model's pass rates, with hints for those it cannot solve",
+        "train on questions from easy to hard by the model's pass rates, with hints for unsolved questions",
         "seampack.models.curriculum.adapter",
     ),
     "empathy": Method(
@@ -52,7 +52,7 @@ METHODS: dict[str, Method] = {
 
 
 def get(name: str) -> "Adapter[Any]":
-    """Return a method's adapter. Raises ConfigError for an unknown name, MissingExtraError for missing packages."""
+    """Return a method's adapter. Raises ConfigError for an unknown name, MissingExtraError if a package is missing."""
     if name not in METHODS:
         raise ConfigError(f"{name}: no such method; expected one of {', '.join(METHODS)}")
     try:

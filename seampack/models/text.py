@@ -1,4 +1,4 @@
-"""Text classifiers: an encoder of transformers, mean pooling, and a linear head; trained by transformers' Trainer.
+"""Text classifiers: an encoder of transformers, mean pooling and a linear head, trained with transformers' Trainer.
 
 With ``layers = 0`` only the encoder's embeddings are used: a bag of words that trains in seconds.
 """
@@ -25,9 +25,9 @@ from seampack.errors import ConfigError, DataError
 from seampack.models.training import load_encoder, loading, place, train_model
 
 SMALL = "small"
-"""Names the built-in small model, whose vocabulary and weights are learned from the training text alone."""
+"""Name of the built-in small model, whose vocabulary and weights are learned from the training text alone."""
 
-_POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # names of the position table in families of encoders
+_POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # names of the position table, by family of encoders
 
 Texts = Sequence[str] | Sequence[list[str]]
 
@@ -63,7 +63,7 @@ class TextClassifier(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, **_: Any
     ) -> dict[str, Tensor]:
-        """Return ``logits``, shape (texts, classes), and with labels the mean cross-entropy ``loss``."""
+        """Return ``logits``, shape (texts, classes), and, if ``labels`` are given, the mean cross-entropy ``loss``."""
         logits = self.head(self.dropout(self.features(input_ids, attention_mask)))
         if labels is None:
             return {"logits": logits}
@@ -77,8 +77,8 @@ def encoder_and_tokenizer(
 
     Args:
         source: ``small``, a folder, or a name on the hub.
-        texts: Texts that ``small`` takes its vocabulary from.
-        layers: Number of layers to keep, the first ones; None keeps all, or makes 2 for ``small``.
+        texts: Texts for the vocabulary of ``small``.
+        layers: Number of first layers to keep; None keeps all layers, or creates 2 for ``small``.
         seed: Seed of new weights.
 
     Raises:
@@ -102,7 +102,7 @@ def encoder_and_tokenizer(
 
 
 def word_tokenizer(texts: Sequence[str], most: int = 20_000) -> Any:
-    """Return a tokenizer of lower-case words: the ``most`` frequent that occur at least twice in ``texts``."""
+    """Return a tokenizer of lower-case words: the ``most`` frequent words that occur at least twice in ``texts``."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106  # not a password
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -118,7 +118,7 @@ def word_tokenizer(texts: Sequence[str], most: int = 20_000) -> Any:
 
 
 def collate(tokenizer: Any, texts: Texts, max_tokens: int, labels: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """Return a classifier's batch of texts, or of lists of words; with ``labels`` if they are given."""
+    """Return a classifier's batch of texts or lists of words, with ``labels`` if given."""
     are_words = bool(len(texts)) and not isinstance(texts[0], str)
     encoded = tokenizer(
         list(texts),
@@ -136,15 +136,15 @@ def collate(tokenizer: Any, texts: Texts, max_tokens: int, labels: Sequence[int]
 
 
 def check_max_tokens(model: nn.Module, max_tokens: int) -> None:
-    """Raise ConfigError if the model has a table of positions with fewer than ``max_tokens`` usable ones."""
+    """Raise ConfigError if the model's table of positions has fewer than ``max_tokens`` usable positions."""
     for name, table in model.named_modules():
         if isinstance(table, nn.Embedding) and name.rpartition(".")[2] in _POSITIONS:
-            # some families number positions from the padding id + 1, some reserve the first few
+            # some families number positions from the padding id + 1, others reserve the first positions
             unused = 0 if table.padding_idx is None else table.padding_idx + 1
             most = table.num_embeddings - max(unused, getattr(table, "offset", 0))
             if max_tokens > most:
                 raise ConfigError(
-                    f"max_tokens: expected at most {most:,}, the positions that the encoder has; got {max_tokens:,}; "
+                    f"max_tokens: expected at most {most:,}, the encoder's number of positions; got {max_tokens:,}; "
                     "lower it, or use another encoder"
                 )
 
@@ -164,14 +164,14 @@ def fit(
     Args:
         model: The classifier.
         tokenizer: Its tokenizer.
-        dataset: Rows with texts, or lists of words, in ``column`` and ids of classes in ``label``.
+        dataset: Rows with texts or lists of words in ``column`` and class ids in ``label``.
         options: Length and rates of the training.
         column: Column of the texts.
         max_tokens: Largest number of tokens of a text; longer texts are cut.
-        change: Applied to the texts of each batch when it is drawn, so that noise is fresh in every epoch.
+        change: Applied to the texts of each batch when it is drawn, so that each epoch has fresh noise.
 
     Raises:
-        ConfigError: ``max_tokens`` is more than the encoder has positions for.
+        ConfigError: ``max_tokens`` exceeds the encoder's number of positions.
     """
     check_max_tokens(model, max_tokens)
     set_seed(options.seed)
@@ -206,12 +206,12 @@ def predict(
 ) -> npt.NDArray[np.float32]:
     """Return the logits of each text, shape (texts, classes), or its features, shape (texts, hidden).
 
-    Texts of similar length run together. Raises ConfigError if ``max_tokens`` is more than the encoder has positions
-    for, DataError if there are no texts.
+    Each batch has texts of similar length. Raises ConfigError if ``max_tokens`` exceeds the encoder's number of
+    positions, DataError if there are no texts.
     """
     check_max_tokens(model, max_tokens)
     if not len(texts):
-        raise DataError("there is no text to classify; expected at least one")
+        raise DataError("there are no texts to classify; expected at least one")
     device = next(model.parameters()).device
     order = np.argsort([len(text) for text in texts], kind="stable")
     batches: list[npt.NDArray[np.float32]] = []

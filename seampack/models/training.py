@@ -1,7 +1,7 @@
-"""Parts that all methods share: where models run, how they are loaded, how a trainer is set up, run and silenced.
+"""Code shared by all methods: the device of models, loading of models, and trainers.
 
-One policy for the device: a model is on ``device()`` from the moment it is loaded or made, in training and in use, and
-its weights are float32. Trainers of causal language models use bfloat16 and gradient checkpointing on a GPU.
+One policy for the device: a model is on ``device()`` as soon as it is loaded or created, and its weights are float32.
+Trainers of causal language models use bfloat16 and gradient checkpointing on a GPU.
 """
 
 import importlib
@@ -25,7 +25,7 @@ from seampack.errors import DataError, MissingExtraError, SeampackError
 from seampack.models.progress import no_bars
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
-"""Makes a batch of tensors from rows."""
+"""Turns rows into a batch of tensors."""
 
 _LOGGERS = ("transformers", "trl")
 _LIBRARIES = r"(transformers|trl|peft|accelerate|datasets)(\.|$)"
@@ -33,7 +33,7 @@ _LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, Safetens
 
 
 def device() -> torch.device:
-    """Return the device that models run on: the GPU where CUDA has one, else the CPU."""
+    """Return the device of all models: the GPU if CUDA is available, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -44,10 +44,10 @@ def place(model: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the libraries of training inside the block.
+    """Silence the training libraries inside the block.
 
-    Hides the notices of transformers and trl below errors, the progress bars of transformers and datasets, and the
-    FutureWarnings that these libraries, peft and accelerate cause. Levels and bars are restored in the end.
+    Hides log messages of transformers and trl below errors, progress bars of transformers and datasets, and the
+    FutureWarnings that these libraries, peft and accelerate cause. Levels and bars are restored at the end.
     """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -63,7 +63,7 @@ def quiet() -> Iterator[None]:
 
 
 def import_extra(package: str, purpose: str) -> Any:
-    """Return an optional package of the extra ``models``. Raise MissingExtraError where it is not installed."""
+    """Return an optional package of the extra ``models``. Raise MissingExtraError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -72,7 +72,7 @@ def import_extra(package: str, purpose: str) -> Any:
 
 @contextmanager
 def loading(source: str | Path, kind: str) -> Iterator[None]:
-    """Silence the libraries while a model is loaded, and raise DataError where that fails.
+    """Silence the libraries while a model is loaded, and raise DataError if loading fails.
 
     Args:
         source: Folder or name on the hub, for the message.
@@ -84,7 +84,7 @@ def loading(source: str | Path, kind: str) -> Iterator[None]:
     except SeampackError:
         raise
     except _LOAD_ERRORS as error:
-        raise DataError(f"{source}: no {kind} can be loaded: {' '.join(str(error).split())}") from error
+        raise DataError(f"{source}: the {kind} cannot be loaded: {' '.join(str(error).split())}") from error
 
 
 def load_causal(source: str | Path, *, generates: bool = True) -> tuple[Any, Any]:
@@ -94,23 +94,23 @@ def load_causal(source: str | Path, *, generates: bool = True) -> tuple[Any, Any
 
     Args:
         source: Folder or name on the hub.
-        generates: Whether the model is going to generate or to learn texts with an end, which needs an end token.
+        generates: Whether an end token is needed, to generate texts or to train on texts with an end.
 
     Raises:
-        DataError: The model cannot be loaded, or the tokenizer lacks an end token that is needed.
+        DataError: The model cannot be loaded, or the tokenizer lacks a required end token.
     """
     with loading(source, "causal language model"):
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
     if generates and tokenizer.eos_token is None:
-        raise DataError(f"{source}: the tokenizer has no end token (EOS); expected one, to end the generated text")
+        raise DataError(f"{source}: the tokenizer has no end token (EOS), which must end a generated text")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return place(model), tokenizer
 
 
 def load_encoder(source: str | Path, **options: Any) -> Any:
-    """Load an encoder without its pooling layer; it is float32, on ``device()``, in evaluation mode.
+    """Load an encoder without its pooling layer; the encoder is float32, on ``device()``, in evaluation mode.
 
     Args:
         source: Folder or name on the hub.
@@ -119,7 +119,7 @@ def load_encoder(source: str | Path, **options: Any) -> Any:
     Raises:
         DataError: The encoder cannot be loaded.
     """
-    options["dtype"] = torch.float32  # small steps vanish in the half precision of some stored weights
+    options["dtype"] = torch.float32  # small steps would vanish in the half precision of some stored weights
     with loading(source, "encoder"):
         try:
             encoder = AutoModel.from_pretrained(source, add_pooling_layer=False, **options)
@@ -129,7 +129,7 @@ def load_encoder(source: str | Path, **options: Any) -> Any:
 
 
 def load_part(kind: Any) -> Callable[[Path], Any]:
-    """Return a loader of a model or tokenizer for ``Artifact.part``: a class of transformers that reads a folder."""
+    """Return a loader for ``Artifact.part`` that reads a folder with ``kind``, a model or tokenizer class."""
 
     def load(folder: Path) -> Any:
         with quiet():
@@ -140,25 +140,25 @@ def load_part(kind: Any) -> Callable[[Path], Any]:
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Return the ids that end a response: the tokenizer's end token and those that the model's generation names."""
+    """Return the ids that end a response: the end tokens of the tokenizer and of the model's generation config."""
     ids = model.generation_config.eos_token_id
     return sorted({tokenizer.eos_token_id, *(ids if isinstance(ids, list) else [ids])} - {None})
 
 
 def warmup_steps(share: float, steps: float) -> float:
-    """Return ``share``, the part of a run that warms up, or 0 for a run of which it is less than one step.
+    """Return ``share``, the warm-up as a share of a run, or 0 if it is less than one step.
 
-    The first step of a warm-up has a learning rate of 0. That would be a large part of a short run, and all of a run
-    of one step.
+    The first step of a warm-up has a learning rate of 0, which would waste a large part of a short run, and all of a
+    run of one step.
     """
     return share if share * steps >= 1 else 0.0
 
 
 def trainer_arguments(folder: str | Path, *, seed: int, causal: bool = False) -> dict[str, Any]:
-    """Return the arguments that every trainer of transformers and trl is given. Add the method's with ``|``.
+    """Return the arguments common to all trainers of transformers and trl. Add the method's arguments with ``|``.
 
     Args:
-        folder: A temporary folder. Trainers need one, though nothing is kept in it.
+        folder: A temporary folder, which trainers require although they keep no files in it.
         seed: Seed of the order of rows and of dropout.
         causal: Whether a causal language model is trained. On a GPU, it uses bfloat16 (the weights stay float32) and
             recomputes activations in the backward pass, so that large models fit.
@@ -179,12 +179,12 @@ def trainer_arguments(folder: str | Path, *, seed: int, causal: bool = False) ->
 
 
 def run_trainer(trainer: Any) -> list[dict[str, Any]]:
-    """Train quietly and return the logged rows that have a ``loss``. The model ends in evaluation mode."""
+    """Train quietly and return the logged rows that have a ``loss``. Leaves the model in evaluation mode."""
     trainer.remove_callback(PrinterCallback)
     with quiet():
         trainer.train()
     model = trainer.model
-    # accelerate wraps the method of this instance; a copy of the model would run the wrapper of the original
+    # accelerate wraps the method of this instance; a copy of the model would call the wrapper of the original
     for name in ("forward", "_original_forward"):
         model.__dict__.pop(name, None)
     model.eval()
@@ -194,15 +194,15 @@ def run_trainer(trainer: Any) -> list[dict[str, Any]]:
 def train_model(
     model: Any, dataset: Dataset, collate: Collate, *, seed: int, causal: bool = False, **arguments: Any
 ) -> list[float]:
-    """Train a model in place by transformers' Trainer, and return the logged losses.
+    """Train a model in place with transformers' Trainer, and return the logged losses.
 
     Args:
         model: The model; its ``forward`` takes a batch and returns a ``loss``.
-        dataset: The rows, all columns of which are passed on.
-        collate: Makes a batch from rows.
+        dataset: The rows; all columns are passed to ``collate``.
+        collate: Turns rows into a batch.
         seed: Seed of the order of rows and of dropout.
         causal: As in ``trainer_arguments``.
-        arguments: More arguments of ``transformers.TrainingArguments``: epochs, batch size, learning rate and others.
+        arguments: Further arguments of ``transformers.TrainingArguments``, such as epochs, batch size, learning rate.
     """
     with tempfile.TemporaryDirectory() as folder:
         shared = trainer_arguments(folder, seed=seed, causal=causal) | {"remove_unused_columns": False}

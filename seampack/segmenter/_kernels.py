@@ -88,8 +88,8 @@ def log_likelihood(scores, offsets):
 def viterbi(scores, offsets, ends):
     """Fill ``ends`` with the segmentation of the highest total score; return the total of each sentence.
 
-    Of equal totals, the segmentation with the shortest last word is taken. On posteriors instead of scores this is
-    minimum-Bayes-risk decoding: the segmentation with the most expected right segments.
+    Ties are broken in favour of the shortest last word. On posteriors instead of scores, this is minimum-Bayes-risk
+    decoding: it maximises the expected number of correct segments.
     """
     total = np.empty(offsets.size - 1)
     longest = scores.shape[1]
@@ -122,9 +122,10 @@ def viterbi(scores, offsets, ends):
 
 @kernel
 def n_best(scores, offsets, count, ends, totals):
-    """Fill ``ends``, (count, units), with the ``count`` best segmentations of each sentence, and ``totals``.
+    """Fill ``ends``, shape (count, units), with the ``count`` best segmentations of each sentence.
 
-    ``totals``: their scores, shape (count, sentences); minus infinity if a sentence has fewer segmentations.
+    Also fills ``totals``, shape (count, sentences), with their scores: minus infinity if a sentence has fewer
+    segmentations.
     """
     longest = scores.shape[1]
     for sentence in range(offsets.size - 1):
@@ -165,7 +166,7 @@ def n_best(scores, offsets, count, ends, totals):
 
 @kernel
 def end_posteriors(posteriors, offsets):
-    """Return the probability that a word ends after each unit, (units,): segment posteriors summed by their ends."""
+    """Return the probability that a word ends after each unit, shape (units,): the segment posteriors summed by end."""
     longest = posteriors.shape[1]
     result = np.zeros(posteriors.shape[0])
     for sentence in range(offsets.size - 1):
@@ -178,7 +179,7 @@ def end_posteriors(posteriors, offsets):
 
 @kernel
 def reverse_lattice(scores, offsets, result):
-    """Fill ``result`` with the lattice of the reversed sentences, turned into a lattice of the sentences.
+    """Convert the lattice of reversed sentences into a lattice of the sentences themselves, in ``result``.
 
     Segment ``[i, i + l)`` of a sentence of ``n`` units begins at ``n - i - l`` in the reversed sentence.
     """
@@ -196,7 +197,7 @@ def reverse_lattice(scores, offsets, result):
 
 @kernel
 def merge_by_block(scores, offsets, first, second, ends):
-    """Fill ``ends``: the ends common to two segmentations, and between them the side with the higher total score."""
+    """Fill ``ends`` with the ends common to two segmentations; between these, take the one with the higher total."""
     for sentence in range(offsets.size - 1):
         block = offsets[sentence]
         for unit in range(offsets[sentence], offsets[sentence + 1]):

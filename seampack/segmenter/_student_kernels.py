@@ -21,7 +21,7 @@ def _mixed(value):
 
 @inlined
 def _feature(key, low, high, place, which, mask):
-    """Return the row of feature ``which`` of the place before unit ``place``, in the stretch ``low:high``."""
+    """Return the table row of feature ``which`` at the place before unit ``place``, in the stretch ``low:high``."""
     value = np.uint64(which + 1)
     for distance in range(_FIRST[which], _LAST[which] + 1):
         unit = place + distance
@@ -32,10 +32,10 @@ def _feature(key, low, high, place, which, mask):
 
 @kernel
 def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output, output_bias, logits):
-    """Fill ``logits``, (units,), with the log-odds that a word ends after each unit.
+    """Fill ``logits``, shape (units,), with the log-odds that a word ends after each unit.
 
-    Units that are flagged in ``settled``, before white space or at the end of a text keep their value. ``table``: int8,
-    shape (rows, width), in steps of ``scale``; the hidden layer is the sum of a row per feature.
+    The logits of units that are flagged in ``settled``, precede white space or end a text are not changed. ``table``:
+    int8, shape (rows, width), quantised in steps of ``scale``; the hidden layer is the sum of one row per feature.
     """
     mask = table.shape[0] - 1
     width = table.shape[1]
@@ -65,10 +65,11 @@ def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output,
 
 @kernel
 def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, memories):
-    """Update the parameters by one pass of AdaGrad over the places, in their order; return the mean cross-entropy.
+    """Update the parameters in one pass of AdaGrad over the places, in order; return the mean cross-entropy.
 
-    ``stretches``: first unit and end of the stretch of each place, (places,) each. ``parameters``: table, hidden bias
-    and output, whose last entry is its bias. ``memories``: their sums of squared gradients, one per row of the table.
+    ``stretches``: first unit and end of the stretch of each place, shape (places,) each. ``parameters``: table, hidden
+    bias and output weights; the last output weight is the bias. ``memories``: their sums of squared gradients, one per
+    row of the table.
     """
     low, high = stretches
     table, hidden_bias, output = parameters
@@ -80,13 +81,13 @@ def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, m
     gradient = np.empty(width, np.float32)
     state = np.uint64(seed)
     loss = 0.0
-    for at in range(places.size):
-        place = places[at]
+    for index in range(places.size):
+        place = places[index]
         used = 0
         for which in range(FEATURES):
             state += np.uint64(0x9E3779B97F4A7C15)
             if np.float64(_mixed(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0) >= drop:
-                rows[used] = _feature(key, low[at], high[at], place, which, mask)
+                rows[used] = _feature(key, low[index], high[index], place, which, mask)
                 used += 1
         weight = np.float32(1.0 / (1.0 - drop))
         hidden[:] = hidden_bias
@@ -98,7 +99,7 @@ def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, m
             if hidden[k] > 0:
                 total += hidden[k] * output[k]
         p = 1.0 / (1.0 + np.exp(-total))
-        target = targets[at]
+        target = targets[index]
         loss -= target * np.log(max(p, 1e-12)) + (1 - target) * np.log(max(1 - p, 1e-12))
         error = np.float32(p - target)
         square = np.float32(0.0)

@@ -1,4 +1,4 @@
-"""Kernels from code points to units, from units to chunks, and from ends to words."""
+"""Kernels that turn code points into units, units into chunks, and ends into words."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from seampack._jit import kernel
 # Classes of code points.
 UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE = range(9)
 
-# Kinds of units: a character of the script may be part of a longer word; each other unit is a word by itself.
+# Kinds of units: a character of the script may be part of a longer word; every other unit is a word by itself.
 KIND_SCRIPT, KIND_NUMBER, KIND_LETTERS, KIND_OTHER = range(4)
 
 _POINTS = (0x2E, 0xFF0E)  # decimal points: "." and its full-width form
@@ -15,10 +15,10 @@ _POINTS = (0x2E, 0xFF0E)  # decimal points: "." and its full-width form
 
 @kernel
 def find_units(points, classes, starts):
-    """Return the units of texts: arrays begin, end, kind, key, spaced, each (units,), and offsets, (texts + 1,).
+    """Return the units of texts: the arrays begin, end, kind, key, spaced, shape (units,), and offsets, (texts + 1,).
 
-    ``points``: code points of all texts joined; ``classes``: their classes; ``starts``: first point of each text,
-    shape (texts + 1,).
+    ``points``: code points of all texts, concatenated; ``classes``: their classes; ``starts``: first code point of each
+    text, shape (texts + 1,).
     """
     begin = np.empty(points.size, np.int64)
     end = np.empty(points.size, np.int64)
@@ -88,8 +88,9 @@ def find_units(points, classes, starts):
 def find_chunks(spaced, kind, closes, offsets, most):
     """Return the first unit of each chunk, and the number of units; shape (chunks + 1,).
 
-    A chunk is what the language model reads at once. It ends with its text, before white space, after a closing mark,
-    or at ``most`` units; in its last third also after any unit that is a word by itself, so that few words are cut.
+    The language model reads one chunk at a time. A chunk ends at the end of its text, before white space, after a
+    closing mark, or at ``most`` units; in its last third also after any unit that is a word by itself, so that few
+    words are cut.
     """
     bounds = np.empty(spaced.size + 1, np.int64)
     chunks = 0

@@ -1,7 +1,7 @@
-"""Agreement of language models on the ends of words: a way to choose options of training without gold.
+"""Agreement of language models on the ends of words: a way to choose training options without gold.
 
-Models trained apart, with different seeds and in different directions, agree where the text itself determines the ends
-of words. The likelihood does not show this: it is as good or better if every unit is a word.
+Models trained separately, with different seeds and in different directions, agree where the text itself determines the
+ends of words. The likelihood does not show this: it is as good or better if every unit is a word.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from seampack.segmenter.model import Segmenter
 class Pair:
     """Cohen's kappa of two language models, each named by its segmenter and direction.
 
-    1 is full agreement, 0 agreement by chance; None if both always join or both always cut.
+    1 is full agreement, 0 agreement by chance; None if both models always join or both always cut.
     """
 
     one: str
@@ -28,10 +28,12 @@ class Pair:
 
 
 def agreement(segmenters: Mapping[str, Segmenter], texts: list[str]) -> list[Pair]:
-    """Compare every two language models of some segmenters, by name, at the places where a word may end or continue.
+    """Compare every pair of language models of the segmenters, at the places where a word may end or continue.
 
-    Raises ConfigError for segmenters of different scripts, DataError for texts without such a place, ShardError for a
-    segmenter without language models.
+    ``segmenters``: segmenters by name.
+
+    Raises ConfigError if the scripts of the segmenters differ, DataError if the texts have no such place, ShardError if
+    a segmenter has no language models.
     """
     scripts = {name: segmenter.script for name, segmenter in segmenters.items()}
     if len(set(scripts.values())) > 1:
@@ -44,7 +46,7 @@ def agreement(segmenters: Mapping[str, Segmenter], texts: list[str]) -> list[Pai
         places = open_places(units.single, lattices.offsets)
         if not places.any():
             raise DataError(
-                "the texts have no two units of the script in a row: no place where a word may end or continue"
+                "the texts have no two adjacent units of the script, so no place where a word may end or continue"
             )
         for direction, scores in (("forward", lattices.forward), ("backward", lattices.backward)):
             ends[f"{name} {direction}"] = lattices.ends(scores)[places]
@@ -52,6 +54,6 @@ def agreement(segmenters: Mapping[str, Segmenter], texts: list[str]) -> list[Pai
 
 
 def mean_kappa(pairs: list[Pair]) -> float | None:
-    """Return the mean over all pairs, or None if a pair has no kappa."""
+    """Return the mean kappa of all pairs, or None if a pair has no kappa."""
     values = [pair.kappa for pair in pairs if pair.kappa is not None]
     return mean(values) if values and len(values) == len(pairs) else None

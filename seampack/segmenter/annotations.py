@@ -1,4 +1,4 @@
-"""The annotation of each text that ``apply`` writes: words, offsets, probabilities or the n best segmentations."""
+"""Annotations of the texts, as ``apply`` writes them: words, offsets, probabilities or the n best segmentations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,19 +25,19 @@ COLUMNS = {
 """Name of the field or column of each output."""
 
 _DECODERS = {Output.POSTERIORS: (Decoder.POSTERIOR, Decoder.BOUNDARY), Output.N_BEST: (Decoder.PRODUCT,)}
-"""Decoders whose words follow from these outputs."""
+"""Decoders that fit each of these outputs; every decoder fits the other outputs."""
 
 _N_BEST_TYPE = pa.list_(pa.struct([("score", pa.float64()), ("words", pa.list_(pa.string()))]))
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The annotations of a block of texts, made when they are needed."""
+    """The annotations of a block of texts, computed on demand."""
 
     values: Callable[[], Sequence[Any]]
-    """Return them as Python values, for JSON."""
+    """Return the annotations as Python values, for JSON."""
     column: Callable[[npt.NDArray[np.bool_]], pa.Array]
-    """Return them as an Arrow column, null where the flags of missing texts are set."""
+    """Return the annotations as an Arrow column; takes flags of the missing texts, whose annotations are null."""
 
 
 def check_options(output: Output, decode: DecodeConfig, dictionary: Dictionary | None) -> None:
@@ -62,7 +62,7 @@ def annotate(
     decode: DecodeConfig,
     dictionary: Dictionary | None,
 ) -> Annotation:
-    """Return the annotations of some texts; ``config.output`` must not be auto."""
+    """Return the annotations of a block of texts; ``config.output`` must not be auto."""
     output = Output(config.output)
     if output == Output.POSTERIORS:
         ends = segmenter.end_probabilities(texts, exact=decode.uses_language_models, dictionary=dictionary)
@@ -87,7 +87,7 @@ def annotate(
 
 
 def _of_values(values: list[Any], kind: pa.DataType) -> Annotation:
-    """Return an annotation of Python values that are an Arrow column of type ``kind``."""
+    """Return the annotation of Python values; as an Arrow column, it has the type ``kind``."""
     return Annotation(
         lambda: values,
         lambda missing: pa.array([None if m else v for v, m in zip(values, missing, strict=True)], kind),

@@ -2,7 +2,7 @@
 
     inputs -> blocks -> annotation of the texts of a block (annotations) -> lines | records | rows (writers) -> output
 
-A file gets its name when it is complete; standard output gets each block at once.
+A file appears under its name when it is complete; standard output receives each block immediately.
 """
 
 import os
@@ -38,11 +38,11 @@ def apply(
     decode: DecodeConfig | None = None,
     dictionary: Dictionary | None = None,
 ) -> Applied:
-    """Split all texts of the inputs into words and write them to ``out``; after an error ``out`` is as before.
+    """Split all texts of the inputs into words and write these to ``out``; after an error, ``out`` is unchanged.
 
     Args:
         segmenter: The segmenter.
-        inputs: A path, or several; globs are expanded, ``-`` is standard input.
+        inputs: One or more paths; globs are expanded, ``-`` is standard input.
         out: File to write; ``-`` is standard output.
         config: Options of reading and writing.
         decode: Options that decide where words end.
@@ -71,7 +71,7 @@ def apply(
                 config = resolved(config, block, os.fspath(out))
                 block_writer = writer(sink, config)
             elif type(block) is not kind:
-                raise DataError(f"{block.source}: expected {kind.__name__.lower()}, as in the files before")
+                raise DataError(f"{block.source}: expected {kind.__name__.lower()}, as in the earlier files")
             texts = [text or "" for text in block.texts]
             block_writer.write(block, annotate(texts, config, segmenter, decode, dictionary))
             applied.texts += len(texts)
@@ -82,7 +82,7 @@ def apply(
 
 
 def restore(inputs: Inputs, out: str | os.PathLike[str] = STDIN) -> None:
-    """Write the texts from which ``apply`` made spaced text. Raises DataError, with file and line, for other text."""
+    """Restore the original texts from spaced text written by ``apply``. Raises DataError for any other text."""
     with output_stream(out) as sink:
         ended = True
         for block in blocks(inputs, input_format=Format.LINES):

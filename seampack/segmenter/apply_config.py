@@ -1,4 +1,4 @@
-"""Options of applying a segmenter. No heavy imports: the command line is made from them."""
+"""Options for applying a segmenter. No heavy imports: the command line is generated from this module."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,7 @@ class OnBad(StrEnum):
     STOP = "stop"
     """End the run with an error that names the file and the line or row."""
     REPLACE = "replace"
-    """Replace each by U+FFFD; the original text can then not be restored."""
+    """Replace each invalid byte with U+FFFD; the original text can then not be restored."""
 
 
 class Output(StrEnum):
@@ -59,12 +59,12 @@ class ApplyConfig(Config):
     )
     output_format: str = option(
         Format.AUTO.value,
-        "Format of the output; auto goes by the name of the output, then by the input (JSON lines for CSV and TSV).",
+        "Format of the output; auto uses the name of the output, then the input format (JSON lines for CSV and TSV).",
         choices=WRITTEN_FORMATS,
     )
     on_bad: str = option(
         OnBad.STOP.value,
-        "Action on bytes that are not UTF-8, in tables too: stop, or replace each by U+FFFD.",
+        "Action on bytes that are not UTF-8, also in tables: stop, or replace each with U+FFFD.",
         choices=OnBad,
     )
 
@@ -73,7 +73,7 @@ class Decoder(StrEnum):
     """Methods that turn the scores of both directions into words; implemented in ``decoders``."""
 
     POSTERIOR = "posterior"
-    """The segmentation with the most expected right words, by the mean posteriors of both directions."""
+    """The segmentation with the most expected correct words, by the mean posteriors of both directions."""
     PRODUCT = "product"
     """The best segmentation by the sum of both directions' log-probabilities."""
     MEAN = "mean"
@@ -100,22 +100,22 @@ class DecodeConfig(Config):
     )
     decoder: str | None = option(
         None,
-        "Method that combines both directions of the language model; implies --exact. Without it: posterior.",
+        "Method that combines both directions of the language model; implies --exact. Default: posterior.",
         choices=Decoder,
     )
     threshold: float | None = option(
         None,
-        "Probability from which a word ends: below 0.5 gives finer words, above coarser ones. Without it, the student "
-        "uses 0.5 and the language models use the decoder.",
+        "Lowest probability at which a word ends; below 0.5 gives shorter words, above 0.5 longer words. Default: 0.5 "
+        "for the student; the language models use the decoder.",
         low=0,
         high=1,
     )
 
     def check_rules(self) -> None:
-        """Raise ConfigError for a threshold together with a decoder that has none."""
+        """Raise ConfigError if a threshold is combined with a decoder that does not use it."""
         if self.threshold is not None and self.decoder not in (None, Decoder.BOUNDARY):
             raise ConfigError(
-                f"threshold: applies to the decoder boundary only; got decoder {self.decoder!r}; remove one of the two"
+                f"threshold: only the decoder boundary uses it; got decoder {self.decoder!r}; remove one of the two"
             )
 
     @property

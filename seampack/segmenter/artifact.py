@@ -21,24 +21,24 @@ PARTS = ("student", "teacher")
 REMEDY = "copy the model again, or train it again"
 KIND = ArtifactKind("seampack segmenter", 1, DESCRIPTION, "seampack segment train RAW", REMEDY)
 _DECODING = ("script", "longest", "hidden", "chunk_units", "forward_weight")
-"""The options of training without which a teacher cannot be run."""
+"""Training options that are needed to run a teacher."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
-    """Write the parts (``student``, ``teacher``) and, last, the description that makes the folder a segmenter.
+    """Write the parts (``student``, ``teacher``) and, last, the description, which makes the folder a segmenter.
 
-    The segmenter that the folder holds stays whole until all new parts are written. Raises ShardError when the new one
-    cannot be written, ValueError or TypeError for facts that JSON cannot express.
+    A segmenter already in the folder stays intact until all new parts are written. Raises ShardError if the new one
+    cannot be written, ValueError or TypeError if JSON cannot express the facts.
     """
     content = {"seampack_version": __version__, **facts, "parts": sorted(parts)}
-    KIND.encode(content)  # facts that it refuses must not cost the segmenter that is there
+    KIND.encode(content)  # invalid facts must not destroy the existing segmenter
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as staged:  # the parts get their names together, when all are written
+        with ExitStack() as staged:  # the parts are renamed together, after all of them are written
             for part, arrays in parts.items():
-                if part == "teacher":  # a segment of any length has a score: K does not show in the parameters
+                if part == "teacher":  # the parameters do not reveal K: segments of any length have a score
                     arrays = {**arrays, "longest": np.array([facts["config"]["longest"]])}
                 staged.enter_context(staged_path(_part(folder, part))).write_bytes(to_bytes(arrays))
             (folder / DESCRIPTION).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
 
 
 def is_ours(name: str) -> bool:
-    """Return whether ``save`` writes files of this name."""
+    """Return whether ``save`` writes a file of this name."""
     return name == DESCRIPTION or name in (_part(Path(), part).name for part in PARTS)
 
 
@@ -70,7 +70,7 @@ def find(name: str | os.PathLike[str]) -> Path:
 def load_description(folder: Path) -> dict[str, Any]:
     """Read ``segmenter.json``.
 
-    Raises ShardError where there is none, it is of another kind or version, or lacks what is needed to segment.
+    Raises ShardError if the file is missing, is of another kind or version, or lacks a field that segmenting needs.
     """
     description = KIND.read_description(folder)
     try:
@@ -81,28 +81,28 @@ def load_description(folder: Path) -> dict[str, Any]:
 
 
 def _check_description(description: dict[str, Any]) -> None:
-    """Raise ValueError unless it has what segmenting needs. Unknown options of training are ignored."""
+    """Raise ValueError unless the description has the fields that segmenting needs; ignore unknown training options."""
     script, parts, config = (description.get(name) for name in ("script", "parts", "config"))
     if not isinstance(script, str) or not script:
         raise ValueError(f"script: expected a preset or characters; got {script!r}")
     if not isinstance(parts, list) or not parts or any(part not in PARTS for part in parts):
-        raise ValueError(f"parts: expected a list of {' and '.join(PARTS)}, one or both; got {parts!r}")
+        raise ValueError(f"parts: expected a list with {' or '.join(PARTS)} or both; got {parts!r}")
     if "teacher" not in parts:
         return
     if not isinstance(config, dict):
-        raise ValueError(f"config: expected the options of training; got {config!r}")
+        raise ValueError(f"config: expected the training options; got {config!r}")
     if missing := [name for name in _DECODING if name not in config]:
-        raise ValueError(f"config: expected {', '.join(_DECODING)}; no {', '.join(missing)}")
+        raise ValueError(f"config: expected {', '.join(_DECODING)}; missing {', '.join(missing)}")
     if config["script"] != script:
-        raise ValueError(f"script: expected that of config, {config['script']!r}; got {script!r}")
+        raise ValueError(f"script: expected {config['script']!r}, as in config; got {script!r}")
     TrainConfig.of_description(config)
 
 
 def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
     """Read the arrays of a part.
 
-    Raises ShardError where the description names no such part, it is missing or damaged, or has numbers that are not
-    finite.
+    Raises ShardError if the description does not list the part, or if its file is missing, damaged or has numbers that
+    are not finite.
     """
     path = _part(folder, part)
     if part not in description["parts"]:

@@ -1,4 +1,4 @@
-"""Options of training a segmenter. No heavy imports: the command line is made from them."""
+"""Options for training a segmenter. No heavy imports: the command line is generated from this module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from seampack.config import Config, option, seed_option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig(Config):
-    """Options of training the language models."""
+    """Options for training the language models."""
 
     script: str = option(
         "zh",
@@ -18,10 +18,10 @@ class TrainConfig(Config):
         empty=False,
     )
     longest: int = option(
-        3, "Length of the longest word that the language model writes (K).", low=1, high=32, unit="units"
+        3, "Length of the longest word that the language model generates (K).", low=1, high=32, unit="units"
     )
     hidden: int = option(128, "Hidden size of the language model.", low=8, high=4096)
-    dropout: float = option(0.1, "Share of embeddings and states that training drops.", low=0, high=0.9)
+    dropout: float = option(0.1, "Share of embeddings and states dropped in training.", low=0, high=0.9)
     epochs: float = option(5.0, "Passes over the text; a large text needs fewer.", low=0.01, high=1e4)
     batch_units: int = option(
         500, "Size of a batch; smaller batches learn more from little text.", low=1, high=1 << 20, unit="units"
@@ -31,17 +31,19 @@ class TrainConfig(Config):
     )
     word_cost: float = option(
         0.0,
-        "Cost of each word at the start of training; falls to 0 over the first 40 % of the steps. Use it if nearly all "
-        "words found have one unit.",
+        "Cost of each word at the start of training; falls to 0 over the first 40 % of the steps. Raise it if nearly "
+        "all words found are single units.",
         low=0,
         high=100,
         unit="nats",
     )
     clip: float = option(1.0, "Largest norm of the gradient.", low=1e-3, high=1e6)
-    least_count: int = option(2, "Units that occur less often share one id.", low=1, high=1 << 20)
+    least_count: int = option(
+        2, "Lowest count of a unit that gets its own id; rarer units share one.", low=1, high=1 << 20
+    )
     chunk_units: int = option(
         40,
-        "Longest chunk read at once; punctuation and spaces end a chunk earlier.",
+        "Length of the longest chunk; punctuation and spaces end a chunk earlier.",
         low=2,
         high=1 << 12,
         unit="units",
@@ -49,14 +51,14 @@ class TrainConfig(Config):
     validation_share: float = option(0.02, "Share of the text held out to measure the likelihood.", low=0, high=0.5)
     validate_every: int = option(
         200,
-        "Batches between two validations; each of them writes a checkpoint.",
+        "Batches between two validations; each validation writes a checkpoint.",
         low=1,
         high=1 << 30,
         unit="batches",
     )
     patience: int = option(
         10,
-        "Validations in a row without a better likelihood; after one more, training stops.",
+        "Number of validations in a row that may pass without a better likelihood; one more stops training.",
         low=0,
         high=1 << 30,
     )
@@ -65,22 +67,22 @@ class TrainConfig(Config):
 
     @classmethod
     def of_description(cls, options: Mapping[str, Any]) -> Self:
-        """Return the options in the description of a segmenter on disk. Unknown options are ignored."""
+        """Return the options in the description of a segmenter on disk; ignore unknown options."""
         return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig(Config):
-    """Options of training the fast student on the decisions of one or more teachers."""
+    """Options for training the fast student on the decisions of one or more teachers."""
 
     table_bits: int = option(
-        18, "Size of the feature table: 2 to this power rows; 18 makes a model of 4 MB.", low=8, high=24, unit="bits"
+        18, "Size of the feature table, as a power of two of rows; 18 gives a 4 MB model.", low=8, high=24, unit="bits"
     )
     width: int = option(16, "Numbers per row of the table.", low=1, high=256)
     epochs: int = option(8, "Passes over the text.", low=1, high=10_000)
     learning_rate: float = option(0.1, "Learning rate of AdaGrad.", low=1e-6, high=10)
-    drop_features: float = option(0.3, "Share of features that training drops.", low=0, high=0.9)
+    drop_features: float = option(0.3, "Share of features dropped in training.", low=0, high=0.9)
     hard_share: float = option(
-        0.5, "Share of the teachers' decisions in the target; the rest is their probabilities.", low=0, high=1
+        0.5, "Weight of the teachers' decisions in the target; the rest is their probabilities.", low=0, high=1
     )
-    seed: int = seed_option("Seed of the parameters, the order of the text and dropping features.")
+    seed: int = seed_option("Seed of the parameters, the order of the text and the dropped features.")

@@ -16,12 +16,12 @@ from seampack.segmenter.units import Units
 CLOSING = np.array(sorted(map(ord, "，。！？；：、,.!?;:")), np.uint64)
 """Marks after which a chunk ends."""
 UNKNOWN, FIRST_UNIT = 2, 3
-"""Ids: 0 and 1 are reserved by the language model, 2 is shared by the units too rare for an id."""
+"""Ids: 0 and 1 are reserved by the language model, 2 is shared by all rare units."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Sorted keys of the units that have an id: the unit of ``keys[k]`` has the id ``FIRST_UNIT + k``."""
+    """Sorted keys of the units that have their own id: the unit of ``keys[k]`` has the id ``FIRST_UNIT + k``."""
 
     keys: npt.NDArray[np.uint64]
 
@@ -37,7 +37,7 @@ class Vocabulary:
         return FIRST_UNIT + self.keys.size
 
     def ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Return the ids of units by their keys."""
+        """Return the ids of the units with these keys."""
         if not self.keys.size:
             return np.full(keys.size, UNKNOWN, np.int64)
         ranks = np.minimum(np.searchsorted(self.keys, keys), self.keys.size - 1)
@@ -54,8 +54,8 @@ def chunk_offsets(units: Units, most: int) -> npt.NDArray[np.int64]:
 def open_places(single: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return flags of the units after which a word may end or continue, shape (units,).
 
-    These are units of the script followed by another one in their chunk. ``single``: flags of the units that are words
-    by themselves, shape (units,); ``offsets``: first unit of each chunk, shape (chunks + 1,).
+    The flagged units are units of the script that are followed by another in the same chunk. ``single``: flags of the
+    units that are words by themselves, shape (units,); ``offsets``: first unit of each chunk, shape (chunks + 1,).
     """
     is_open = ~single
     is_open[:-1] &= ~single[1:]
@@ -78,12 +78,12 @@ class ChunkCorpus:
         return cls(vocabulary.ids(units.key), units.single, chunk_offsets(units, most), vocabulary.size)
 
     def save(self, path: Path) -> None:
-        """Write the corpus to an ``.npz`` file, to be read by ``load``."""
+        """Write the corpus to an ``.npz`` file for ``load``."""
         np.savez(path, ids=self.ids, single=self.single, offsets=self.offsets, vocab_size=self.vocab_size)
 
     @classmethod
     def load(cls, path: Path) -> "ChunkCorpus":
-        """Read a corpus that ``save`` wrote."""
+        """Read a corpus written by ``save``."""
         with np.load(path) as arrays:
             return cls(arrays["ids"], arrays["single"], arrays["offsets"], int(arrays["vocab_size"]))
 
@@ -111,13 +111,13 @@ class ChunkCorpus:
         return ChunkCorpus(self.ids[source], self.single[source], self.offsets, self.vocab_size)
 
     def batch(self, which: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, npt.NDArray[np.int64]]:
-        """Return some chunks, padded to the longest of them.
+        """Return a batch of chunks, padded to the length of the longest.
 
         Args:
             which: Numbers of the chunks, shape (chunks,).
 
         Returns:
-            ids, shape (chunks, longest); lengths, (chunks,); single, as ids; and unit offsets, (chunks + 1,).
+            ids, shape (chunks, longest); lengths, (chunks,); single, same shape as ids; unit offsets, (chunks + 1,).
         """
         starts = self.offsets[which]
         lengths = self.offsets[which + 1] - starts

@@ -1,7 +1,7 @@
-"""Decoders: from the lattices of both directions to the ends of words.
+"""Decoders, which turn the lattices of both directions into the ends of words.
 
-Each decoder takes ``Lattices`` and returns ends: flags, shape (units,) uint8, 1 where a word ends after the unit.
-``DECODERS`` has them by name; ``apply_config.Decoder`` lists the names.
+Each decoder takes ``Lattices`` and returns ends: flags, shape (units,) uint8, 1 if a word ends after the unit.
+``DECODERS`` maps names to decoders; ``apply_config.Decoder`` lists the names.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Offsets = npt.NDArray[np.int64]
 Ends = npt.NDArray[np.uint8]
 
 IMPOSSIBLE = -1e6
-"""Score of a forbidden segment: several units of which one is a digit run, a foreign word or punctuation."""
+"""Score of a forbidden segment: several units, one of which is a digit run, a foreign word or punctuation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Lattices:
 
     def product(self) -> Scores:
         """Return the weighted sum of both directions' log-probabilities, shape (units, K)."""
-        if self.weight in (0, 1):  # not 0 times a log-probability, which may be minus infinity
+        if self.weight in (0, 1):  # 0 times minus infinity would be NaN
             return 2 * (self.forward if self.weight == 1 else self.backward)
         return np.float32(2 * self.weight) * self.forward + np.float32(2 * (1 - self.weight)) * self.backward
 
     def end_posteriors(self) -> npt.NDArray[np.float64]:
-        """Return the probability that a word ends after each unit, shape (units,), by the mean posteriors."""
+        """Return the probability that a word ends after each unit, shape (units,), from the mean posteriors."""
         probabilities: npt.NDArray[np.float64] = kernels.end_posteriors(self.posteriors(), self.offsets)
         return probabilities
 
@@ -63,11 +63,11 @@ class Lattices:
     def n_best(self, count: int) -> tuple[Ends, npt.NDArray[np.float64]]:
         """Return the ``count`` best segmentations of each chunk by ``product``, best first.
 
-        The result is their ends, shape (count, units), and their scores, shape (count, chunks). A chunk with fewer
-        segmentations repeats its last one.
+        The result holds their ends, shape (count, units), and their scores, shape (count, chunks). If a chunk has fewer
+        segmentations, its last one is repeated.
         """
         scores = self.product()
-        scores[scores <= IMPOSSIBLE / 2] = -np.inf  # a forbidden segment is in none of them, however low its rank
+        scores[scores <= IMPOSSIBLE / 2] = -np.inf  # no segmentation of any rank has a forbidden segment
         ends = np.empty((count, scores.shape[0]), np.uint8)
         totals = np.empty((count, self.offsets.size - 1))
         kernels.n_best(scores, self.offsets, count, ends, totals)
@@ -87,8 +87,8 @@ class Lattices:
 def kappa(one: Ends, other: Ends) -> float | None:
     """Return Cohen's kappa of two decisions on the same places, shape (places,).
 
-    1 is full agreement, 0 agreement by chance. The result is None without places, or if both decisions are the same
-    constant: agreement by chance would be full, too.
+    1 is full agreement, 0 agreement by chance. The result is None if there are no places, or if both decisions are the
+    same constant: agreement by chance would then be full as well.
     """
     if not one.size:
         return None
@@ -114,7 +114,7 @@ def product(lattices: Lattices) -> Ends:
 
 def mean(lattices: Lattices) -> Ends:
     """Return the best segmentation by the mean of both directions' segment probabilities."""
-    with np.errstate(divide="ignore"):  # a share of 0 has minus infinity as its logarithm
+    with np.errstate(divide="ignore"):  # the logarithm of a share of 0 is minus infinity
         shares = np.log([lattices.weight, 1 - lattices.weight])
     return lattices.ends(np.logaddexp(shares[0] + lattices.forward, shares[1] + lattices.backward).astype(np.float32))
 
@@ -130,19 +130,19 @@ def likelier(lattices: Lattices) -> Ends:
 
 
 def merge(lattices: Lattices) -> Ends:
-    """Return the common ends of both directions; where they differ in between, the side with the higher product."""
+    """Return the common ends of both directions; between these, the ends of the direction with the higher product."""
     ends = np.empty(lattices.forward.shape[0], np.uint8)
     kernels.merge_by_block(lattices.product(), lattices.offsets, forward(lattices), backward(lattices), ends)
     return ends
 
 
 def posterior(lattices: Lattices) -> Ends:
-    """Return the segmentation with the most expected right words: minimum Bayes risk over the mean posteriors."""
+    """Return the segmentation with the most expected correct words: minimum Bayes risk over the mean posteriors."""
     return lattices.ends(lattices.posteriors())
 
 
 def boundary(lattices: Lattices) -> Ends:
-    """Return an end wherever the mean probability of an end is at least one half, and at the end of each chunk."""
+    """Return an end after each unit with a mean end probability of at least one half, and at the end of each chunk."""
     ends: Ends = (lattices.end_posteriors() >= 0.5).astype(np.uint8)
     ends[lattices.offsets[1:][np.diff(lattices.offsets) > 0] - 1] = 1
     return ends
@@ -152,4 +152,4 @@ DECODERS: dict[str, Callable[[Lattices], Ends]] = {
     function.__name__: function for function in (posterior, product, mean, likelier, merge, boundary, forward, backward)
 }
 DEFAULT = "posterior"
-"""Segmentation is measured by the share of right words; this decoder maximises their expected number."""
+"""Segmentation is measured by the share of correct words; this decoder maximises their expected number."""

@@ -1,4 +1,4 @@
-"""The user's dictionary: words that hold regardless of the model."""
+"""The user's dictionary: words that override the model."""
 
 import os
 import re
@@ -17,22 +17,22 @@ from seampack.segmenter.units import Units
 
 @dataclass(frozen=True, slots=True)
 class Dictionary:
-    """Entries that stay whole, or are cut only at their spaces.
+    """Entries that are cut at their spaces and nowhere else.
 
-    ``研究生`` is one word everywhere; ``研究 生命`` is two words. If entries overlap in a text, the first one holds; of
-    entries with the same begin, the longest.
+    ``研究生`` is one word everywhere; ``研究 生命`` is two words. If entries overlap in a text, the first one applies;
+    of entries that begin at the same character, the longest.
     """
 
     entries: dict[str, list[int]]
-    """Positions of the cuts inside each entry, in characters, by the entry without its spaces."""
+    """Maps each entry without its spaces to the positions of its cuts, in characters."""
     lengths: dict[str, tuple[int, ...]]
-    """Lengths of the entries with the same first two characters, longest first; an entry of one character by itself."""
+    """Maps the first two characters (or the only one) of entries to the lengths of these entries, longest first."""
     begins: re.Pattern[str]
-    """The first characters of all entries. With few entries, a search for them skips most of a text."""
+    """Matches the first character of any entry; with few entries, a search skips most of a text."""
 
     @classmethod
     def of(cls, lines: list[str]) -> "Dictionary":
-        """Return the dictionary of entries, one per line; empty lines are skipped. Raises DataError if none is left."""
+        """Return the dictionary of entries, one per line; skip empty lines. Raises DataError if no entry is left."""
         entries: dict[str, list[int]] = {}
         for line in lines:
             if words := line.split():
@@ -56,7 +56,7 @@ class Dictionary:
             raise DataError(f"{path}: {error}") from error
 
     def find(self, text: str) -> Iterator[tuple[int, str]]:
-        """Yield the begin and the text of each entry that holds in a text."""
+        """Yield the begin and the text of each entry that applies in a text."""
         entries, lengths, position = self.entries, self.lengths, 0
         while match := self.begins.search(text, position):
             first = match.start()
@@ -71,12 +71,12 @@ class Dictionary:
                     yield first, text[first]
 
     def apply(self, texts: list[str], units: Units, starts: npt.NDArray[np.int64], ends: npt.NDArray[Any]) -> None:
-        """Change ``ends`` to the entries' words.
+        """Change ``ends`` in place so that the words of the entries hold.
 
         Args:
             texts: The texts.
-            units: Their units.
-            starts: First code point of each text in all of them joined, shape (texts + 1,).
+            units: The units of the texts.
+            starts: First code point of each text in the concatenated texts, shape (texts + 1,).
             ends: Flags or probabilities of a word's end after each unit, shape (units,); changed in place.
         """
         begins: list[int] = []

@@ -21,8 +21,8 @@ from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.embeddings import skip_gram_embeddings
 from seampack.segmenter.language_model import SegmentalLM, log_likelihood
 
-_MOST_VALIDATION = 2_000  # chunks held out, at most
-_VALIDATION_UNITS = 400  # of a batch
+_MOST_VALIDATION = 2_000  # largest number of held-out chunks
+_VALIDATION_UNITS = 400  # units of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class Report:
     train_nats: float
     """Negative log-likelihood in nats per unit, over the batches since the last validation."""
     validation_nats: float
-    """The same on the held-out chunks, the best so far."""
+    """Lowest negative log-likelihood on the held-out chunks so far, in nats per unit."""
     units_per_word: float
-    """Mean length of the words in the held-out chunks; near 1, every unit has become a word."""
+    """Mean length of the words in the held-out chunks; near 1, almost every unit is a word."""
 
 
 def batches(
     corpus: ChunkCorpus, which: npt.NDArray[np.int64], units: int, seed: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the batches of one epoch, as numbers of chunks, in random order.
+    """Yield the batches of one epoch, as arrays of chunk numbers, in random order.
 
-    A batch has chunks of similar length, about ``units`` units in all. ``which``: the chunks of the epoch.
+    A batch has chunks of similar length, about ``units`` units in total. ``which``: the chunks of the epoch.
     """
     rng = np.random.default_rng(seed)
     lengths = np.diff(corpus.offsets)[which]
@@ -58,9 +58,9 @@ def batches(
 
 
 class DirectionTrainer:
-    """Trainer of one direction. ``run`` trains to the end or to the early stop; a saved state resumes exactly.
+    """Trainer of one direction. ``run`` trains to the end or to the early stop; resuming a saved state is exact.
 
-    Raises DataError for a corpus that is too small, MissingExtraError without gensim.
+    Raises DataError if the corpus is too small, MissingExtraError if gensim is not installed.
     """
 
     def __init__(self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool) -> None:
@@ -81,7 +81,7 @@ class DirectionTrainer:
         self.validation = np.sort(held_out[:count])
         self.training = np.sort(held_out[count:])
         if not self.training.size:
-            raise DataError("the text has too little to train on; expected at least a few hundred characters")
+            raise DataError("the text is too short to train on; expected at least a few hundred characters")
         self.steps_per_epoch = sum(1 for _ in batches(self.corpus, self.training, config.batch_units, 0))
         self.steps = max(1, round(config.epochs * self.steps_per_epoch))
         self.step = 0
@@ -92,28 +92,28 @@ class DirectionTrainer:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds spent on this direction, including stopped runs that were resumed."""
+        """CPU seconds spent on this direction, including earlier runs that were resumed."""
         return self._seconds_before + time.process_time() - self._begun
 
     def rate(self, step: int) -> float:
-        """Return the share of the learning rate at a step: warm-up, constant, linear decay over the last 40 %."""
+        """Return the factor of the learning rate at a step: warm-up, constant, linear decay over the last 40 %."""
         warm = min(100, max(1, self.steps // 20))
         level = 0.6 * self.steps
         fall = 1.0 if step < level else max(0.02, (self.steps - step) / (0.4 * self.steps))
         return min(1.0, (step + 1) / warm) * fall
 
     def word_cost(self, step: int) -> float:
-        """Return the extra cost of each word at a step, in nats; a cost makes the model try long words first."""
+        """Return the extra cost of each word at a step, in nats; the cost makes the model try long words first."""
         return self.config.word_cost * max(0.0, 1 - step / (0.4 * self.steps))
 
     def _loss(self, which: npt.NDArray[np.int64]) -> tuple[torch.Tensor, int]:
-        """Return the negative log-likelihood of some chunks, including the cost of words, and their units."""
+        """Return the negative log-likelihood of the chunks, including the cost of words, and their number of units."""
         chunks, lengths, single, offsets = self.corpus.batch(which)
         scores = self.model(chunks, lengths, single) - self.word_cost(self.step)
         return -log_likelihood(scores, offsets), int(offsets[-1])
 
     def validate(self) -> tuple[float, float]:
-        """Return nats per unit and units per word of the held-out chunks; infinity and NaN without such chunks."""
+        """Return nats per unit and units per word of the held-out chunks; infinity and NaN if there are none."""
         if not self.validation.size:
             return math.inf, math.nan
         self.model.eval()
@@ -139,8 +139,8 @@ class DirectionTrainer:
         """Train to the end or to the early stop, and keep the best parameters.
 
         Args:
-            on_report: Called at each validation.
-            checkpoint: File that the state is written to at each validation.
+            on_report: Called with a report at each validation.
+            checkpoint: File for the state, written at each validation.
             stop_at: Step at which to stop without keeping the best parameters; for tests.
         """
         self.model.train()
@@ -171,7 +171,7 @@ class DirectionTrainer:
             self.model.load_state_dict(self.best_state)
 
     def _train_step(self, which: npt.NDArray[np.int64]) -> int:
-        """Take one step on some chunks, and return their units."""
+        """Train one step on the chunks and return their number of units."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self.rate(self.step)
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout depends on the step alone, so resuming is exact
@@ -193,7 +193,7 @@ class DirectionTrainer:
             self.worse += 1
 
     def save(self, path: Path) -> None:
-        """Write the exact state, for ``resume``."""
+        """Write the exact state for ``resume``."""
         state = {
             "step": self.step,
             "worse": self.worse,
@@ -219,12 +219,12 @@ class DirectionTrainer:
             torch.save(common | state, partial)
 
     def resume(self, path: Path) -> None:
-        """Resume from a saved state. Raises ShardError if it is damaged, or of another text or config."""
+        """Resume from a saved state. Raises ShardError if it is damaged or belongs to another text or config."""
         state = load_state(path, self.corpus, self.config)
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # torch raises many kinds for a damaged file
+        except Exception as error:  # torch raises many types of errors for a damaged file
             raise _unreadable(path, error) from error
         self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
         self.losses, self.best_state = state["losses"], state["best_state"]
@@ -232,17 +232,17 @@ class DirectionTrainer:
 
 
 def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str, Any]:
-    """Return the state that ``save`` or ``save_result`` wrote. ``corpus``: in the reading order of that direction.
+    """Return the state written by ``save`` or ``save_result``. ``corpus``: in the reading order of that direction.
 
-    Raises ShardError if it is damaged, or of another text or config.
+    Raises ShardError if the state is damaged or belongs to another text or config.
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
         same = state["fingerprint"] == corpus.fingerprint and json.loads(state["config"]) == config.to_dict()
-    except Exception as error:  # torch raises many kinds for a damaged file
+    except Exception as error:  # torch raises many types of errors for a damaged file
         raise _unreadable(path, error) from error
     if not same:
-        raise ShardError(f"{path}: made with another text or other options; start again without --resume")
+        raise ShardError(f"{path}: belongs to another text or other options; start again without --resume")
     return state
 
 

@@ -13,9 +13,9 @@ _WINDOW, _NEGATIVE, _EPOCHS = 5, 5, 10
 def skip_gram_embeddings(corpus: ChunkCorpus, config: TrainConfig) -> npt.NDArray[np.float32]:
     """Return embeddings of all ids, shape (vocabulary, hidden): skip-gram with negative sampling on the chunks.
 
-    The scale of skip-gram is kept: the language model shares the embeddings with its output layer, and with larger ones
-    it predicts every unit from the context alone, so that words gain nothing. Ids that are absent from the text get
-    random vectors of the same scale. Raises MissingExtraError without gensim.
+    The embeddings are not rescaled: the language model shares them with its output layer, and with larger embeddings it
+    predicts every unit from the context alone, so that longer words bring no gain. Ids that are absent from the text
+    get random vectors of the same scale. Raises MissingExtraError if gensim is not installed.
     """
     try:
         from gensim.models import Word2Vec

@@ -15,7 +15,7 @@ from typing import Any
 from seampack.errors import DataError
 
 SPACE_MARK = "␣"
-"""The mark of a space in Thai gold files; counts as white space."""
+"""Mark of a space in Thai gold files; counts as white space."""
 
 
 @dataclass(slots=True)
@@ -28,12 +28,12 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted items that are right; 1 if there are none in gold and none predicted."""
+        """Share of the predicted items that are right; 1 if neither gold nor prediction has items."""
         return self.right / self.predicted if self.predicted else float(not self.gold)
 
     @property
     def recall(self) -> float:
-        """Share of the gold items that were predicted; 1 if there are none in gold and none predicted."""
+        """Share of the gold items that were predicted; 1 if neither gold nor prediction has items."""
         return self.right / self.gold if self.gold else float(not self.predicted)
 
     @property
@@ -43,7 +43,7 @@ class Agreement:
         return 2 * self.right / total if total else 1.0
 
     def add(self, gold: "set[Any] | frozenset[Any]", predicted: "set[Any] | frozenset[Any]") -> None:
-        """Count the members of two sets."""
+        """Add the sizes of two sets and of their intersection to the counts."""
         self.gold += len(gold)
         self.predicted += len(predicted)
         self.right += len(gold & predicted)
@@ -69,15 +69,15 @@ class Scores:
     words_without_punctuation: Agreement = field(default_factory=Agreement)
     """Words with a letter or a number."""
     boundaries: Agreement = field(default_factory=Agreement)
-    """Boundaries inside lines; the begin and the end of a line do not count."""
+    """Boundaries inside lines; the begin and the end of a line are not counted."""
     types: Agreement = field(default_factory=Agreement)
-    """Different words."""
+    """Distinct words."""
     unknown: Agreement | None = None
-    """Words that are not among the known words; only the recall is meaningful. None without known words."""
+    """Words outside the known words; only the recall is meaningful. None if no known words were given."""
     by_length: dict[int, Agreement] = field(default_factory=dict)
     """Words by length, in characters."""
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Counts of errors: gold and predicted words between two common boundaries, with none in between."""
+    """Counts of errors: the gold and the predicted words between two neighbouring common boundaries."""
     lines: int = 0
     characters: int = 0
 
@@ -106,16 +106,16 @@ def split_line(line: str) -> list[str]:
 
 
 def raw_text(gold_line: str) -> str:
-    """Return the raw text of a gold line: without spaces, and with a space for each mark of one."""
+    """Return the raw text of a gold line: remove its spaces, then replace each space mark with a space."""
     return "".join(gold_line.split()).replace(SPACE_MARK, " ")
 
 
 def score(gold_lines: Iterable[str], predicted_lines: Iterable[str], known: Iterable[str] | None = None) -> Scores:
-    """Score lines of words that are separated by white space.
+    """Score lines of words separated by white space.
 
     ``known``: the known words; the recall of the other words is the out-of-vocabulary recall of SIGHAN.
 
-    Raises DataError, with the number of the line, if the characters differ or one side has more lines.
+    Raises DataError, with the line number, if the characters differ or one side has more lines.
     """
     return score_words(map(split_line, gold_lines), map(split_line, predicted_lines), known)
 
@@ -133,7 +133,7 @@ def score_words(
     for number, (gold, predicted) in enumerate(zip_longest(gold_lines, predicted_lines), 1):
         if gold is None or predicted is None:
             longer, shorter = ("prediction", "gold") if gold is None else ("gold", "prediction")
-            raise DataError(f"line {number}: the {longer} goes on, but {shorter} has only {number - 1} lines")
+            raise DataError(f"line {number}: {longer} has more lines than {shorter}, which has {number - 1}")
         _check_same(number, "".join(gold), "".join(predicted))
         gold_types.update(gold)
         predicted_types.update(predicted)
@@ -148,7 +148,7 @@ def _check_same(number: int, gold: str, predicted: str) -> None:
         position = min(len(gold), len(predicted)) if position is None else position
         context = slice(max(0, position - 5), position + 6)
         raise DataError(
-            f"line {number}: the characters differ from gold at character {position + 1}, without spaces: expected "
+            f"line {number}: the text differs from gold at character {position + 1}, not counting spaces: expected "
             f"{gold[context]!r}, got {predicted[context]!r}; both must be segmentations of the same text"
         )
 

@@ -1,6 +1,6 @@
-r"""Outputs made from the spans of words: spaced text that can be restored, offsets, Arrow columns.
+r"""Outputs built from the spans of words: spaced text that can be restored, offsets, Arrow columns.
 
-Spaced text has one space between two neighbours; each run of white space of the text counts as a neighbour too:
+Spaced text has one space between neighbouring items, which are the words and the runs of white space of the text:
 
     >>> spaced("研究生命 的起源", [0, 2, 5, 6], [2, 4, 6, 8])
     '研究 生命   的 起源'
@@ -28,7 +28,7 @@ _SPACE = re.compile(r"\s+")  # the same characters as str.isspace
 def spaced(text: str, begin: Sequence[int], end: Sequence[int]) -> str:
     """Return the text with its words and its runs of white space joined by single spaces.
 
-    The words must be in order and cover everything except white space. ``unspaced`` restores the text.
+    The words must be in order and cover all characters except white space. ``unspaced`` restores the text.
     """
     pieces = []
     position = 0
@@ -43,10 +43,10 @@ def spaced(text: str, begin: Sequence[int], end: Sequence[int]) -> str:
 
 
 def unspaced(line: str) -> str:
-    """Return the text from which ``spaced`` made this line.
+    """Restore the text of a line written by ``spaced``.
 
-    A single space between two words is removed; a longer run loses its first and last space. A run at the begin loses
-    its last space, a run at the end its first. Raises DataError for a line that ``spaced`` cannot have made.
+    A single space between two words is removed; a longer run loses its first and last space. A run at the begin of the
+    line loses its last space, a run at the end its first. Raises DataError if ``spaced`` cannot have written the line.
     """
     return _SPACE.sub(_original, line)
 
@@ -79,7 +79,7 @@ def character_offsets(spans: Spans) -> list[list[tuple[int, int]]]:
 
 
 def byte_spans(texts: Sequence[str], spans: Spans) -> tuple[Offsets, Offsets]:
-    """Return the begin and the end of all words, in bytes of their text as UTF-8; same order as ``spans``."""
+    """Return the begins and the ends of all words, in bytes of their text as UTF-8; same order as ``spans``."""
     starts, first_bytes = _utf8(texts)
     text_start = np.repeat(starts[:-1], np.diff(spans.offsets))  # shape (words,)
     text_byte = first_bytes[text_start]
@@ -94,8 +94,10 @@ def byte_offsets(texts: Sequence[str], spans: Spans) -> list[list[tuple[int, int
 
 
 def _utf8(texts: Sequence[str]) -> tuple[Offsets, Offsets]:
-    """Return the first code point of each text in all of them joined, (texts + 1,), and the first byte of each code
-    point, (code points + 1,)."""
+    """Return the first code point of each text, (texts + 1,), and the first byte of each code point, (points + 1,).
+
+    Both count in the concatenated texts.
+    """
     starts = offsets_of(lengths_of(texts))
     points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
     return starts, offsets_of(1 + (points >= 0x80) + (points >= 0x800) + (points >= 0x10000))

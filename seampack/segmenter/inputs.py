@@ -1,6 +1,7 @@
-"""Texts to segment: lines, records and table rows, in blocks that keep all that is needed to write them again.
+"""Texts to segment: lines, records and table rows, in blocks that keep all the data needed to write them again.
 
-A text line keeps everything but its newline, white space at its ends too, so that the input can be restored.
+A text line keeps all its characters except the newline, including white space at both ends, so that the input can be
+restored.
 """
 
 from collections.abc import Iterator
@@ -19,34 +20,34 @@ from seampack.segmenter.apply_config import OnBad
 
 BLOCK_BYTES = 1 << 18
 TABLE_ROWS = 1024
-"""Most rows of a block."""
+"""Largest number of rows in a block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Whole lines of a text file. ``ended``: the last one has its newline."""
+    """Whole lines of a text file. ``ended``: the last line ends with a newline."""
 
     texts: list[str]
     source: str
     first: int
-    """Line of the first text, from 1."""
+    """Line number of the first text, from 1."""
     ended: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """JSON objects, one per line. A text is None where its line is blank or its field is null."""
+    """JSON objects, one per line. A text is None if its line is blank or its field is null."""
 
     texts: list[str | None]
     records: list[dict[str, msgspec.Raw] | None]
     source: str
     first: int
-    """Line of the first record, from 1."""
+    """Line number of the first record, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a table. ``is_typed``: its columns have types, unlike those of CSV."""
+    """Rows of a table. ``is_typed``: the columns have types (unlike the columns of CSV)."""
 
     texts: list[str | None]
     rows: pa.RecordBatch
@@ -68,9 +69,9 @@ def blocks(
 ) -> Iterator[Block]:
     """Iterate over the blocks of all inputs in order: about 256 KB of whole lines, or one longer line.
 
-    Where all inputs are empty there is one block without texts, of the kind of the first input.
+    If all inputs are empty, yield one block without texts, of the kind of the first input.
 
-    Raises DataError, naming file and line, for input that cannot be read or has no such texts.
+    Raises DataError, with file and line, if an input cannot be read or lacks the text column.
     """
     empty: Block | None = None
     nothing_read = True
@@ -88,7 +89,7 @@ def blocks(
 
 
 def texts(inputs: Inputs, **options: Any) -> Iterator[list[str]]:
-    """Iterate over batches of the texts alone, for training and scoring; null texts are empty. Options: ``blocks``."""
+    """Iterate over batches of texts, for training and scoring; null texts become empty. Options: see ``blocks``."""
     for block in blocks(inputs, **options):
         batch = [text or "" for text in block.texts]
         if batch and isinstance(block, Lines) and block.first == 1:
@@ -155,23 +156,23 @@ def _rows(source: Source, column: str, on_bad: str) -> Iterator[Rows]:
     for batch in table.batches(rows=TABLE_ROWS):
         batch_texts, batch = _texts_of(batch, column, name, first_row, on_bad)
         start = 0
-        while start < len(batch_texts):  # long texts: fewer rows at once
+        while start < len(batch_texts):  # long texts: fewer rows per block
             end, size = start + 1, len(batch_texts[start] or "")
             while end < len(batch_texts) and (size := size + len(batch_texts[end] or "")) <= BLOCK_BYTES:
                 end += 1
             yield Rows(batch_texts[start:end], batch.slice(start, end - start), name, first_row + start, is_typed)
             start = end
         first_row += len(batch_texts)
-    if first_row == 1:  # a table without rows: its schema is known all the same
+    if first_row == 1:  # a table without rows still has a schema
         yield Rows([], pa.RecordBatch.from_pylist([], table.schema), name, first_row, is_typed)
 
 
 def _texts_of(
     batch: pa.RecordBatch, column: str, name: str, first_row: int, on_bad: str
 ) -> tuple[list[str | None], pa.RecordBatch]:
-    """Return the texts of a column, and the batch: its column is changed where bytes that are not UTF-8 are replaced.
+    """Return the texts of a column, and the batch with invalid UTF-8 in the column replaced.
 
-    Raises DataError, naming the row, where ``on_bad`` is stop and some bytes are not UTF-8.
+    Raises DataError, with the row, if the column has invalid UTF-8 and ``on_bad`` is stop.
     """
     index = batch.schema.get_field_index(column)
     try:

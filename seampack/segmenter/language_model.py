@@ -1,8 +1,8 @@
 """The segmental language model: the probability of a sentence, summed over all ways to cut it into segments.
 
 Sun and Deng 2018 (segmental language models); both directions after Wang, Li and Zheng 2021 (arXiv 2103.01421). A
-decoder writes a segment character by character and closes it with an end symbol; it starts from the state of the
-context encoder before the segment:
+decoder generates a segment unit by unit and closes it with an end symbol; it starts from the state of the context
+encoder before the segment:
 
     S[i, l] = sum_(t <= l) log p(x_(i+t) | x_(i+1) .. x_(i+t-1), c_i) + log p(END | x_(i+1) .. x_(i+l), c_i)
 
@@ -46,8 +46,8 @@ class SegmentalLM(nn.Module):
         """Return the lattice of a batch, shape (units, longest), its chunks concatenated.
 
         Args:
-            chunks: Unit ids, shape (chunks, longest chunk); any padding.
-            lengths: Units of each chunk, shape (chunks,).
+            chunks: Unit ids, shape (chunks, longest chunk); padding values are ignored.
+            lengths: Number of units of each chunk, shape (chunks,).
             single: Flags of the units that are words by themselves, same shape as ``chunks``.
         """
         batch, most = chunks.shape
@@ -58,7 +58,7 @@ class SegmentalLM(nn.Module):
         context, _ = self.encoder(torch.cat([start, embedded[:, :-1]], 1))
         context = self.dropout(0.5 * context)[inside]  # shape (units, hidden): the state before each unit
 
-        # One decoder run for all starts: the contribution of a unit to the gates does not depend on the start.
+        # One decoder run covers all starts: a unit contributes the same to the gates for every start.
         gates = self.decoder_input(embedded)
         units = context.shape[0]
         row, column = inside.nonzero(as_tuple=True)
@@ -94,11 +94,11 @@ class SegmentalLM(nn.Module):
         return lattice
 
     def _write(self, states: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log-probabilities of the following unit and of END after each decoder state, (states,) each."""
+        """Return the log-probabilities of the following unit and of END after each state, shape (states,) each."""
         weight, bias = self.embedding.weight, self.bias
         if torch.is_grad_enabled():
             return _Writing.apply(states, weight, bias, following)  # type: ignore[no-untyped-call, no-any-return]
-        # in blocks, so that the logits stay in the cache
+        # in blocks, so that the logits fit in the cache
         blocks = zip(torch.split(states, _BLOCK), torch.split(following, _BLOCK), strict=True)
         parts = [_log_probabilities(block, weight, bias, units)[:2] for block, units in blocks]
         written, ended = zip(*parts, strict=True)
@@ -118,7 +118,7 @@ def _log_probabilities(
 
 
 class _Writing(torch.autograd.Function):
-    """``_log_probabilities`` with its gradient written by hand.
+    """``_log_probabilities`` with a hand-written gradient.
 
     It holds one matrix of shape (states, vocabulary); autograd would hold and add four.
     """

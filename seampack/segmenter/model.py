@@ -1,4 +1,4 @@
-"""Segmenter: the words of texts that are written without spaces."""
+"""The segmenter, which splits texts written without spaces into words."""
 
 import os
 from functools import cached_property
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Segmenter:
-    """A trained segmenter. It splits text with the fast student, or ``exact`` with both language models."""
+    """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = artifact.find(folder)
@@ -37,7 +37,7 @@ class Segmenter:
     def load(cls, name: str | os.PathLike[str]) -> Self:
         """Return the segmenter in a folder, or a bundled one by its name (``zh``, ``th``).
 
-        Raises ShardError if there is none or it is damaged.
+        Raises ShardError if the segmenter is missing or damaged.
         """
         return cls(name)
 
@@ -58,7 +58,7 @@ class Segmenter:
 
     @cached_property
     def student(self) -> Student:
-        """The fast student. Raises ShardError if there is none or it is damaged."""
+        """The fast student. Raises ShardError if it is missing or damaged."""
         arrays = artifact.load_part(self.folder, "student", self.description)
         try:
             return Student.of_arrays(arrays)
@@ -67,7 +67,7 @@ class Segmenter:
 
     @cached_property
     def teacher(self) -> "Teacher":
-        """Both language models. Raises ShardError if they are missing or damaged, MissingExtraError without torch."""
+        """Both language models. Raises ShardError if missing or damaged, MissingExtraError if torch is missing."""
         arrays = artifact.load_part(self.folder, "teacher", self.description)
         try:
             from seampack.segmenter.corpus import Vocabulary
@@ -107,18 +107,18 @@ class Segmenter:
             texts: The texts.
             exact: Use the language models (extra ``segmenter``) instead of the student.
             decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
-            threshold: Probability from which a word ends; with ``exact`` the decoder is then ``boundary``.
-            dictionary: Words that hold regardless of the model.
+            threshold: Lowest probability at which a word ends; with ``exact`` it implies the decoder ``boundary``.
+            dictionary: Words that override the model.
 
         Raises:
             ConfigError: An option is invalid, or options contradict each other.
             DataError: An item is not a text.
-            ShardError: The segmenter lacks the part that the options need.
+            ShardError: The segmenter lacks a part that the options need.
         """
         return self.decode(texts, DecodeConfig(exact=exact, decoder=decoder, threshold=threshold), dictionary)
 
     def decode(self, texts: list[str], config: DecodeConfig, dictionary: Dictionary | None = None) -> Spans:
-        """Return the positions of the words; the same as ``spans``, with the options as a config."""
+        """Return the positions of the words, like ``spans``, with the options as a config."""
         units, starts = self.units(texts)
         exact = config.uses_language_models or not self.has_student
         if exact and config.threshold is None:
@@ -133,9 +133,10 @@ class Segmenter:
         return Spans.of_ends(ends, units, starts)
 
     def pieces(self, texts: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
-        """Return all words of all texts, each with the white space before it, and the first of each text, (texts + 1,).
+        """Return all words of all texts, each with the white space before it, and the first word of each text.
 
-        The pieces of a text joined are the text: for tokenizers that must not cross words.
+        The first words have shape (texts + 1,). The pieces of a text concatenate to the text, for tokenisers that must
+        not cross word boundaries.
         """
         pieces: list[str] = []
         offsets = np.zeros(len(texts) + 1, np.int64)
@@ -148,12 +149,12 @@ class Segmenter:
     def end_probabilities(
         self, texts: list[str], *, exact: bool = False, dictionary: Dictionary | None = None
     ) -> list[npt.NDArray[np.float32]]:
-        """Return, for each text, the probability that a word ends after each character: shape (characters,).
+        """Return, for each text, the probability that a word ends after each character, shape (characters,).
 
         The probability is 0 between characters of one unit. It is 1 after white space, before and after a unit that is
         a word by itself, and where an entry of the ``dictionary`` begins or ends.
 
-        Raises DataError for an item that is not a text, ShardError if the segmenter lacks the part that is needed.
+        Raises DataError if an item is not a text, ShardError if the segmenter lacks the required part.
         """
         units, starts = self.units(texts)
         ends = self._unit_probabilities(units, exact or not self.has_student)
@@ -171,10 +172,11 @@ class Segmenter:
     def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:
         """Return, for each text, its ``count`` best segmentations by the decoder ``product``, with their log-scores.
 
-        They are best within each chunk: the first of a text joins the first of each of its chunks, and so on.
+        Segmentations are ranked within each chunk: the best one of a text joins the best one of each of its chunks, and
+        so on.
 
-        Raises ConfigError for a ``count`` below 1, DataError for an item that is not a text, ShardError for a segmenter
-        without language models.
+        Raises ConfigError if ``count`` is below 1, DataError if an item is not a text, ShardError if the segmenter has
+        no language models.
         """
         count = check_integer("n_best", count, 1)
         units, starts = self.units(texts)
@@ -195,19 +197,19 @@ class Segmenter:
     ) -> dict[str, list[Any]]:
         """Add a column with the words of a text column, for ``datasets.Dataset.map(batched=True)``; null stays null.
 
-        Raises DataError for an item that is neither a text nor null.
+        Raises DataError if an item is neither a text nor null.
         """
         texts = batch[column]
-        segmented = self.segment(["" if text is None else text for text in texts])
-        return {**batch, words: [None if text is None else found for text, found in zip(texts, segmented, strict=True)]}
+        split = self.segment(["" if text is None else text for text in texts])
+        return {**batch, words: [None if text is None else parts for text, parts in zip(texts, split, strict=True)]}
 
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
-        """Return the units of the texts, and the first code point of each text in all of them joined, (texts + 1,).
+        """Return the units of the texts, and the first code point of each text in the concatenation, (texts + 1,).
 
-        Raises DataError for an item that is not a text.
+        Raises DataError if an item is not a text.
         """
         if isinstance(texts, str):
-            raise DataError("expected a list of texts; got one string: segment([text])")
+            raise DataError("expected a list of texts; got one string; put it in a list: segment([text])")
         try:
             return self._alphabet.units(texts)
         except TypeError:
@@ -228,10 +230,10 @@ class Segmenter:
 
 
 def _keys(vocabulary: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Return the keys of units from a file. Raise ValueError unless they are sorted and different."""
+    """Return the unit keys in a vocabulary array. Raise ValueError unless they are sorted and distinct."""
     if vocabulary.dtype not in (np.int64, np.uint64) or vocabulary.ndim != 1:
-        raise ValueError(f"vocabulary: expected int64; got {vocabulary.dtype} of the shape {vocabulary.shape}")
+        raise ValueError(f"vocabulary: expected one axis of int64; got {vocabulary.dtype} of shape {vocabulary.shape}")
     keys = vocabulary.view(np.uint64)
     if (keys[1:] <= keys[:-1]).any():
-        raise ValueError("vocabulary: expected different keys in ascending order; got others")
+        raise ValueError("vocabulary: expected distinct keys in ascending order; got repeated or unsorted keys")
     return keys

@@ -1,4 +1,4 @@
-"""Other segmenters, with one small adapter each, as far as they are installed; for ``segment compare``."""
+"""Other segmenters, each with a small adapter, for ``segment compare``. Only installed segmenters are compared."""
 
 import io
 import logging
@@ -18,11 +18,11 @@ VOCABULARY = 8000
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another segmenter. ``prepare`` takes texts and a script, loads or trains it, and returns a split function."""
+    """Another segmenter. ``prepare`` takes texts and a script, loads or trains the segmenter, and returns its split."""
 
     name: str
     package: str | None
-    scripts: tuple[str, ...]  # empty: every script
+    scripts: tuple[str, ...]  # supported scripts; empty: all
     prepare: Callable[[list[str], str], Split]
 
     def fits(self, script: str) -> bool:
@@ -36,7 +36,7 @@ class Result:
 
     name: str
     scores: Scores
-    altered: int  # lines whose characters it changed; each counts as wrong words
+    altered: int  # lines whose characters it changed; all their words count as wrong
     setup_seconds: float
     cpu_seconds: float
     characters: int
@@ -96,7 +96,7 @@ def _sentencepiece(texts: list[str], script: str) -> Split:
         minloglevel=2,
     )
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    # pieces write a space as U+2581
+    # sentencepiece writes a space as U+2581
     return lambda batch: [
         [piece.replace("\u2581", " ") for piece in pieces] for pieces in processor.encode(batch, out_type=str)
     ]
@@ -143,7 +143,7 @@ def measure(name: str, prepare: Callable[[], Split], gold: Sequence[Sequence[str
     """Load a segmenter, warm it up, and measure its CPU time and scores on the texts."""
     started = time.process_time()
     split = prepare()
-    split(texts[:1])  # loading at the first call is not charged to the text
+    split(texts[:1])  # loading at the first call counts as setup
     loaded = time.process_time()
     segmented = split(texts)
     cpu_seconds = time.process_time() - loaded

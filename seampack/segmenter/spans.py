@@ -1,4 +1,4 @@
-"""Words of texts, as begin and end positions."""
+"""Words of texts as begin and end positions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class Spans:
     def of_ends(cls, ends: npt.NDArray[np.uint8], units: Units, starts: npt.NDArray[np.int64]) -> Self:
         """Return the words of the texts of ``units``.
 
-        ``ends``: flags of the units that end a word, shape (units,). ``starts``: first code point of each text in all
-        of them joined, shape (texts + 1,). A word also ends before white space and at the end of its text.
+        ``ends``: flags of the units that end a word, shape (units,). ``starts``: first code point of each text in the
+        concatenated texts, shape (texts + 1,). A word also ends before white space and at the end of its text.
         """
         return cls(*kernels.find_words(ends, units.begin, units.end, units.spaced, units.offsets, starts))
 
     def per_text(self) -> Iterator[tuple[list[int], list[int]]]:
-        """Iterate over the texts: the begins and the ends of each text's words."""
+        """Iterate over the texts; yield the begins and the ends of each text's words."""
         begin, end = self.begin.tolist(), self.end.tolist()
         for first, last in pairwise(self.offsets.tolist()):
             yield begin[first:last], end[first:last]

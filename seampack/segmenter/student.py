@@ -1,7 +1,7 @@
 """The fast segmenter: a small network over hashed n-grams around each place between units, distilled from teachers.
 
 The student looks up n-grams instead of running a language model, and needs only numpy and numba. It is trained on the
-teachers' probabilities and decisions about the ends of words, for any amount of raw text.
+teachers' probabilities and decisions about the ends of words, on any amount of raw text.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Offsets = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Parameters of a student. A row of ``table`` is in steps of ``scale``; the last of ``output`` is its bias."""
+    """Parameters of a student. ``table`` is quantised in steps of ``scale``; the last ``output`` is the bias."""
 
     table: npt.NDArray[np.int8]  # shape (2^table_bits, width)
     scale: float
@@ -31,7 +31,8 @@ class Student:
     def end_probabilities(self, units: Units) -> Float:
         """Return the probability that a word ends after each unit, shape (units,).
 
-        It is 1 before white space, at the end of a text, and before and after a unit that is a word by itself.
+        The probability is 1 before white space, at the end of a text, and before and after a unit that is a word by
+        itself.
         """
         logits = np.full(units.key.size, np.inf, np.float32)
         width = self.table.shape[1]
@@ -57,12 +58,12 @@ class Student:
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, npt.NDArray[Any]]) -> "Student":
-        """Return the student in the arrays of a safetensors file. Raises KeyError or ValueError if there is none."""
+        """Return the student in the arrays of a safetensors file. Raises KeyError or ValueError if they are invalid."""
         table, scale, hidden_bias, output = (arrays[name] for name in ("table", "scale", "hidden_bias", "output"))
         rows, width = table.shape if table.ndim == 2 else (0, 0)
         if table.dtype != np.int8 or rows < 1 or rows & (rows - 1) or width < 1:
             raise ValueError(
-                f"table: expected int8 with a power of two rows; got {table.dtype} of the shape {table.shape}"
+                f"table: expected int8 with a power of two of rows; got {table.dtype} of shape {table.shape}"
             )
         for name, values, size in (
             ("scale", scale, 1),
@@ -70,13 +71,13 @@ class Student:
             ("output", output, width + 1),
         ):
             if values.dtype.kind != "f" or values.shape != (size,):
-                raise ValueError(f"{name}: expected {size} floats; got {values.dtype} of the shape {values.shape}")
+                raise ValueError(f"{name}: expected {size} floats; got {values.dtype} of shape {values.shape}")
         return cls(table, float(scale[0]), hidden_bias.astype(np.float32), output.astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """The places between two units that the student learns from, each within a stretch without white space."""
+    """Places between two units from which the student learns, each within a stretch without white space."""
 
     places: Offsets  # the unit after each place, shape (places,)
     first: Offsets  # first unit of the stretch of each place, shape (places,)
@@ -84,9 +85,9 @@ class _Places:
 
 
 def _places(units: Units) -> _Places:
-    """Return the places inside stretches, except those between two units that are words by themselves.
+    """Return the places inside stretches, except the places between two units that are words by themselves.
 
-    Raises DataError if there is none.
+    Raises DataError if there are no places.
     """
     last = np.ones(units.key.size, np.bool_)  # units at the end of a stretch
     last[:-1] = units.spaced[1:] == 1
@@ -95,20 +96,20 @@ def _places(units: Units) -> _Places:
     is_useful[:-1] &= ~(units.single[:-1] & units.single[1:])
     places = np.flatnonzero(is_useful) + 1
     if not places.size:
-        raise DataError("expected text with two units of the script in a row; got none: nothing to learn from")
+        raise DataError("nothing to learn from: expected text with two adjacent units of the script; got none")
     bounds = np.concatenate([[0], np.flatnonzero(last) + 1])  # first unit of each stretch, and the end
     stretch = np.searchsorted(bounds, places - 1, side="right") - 1
     return _Places(places, bounds[stretch], bounds[stretch + 1])
 
 
 def train_student(units: Units, probabilities: Float, decisions: Float, config: DistillConfig) -> Student:
-    """Return a student trained on the output of its teachers for a text.
+    """Train a student on the output of its teachers for a text.
 
     Args:
         units: Units of the text.
-        probabilities: The teachers' probability that a word ends after each unit, shape (units,).
-        decisions: The teachers' decisions about the same, mean over the teachers, shape (units,).
-        config: Options of training.
+        probabilities: The teachers' mean probability that a word ends after each unit, shape (units,).
+        decisions: The teachers' mean decision whether a word ends after each unit, shape (units,).
+        config: Training options.
 
     Raises DataError if the text has no place to learn from.
     """

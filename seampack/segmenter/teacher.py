@@ -1,4 +1,4 @@
-"""The exact segmenter: both directions of the language model, scored over all segments of a text."""
+"""The exact segmenter: both directions of the language model score all segments of a text."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from seampack.segmenter.units import Units
 DIRECTIONS = ("forward", "backward")
 _BATCH_UNITS = 400
 _CHUNK_UNITS = 400
-"""Units read at once, at most. More than in training: a cut splits a word where no mark or space is near."""
+"""Length of the longest chunk. Longer than in training: without a mark or space nearby, a cut may split a word."""
 
 
 class Teacher:
     """Two language models with one vocabulary. ``state``: their parameters, named ``forward.*`` and ``backward.*``.
 
-    Raises RuntimeError for parameters that do not fit the config.
+    Raises RuntimeError if the parameters do not fit the config.
     """
 
     def __init__(self, vocabulary: Vocabulary, config: TrainConfig, state: dict[str, npt.NDArray[Any]]) -> None:
@@ -51,7 +51,7 @@ class Teacher:
         return Lattices(forward, backward, corpus.offsets, self.config.forward_weight)
 
     def _scores(self, model: SegmentalLM, corpus: ChunkCorpus) -> npt.NDArray[np.float32]:
-        """Return the lattice of one direction, shape (units, K). Chunks of similar length are scored together."""
+        """Return the lattice of one direction, shape (units, K). Each batch has chunks of similar length."""
         lengths = np.diff(corpus.offsets)
         order = np.argsort(lengths, kind="stable")
         batch_numbers = np.cumsum(lengths[order]) // _BATCH_UNITS

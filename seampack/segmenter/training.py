@@ -1,8 +1,8 @@
-"""From raw text to a segmenter on disk: both directions of the language model, then the student.
+"""Training of a segmenter from raw text: both directions of the language model, then the student.
 
     texts -> units -> chunks -> language models (training_processes) -> teacher -> posteriors -> student -> artifact
 
-``train`` runs all of it; ``distill`` begins with teachers that are trained already.
+``train`` runs the whole pipeline; ``distill`` starts from trained teachers.
 """
 
 import math
@@ -50,21 +50,21 @@ def train(
     The student is distilled from the finished language models on the same text.
 
     Args:
-        lines: Batches of texts; all of them are held in memory.
+        lines: Batches of texts; all texts are held in memory.
         config: Options of the language models.
-        out: Folder to write. An old segmenter stays until the new one is written.
-        resume: Continue from the checkpoints of a stopped run, with the same result as without the stop. In a missing
-            or empty folder, warn and train from the beginning.
-        overwrite: Train although the folder holds a segmenter or checkpoints; with ``resume``, use the checkpoints if
-            there are any.
+        out: Folder to write. An existing segmenter is kept until the new one is written.
+        resume: Continue from the checkpoints of a stopped run; the result is the same as without the stop. If the
+            folder is missing or empty, warn and train from the beginning.
+        overwrite: Replace the segmenter or the checkpoints in the folder; with ``resume``, use the checkpoints if there
+            are any.
         threads: Number of threads; with two or more, both directions are trained at the same time. None: all cores.
         distill: Options of the student. None: the defaults, with the seed of ``config``.
         on_report: Called with the progress of a direction at each validation.
 
     Raises:
         DataError: The text has nothing to learn from.
-        ShardError: The folder cannot be written, would be overwritten, is in use by another run, or has nothing to
-            resume or checkpoints of another text or other options.
+        ShardError: The folder cannot be written, would be overwritten, is in use by another run, has nothing to resume,
+            or has checkpoints of another text or other options.
         MissingExtraError: gensim is not installed.
         SeampackError: A training process was killed.
     """
@@ -75,7 +75,7 @@ def train(
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
         raise DataError(
-            f"the text is too short to train on: expected at least {_LEAST_CHUNKS} chunks; got {corpus.chunks}, with "
+            f"the text is too short to train on: expected at least {_LEAST_CHUNKS} chunks; got {corpus.chunks} with "
             f"{units.key.size:,} units"
         )
     with locked(folder):
@@ -129,32 +129,32 @@ def distill(
 ) -> dict[str, Any]:
     """Train one student on the output of one or more teachers for a text, and return its description.
 
-    Several teachers vote: their probabilities are averaged, and so are their decisions.
+    The probabilities and the decisions of several teachers are averaged.
 
     Args:
         teachers: Segmenters with language models.
-        lines: Batches of texts; all of them are held in memory.
+        lines: Batches of texts; all texts are held in memory.
         out: Folder to write.
         config: Options of the student.
-        keep_teacher: Write the language models of the only teacher, too, for exact decoding.
+        keep_teacher: Also write the language models of the only teacher, for exact decoding.
         overwrite: Replace the segmenter or the checkpoints in the folder.
 
     Raises:
         DataError: There is no teacher, the teachers have different scripts, or the text has nothing to learn from.
-        ConfigError: ``keep_teacher`` with several teachers.
-        ShardError: The folder cannot be written, would be overwritten, is in use by another run, or is a teacher's.
+        ConfigError: ``keep_teacher`` is set and there are several teachers.
+        ShardError: The folder cannot be written, would be overwritten, is in use by another run, or holds a teacher.
     """
     config = config or DistillConfig()
     if not teachers:
         raise DataError("distillation needs at least one teacher")
     if keep_teacher and len(teachers) > 1:
-        raise ConfigError(f"keep_teacher: a segmenter holds one teacher; got {len(teachers)}")
+        raise ConfigError(f"keep_teacher: a segmenter can hold one teacher; got {len(teachers)}")
     scripts = sorted({teacher.script for teacher in teachers})
     if len(scripts) > 1:
         raise DataError(f"expected teachers of one script; got {', '.join(scripts)}")
     folder = Path(out)
     if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
-        raise ShardError(f"{folder}: is the folder of a teacher; choose another for the student")
+        raise ShardError(f"{folder}: the folder belongs to a teacher; choose another folder for the student")
     check_folder(folder, overwrite=overwrite)
     units = _joined_units(lines, Alphabet(scripts[0]))
     with locked(folder):
@@ -189,7 +189,7 @@ def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, co
 def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
     """Return the units of all batches of texts. ``begin`` and ``end`` count from the begin of each batch.
 
-    Raises DataError if there is no text.
+    Raises DataError if there are no texts.
     """
     parts = [alphabet.units(batch)[0] for batch in lines]
     if not parts:

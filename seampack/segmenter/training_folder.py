@@ -1,4 +1,4 @@
-"""The folder that training writes into: it is locked by its run, and nothing in it is replaced silently."""
+"""The folder that training writes into: a run locks it, and no content is replaced silently."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ _LOCK = ".training"
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
-    """Raise ShardError if a run would destroy the content of the folder, or has nothing to resume there."""
+    """Raise ShardError if a run would destroy the content of the folder or finds nothing to resume there."""
     with writing(folder):
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     names = [name for name in names if name not in (_LOCK, CHECKPOINT)]
@@ -31,19 +31,19 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None
         content = "holds a segmenter and nothing to resume" if resume else "holds a segmenter"
         raise ShardError(f"{folder}: {content}; replace it with --overwrite, or choose another folder")
     if resume and names:
-        raise ShardError(f"{folder}: nothing to resume: the folder has {names[0]}, but no checkpoints")
+        raise ShardError(f"{folder}: nothing to resume: the folder has {names[0]} but no checkpoints")
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Return whether there is a checkpoint of a direction; a run that failed earlier has only written its corpus."""
+    """Return whether a direction has a checkpoint; a run that failed before its first checkpoint wrote its corpus."""
     return any(path.suffix in (".pt", ".done") for path in (folder / CHECKPOINT).glob("*"))
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and lock it. Raise ShardError if another run holds the lock.
+    """Create the folder and lock it. Raise ShardError if another run holds the lock.
 
-    The lock ends with this process and its workers, which share it by ``share_lock``.
+    The lock is released when this process and its workers, which join it with ``share_lock``, have ended.
     """
     path = folder / _LOCK
     with writing(folder):
@@ -51,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
         file = path.open("w")
     with file:
         try:
-            # exclusive to be the only run, then shared with the workers: a worker that outlives its parent keeps it
+            # first exclusive, to exclude other runs, then shared with the workers, which may outlive their parent
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if not os.fstat(file.fileno()).st_nlink:
@@ -66,7 +66,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def share_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the folder together with the run that owns it. Raise OSError if there is none."""
+    """Share the lock of the folder with the run that owns it. Raise OSError if there is no lock."""
     with (folder / _LOCK).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield

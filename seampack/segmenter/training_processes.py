@@ -1,4 +1,4 @@
-"""Training of both directions, one after the other or each in its own process. They share only the corpus."""
+"""Training of both directions, in turn or each in its own process. They share only the corpus."""
 
 import multiprocessing
 import os
@@ -25,10 +25,10 @@ OnReport = Callable[[Report], None] | None
 
 
 def train_directions(checkpoints: Path, config: TrainConfig, resume: bool, threads: int, on_report: OnReport) -> None:
-    """Train both directions on the corpus in the folder ``checkpoints``, at the same time with two ``threads`` or more.
+    """Train both directions on the corpus in the folder ``checkpoints``, concurrently with two or more ``threads``.
 
-    The result of each is written to ``checkpoints``, see ``result_path``. Raises ShardError for a checkpoint that
-    cannot be resumed, SeampackError if a training process was killed.
+    The result of each direction is written to ``result_path``. Raises ShardError if a checkpoint cannot be resumed,
+    SeampackError if a training process was killed.
     """
     if threads > 1:
         _train_in_processes(checkpoints, config, resume, threads // 2, on_report)
@@ -47,7 +47,7 @@ def train_direction(
 ) -> None:
     """Train one direction on the corpus in the folder ``checkpoints``, and write its parameters there.
 
-    Raises ShardError for a checkpoint that is damaged, or of another text or config.
+    Raises ShardError if a checkpoint is damaged or belongs to another text or config.
     """
     torch.set_num_threads(threads)
     result, checkpoint = result_path(checkpoints, direction), checkpoints / f"{direction}.pt"
@@ -96,16 +96,16 @@ def _train_in_processes(
                 on_report(report)
     finally:
         for process in started:
-            process.kill()  # checkpoints are written to a temporary file first, so none is left half-written
+            process.kill()  # safe: checkpoints are written to a temporary file first
         for process in started:
             process.join()
 
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C, which a terminal sends to all processes of a command at once.
+    """Block SIGINT while processes start, so that they ignore Ctrl-C, which a terminal sends to the whole command.
 
-    Processes inherit the blocked signals, so this holds from their first import on; the parent ends them.
+    Processes inherit the blocked signals, so the block applies from their first import on; the parent ends them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -115,7 +115,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _work(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, reports: Any) -> None:
-    """Train one direction; put its reports into the queue, then None, or the error that ended it."""
+    """Train one direction; put its reports into the queue, then None or the error that ended training."""
     keep_freed_memory()
     try:
         with share_lock(checkpoints.parent):
@@ -136,6 +136,6 @@ def _end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    if not parent.is_alive():  # another run may have the folder by now
+    if not parent.is_alive():  # another run may already use the folder
         os._exit(1)
     threading.Thread(target=wait, daemon=True).start()

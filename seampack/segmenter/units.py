@@ -1,4 +1,4 @@
-"""From text to units, the smallest parts that a segmenter sees. The text itself is never changed.
+"""Units, the smallest parts of a text that a segmenter sees. The text itself is never changed.
 
 A unit is one character of the script (with the marks that combine with it), a run of digits, a run of letters of
 another script, or one other character. White space is not part of any unit: it separates words.
@@ -41,9 +41,9 @@ RANGES = {
 class Units:
     """Units of a list of texts: text ``t`` has the units ``offsets[t]:offsets[t + 1]``.
 
-    Unit ``u`` is the code points ``begin[u]:end[u]`` of all texts joined. Equal units have the same ``key``: the code
-    points of a script unit or other character, one value each for all numbers and all foreign words. ``spaced`` flags
-    a unit after white space or at the begin of its text.
+    Unit ``u`` is the code points ``begin[u]:end[u]`` of the concatenated texts. Equal units have the same ``key``: the
+    code points of a script unit or other character; all numbers share one key, and all foreign words another.
+    ``spaced`` flags the units after white space or at the begin of their text.
     """
 
     begin: npt.NDArray[np.int64]  # shape (units,), like the next four
@@ -61,16 +61,16 @@ class Units:
 
     @property
     def forced_ends(self) -> npt.NDArray[np.bool_]:
-        """Flags of the units after which a word always ends: they, or the next unit, are words by themselves."""
+        """Flags of the units after which a word always ends: the unit or the next one is a word by itself."""
         forced = self.single
         forced[:-1] |= forced[1:].copy()
         return forced
 
 
 class Alphabet:
-    """The class of each code point in a script: a preset's name, or characters and ranges such as ``a-zé``.
+    """The class of each code point. ``script``: the name of a preset, or characters and ranges such as ``a-zé``.
 
-    Raises ConfigError for an empty script or a range that runs backwards.
+    Raises ConfigError if the script is empty or a range runs backwards.
     """
 
     def __init__(self, script: str) -> None:
@@ -97,7 +97,7 @@ class Alphabet:
         return classes
 
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
-        """Return the units, and the first code point of each text in all of them joined, shape (texts + 1,)."""
+        """Return the units, and the first code point of each text in the concatenation, shape (texts + 1,)."""
         starts = offsets_of(lengths_of(texts))
         joined = "".join(texts).encode("utf-32-le", "surrogatepass")
         points = np.frombuffer(joined, np.uint32)
@@ -117,7 +117,7 @@ def _class_of(character: str) -> int:
 
 
 def _ranges(characters: str) -> list[tuple[int, int]]:
-    """Return the first and last code point of each range. Raise ConfigError for a bad range, or without any."""
+    """Return the first and last code point of each range. Raise ConfigError if a range is invalid or none is given."""
     ranges = []
     position = 0
     while position < len(characters):
@@ -130,5 +130,5 @@ def _ranges(characters: str) -> list[tuple[int, int]]:
         ranges.append((first, last))
         position += 1
     if not ranges:
-        raise ConfigError(f"script: expected one of {', '.join(RANGES)}, or characters such as a-zé; got an empty text")
+        raise ConfigError(f"script: expected {', '.join(RANGES)} or characters such as a-zé; got an empty text")
     return ranges

@@ -1,6 +1,6 @@
 """Writers of blocks of texts with their annotations: plain lines, JSON lines, and Arrow or Parquet tables.
 
-A writer takes a config without auto, see ``resolved``, and blocks of one kind.
+A writer takes a config that ``resolved`` returned, and blocks of one kind.
 """
 
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from seampack.segmenter.annotations import COLUMNS, Annotation
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.inputs import Block, Lines, Records, Rows
 
-_GROUP_BYTES = 64 << 20  # of a Parquet row group
+_GROUP_BYTES = 64 << 20  # size of a Parquet row group
 _ALLOWED: dict[type[Block], tuple[Format, ...]] = {
     Lines: (Format.LINES, Format.JSONL, *COLUMNAR),
     Records: (Format.JSONL, Format.LINES),
@@ -33,13 +33,13 @@ class Writer(Protocol):
         """Write a block. Raise DataError if it does not fit the output."""
 
     def close(self) -> None:
-        """Write what is still held; the file stays open."""
+        """Write the remaining data; the file stays open."""
 
 
 def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
-    """Return the config with each auto replaced, for the first block of the input and the name of the output.
+    """Replace each auto of the config, based on the first block of the input and the name of the output.
 
-    Raises ConfigError for an output format that the input cannot be written as.
+    Raises ConfigError if the input cannot be written in the output format.
     """
     output_format = config.output_format
     if output_format == Format.AUTO:
@@ -49,7 +49,7 @@ def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
         names = ", ".join(allowed)
         raise ConfigError(f"output_format: {_words(block)} can be written as {names}; got {str(output_format)!r}")
     if output_format in COLUMNAR and out != STDIN and codec_of_name(out) is not None:
-        raise ConfigError(f"{out}: {output_format} is compressed inside: name a file without .gz and .zst")
+        raise ConfigError(f"{out}: {output_format} is compressed internally; remove .gz or .zst from the name")
     output = Output(config.output)
     if output == Output.AUTO:
         output = Output.TEXT if output_format == Format.LINES else Output.WORDS
@@ -58,7 +58,7 @@ def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
 
 
 def _like_input(block: Block) -> Format:
-    """Return the output format for the kind of the input; CSV has no lists, so its rows become JSON lines."""
+    """Return the output format for the kind of the input; CSV cannot hold lists, so its rows become JSON lines."""
     if isinstance(block, Rows):
         return Format.ARROW if block.is_typed else Format.JSONL
     return Format.LINES if isinstance(block, Lines) else Format.JSONL
@@ -78,7 +78,7 @@ def writer(sink: Any, config: ApplyConfig) -> Writer:
 
 
 class _LineWriter:
-    """A line per text: spaced text, or JSON."""
+    """One line per text: spaced text or JSON."""
 
     def __init__(self, sink: Any, config: ApplyConfig) -> None:
         self._sink = sink
@@ -106,7 +106,7 @@ class _LineWriter:
 
 
 class _JsonWriter:
-    """JSON lines: a record with one more field, blank lines kept; or an object of a text and its annotation."""
+    """JSON lines: each record with one more field (blank lines are kept), or an object of text and annotation."""
 
     def __init__(self, sink: Any, config: ApplyConfig) -> None:
         self._sink = sink
@@ -127,12 +127,12 @@ class _JsonWriter:
                 continue
             if column in record:
                 raise DataError(
-                    f"{block.source}:{block.first + index}: the record has a field {column!r}; "
+                    f"{block.source}:{block.first + index}: the record already has a field {column!r}; "
                     "choose another name with --output-column"
                 )
             try:
                 lines.append(msgspec.json.encode({**record, column: None if text is None else value}))
-            except (TypeError, ValueError) as error:  # a column of a type that JSON does not have
+            except (TypeError, ValueError) as error:  # JSON lacks the type of a column
                 raise DataError(
                     f"{block.source}:{block.first + index}: the row cannot be written as JSON: {error}; "
                     "write Arrow or Parquet"
@@ -145,7 +145,7 @@ class _JsonWriter:
 
 
 class _TableWriter:
-    """Arrow or Parquet: the columns of the input, and one more."""
+    """Arrow or Parquet: the columns of the input and one more."""
 
     def __init__(self, sink: Any, config: ApplyConfig) -> None:
         self._sink = sink
@@ -163,7 +163,7 @@ class _TableWriter:
             else:
                 self._writer = pa.ipc.new_stream(self._sink, batch.schema)
         elif not batch.schema.equals(self._schema):
-            raise DataError(f"{block.source}: expected the columns of the files before: {self._schema.names}")
+            raise DataError(f"{block.source}: expected the columns of the earlier files: {self._schema.names}")
         if self._config.output_format == Format.ARROW:
             self._writer.write_batch(batch)
             return
@@ -180,12 +180,12 @@ class _TableWriter:
             rows = pa.RecordBatch.from_arrays([pa.array(block.texts, pa.string())], [self._config.text_column])
         if name in rows.schema.names:
             raise DataError(
-                f"{block.source}: the table has a column {name!r}; choose another name with --output-column"
+                f"{block.source}: the table already has a column {name!r}; choose another name with --output-column"
             )
         missing = np.fromiter((text is None for text in block.texts), np.bool_, len(block.texts))
         column = annotation.column(missing)
         schema = rows.schema.append(pa.field(name, column.type))
-        # `datasets` keeps a list of the columns in the metadata, which would lack the new one
+        # `datasets` keeps a list of the columns in the metadata, which would lack the new column
         metadata = {key: value for key, value in (schema.metadata or {}).items() if key != b"huggingface"}
         return pa.RecordBatch.from_arrays([*rows.columns, column], schema=schema.with_metadata(metadata or None))
 

@@ -220,7 +220,7 @@ class AdapterContract:
 
     def test_damaged_artifacts_are_named(self, artifact: Artifact, tmp_path: Path) -> None:
         artifact.save(tmp_path)
-        with pytest.raises(ConfigError, match="expected an artifact of another; got one of"):
+        with pytest.raises(ConfigError, match="expected an artifact of another; got an artifact of"):
             Artifact.load(tmp_path, "another")
         path = tmp_path / DESCRIPTION
         path.write_text(path.read_text("utf-8")[:-20], "utf-8")

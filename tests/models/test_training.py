@@ -246,7 +246,7 @@ def test_the_end_token_pads_where_no_pad_token_is(tmp_path: Path) -> None:
 
 def test_models_that_generate_need_an_end_token(tmp_path: Path) -> None:
     saved_causal(tmp_path, tokenizer(pad_token=None))
-    with pytest.raises(DataError, match=r"no end token \(EOS\); expected one"):
+    with pytest.raises(DataError, match=r"no end token \(EOS\), which must end"):
         training.load_causal(tmp_path)
     _, tokens = training.load_causal(tmp_path, generates=False)
     assert tokens.pad_token is None
@@ -254,12 +254,12 @@ def test_models_that_generate_need_an_end_token(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("load", [training.load_causal, training.load_encoder])
 def test_models_that_cannot_be_loaded_are_named(load: Any, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere: no (causal language model|encoder) can be loaded: "):
+    with pytest.raises(DataError, match=r"nowhere: the (causal language model|encoder) cannot be loaded: "):
         load(tmp_path / "nowhere")
     saved_causal(tmp_path, tokenizer(eos_token="[SEP]"))
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"can be loaded: "):
+    with pytest.raises(DataError, match=r"cannot be loaded: "):
         load(tmp_path)
 
 

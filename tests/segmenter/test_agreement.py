@@ -52,7 +52,7 @@ def test_segmenters_that_cannot_be_compared() -> None:
     zh = Segmenter.load("zh")
     with pytest.raises(ConfigError, match="expected segmenters of one script; got zh: zh, th: th"):
         agreement({"zh": zh, "th": Segmenter.load("th")}, TEXTS)
-    with pytest.raises(DataError, match="no two units of the script in a row"):
+    with pytest.raises(DataError, match="no two adjacent units of the script"):
         agreement({"zh": zh}, ["abc 12", "。", ""])
     assert mean_kappa([Pair("a", "b", 0.5), Pair("a", "c", 0.7)]) == pytest.approx(0.6)
     assert mean_kappa([Pair("a", "b", 0.5), Pair("a", "c", None)]) is None

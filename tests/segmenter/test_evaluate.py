@@ -163,8 +163,8 @@ def test_marks_of_spaces_are_white_space() -> None:
     [
         (["a", "研究 生命"], ["a", "研究 生活"], r"line 2: .* at character 4, .* expected '研究生命', got '研究生活'"),
         (["ab"], ["a"], r"line 1: .* at character 2, .* expected 'ab', got 'a'"),
-        (["a", "b"], ["a"], r"line 2: the gold goes on, but prediction has only 1 lines"),
-        (["a"], ["a", "b"], r"line 2: the prediction goes on, but gold has only 1 lines"),
+        (["a", "b"], ["a"], r"line 2: gold has more lines than prediction, which has 1"),
+        (["a"], ["a", "b"], r"line 2: prediction has more lines than gold, which has 1"),
     ],
 )
 def test_other_text_is_refused(gold: list[str], predicted: list[str], message: str) -> None:

@@ -94,7 +94,7 @@ def test_threshold_moves_the_boundary(both: Segmenter) -> None:
         moved = both.segment([tiny.TEXT], decoder="boundary", threshold=threshold)
         assert moved == both.segment([tiny.TEXT], exact=True, threshold=threshold)
     assert both.segment([tiny.TEXT], decoder="boundary", threshold=0.5) == both.segment([tiny.TEXT], decoder="boundary")
-    with pytest.raises(ConfigError, match="threshold: applies to the decoder boundary only; got decoder 'product'"):
+    with pytest.raises(ConfigError, match="threshold: only the decoder boundary uses it; got decoder 'product'"):
         both.segment([tiny.TEXT], decoder="product", threshold=0.5)
 
 
@@ -155,7 +155,7 @@ def test_probabilities_and_threshold(zh: Segmenter) -> None:
         counts = [len(zh.segment([text], threshold=t, exact=exact)[0]) for t in (0.0, 0.5, 1.0)]
         assert counts[0] == 7
         assert counts[0] > counts[1] > counts[2] >= 2
-    with pytest.raises(ConfigError, match="applies to the decoder boundary only"):
+    with pytest.raises(ConfigError, match="only the decoder boundary uses it"):
         zh.segment([text], threshold=0.5, decoder="product")
 
 

@@ -60,7 +60,7 @@ def test_only_the_same_run_resumes(done: bool, tmp_path: Path) -> None:
     other_text, _ = sentences(100, seed=1)
     for text, config in ((texts, QUICK.replace(seed=1)), (other_text, QUICK)):
         with pytest.raises(
-            ShardError, match=r"forward\.(done|pt): made with another text or other options; start again without"
+            ShardError, match=r"forward\.(done|pt): belongs to another text or other options; start again without"
         ):
             train([text], config, tmp_path / "m", threads=1, resume=True)
 
@@ -76,7 +76,7 @@ def test_training_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None
         (finished, False, "finished: holds a segmenter; replace it with --overwrite, or choose another folder"),
         (finished, True, "finished: holds a segmenter and nothing to resume; replace it with --overwrite"),
         (stopped, False, "stopped: holds the checkpoints of a stopped run; continue it with train --resume"),
-        (tmp_path / "other", True, "other: nothing to resume: the folder has notes, but no checkpoints"),
+        (tmp_path / "other", True, "other: nothing to resume: the folder has notes but no checkpoints"),
     ):
         before = contents(folder)
 
@@ -135,7 +135,7 @@ def test_distilling_destroys_nothing_silently(quick: Path, tmp_path: Path) -> No
     link.symlink_to(teacher)
     config = DistillConfig(table_bits=8)
     for folder in (teacher, link):
-        with pytest.raises(ShardError, match="is the folder of a teacher; choose another for the student"):
+        with pytest.raises(ShardError, match="the folder belongs to a teacher; choose another folder for the student"):
             distill([Segmenter.load(quick), Segmenter.load(teacher)], [texts], folder, config=config, overwrite=True)
     assert contents(teacher) == contents(quick)
     with pytest.raises(ShardError, match="teacher: holds a segmenter; replace it"):

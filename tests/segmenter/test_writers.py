@@ -90,7 +90,7 @@ def test_tables_become_json_lines(segmented: Callable[..., bytes], tmp_path: Pat
         {"text": "ab", "n": 1, "at": "1970-01-01T00:00:00", "more": [1], "words": ["ab"]},
         {"text": None, "n": 2, "at": "1970-01-01T00:00:01", "more": [], "words": None},
     ]
-    with pytest.raises(DataError, match=r"in\.txt:1: the record has a field 'text'; choose another name"):
+    with pytest.raises(DataError, match=r"in\.txt:1: the record already has a field 'text'; choose another name"):
         segmented((tmp_path / "table").read_bytes(), out="out.jsonl", output_column="text")
 
 
@@ -116,7 +116,7 @@ def test_empty_input_is_a_table_without_rows(name: str, output: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["out.parquet.gz", "out.arrow.zst"])
 def test_tables_are_compressed_inside(name: str, segmented: Callable[..., bytes], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"{name}: .* is compressed inside: name a file without .gz and .zst"):
+    with pytest.raises(ConfigError, match=rf"{name}: .* is compressed internally; remove .gz or .zst from the name"):
         segmented(b"abc\n", out=name)
     assert not (tmp_path / name).exists()
 

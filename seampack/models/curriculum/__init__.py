@@ -2,7 +2,7 @@
 
     question, steps, final -> estimate -> pass_rate -> build -> stage -> guide -> prompt, target -> train
 
-Each step can be used alone: the dataset after any of them is plain Arrow, for trl, axolotl, verl or a filter.
+Each step can be used alone: it returns a plain Arrow dataset, for trl, axolotl, verl or a filter.
 """
 
 from seampack.models.curriculum.answers import (

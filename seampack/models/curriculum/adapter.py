@@ -1,4 +1,4 @@
-"""The method as an adapter: from questions with worked solutions to a curriculum and a model trained along it."""
+"""The adapter: builds a curriculum from questions with worked solutions, and trains a model along it."""
 
 import copy
 from collections.abc import Mapping
@@ -28,18 +28,18 @@ from seampack.models.training import load_causal, load_part
 
 ROWS = "rows.parquet"
 WARM_LEARNING_RATE = 2e-3
-"""Learning rate of the first lessons of the model small."""
+"""Learning rate of the warm-up of the model small."""
 
 
 class CurriculumAdapter(Adapter[CurriculumConfig]):
-    """Estimates difficulty, sorts in stages, gives hints, trains; the artifact also holds the curriculum (Parquet)."""
+    """Estimates difficulty, sorts into stages, gives hints, trains; the artifact includes the curriculum (Parquet)."""
 
     name: ClassVar[str] = "curriculum"
     config: type[CurriculumConfig] = CurriculumConfig
     columns: ClassVar[Mapping[str, str]] = {
         "question": "The question, as text.",
         "answer": "Its worked solution, which ends with the final answer.",
-        "steps": "Optional, with final, instead of answer: the solution's steps; joined they are its text.",
+        "steps": "Optional, with final, instead of answer: the solution's steps, which concatenate to its text.",
         "final": "Optional, with steps: the final answer.",
     }
     fixed: ClassVar[tuple[str, ...]] = (
@@ -49,17 +49,16 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
     per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
-        """Return the dataset with the columns ``question, steps, final``; all others are kept.
+        """Return the dataset with the columns ``question, steps, final``; all other columns are kept.
 
-        The user's columns with the name of a column that is written, here or by a later step, become ``NAME_given``;
-        except ``responses`` and ``pass_rate``, which steps also read. Rows that have an estimate stay as they are.
-        Raises DataError for rows that cannot be used, such as a final answer that is not a number although numbers are
-        compared.
+        If this or a later step writes a column of the same name, the user's column becomes ``NAME_given``, except
+        ``responses`` and ``pass_rate``, which steps also read. Rows that have an estimate are not changed. Raises
+        DataError for unusable rows, such as a final answer that is not a number when numbers are compared.
         """
         return curriculum_rows(dataset, config)
 
     def fit(self, dataset: Dataset, config: CurriculumConfig) -> Fitted:
-        """Make the curriculum from the model's own responses, and train the model along it."""
+        """Build the curriculum from the model's own responses, and train the model along it."""
         model, tokenizer = _first_model(dataset, config)
         parts = {"tokenizer": tokenizer}
         if config.model == SMALL:
@@ -74,9 +73,9 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         return Fitted(facts=facts, parts=parts)
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: CurriculumConfig) -> Evaluation:
-        """Measure accuracy (greedy), avg@n and pass@k of the trained model and of the model before, by difficulty.
+        """Measure accuracy (greedy), avg@n and pass@k of the base model and of the trained model, by difficulty.
 
-        The model before is ``model``. Raises ConfigError if that is small and the artifact was trained from another.
+        The base model is ``config.model``. Raises ConfigError if that is small but training started from another model.
         """
         models = {"base": _base(artifact, config)}
         if "model" in artifact.parts:
@@ -96,19 +95,19 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
 
 
 class _Curriculum:
-    """The curriculum as a part of an artifact: a folder with one Parquet file."""
+    """The curriculum as part of an artifact: a folder with one Parquet file."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the rows."""
+        """Write the rows as Parquet."""
         folder.mkdir()
         self.dataset.to_parquet(str(folder / ROWS))
 
 
 def curriculum_of(artifact: Artifact) -> Dataset:
-    """Return the rows of an artifact's curriculum, the easiest first."""
+    """Return the rows of an artifact's curriculum, easiest first."""
     part = artifact.parts["curriculum"]
     if isinstance(part, Path):
         return data.load(str(part / ROWS))
@@ -117,7 +116,7 @@ def curriculum_of(artifact: Artifact) -> Dataset:
 
 
 def _first_model(dataset: Dataset, config: CurriculumConfig) -> tuple[Any, Any]:
-    """Return the model to begin with, and its tokenizer; ``small`` first learns whole solutions."""
+    """Return the initial model and its tokenizer; ``small`` is first trained on whole solutions."""
     solutions = ["".join(steps) for steps in dataset["steps"]]
     prompt = PromptFormat(config.replace(chat=False))
     prompts = [prompt(question) for question in dataset["question"]]
@@ -141,7 +140,7 @@ def _base(artifact: Artifact, config: CurriculumConfig) -> tuple[Any, Any]:
         return load_causal(config.model)
     if "base" not in artifact.parts:
         raise ConfigError(
-            f"model: the artifact was trained from {artifact.config['model']!r}; expected it; got 'small'"
+            f"model: expected {artifact.config['model']!r}, from which the artifact was trained; got 'small'"
         )
     return _parts(artifact, "base")
 
@@ -152,14 +151,14 @@ def _parts(artifact: Artifact, name: str) -> tuple[Any, Any]:
 
 
 def _curriculum(dataset: Dataset, model: Any, tokenizer: Any, config: CurriculumConfig) -> Dataset:
-    """Return the dataset with pass rates, stages and hints, by the model's own responses."""
+    """Return the dataset with pass rates, stages and hints, based on the model's own responses."""
     prompt, sample = PromptFormat(config, tokenizer), TransformersSampler(config, model, tokenizer)
     staged = CurriculumBuilder(config).build(DifficultyEstimator(config, sample, prompt=prompt).estimate(dataset))
     return GuidedPrompter(config, sample, prompt=prompt).guide(staged) if config.guide else unguided(staged, prompt)
 
 
 def _hints(curriculum: Dataset) -> list[Row]:
-    """Return one row for each size of hint: the questions that have it, and their pass rates without and with it."""
+    """Return one row per size of hint: its number of questions, and their pass rates without and with the hint."""
     ratios, before, after = (
         np.asarray(curriculum[name][:]) for name in ("hint_ratio", "pass_rate", "pass_rate_hinted")
     )

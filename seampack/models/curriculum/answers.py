@@ -1,4 +1,4 @@
-"""Solutions split into steps and a final answer, and the checkers that decide whether a response is right."""
+"""Splitting of solutions into steps and a final answer, and checkers that decide whether a response is right."""
 
 import re
 import threading
@@ -38,7 +38,7 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
-"""A number; ``more`` matches if it continues as a time, a date, a sum, or otherwise is not this number."""
+"""A number; ``more`` matches if the text continues as a time, a date, a sum or another form that is not this number."""
 _FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 _MOST_DIGITS = 1_000
 _MARKER = re.compile(r"####|^\s*A:|answer\s*(?:is|:)", re.IGNORECASE | re.MULTILINE)
@@ -51,9 +51,9 @@ class AnswerFormat(StrEnum):
     """Format of a column of worked solutions."""
 
     GSM8K = "gsm8k"
-    """A step on each line, ``<<calculations>>`` in it, the final answer after ``####``."""
+    """One step per line, with ``<<calculations>>``; the final answer follows ``####``."""
     MATH = "math"
-    """Sentences or paragraphs of LaTeX, the final answer in ``\\boxed{}`` or after "The answer is"."""
+    """Sentences or paragraphs of LaTeX; the final answer is in ``\\boxed{}`` or after "The answer is"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ def split_gsm8k(answer: str) -> Solution:
 
 
 def split_math(answer: str) -> Solution:
-    """Split a solution into sentences and paragraphs; no formula is cut.
+    """Split a solution into sentences and paragraphs, without cutting a formula.
 
-    Raises DataError if it has neither ``\\boxed{}`` nor "The answer is".
+    Raises DataError if the solution has neither ``\\boxed{}`` nor "The answer is".
     """
     text = answer.strip()
     final = _boxed(text)
@@ -113,7 +113,7 @@ def gsm8k_matches(response: str, answer: str) -> bool:
 def number_matches(response: str, answer: str) -> bool:
     """Return whether the number after the response's last ``####``, ``A:`` or "answer is" is the answer.
 
-    Without any of these marks, the response's last number counts. Numbers are read as by ``only_number``.
+    Without any of these marks, the response's last number is compared. Numbers are read as by ``only_number``.
     """
     markers = list(_MARKER.finditer(response))
     stated = _numbers(response[markers[-1].end() :]) if markers else []
@@ -127,14 +127,14 @@ def math_matches(response: str, answer: str) -> bool:
         from math_verify import parse, verify
     except ModuleNotFoundError as error:
         raise MissingExtraError("math-verify", "models", "the checker math") from error
-    # its time limit is a signal, which only the main thread can take
+    # math_verify implements its time limit with a signal, which only the main thread can receive
     seconds = 5 if threading.current_thread() is threading.main_thread() else None
     gold = parse(rf"\boxed{{{answer}}}", parsing_timeout=seconds)
     return bool(verify(gold, parse(response, parsing_timeout=seconds), timeout_seconds=seconds))
 
 
 def text_matches(response: str, answer: str) -> bool:
-    """Return whether the response's last line that is not empty is the answer, letter by letter."""
+    """Return whether the response's last non-empty line equals the answer exactly."""
     lines = response.strip().splitlines()
     return bool(lines) and lines[-1].strip() == answer.strip()
 
@@ -151,7 +151,7 @@ CHECKERS: dict[str, Checker] = {
 
 
 def checker(name: str) -> Checker:
-    """Return the checker with a name, or the function ``MODULE:FUNCTION``. Raise ConfigError for any other name."""
+    """Return the checker of this name, or the function ``MODULE:FUNCTION``. Raise ConfigError for any other name."""
     if name in CHECKERS:
         return CHECKERS[name]
     if ":" not in name:
@@ -161,22 +161,23 @@ def checker(name: str) -> Checker:
 
 
 def only_number(text: str) -> Fraction | None:
-    """Return the number in a text, exactly; None if the text has no number, several, or an unreadable one.
+    """Return the exact number in a text; None if the text has no number, several numbers, or an unreadable number.
 
-    Readable are ``1,250.50``, ``-3``, ``3/4``, ``3 1/2``, ``1.5e3`` and ``1.5 x 10^3``; units next to them (``$``,
-    ``%``, a word) are ignored. A time (``10:30``), a sum (``5+5``) and digits in other groups (``1,8``) are no numbers.
+    Readable numbers are ``1,250.50``, ``-3``, ``3/4``, ``3 1/2``, ``1.5e3`` and ``1.5 x 10^3``; adjacent units (``$``,
+    ``%``, a word) are ignored. A time (``10:30``), a sum (``5+5``) and other groups of digits (``1,8``) do not count as
+    numbers.
     """
     numbers = _numbers(text)
     return numbers[0] if len(numbers) == 1 else None
 
 
 def first_number(text: str) -> Fraction | None:
-    """Return the first number of a text, read as by ``only_number``; None if the text has none or it is unreadable."""
+    """Return the first number of a text, read as by ``only_number``; None if it is missing or unreadable."""
     return next(iter(_numbers(text)), None)
 
 
 def _numbers(text: str) -> list[Fraction | None]:
-    """Return the value of each part that begins like a number, in order; None if the part is not one number."""
+    """Return the value of each part of the text that begins like a number; None if the part is not a number."""
     return [_value(match) for match in _NUMBER.finditer(_FRACTION.sub(r" \1/\2", text.replace("{,}", ",")))]
 
 

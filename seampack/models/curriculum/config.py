@@ -1,4 +1,4 @@
-"""Options of the method, and the choices that they name."""
+"""Options of the method, and their choices."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,16 +17,16 @@ class Placement(StrEnum):
     """Where a hint is written."""
 
     PREFILL = "prefill"
-    """At the beginning of the response: the model continues it. Works with models that follow no instructions."""
+    """At the beginning of the response, which the model continues. Suits models that do not follow instructions."""
     PROMPT = "prompt"
-    """In the question, by ``hint_template``: the model answers with the rest."""
+    """In the question, by ``hint_template``; the model responds with the rest."""
 
 
 class Order(StrEnum):
     """Order in which training sees the rows."""
 
     STAGES = "stages"
-    """A run of the trainer for each stage, each with a fresh optimiser and schedule."""
+    """One run of the trainer per stage, each with a fresh optimiser and schedule."""
     ORDERED = "ordered"
     """One run, the stages one after another."""
     UNIFORM = "uniform"
@@ -34,14 +34,14 @@ class Order(StrEnum):
 
 
 class Algorithm(StrEnum):
-    """How a model is trained on a curriculum."""
+    """Training algorithm."""
 
     SFT = "sft"
     """Supervised: the loss is on the target, the part of the solution that follows the prompt and its hint."""
     GRPO = "grpo"
-    """Reinforcement: responses to the prompt are sampled; a right one has reward 1, a wrong one 0."""
+    """Reinforcement: responses to the prompt are sampled; a right response has reward 1, a wrong one 0."""
     NONE = "none"
-    """No training: only the curriculum is made."""
+    """No training: only the curriculum is built."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +61,17 @@ class CurriculumConfig(Config):
     )
     checker: str = option(
         "",
-        "Checker that decides whether a response is right: gsm8k, number, math, text or MODULE:FUNCTION; empty takes "
-        "the one of the format in answers.",
+        "Checker that decides whether a response is right: gsm8k, number, math, text or MODULE:FUNCTION; empty: the "
+        "checker of the format in answers.",
     )
-    template: str = option(TEMPLATE, "Text that the model reads, with {question}.")
+    template: str = option(TEMPLATE, "Template of the prompt, with {question}.")
     chat: bool = option(False, "Write the question as the user's message of the model's chat template.")
     placement: str = option(
         "prefill",
-        "Place of a hint: prefill (it begins the response) or prompt (in the question).",
+        "Place of a hint: prefill (start of the response) or prompt (part of the question).",
         choices=Placement,
     )
-    hint_template: str = option(HINT_TEMPLATE, "Text of a question with its {hint}; used when placement is prompt.")
+    hint_template: str = option(HINT_TEMPLATE, "Template with {question} and {hint}; used if placement is prompt.")
     n_samples: int = option(16, "Responses sampled for each question.", low=2, high=10_000, unit="responses")
     temperature: float = option(
         0.7, "Temperature of sampling, in the estimate, hints, evaluation and grpo.", low=0.01, high=10
@@ -86,22 +86,22 @@ class CurriculumConfig(Config):
     stages: int = option(3, "Number of stages of equal size, from easy to hard.", low=1, high=1_000, unit="stages")
     guide: bool = option(True, "Give hints to the unsolved questions of the last stage.")
     ratios: tuple[float, ...] = option(
-        (0.25, 0.5, 0.75), "Sizes of hints that are tried, as shares of a solution's steps.", low=0, high=1, empty=False
+        (0.25, 0.5, 0.75), "Sizes of hints to try, as shares of a solution's steps.", low=0, high=1, empty=False
     )
     threshold: float = option(
-        0.25, "Share of right responses from which a question needs no hint, or no larger one.", low=0, high=1
+        0.25, "Share of right responses at which a question needs no hint, or no larger hint.", low=0, high=1
     )
     algorithm: str = option(
-        "sft", "Training algorithm: sft, grpo, or none to make only the curriculum.", choices=Algorithm
+        "sft", "Training algorithm: sft, grpo, or none to build only the curriculum.", choices=Algorithm
     )
     order: str = option(
-        "stages", "Order of training: stages (a run each), ordered (one run) or uniform (all shuffled).", choices=Order
+        "stages", "Order: stages (one run per stage), ordered (one run) or uniform (one run, shuffled).", choices=Order
     )
     epochs: int = option(1, "Passes through each stage.", low=1, high=10_000, unit="passes")
     learning_rate: float = option(1e-5, "Learning rate.", low=0, high=1)
     batch_rows: int = option(
         64,
-        "Rows (sft) or responses (grpo) of a training step; a multiple of generations for grpo.",
+        "Rows (sft) or responses (grpo) per training step; a multiple of generations for grpo.",
         low=1,
         high=1_000_000,
     )
@@ -109,16 +109,16 @@ class CurriculumConfig(Config):
     generations: int = option(
         8, "Responses sampled for each prompt of a training step (grpo).", low=2, high=10_000, unit="responses"
     )
-    beta: float = option(0.04, "Weight of the KL divergence from the model before training (grpo).", low=0, high=100)
+    beta: float = option(0.04, "Weight of the KL divergence from the untrained model (grpo).", low=0, high=100)
     warm_epochs: int = option(
         3,
-        "Passes over whole solutions before the estimate; only for the model small.",
+        "Passes over whole solutions before the estimate; used only by the model small.",
         low=0,
         high=10_000,
         unit="passes",
     )
     pass_ks: tuple[int, ...] = option(
-        (1, 4, 16), "Values of k for pass@k; those above n_samples are skipped.", low=1, high=10_000, empty=False
+        (1, 4, 16), "Values of k for pass@k; values above n_samples are skipped.", low=1, high=10_000, empty=False
     )
     seed: int = seed_option("Seed of weights, samples, ties and order.")
 
@@ -138,12 +138,12 @@ class CurriculumConfig(Config):
 
     @property
     def checker_name(self) -> str:
-        """Name of the checker: ``checker``, or that of the format in ``answers``."""
+        """Name of the checker: ``checker``, or the checker of the format in ``answers``."""
         return self.checker or self.answers
 
     @property
     def correct(self) -> Checker:
-        """The checker."""
+        """The checker that ``checker_name`` names."""
         return checker(self.checker_name)
 
     @property

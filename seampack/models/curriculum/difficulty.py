@@ -22,18 +22,18 @@ Float = npt.NDArray[np.float64]
 BINS = ("0", "to 1/4", "to 1/2", "to 3/4", "below 1", "1")
 """Names of the bins of pass rates: none right, at most a quarter, ... , not all, all right."""
 COUNT = Value("int32")
-"""Type of ``n_samples`` and ``n_correct``, by which ``prepare`` recognises an estimate made here."""
+"""Type of ``n_samples`` and ``n_correct``, by which ``prepare`` recognises an estimate from this module."""
 
 
 class DifficultyEstimator(Examiner):
-    """Samples ``n_samples`` responses to each question and counts the right ones (arXiv 2506.04065: 16 at T = 0.7)."""
+    """Samples ``n_samples`` responses per question and counts right responses (arXiv 2506.04065: 16 at T = 0.7)."""
 
     def estimate(self, dataset: Dataset) -> Dataset:
         """Return the dataset (``question, final``) with ``responses, n_samples, n_correct, pass_rate``.
 
-        An earlier estimate is replaced. Columns ``responses`` and ``pass_rate`` without ``n_samples`` are the user's
-        and are kept as ``NAME_given``. Raises DataError for an empty dataset or a missing column, and as
-        ``sample_all``.
+        An earlier estimate is replaced. Columns ``responses`` and ``pass_rate`` without ``n_samples`` belong to the
+        user and are kept as ``NAME_given``. Raises DataError if the dataset is empty or a column is missing; also
+        raises the errors of ``sample_all``.
         """
         require(dataset, ["question", "final"])
         responses = self.responses([self.prompt(question) for question in dataset["question"]], "difficulty")
@@ -45,12 +45,12 @@ def grade(dataset: Dataset, correct: Checker) -> Dataset:
     """Return the dataset (``responses, final``) with ``n_samples, n_correct, pass_rate``.
 
     ``responses`` are lists of text from any engine. Earlier grades are replaced. A column ``pass_rate`` without
-    ``n_samples`` is the user's and is kept as ``pass_rate_given``. Raises DataError if a row has no response.
+    ``n_samples`` belongs to the user and is kept as ``pass_rate_given``. Raises DataError if a row has no response.
     """
     require(dataset, ["responses", "final"])
     responses = dataset["responses"][:]
     if empty := [row for row, texts in enumerate(responses) if not texts]:
-        raise DataError(f"column 'responses', row {empty[0]}: no responses; drop the rows that have none")
+        raise DataError(f"column 'responses', row {empty[0]}: no responses; drop rows without responses first")
     counts = [len(texts) for texts in responses]
     right = [count_correct(texts, final, correct) for texts, final in zip(responses, dataset["final"], strict=True)]
     return with_columns(
@@ -62,17 +62,17 @@ def grade(dataset: Dataset, correct: Checker) -> Dataset:
 
 
 def _set_own_aside(dataset: Dataset, *names: str) -> Dataset:
-    """Return the dataset with the user's columns of these names renamed; an estimate's come with ``n_samples``."""
+    """Rename the user's columns with these names; columns of an estimate are recognised by ``n_samples``."""
     return dataset if "n_samples" in dataset.column_names else set_aside(dataset, names)
 
 
 def count_correct(responses: Sequence[str], final: str, correct: Checker) -> int:
-    """Return how many responses are right; a repeated text is checked once."""
+    """Return the number of right responses; a repeated text is checked once."""
     return sum(responses.count(text) for text in set(responses) if correct(text, final))
 
 
 def with_columns(dataset: Dataset, **columns: tuple[Sequence[Any], Any]) -> Dataset:
-    """Return the dataset with columns set, as name=(values, feature); columns of the same name are replaced."""
+    """Return the dataset with new columns, given as name=(values, feature); existing columns are replaced."""
     dataset = take(dataset, range(len(dataset)))
     dataset = dataset.remove_columns([name for name in columns if name in dataset.column_names])
     for name, (values, feature) in columns.items():
@@ -81,14 +81,15 @@ def with_columns(dataset: Dataset, **columns: tuple[Sequence[Any], Any]) -> Data
 
 
 def take(dataset: Dataset, rows: Iterable[int]) -> Dataset:
-    """Return some rows as a new dataset in memory: adding columns to the view that ``select`` returns is slow."""
+    """Return the rows as a new dataset in memory: adding columns to the view that ``select`` returns is slow."""
     return Dataset(dataset.with_format("arrow")[list(rows)], info=DatasetInfo(features=dataset.features))
 
 
 def pass_at_k(n_samples: npt.ArrayLike, n_correct: npt.ArrayLike, k: int) -> Float:
-    """Return the unbiased chance that one of k responses is right: ``1 - C(n - c, k) / C(n, k)`` (arXiv 2107.03374).
+    """Return the unbiased estimate of pass@k, ``1 - C(n - c, k) / C(n, k)`` (arXiv 2107.03374).
 
-    Arrays of the same shape. Raises DataError unless k is from 1 to n.
+    Pass@k is the probability that at least one of k responses is right. ``n_samples`` and ``n_correct`` have the same
+    shape. Raises DataError unless k is from 1 to n.
     """
     n, c = np.asarray(n_samples), np.asarray(n_correct)
     if k < 1 or (n.size and k > n.min()):

@@ -1,4 +1,4 @@
-"""Evaluation: accuracy, avg@n and pass@k of models on the same questions, by difficulty for the first of them."""
+"""Evaluation: accuracy, avg@n and pass@k of models on the same questions, also by difficulty for the base model."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def verdicts(
         name: Title of the progress bar.
 
     Returns:
-        The verdicts of ``n_samples`` responses to each question, and of the greedy response.
+        The verdicts on ``n_samples`` responses to each question, and on the greedy response.
     """
     prompt = PromptFormat(config, tokenizer)
     prompts = [prompt(question) for question in dataset["question"]]
@@ -70,10 +70,10 @@ def measures(
 
 
 def by_difficulty(sampled: Mapping[str, Verdicts], config: CurriculumConfig) -> list[Row]:
-    """Return one row for each bin of the base model's pass rates: avg and pass@k of each model.
+    """Return one row per bin of the base model's pass rates: avg and pass@k of each model.
 
     The first half of the base model's responses determines the difficulty; only the second half is compared with the
-    other models, so that no question appears harder than it is by chance.
+    other models, so that chance does not make a question appear harder than it is.
     """
     half = config.n_samples // 2
     bins = bins_of(sampled["base"][:, :half].mean(1))

@@ -1,4 +1,4 @@
-"""Export of a curriculum to the columns that other trainers read; the rows keep their order."""
+"""Export of a curriculum to the columns that other trainers read; the order of the rows is kept."""
 
 from datasets import Dataset, List, Value
 
@@ -33,13 +33,13 @@ def for_verl(
 ) -> Dataset:
     """Return ``data_source, prompt, ability, reward_model, extra_info``; write them with ``to_parquet``.
 
-    verl opens the assistant's turn itself, so hints must be in the prompt. Raises DataError if there are hints and the
-    format places them elsewhere.
+    verl opens the assistant's turn itself, so hints must be in the prompt. Raises DataError if the format places the
+    hints elsewhere.
     """
     require(dataset, ["question", "hint", "final", "pass_rate"])
     prompt = prompt or PromptFormat(CurriculumConfig(placement=Placement.PROMPT))
     if prompt.prefills and any(dataset["hint"]):
-        raise DataError("verl reads hints in the user's message only; guide with placement='prompt'")
+        raise DataError("verl supports hints only in the user's message; give hints with placement='prompt'")
     names = [name for name in KEPT if name in dataset.column_names]
     rows = [
         {

@@ -1,4 +1,4 @@
-"""Hints for questions that a model does not solve: the first steps of the solution, as few as it needs."""
+"""Hints for questions that a model does not solve: as few first steps of the solution as it needs."""
 
 import numpy as np
 from datasets import Dataset, Value
@@ -10,23 +10,23 @@ from seampack.models.data import require
 
 
 class GuidedPrompter(Examiner):
-    """Gives a growing share of the solution's steps until ``threshold`` of new responses are right (arXiv 2506.04065).
+    """Gives a growing share of the steps until a share ``threshold`` of new responses is right (arXiv 2506.04065).
 
-    The model writes the remaining steps. At least one step remains: the step that states the answer is never given.
+    The model writes the remaining steps. The last step, which states the answer, is never given.
     """
 
     def guide(self, dataset: Dataset, stages: tuple[int, ...] | None = None) -> Dataset:
         """Return the dataset with ``hint, hint_ratio, hint_steps, prompt, target, pass_rate_hinted``.
 
-        Rows of ``stages`` below the threshold get hints. Rows that no hint makes solvable keep the largest; all other
-        rows have an empty hint and their own pass rate.
+        Rows of ``stages`` below the threshold get hints. Rows that remain unsolved keep the largest hint; all other
+        rows have an empty hint and their original pass rate.
 
         Args:
             dataset: Rows with ``question, steps, final, pass_rate``.
-            stages: Stages whose rows get hints; None is the last one, or all rows without a column ``stage``.
+            stages: Stages whose rows get hints; None: the last stage, or all rows if there is no column ``stage``.
 
         Raises:
-            DataError: A column is missing, or as ``sample_all``.
+            DataError: A column is missing, or ``sample_all`` raises it.
         """
         require(dataset, ["question", "steps", "final", "pass_rate"])
         steps: list[list[str]] = dataset["steps"][:]
@@ -52,7 +52,7 @@ class GuidedPrompter(Examiner):
 
 
 def unguided(dataset: Dataset, prompt: PromptFormat) -> Dataset:
-    """Return the dataset with the same columns and no hints: the whole solution is the target."""
+    """Return the dataset with the same columns as ``guide`` but no hints: the whole solution is the target."""
     require(dataset, ["question", "steps", "pass_rate"])
     rows = len(dataset)
     return _with_hints(dataset, prompt, [0] * rows, [0.0] * rows, dataset["pass_rate"][:])
@@ -61,7 +61,7 @@ def unguided(dataset: Dataset, prompt: PromptFormat) -> Dataset:
 def _with_hints(
     dataset: Dataset, prompt: PromptFormat, given: list[int], ratios: list[float], rates: list[float]
 ) -> Dataset:
-    """Return the dataset with the columns of hints: ``given`` steps for each row, and the pass rates with them."""
+    """Return the dataset with the columns of hints; ``given``: steps given per row, ``rates``: pass rates with them."""
     steps: list[list[str]] = dataset["steps"][:]
     hints = ["".join(own[:count]) for own, count in zip(steps, given, strict=True)]
     prompts = [prompt(question, hint) for question, hint in zip(dataset["question"], hints, strict=True)]
@@ -78,5 +78,5 @@ def _with_hints(
 
 
 def hint_steps(steps: int, ratio: float) -> int:
-    """Return how many of a solution's steps a hint holds: the rounded share, from 1 to all but one."""
+    """Return the number of steps in a hint: the rounded share of the solution's steps, from 1 to all but one."""
     return min(max(int(steps * ratio + 0.5), 1), steps - 1)

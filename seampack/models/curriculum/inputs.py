@@ -19,10 +19,10 @@ WRITTEN = (
 
 
 def curriculum_rows(dataset: Dataset, config: CurriculumConfig) -> Dataset:
-    """Return the dataset with ``question, steps, final``; the user's steps and final answers are kept as they are.
+    """Return the dataset with ``question, steps, final``; the user's steps and final answers are not changed.
 
-    Raises DataError for a missing column, a solution that cannot be split, or a final answer that is not a number
-    although numbers are compared.
+    Raises DataError if a column is missing, a solution cannot be split, or numbers are compared and a final answer is
+    not a number.
     """
     columns = set(dataset.column_names)
     has_steps = {"steps", "final"} <= columns
@@ -36,7 +36,7 @@ def curriculum_rows(dataset: Dataset, config: CurriculumConfig) -> Dataset:
     if question != "question":
         dataset = set_aside(dataset, ["question"]).rename_column(question, "question")
     elif has_steps and all(dataset.features.get(name) == COUNT for name in ("n_samples", "n_correct")):
-        return dataset  # its columns were written by later steps, which replace them
+        return dataset  # later steps wrote these columns and will replace them
     return set_aside(dataset, WRITTEN)
 
 
@@ -55,7 +55,7 @@ def _split(dataset: Dataset, config: CurriculumConfig) -> Dataset:
 
 
 def _check_steps(dataset: Dataset, config: CurriculumConfig) -> None:
-    """Raise DataError unless ``steps`` are lists of text with an item each, and ``final`` is what the checker needs."""
+    """Raise DataError unless ``steps`` are non-empty lists of text, and the checker can compare ``final``."""
     require(dataset, ["steps"])
     require_text(dataset, "final")
     if dataset.features["steps"] != STEPS:
@@ -66,7 +66,7 @@ def _check_steps(dataset: Dataset, config: CurriculumConfig) -> None:
 
 
 def _check_finals(finals: Sequence[str], column: str, config: CurriculumConfig) -> None:
-    """Raise DataError if the checker compares numbers and a final answer is not one."""
+    """Raise DataError if the checker compares numbers and a final answer is not a number."""
     for row, final in enumerate(finals):
         if config.checker_name in NUMERIC and only_number(final) is None:
             raise DataError(

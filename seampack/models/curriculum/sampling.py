@@ -1,4 +1,4 @@
-"""Responses of a model, several for each prompt, saved as they are drawn so that an interrupted run can resume."""
+"""Sampling of several responses per prompt; they are saved as they are drawn, so that a run can resume."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from seampack.models.curriculum.prompts import PromptFormat
 from seampack.models.training import end_tokens, quiet
 
 Sampler = Callable[[list[str], int], list[list[str]]]
-"""Takes prompts and n, returns n responses for each prompt. An optional attribute ``label`` identifies the model."""
+"""Takes prompts and n, returns n responses per prompt. An optional attribute ``label`` identifies the model."""
 
 FORMAT = "seampack samples 1"
 
@@ -28,9 +28,9 @@ FORMAT = "seampack samples 1"
 class TransformersSampler:
     """Samples from a causal language model of transformers, by ``temperature`` and ``max_new_tokens``.
 
-    The random numbers depend on ``seed`` and the prompts alone: the same call gives the same responses, independent of
-    earlier calls. ``greedy`` takes the likeliest token in place of a sample. At most ``batch_responses`` responses are
-    generated at once.
+    The random numbers depend only on ``seed``, n and the prompts: the same call gives the same responses, independent
+    of earlier calls. ``greedy`` takes the likeliest token instead of a sample. At most ``batch_responses`` responses
+    are generated at once.
     """
 
     config: CurriculumConfig
@@ -54,14 +54,14 @@ class TransformersSampler:
                 if self.greedy
                 else self._generate(batch, n)
             )
-            for place, index in enumerate(indices):
-                responses[index] = texts[place * n : (place + 1) * n]
+            for position, index in enumerate(indices):
+                responses[index] = texts[position * n : (position + 1) * n]
         self.model.train(was_training)
         return responses
 
     @cached_property
     def label(self) -> str:
-        """Hash of a sample of each weight tensor, and the options of sampling."""
+        """Hash of a sample of each weight tensor, with the sampling options."""
         digest = xxhash.xxh3_128()
         for name, values in self.model.named_parameters():
             flat = values.detach().flatten()
@@ -138,8 +138,8 @@ def sample_all(
         prompts: The prompts.
         n: Responses for each prompt.
         batch_rows: Prompts for each call of the sampler.
-        checkpoint: File (JSON lines) to which each batch is added when it is complete; a batch in it is not sampled
-            again. None keeps no file.
+        checkpoint: File (JSON lines) to which each complete batch is appended; a batch in the file is not sampled
+            again. None: no file.
         title: Title of the progress bar.
 
     Raises:
@@ -164,7 +164,7 @@ def sample_all(
             if [len(texts) for texts in responses] != [n] * len(batches[number]):
                 counts = sorted({len(texts) for texts in responses})
                 raise DataError(
-                    f"the sampler gave {len(responses)} lists of {counts} responses; "
+                    f"the sampler returned {len(responses)} lists of {counts} responses; "
                     f"expected {len(batches[number])} lists of {n}"
                 )
             _append(file, {"batch": number, "responses": responses})
@@ -174,7 +174,7 @@ def sample_all(
 
 
 def _resume(path: Path, header: dict[str, Any], sizes: list[int]) -> list[list[list[str]]]:
-    """Return the batches in a file. A line that was cut off is dropped; a missing file is created with the header."""
+    """Return the batches in a file; drop an incomplete last line. A missing file is created with the header."""
     content = path.read_bytes() if path.exists() else b""
     whole = content.rfind(b"\n") + 1
     lines = content[:whole].splitlines()
@@ -209,7 +209,7 @@ def _resume(path: Path, header: dict[str, Any], sizes: list[int]) -> list[list[l
 
 
 def _append(file: IO[bytes], entry: dict[str, Any]) -> None:
-    """Write a line of JSON to the file and to the disk."""
+    """Write one line of JSON to the file and flush it to disk."""
     file.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     file.flush()
     if file.name != os.devnull:

@@ -1,4 +1,4 @@
-"""The first model: a tiny Llama from scratch, a folder, or a name of the hub."""
+"""The initial model: a tiny Llama from scratch, or a model from a folder or the hub."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _PIECES = Regex(r"\d+|\p{L}+|\s|.")
 
 
 def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
-    """Return a tokenizer of the most frequent whole numbers, words and single other characters of ``texts``."""
+    """Return a tokenizer of the most frequent numbers, words and other single characters of ``texts``."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))  # noqa: S106  # not a password
     tokenizer.pre_tokenizer = pre_tokenizers.Split(_PIECES, "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -27,7 +27,7 @@ def piece_tokenizer(texts: Sequence[str], most: int = 4_000) -> Any:
 
 
 def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int = 0) -> Any:
-    """Return a Llama with random weights; at the default size 0.5 million parameters in addition to its embeddings."""
+    """Return a Llama with random weights; the default size has 0.5 million parameters in addition to the embeddings."""
     set_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
@@ -46,9 +46,9 @@ def small_model(tokenizer: Any, *, width: int = 128, layers: int = 3, seed: int 
 
 
 def model_and_tokenizer(source: str, texts: Sequence[str], *, seed: int = 0) -> tuple[Any, Any]:
-    """Return a causal language model and its tokenizer: ``small``, from a folder, or by a name of the hub.
+    """Return a causal language model and its tokenizer: ``small``, or a model from a folder or the hub.
 
-    The vocabulary of ``small`` is that of ``texts``. Raises DataError if the model cannot be loaded.
+    The vocabulary of ``small`` is learned from ``texts``. Raises DataError if the model cannot be loaded.
     """
     if source != SMALL:
         return load_causal(source)

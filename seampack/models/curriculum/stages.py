@@ -1,4 +1,4 @@
-"""Stages: the questions sorted from easy to hard and cut into parts."""
+"""Stages: the questions sorted from easy to hard and split into parts."""
 
 from typing import TYPE_CHECKING
 
@@ -19,18 +19,18 @@ Rows = npt.NDArray[np.int64]
 
 
 class CurriculumBuilder:
-    """Sorts rows by pass rate, the easiest first, and cuts them into ``stages`` parts of equal size.
+    """Sorts rows by pass rate, easiest first, and splits them into ``stages`` parts of equal size.
 
-    Pass rates of a few samples are often equal: such rows are put in a random order, drawn from ``seed``.
+    Rows with equal pass rates, which are common with few samples, are in random order, drawn from ``seed``.
     """
 
     def __init__(self, config: CurriculumConfig) -> None:
         self.config = config
 
     def build(self, dataset: Dataset) -> Dataset:
-        """Return the dataset sorted, with ``stage`` from 1; sizes differ by one row at most.
+        """Return the dataset sorted, with ``stage`` from 1; sizes of stages differ by at most one row.
 
-        Raises DataError if the column ``pass_rate`` is missing, or there are fewer rows than stages.
+        Raises DataError if the column ``pass_rate`` is missing or there are fewer rows than stages.
         """
         require(dataset, ["pass_rate"], "estimate it first")
         rows, stages = len(dataset), self.config.stages
@@ -43,17 +43,17 @@ class CurriculumBuilder:
 
 
 def in_order(dataset: Dataset, *, seed: int = 0) -> Dataset:
-    """Return the rows stage by stage, shuffled within each: one epoch for any trainer that keeps the order."""
+    """Return the rows stage by stage, shuffled within each stage: one epoch for any trainer that keeps the order."""
     require(dataset, ["stage"], "build it first")
     (rows,) = plan(dataset["stage"][:], CurriculumConfig(order=Order.ORDERED, replay=0.0, seed=seed))
     return take(dataset, rows)
 
 
 def plan(stages: npt.ArrayLike, config: CurriculumConfig) -> list[Rows]:
-    """Return the row numbers of each run, in the order of training; ``stages`` is the stage of each row.
+    """Return the row numbers of each run, in training order; ``stages`` is the stage of each row.
 
-    Each stage is passed ``epochs`` times and shuffled anew each time. ``replay`` mixes in rows drawn from earlier
-    stages, other rows in each pass; their number is this share of the stage's size.
+    Each stage is repeated ``epochs`` times and shuffled anew each time. Each pass mixes in newly drawn rows of
+    earlier stages; ``replay`` is their number as a share of the stage's size.
     """
     stage, rng = np.asarray(stages), np.random.default_rng(config.seed)
     if config.order == Order.UNIFORM:
@@ -71,7 +71,7 @@ def plan(stages: npt.ArrayLike, config: CurriculumConfig) -> list[Rows]:
 
 
 def composition(dataset: Dataset) -> list[Row]:
-    """Return one row a stage: its questions, their mean pass rate, and the number in each bin of pass rates."""
+    """Return one row per stage: number of questions, mean pass rate, and number of questions in each bin."""
     stage, rates = np.asarray(dataset["stage"][:]), np.asarray(dataset["pass_rate"][:])
     table = []
     for number in np.unique(stage):
@@ -83,7 +83,7 @@ def composition(dataset: Dataset) -> list[Row]:
 
 
 def draw_stages(table: list[Row]) -> Draw:
-    """Return a function that draws each stage's composition as stacked bars; ``table`` is that of ``composition``."""
+    """Return a function that draws a table of ``composition`` as one stacked bar per stage."""
 
     def draw(axes: "Axes") -> None:
         bottom = np.zeros(len(table))

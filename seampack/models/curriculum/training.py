@@ -1,4 +1,4 @@
-"""Training along a curriculum with trl: supervised on the targets, or by reinforcement (GRPO) on right answers."""
+"""Training along a curriculum with trl: supervised on the targets, or by reinforcement (GRPO) of right answers."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,21 +22,21 @@ LOGGED = ("loss", "reward", "frac_reward_zero_std", "kl", "completions/mean_leng
 class CurriculumTrainer:
     """Trains in the order of the stages; rows are shuffled only within a stage.
 
-    ``correct``, the reward of GRPO, defaults to the config's checker. Raises ConfigError for the algorithm none.
+    ``correct``, the reward of GRPO, defaults to the config's checker. Raises ConfigError if the algorithm is none.
     """
 
     def __init__(self, config: CurriculumConfig, *, correct: Checker | None = None) -> None:
         if config.algorithm == Algorithm.NONE:
-            raise ConfigError("algorithm: expected sft or grpo, to train; got 'none'")
+            raise ConfigError("algorithm: training needs sft or grpo; got 'none'")
         self.config = config
         self.correct = correct or config.correct
 
     def train(self, model: Any, tokenizer: Any, dataset: Dataset) -> list[Row]:
-        """Train the model in place on ``prompt, target, final, stage``; return one row for each logged step.
+        """Train the model in place on ``prompt, target, final, stage``; return one row per logged step.
 
-        A row has ``stage`` (0 if one run has all stages), ``step`` within the run, and ``loss``; with GRPO also
+        A row has ``stage`` (0 if one run covers all stages), ``step`` within the run, and ``loss``; with GRPO also
         ``reward``, ``kl`` and ``frac_reward_zero_std`` (share of prompts whose responses are all right or all wrong).
-        Raises DataError for missing columns, MissingExtraError without trl.
+        Raises DataError if columns are missing, MissingExtraError if trl is not installed.
         """
         require(dataset, ["prompt", "target", "final", "stage"], "build and guide it first")
         set_seed(self.config.seed)
@@ -46,7 +46,7 @@ class CurriculumTrainer:
         origin = model.config._name_or_path
         with tempfile.TemporaryDirectory() as folder, quiet():
             if self.config.algorithm == Algorithm.GRPO and self.config.beta:
-                # trl loads the reference from the path that the model was loaded from; all stages share the first model
+                # trl loads the reference from the model's own path; all stages share the initial model
                 model.save_pretrained(folder)
                 model.config._name_or_path = folder
             try:
@@ -57,7 +57,7 @@ class CurriculumTrainer:
         return history
 
     def _run(self, model: Any, tokenizer: Any, dataset: Dataset, rows: Rows) -> Iterator[Row]:
-        """Train on rows in their order; yield one row for each logged step."""
+        """Train on the rows in the given order; yield one row per logged step."""
         make = self._sft if self.config.algorithm == Algorithm.SFT else self._grpo
         with tempfile.TemporaryDirectory() as folder:
             for entry in run_trainer(make(folder, model, tokenizer, dataset, rows)):
@@ -65,12 +65,12 @@ class CurriculumTrainer:
                 yield {"step": entry["step"]} | values
 
     def _sft(self, folder: str, model: Any, tokenizer: Any, dataset: Dataset, rows: Rows) -> Any:
-        """Return trl's trainer on the targets."""
+        """Return trl's supervised trainer on the targets."""
         trl = import_extra("trl", "training along a curriculum")
         chosen = dataset.select(rows)
         arguments = self._arguments(folder, rows.size / self.config.batch_rows) | {
             "per_device_train_batch_size": self.config.batch_rows,
-            # without this the sampler shuffles, even if shuffle_dataset is false
+            # without this option the sampler shuffles, even if shuffle_dataset is false
             "train_sampling_strategy": "sequential",
             "completion_only_loss": True,
             "max_length": None,
@@ -84,9 +84,9 @@ class CurriculumTrainer:
         )
 
     def _grpo(self, folder: str, model: Any, tokenizer: Any, dataset: Dataset, rows: Rows) -> Any:
-        """Return trl's trainer by rewards."""
+        """Return trl's GRPO trainer on the rewards."""
         trl = import_extra("trl", "training along a curriculum")
-        # trl drops an incomplete batch, so the run's first rows fill it
+        # trl drops an incomplete batch, so the first rows of the run are repeated to fill it
         questions = min(self.config.batch_rows // self.config.generations, rows.size)
         chosen = dataset.select(np.resize(rows, -(-rows.size // questions) * questions))
         arguments = self._arguments(folder, rows.size / questions) | {
@@ -106,7 +106,7 @@ class CurriculumTrainer:
         )
 
     def _arguments(self, folder: str, steps: float) -> dict[str, Any]:
-        """Return the arguments that both trainers are given, for a run of ``steps`` steps."""
+        """Return the arguments common to both trainers, for a run of ``steps`` steps."""
         return trainer_arguments(folder, seed=self.config.seed, causal=True) | {
             "num_train_epochs": 1,
             "learning_rate": self.config.learning_rate,
@@ -116,5 +116,5 @@ class CurriculumTrainer:
         }
 
     def _reward(self, completions: list[str], final: list[str], **_: Any) -> list[float]:
-        """Return the rewards, as trl asks for them: 1 for a right response, 0 for a wrong one."""
+        """Return the rewards for trl: 1 for a right response, 0 for a wrong one."""
         return [float(self.correct(text, answer)) for text, answer in zip(completions, final, strict=True)]

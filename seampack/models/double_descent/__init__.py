@@ -1,11 +1,11 @@
-"""Double descent under label noise, and the place of the noisy rows in a network's features (arXiv 2310.13572).
+"""Double descent under label noise, and the position of noisy rows among a network's features (arXiv 2310.13572).
 
     labels -> inject_label_noise -> WidthSweep.fit -> measure -> summarise -> find_double_descent
                                                   `-> FeatureKNN: the share P of noisy rows near their true class
 
-``config`` has the options, ``noise`` the wrong labels, ``inputs`` turns vectors, images or text into features,
-``sweep`` trains networks of increasing width, ``neighbours`` computes P, ``curve`` has the numbers by width and their
-picture, ``adapter`` combines them.
+``config`` has the options, ``noise`` injects wrong labels, ``inputs`` turns vectors, images or text into features,
+``sweep`` trains networks of increasing width, ``neighbours`` computes P, ``curve`` summarises and draws the results by
+width, ``adapter`` combines these modules.
 """
 
 from seampack.models.double_descent.config import DoubleDescentConfig, Noise, Scaling

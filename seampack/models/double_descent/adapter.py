@@ -1,4 +1,4 @@
-"""The adapter: from features and noisy labels to the curve by width."""
+"""The adapter: injects label noise, trains networks of increasing width, and measures the curve by width."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
     def prepare(self, dataset: Dataset, config: DoubleDescentConfig) -> Dataset:
         """Return rows of features (float32), label, label_clean, is_flipped and part (train or test).
 
-        A column ``part`` of the dataset is kept. With a column ``label_clean`` no noise is added.
+        A column ``part`` of the dataset is kept. If the dataset has a column ``label_clean``, no noise is added.
         """
         if set(PREPARED) <= set(dataset.column_names):
             require(dataset, PREPARED)
@@ -79,7 +79,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         return dataset
 
     def fit(self, dataset: Dataset, config: DoubleDescentConfig) -> Fitted:
-        """Train a network of each width and seed. The artifact has their weights."""
+        """Train one network for each width and seed; the artifact holds their weights."""
         _require_prepared(dataset)
         data = NoisySet.of(dataset)
         inputs, classes = data.features.shape[1], list(dataset.features["label"].names)
@@ -101,10 +101,10 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         )
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: DoubleDescentConfig) -> Evaluation:
-        """Measure losses, accuracies, memorised share and P by width, and the peak.
+        """Measure losses, accuracies, memorised share and P by width, and find the peak.
 
-        Rows get the widest network's ``prediction``; a noisy training row's ``neighbours`` is the class that its
-        neighbours vote for. Raise DataError if the training rows differ from those of training.
+        Rows get the widest network's ``prediction``; for a noisy training row, ``neighbours`` is the class that its
+        neighbours vote for. Raises DataError if the rows marked train are not the rows of training.
         """
         _require_prepared(dataset)
         facts = artifact.facts
@@ -117,8 +117,8 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         trace, size = _trace(data)
         if _training_rows(dataset) != facts["training_rows"] or abs(trace - facts["training_features"]) > 1e-3 * size:
             raise DataError(
-                "the training rows differ from those that the networks were trained on, which memorised and P are "
-                "about; use the dataset of training, with the same seed, noise and scaling"
+                "the training rows are not the rows that the networks were trained on, so memorised and P cannot be "
+                "measured; use the same dataset, seed, noise and scaling as in training"
             )
         networks = [_restored(artifact, width, seed) for width, seed in facts["networks"]]
         runs = [
@@ -145,7 +145,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
 
 
 def _given_noise(dataset: Dataset, column: str) -> Dataset:
-    """Give both columns of labels the same classes, and add ``is_flipped``: whether they differ."""
+    """Give both columns of labels the same classes, and add ``is_flipped``: whether the labels differ."""
     require(dataset, ["label_clean"])
     classes = classes_of(dataset, "label_clean")
     clean = as_classes(dataset, "label_clean", classes)
@@ -182,9 +182,9 @@ def _training_rows(dataset: Dataset) -> str:
 
 
 def _trace(data: NoisySet) -> tuple[float, float]:
-    """Return a random projection of the training features, which identifies them, and its usual size.
+    """Return a random projection of the training features, which identifies them, and its expected size.
 
-    A hash would not do: an encoder's features differ by rounding between machines.
+    A hash would not work: the features of an encoder differ by rounding between machines.
     """
     generator = np.random.default_rng(0)
     features = data.features[data.train].cpu().numpy().astype(np.float64)

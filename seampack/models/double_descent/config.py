@@ -9,10 +9,10 @@ from seampack.models.text import SMALL
 
 
 class Noise(StrEnum):
-    """Label that a noisy row gets."""
+    """Label assigned to a noisy row."""
 
     UNIFORM = "uniform"
-    """Any label, including the true one, as in the paper: of C classes, 1 chosen row in C keeps its label."""
+    """Any label, including the true one, as in the paper: with C classes, 1 in C noisy rows keeps its label."""
     SYMMETRIC = "symmetric"
     """Any other label."""
     PAIRWISE = "pairwise"
@@ -45,10 +45,10 @@ class DoubleDescentConfig(Config):
         "features", "Column of vectors, images, nested lists of numbers, or text.", empty=False
     )
     label_column: str = option("label", "Column of the labels.", empty=False)
-    noise: float = option(0.2, "Share of the training rows whose label the noise draws.", low=0, high=1)
+    noise: float = option(0.2, "Share of the training rows whose label is redrawn.", low=0, high=1)
     noise_kind: str = option(
         Noise.UNIFORM.value,
-        "Label of a noisy row: uniform any (as in the paper), symmetric any other, pairwise the next class.",
+        "Label of a noisy row: uniform: any label (as in the paper); symmetric: any other; pairwise: the next class.",
         choices=Noise,
     )
     test_share: float = option(
@@ -56,17 +56,17 @@ class DoubleDescentConfig(Config):
     )
     scaling: str = option(
         Scaling.LARGEST.value,
-        "Scaling of the features: largest divides by the largest value, standard gives mean 0 and deviation 1.",
+        "Scaling of the features: largest divides by the largest value; standard gives mean 0 and deviation 1.",
         choices=Scaling,
     )
     encoder: str = option(
         SMALL, "Encoder of text: small (random word vectors), a folder, or a name on the hub.", empty=False
     )
-    max_tokens: int = option(128, "Tokens of a text that the encoder reads.", low=1, high=100_000, unit="tokens")
+    max_tokens: int = option(128, "Length limit of a text for the encoder.", low=1, high=100_000, unit="tokens")
     seed: int = seed_option("Seed of the noise and of the held-out rows.")
     widths: tuple[int, ...] = option(
         (5, 7, 10, 12, 14, 16, 18, 20, 25, 30, 40, 60, 80, 120, 200, 400, 600),
-        "Hidden units of the networks, at least three widths in increasing order.",
+        "Numbers of hidden units: at least three widths in increasing order.",
         low=1,
         high=1_000_000,
         unit="units",
@@ -81,7 +81,7 @@ class DoubleDescentConfig(Config):
     momentum: float = option(0.9, "Momentum of stochastic gradient descent.", low=0, high=0.9999)
     decay_epochs: int = option(
         50,
-        "Epochs between decays: the rate is divided by sqrt(1 + epoch // this).",
+        "Epochs between decays: the learning rate is divided by sqrt(1 + epoch // decay_epochs).",
         low=1,
         high=1_000_000,
         unit="epochs",
@@ -89,13 +89,13 @@ class DoubleDescentConfig(Config):
     neighbours: int = option(
         5, "Nearest clean training rows that vote for the class of a noisy row.", low=1, high=100_000, unit="rows"
     )
-    metric: str = option(Metric.COSINE.value, "Distance of features in that vote.", choices=Metric)
+    metric: str = option(Metric.COSINE.value, "Distance of features in the vote of neighbours.", choices=Metric)
     peak_ratio: float = option(
-        1.1, "A peak counts if its loss is this many times the least loss on either side.", low=1, high=1_000
+        1.1, "Smallest ratio of a peak's loss to the least loss on either side.", low=1, high=1_000
     )
 
     def check_rules(self) -> None:
-        """Check that widths and seeds are distinct, and that the widths have an inside."""
+        """Check that widths and seeds are distinct, and that there are at least three increasing widths."""
         for name, numbers in (("widths", self.widths), ("seeds", self.seeds)):
             if len(set(numbers)) < len(numbers):
                 raise ConfigError(f"{name}: expected each number once; got {list(numbers)}")

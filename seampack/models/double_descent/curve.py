@@ -1,4 +1,4 @@
-"""The numbers of a sweep by width, their peak, and their picture."""
+"""The results of a sweep by width: summary, peak and picture."""
 
 import math
 import statistics
@@ -20,7 +20,7 @@ MEASURED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "memor
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:
-    """Summarise runs by width: means over the seeds, sample standard deviations as ``NAME_std``, None for one seed."""
+    """Summarise runs by width: means over the seeds and sample standard deviations ``NAME_std`` (None for one seed)."""
     result = []
     for width in sorted({row["width"] for row in rows}):
         runs = [row for row in rows if row["width"] == width]
@@ -40,15 +40,15 @@ class DoubleDescent:
     found: bool
     """Whether ``ratio`` is at least the required one and ``depth`` is more than twice ``spread``."""
     early_width: int
-    """Width of the early optimum, the least test loss below the peak."""
+    """Width of the early optimum: the least test loss among widths below the peak."""
     early_loss: float
     peak_width: int
     peak_loss: float
     late_width: int
-    """Width of the least test loss above the peak."""
+    """Width of the late optimum: the least test loss among widths above the peak."""
     late_loss: float
     ratio: float
-    """Peak loss divided by the greater of the early and the late loss; below 1 there is no peak at all."""
+    """Peak loss divided by the greater of the early and the late loss; below 1 there is no peak."""
     depth: float
     """Peak loss minus the greater of the early and the late loss."""
     spread: float | None
@@ -56,15 +56,15 @@ class DoubleDescent:
     dip_width: int
     dip_accuracy: float
     dip_depth: float
-    """The lesser of the best accuracies on both sides minus the accuracy of the dip; negative without a dip."""
+    """Minimum of the best accuracies on both sides, minus the accuracy of the dip; negative without a dip."""
 
 
 def find_double_descent(rows: Sequence[Row], peak_ratio: float) -> DoubleDescent:
     """Find the peak between two descents in rows with ``width``, ``test_loss`` and ``test_accuracy``, one per width.
 
-    The peak is the width, neither the first nor the last, whose loss is the largest multiple of the least loss on
-    either side. If the rows have ``test_loss_std``, the peak must also exceed the variation between seeds. Raise
-    DataError for fewer than three widths, or a width that appears twice.
+    The peak is the inner width whose loss is the largest multiple of the least loss on either side. If the rows have
+    ``test_loss_std``, the peak must also exceed the variation between seeds. Raise DataError if there are fewer than
+    three widths or a width appears twice.
     """
     ordered = sorted(rows, key=lambda row: int(row["width"]))
     widths = [int(row["width"]) for row in ordered]
@@ -81,8 +81,8 @@ def find_double_descent(rows: Sequence[Row], peak_ratio: float) -> DoubleDescent
     depth = float(loss[peak] - sides[peak - 1])
     higher = early if loss[early] >= loss[late] else late
     deviations = [ordered[index].get("test_loss_std") for index in (peak, higher)]
-    known = [float(deviation) for deviation in deviations if deviation is not None]
-    spread = math.hypot(*known) if len(known) == 2 else None
+    measured = [float(deviation) for deviation in deviations if deviation is not None]
+    spread = math.hypot(*measured) if len(measured) == 2 else None
     return DoubleDescent(
         found=ratio >= peak_ratio and depth > 2 * (spread or 0),
         early_width=widths[early],
@@ -101,14 +101,14 @@ def find_double_descent(rows: Sequence[Row], peak_ratio: float) -> DoubleDescent
 
 
 def _least_on_both_sides(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Return the greater of the least values before and after each value, without the first and the last value."""
+    """Return, for each inner value, the greater of the minimum before and the minimum after it."""
     before = np.minimum.accumulate(values)[:-2]
     after = np.minimum.accumulate(values[::-1])[::-1][2:]
     return np.maximum(before, after)
 
 
 def draw_curve(rows: Sequence[Row]) -> "Draw":
-    """Return a picture of ``summarise``'s rows by width: losses on the left axis, shares of rows on the right one."""
+    """Return a picture of the rows of ``summarise``: losses on the left axis, shares of rows on the right axis."""
 
     def draw(axes: "Axes") -> None:
         shares = axes.twinx()
@@ -145,7 +145,7 @@ def draw_curve(rows: Sequence[Row]) -> "Draw":
         axes.set_ylim(bottom=0)
         shares.set_ylabel("share of rows")
         shares.set_ylim(0, 1.02)
-        # Above the axes: inside, it would hide some curve.
+        # Above the axes: inside, the legend would hide a curve.
         axes.legend(handles=handles, fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
 
     return draw

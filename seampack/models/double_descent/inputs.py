@@ -37,20 +37,20 @@ class NoisySet:
     @classmethod
     def of(cls, dataset: Dataset) -> "NoisySet":
         """Copy a prepared dataset to tensors on the device of all models."""
-        where = device()
+        place = device()
         return cls(
-            features=torch.tensor(numbers(dataset, "features"), device=where),
-            labels=torch.tensor(dataset["label"][:], device=where),
-            clean=torch.tensor(dataset["label_clean"][:], device=where),
-            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=where),
+            features=torch.tensor(numbers(dataset, "features"), device=place),
+            labels=torch.tensor(dataset["label"][:], device=place),
+            clean=torch.tensor(dataset["label_clean"][:], device=place),
+            train=torch.tensor(np.asarray(dataset["part"][:]) == "train", device=place),
         )
 
 
 def vectors(dataset: Dataset, train: Bools, config: DoubleDescentConfig) -> Floats:
     """Return the rows' scaled features, shape (rows, inputs).
 
-    ``train``, shape (rows,), marks the rows that the scaling and a small encoder are made from. Raise DataError for
-    rows of different sizes, values that are not finite numbers, or an encoder that cannot be loaded.
+    ``train``, shape (rows,), marks the rows from which the scaling and a small encoder are computed. Raise DataError
+    for rows of different sizes, values that are not finite numbers, or an encoder that cannot be loaded.
     """
     column = config.features_column
     kind = dataset.data.column(column).type
@@ -74,7 +74,7 @@ def with_vectors(dataset: Dataset, column: str, values: Floats) -> Dataset:
 
 
 def numbers(dataset: Dataset, column: str) -> Floats:
-    """Flatten a column of numbers, or of nested lists of them, row by row to shape (rows, inputs)."""
+    """Flatten a column of numbers or nested lists of numbers, row by row, to shape (rows, inputs)."""
     table = dataset.data.table if dataset._indices is None else dataset.with_format("arrow")[:]
     array: Any = table.column(column).combine_chunks()
     if isinstance(array, pa.ChunkedArray):

@@ -1,4 +1,4 @@
-"""Noisy rows in a trained network: the share it memorises, and the class of their neighbours in its features."""
+"""Noisy rows in a trained network: the share that it memorises, and the class of their neighbours in its features."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,24 +20,27 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class FeatureKNN:
-    """The vote of the nearest rows in a network's features, by the config's ``neighbours`` and ``metric``."""
+    """Vote of the nearest rows in a network's features, by ``config.neighbours`` and ``config.metric``."""
 
     config: DoubleDescentConfig
 
     def predict(self, features: Floats, labels: Ints, queries: Floats) -> Ints:
-        """Return the class of each query, shape (queries,), from rows, shape (rows, hidden), and labels, (rows,).
+        """Return the class of each query, shape (queries,), by the vote of its nearest rows.
 
-        Raise DataError if there are fewer rows than ``neighbours``.
+        ``features``: shape (rows, hidden); ``labels``: (rows,). Raise DataError if there are fewer rows than
+        ``neighbours``.
         """
         k = self.config.neighbours
         if len(features) < k:
-            raise DataError(f"{len(features)} clean training rows; expected at least neighbours = {k}; lower it")
+            raise DataError(
+                f"neighbours: expected at most {len(features)}, the number of clean training rows; got {k}; lower it"
+            )
         classifier = KNeighborsClassifier(n_neighbors=k, metric=self.config.metric, algorithm="brute")
         classes: Ints = classifier.fit(features, labels).predict(queries)
         return classes
 
     def noisy(self, features: Floats, labels: Ints, clean: Ints) -> Ints:
-        """Return the vote of the clean training rows for each noisy one (label is not clean), shape (noisy rows,)."""
+        """Return the vote of the clean training rows for each noisy training row, shape (noisy rows,)."""
         flipped = labels != clean
         if not flipped.any():
             return np.empty(0, np.int64)
@@ -52,28 +55,28 @@ class FeatureKNN:
 def hidden_and_logits(model: nn.Module, features: Tensor, batch_rows: int = 1000) -> tuple[Tensor, Tensor]:
     """Return the inputs of a model's last linear layer, shape (rows, hidden), and its logits, shape (rows, classes).
 
-    Raise ConfigError for a model without a linear layer.
+    Raise ConfigError if the model has no linear layer.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise ConfigError(f"{type(model).__name__}: has no nn.Linear; expected one as its last layer")
-    seen: list[Tensor] = []
-    hook = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
+    hidden: list[Tensor] = []
+    hook = layers[-1].register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0].flatten(1)))
     model.eval()
     try:
         with torch.inference_mode():
             logits = torch.cat([model(batch) for batch in torch.split(features, batch_rows)])
     finally:
         hook.remove()
-    return torch.cat(seen), logits
+    return torch.cat(hidden), logits
 
 
 def measure(model: nn.Module, data: NoisySet, config: DoubleDescentConfig) -> dict[str, Any]:
-    """Measure a network's size, losses, accuracies, share of noisy rows memorised, and P.
+    """Measure a network's size, losses, accuracies, memorised share of noisy rows, and P.
 
-    Training numbers are on the labels as given, test numbers on the true ones. ``memorised`` is the share of noisy
-    training rows for which the network predicts the wrong label that they have. ``memorised`` and ``P`` are None
-    if no training row is noisy. Raise DataError without training rows, or without held-out rows.
+    Training metrics use the labels as given, test metrics the true labels. ``memorised`` is the share of noisy training
+    rows whose wrong label the network predicts. ``memorised`` and ``P`` are None if no training row is noisy. Raise
+    DataError if there are no training rows or no held-out rows.
     """
     if bool(data.train.all()) or not bool(data.train.any()):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Label noise: wrong labels, with the true ones in another column."""
+"""Label noise: wrong labels, with the true labels kept in another column."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,9 @@ Ints = npt.NDArray[np.int64]
 
 
 def flip_labels(labels: Ints, classes: int, share: float, kind: str, rng: np.random.Generator) -> Ints:
-    """Return labels of which ``int(share * rows)``, chosen at random, are drawn by the noise, shape (rows,).
+    """Redraw ``int(share * rows)`` labels, chosen at random, and return all labels, shape (rows,).
 
-    Under uniform noise some of them keep their label. Raise ConfigError for a wrong share or kind.
+    With uniform noise, some of the chosen rows keep their label. Raise ConfigError if ``share`` or ``kind`` is invalid.
     """
     check_number("noise", share, 0, 1)
     check_choice("noise_kind", kind, Noise)
@@ -34,9 +34,9 @@ def flip_labels(labels: Ints, classes: int, share: float, kind: str, rng: np.ran
 def inject_label_noise(
     dataset: Dataset, config: DoubleDescentConfig, rows: npt.NDArray[np.bool_] | None = None
 ) -> Dataset:
-    """Write noisy labels to ``label``, the true ones to ``label_clean``, and to ``is_flipped`` whether they differ.
+    """Add the columns ``label`` (noisy), ``label_clean`` (true) and ``is_flipped`` (whether they differ).
 
-    Other columns ``label`` and ``is_flipped`` of the dataset are kept as ``NAME_given``.
+    Existing columns with these names are kept as ``NAME_given``.
 
     Args:
         dataset: Rows with labels in ``config.label_column``.
@@ -44,12 +44,12 @@ def inject_label_noise(
         rows: Rows that may get noise, shape (len(dataset),); None for all.
 
     Raises:
-        DataError: The column is missing, there are fewer than two classes, or the labels are noisy already.
+        DataError: The column is missing, there are fewer than two classes, or the labels already have noise.
     """
     column = config.label_column
     require(dataset, [column])
     if "label_clean" in dataset.column_names:
-        raise DataError("the dataset has a column 'label_clean': noise was injected already; start from clean labels")
+        raise DataError("the dataset has a column 'label_clean', so it already has noise; start from clean labels")
     named = as_classes(dataset, column, classes_of(dataset, column))
     feature: ClassLabel = named.features["label"]
     clean = np.asarray(named["label"][:], np.int64)
@@ -65,7 +65,7 @@ def inject_label_noise(
 
 
 def as_classes(dataset: Dataset, column: str, classes: list[str]) -> Dataset:
-    """Apply ``with_labels``. Raise DataError for fewer than two classes or rows without label."""
+    """Apply ``with_labels``. Raise DataError if there are fewer than two classes, or rows without a label."""
     if len(classes) < 2:
         raise DataError(f"column {column!r}: expected at least two classes; got {', '.join(classes)}")
     ids = np.asarray(dataset[column][:]) if isinstance(dataset.features[column], ClassLabel) else np.zeros(0)

@@ -1,4 +1,4 @@
-"""Networks of increasing width, trained to the end; those with one hidden layer all at once."""
+"""Training of networks of increasing width; networks with one hidden layer are trained together."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -45,20 +45,20 @@ class Trained:
 class WidthSweep:
     """Trains ``model_fn(width)`` for each width and seed by stochastic gradient descent on cross-entropy.
 
-    The rate is ``learning_rate / sqrt(1 + epoch // decay_epochs)``, as in the paper. ``model_fn`` returns any module
-    from features of shape (rows, ...) to logits of shape (rows, classes). A seed sets the initial weights and the
-    order of the rows; all widths see the same order.
+    The learning rate is ``learning_rate / sqrt(1 + epoch // decay_epochs)``, as in the paper. ``model_fn`` returns any
+    module that maps features of shape (rows, ...) to logits of shape (rows, classes). The seed determines the initial
+    weights and the order of the rows, which is the same for all widths.
     """
 
     model_fn: ModelFn
     config: DoubleDescentConfig
     together: bool = True
-    """Train the widths at once if all are Perceptrons: the same networks up to rounding, in less time."""
+    """Train all widths together if all networks are Perceptrons: equal results up to rounding, in less time."""
 
     def fit(self, features: Tensor, labels: Tensor) -> list[Trained]:
         """Train the networks, by seed and width, on the device of ``features``; labels: int64, shape (rows,).
 
-        Raise ConfigError if training ends in weights that are not finite.
+        Raise ConfigError if the trained weights are not finite.
         """
         config = self.config
         networks = [
@@ -87,12 +87,12 @@ class WidthSweep:
         return networks
 
     def _initial(self, width: int, seed: int) -> nn.Module:
-        """Return the network before training. Its weights depend only on its width and seed."""
+        """Return the network before training. Its weights depend only on width and seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed * 1_000_003 + width)
             return self.model_fn(width)
 
-    # Not a general trainer: a step takes a millisecond, less than the overhead of one.
+    # Not transformers' Trainer: a step takes a millisecond, less than the overhead of a general trainer.
     def _train(self, model: nn.Module, seed: int, features: Tensor, labels: Tensor, bar: "tqdm[None]") -> None:
         optimiser = torch.optim.SGD(model.parameters(), lr=self.config.learning_rate, momentum=self.config.momentum)
         rate = torch.optim.lr_scheduler.LambdaLR(
@@ -138,7 +138,7 @@ class _Bank(nn.Module):
 
     @torch.no_grad()
     def copy_back(self) -> None:
-        """Copy the weights to the networks that they came from."""
+        """Copy the weights back to the original networks."""
         parts = zip(
             self._models,
             torch.split(self.hidden, self._widths),

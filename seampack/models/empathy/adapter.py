@@ -1,4 +1,4 @@
-"""The adapter: from dialogues with knowledge to emotions, knowledge weights and responses."""
+"""The adapter: predicts emotions, knowledge weights and responses for dialogues with knowledge."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -51,7 +51,7 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
     def prepare(self, dataset: Dataset, config: EmpathyConfig) -> Dataset:
         """Return rows with context (list of texts), label, target and knowledge (relation: list of texts).
 
-        Other columns are kept; one with such a name that the options do not name is kept as ``NAME_given``.
+        Other columns are kept; if their name is one of these and no option names them, they become ``NAME_given``.
         """
         if _is_prepared(dataset, config):
             require(dataset, PREPARED)
@@ -82,7 +82,7 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
         if config.selection == Selection.MINIMAX and len(relations) > MOST_PIECES:
             raise ConfigError(
                 f"selection: minimax: expected at most {MOST_PIECES} relations; got {len(relations)}; "
-                "select some with the option relations"
+                "choose some with the option relations"
             )
         model, tokenizer = model_and_tokenizer(_texts(dataset), len(classes), config)
         losses = train(model, tokenizer, dataset, relations, config)
@@ -97,8 +97,8 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
     def measure(self, dataset: Dataset, artifact: Artifact, config: EmpathyConfig) -> Evaluation:
         """Measure emotion accuracy, perplexity of the targets, and the quality of generated responses.
 
-        The rows get ``emotion_pred``, ``emotion_probs``, ``relation_weights``, the target's ``nll`` (nats) and
-        ``tokens``, and ``response``, which is null after the first ``config.responses`` rows.
+        The rows get the columns ``emotion_pred``, ``emotion_probs``, ``relation_weights``, ``nll`` (nats) and
+        ``tokens`` of the target, and ``response``, which is null after the first ``config.responses`` rows.
         """
         classes, relations = artifact.facts["classes"], artifact.facts["relations"]
         if relations:
@@ -139,7 +139,7 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
 
 
 def _is_prepared(dataset: Dataset, config: EmpathyConfig) -> bool:
-    """Return whether the dataset has the prepared columns, and none of the options' source columns is left."""
+    """Return whether the dataset has the prepared columns and no source columns that the options name."""
     columns, sources = set(dataset.column_names), _sources(config)
     if not set(PREPARED) <= columns or sources <= set(PREPARED) or (sources - set(PREPARED)) & columns:
         return False
@@ -156,7 +156,7 @@ def _with_knowledge(dataset: Dataset, config: EmpathyConfig) -> Dataset:
     column = config.knowledge_column
     if column not in dataset.column_names and config.relations:
         dataset = knowledge_from_columns(dataset, {name: name for name in config.relations}, column)
-    require(dataset, [column], "set knowledge_column to yours, relations to its columns, or selection=none")
+    require(dataset, [column], "set knowledge_column or relations to your columns, or set selection=none")
     relations = relations_of(dataset, column, config.relations)
     tails = tails_by_row(dataset, column, relations)
     return with_knowledge(_dropped(dataset, {column, *_sources(config)}), tails, relations)
@@ -168,12 +168,12 @@ def _relations(dataset: Dataset, config: EmpathyConfig) -> list[str]:
 
 
 def _texts(dataset: Dataset) -> list[str]:
-    """Return contexts and targets, for the vocabulary; no knowledge, so that all selections share one vocabulary."""
+    """Return contexts and targets for the vocabulary; without knowledge, so that all selections share a vocabulary."""
     return [utterance for context in dataset["context"][:] for utterance in context] + list(dataset["target"][:])
 
 
 def _by_relation(relations: Sequence[str], scores: Scores) -> list[Row]:
-    """Return mean weight, and number of dialogues where it has the largest weight, of each relation."""
+    """Return, for each relation, its mean weight and the number of dialogues in which its weight is the largest."""
     weights = np.array(scores.weights)
     chosen = weights.argmax(1)[weights.any(1)]
     return [
@@ -209,7 +209,7 @@ def _dropped(dataset: Dataset, names: Collection[str]) -> Dataset:
 
 
 def _bars(names: Sequence[str], values: Sequence[float], label: str) -> Draw:
-    """Return a horizontal bar chart with a label for the values."""
+    """Return a function that draws a horizontal bar chart; ``label`` names the values."""
 
     def draw(axes: "Axes") -> None:
         axes.barh(range(len(names)), values)

@@ -28,22 +28,22 @@ def attach_knowledge(
     """Add a column ``knowledge`` from a table of commonsense such as ATOMIC.
 
     For each row and relation, the knowledge is the tails of the heads most similar to the row's query, by cosine of the
-    encoder's mean states. A tail is taken once; ``none``, in any case, is skipped. An existing column ``knowledge`` is
-    kept as ``knowledge_given``.
+    encoder's mean states. Repeated tails and the tail ``none``, in upper or lower case, are skipped. An existing column
+    ``knowledge`` is kept as ``knowledge_given``.
 
     Args:
         dataset: Dialogues.
-        table: Commonsense with the columns head, relation and tail.
+        table: Commonsense knowledge with the columns head, relation and tail.
         encoder: Folder or hub name of a sentence encoder.
         query_column: Column of the query: a context, whose last utterance is used, or a text such as the situation.
-        relations: Relations to attach; all if empty.
+        relations: Relations to attach; empty attaches all.
         tails: Number of heads per row and relation.
-        least_similarity: Smallest cosine of a head; less similar ones are skipped.
+        least_similarity: Smallest cosine of a head; less similar heads are skipped.
         max_tokens: Maximum length of a query or head, in tokens.
 
     Raises:
-        DataError: A missing column or relation.
-        ConfigError: ``tails`` below 1, or the encoder ``small``, which is not pretrained.
+        DataError: A column or relation is missing.
+        ConfigError: ``tails`` is below 1, or the encoder is ``small``, which is not pretrained.
     """
     for column in ("head", "relation", "tail"):
         data.require_text(table, column)
@@ -54,8 +54,8 @@ def attach_knowledge(
         raise ConfigError("encoder: expected a pretrained sentence encoder; got 'small', which is not trained")
     table_relations: list[str] = table["relation"][:]
     if unknown := sorted(set(relations) - set(table_relations)):
-        have = ", ".join(sorted(set(table_relations)))
-        raise DataError(f"the table has no relation {unknown[0]!r}; it has: {have}")
+        names = ", ".join(sorted(set(table_relations)))
+        raise DataError(f"the table has no relation {unknown[0]!r}; it has: {names}")
     wanted = list(relations) or sorted(set(table_relations))
     queries = [context[-1] for context in utterances(dataset, query_column)]
     heads: list[str] = table["head"][:]
@@ -70,7 +70,7 @@ def attach_knowledge(
     for relation in wanted:
         tails_by_head: dict[str, list[str]] = {}
         for head, name, tail in zip(heads, table_relations, map(str.strip, every_tail), strict=True):
-            if name == relation and tail and tail.lower() != "none":  # ATOMIC's word for no inference
+            if name == relation and tail and tail.lower() != "none":  # ATOMIC writes none if there is no inference
                 tails_by_head.setdefault(head, []).append(tail)
         head_tails = list(tails_by_head.values())
         head_vectors = vectors[np.array([index[head] for head in tails_by_head], np.int64)]

@@ -14,16 +14,16 @@ POSITIONS = 512
 
 
 class Selection(StrEnum):
-    """How the pieces of knowledge are weighted."""
+    """Method that weights the pieces of knowledge."""
 
     SOFT = "soft"
-    """By the cross-entropy to the emotions that the context alone suggests: needs no label."""
+    """By the cross-entropy to the emotions predicted from the context alone; needs no label."""
     LABEL = "label"
-    """By the cross-entropy to the true emotion in training; as ``soft`` where there is no label."""
+    """By the cross-entropy to the true emotion in training; like ``soft`` if there is no label."""
     MINIMAX = "minimax"
-    """By the quadratic programme, for the true emotion in training; otherwise for the emotions of the context."""
+    """By the quadratic programme, for the true emotion in training, otherwise for the emotions of the context."""
     UNIFORM = "uniform"
-    """All pieces equally."""
+    """Equal weights."""
     NONE = "none"
     """No knowledge: the baseline."""
 
@@ -42,11 +42,11 @@ class EmpathyConfig(Config):
     )
     relations: tuple[str, ...] = option(
         (),
-        "Relations to use; an empty list uses all. If the dataset has no knowledge column, "
-        "the text columns of these names hold the knowledge.",
+        "Relations to use; an empty list uses all. If the dataset has no knowledge column, the text columns with these "
+        "names hold the knowledge.",
     )
     selection: str = option(
-        Selection.SOFT.value, "How the pieces of knowledge are weighted; none uses no knowledge.", choices=Selection
+        Selection.SOFT.value, "Method that weights the pieces of knowledge; none uses no knowledge.", choices=Selection
     )
     temperature: float = option(
         1.0,
@@ -104,11 +104,11 @@ class EmpathyConfig(Config):
     )
     beams: int = option(5, "Beams of the beam search for a response.", low=1, high=100, unit="beams")
     repetition_penalty: float = option(
-        1.5, "Divisor of the scores of tokens that the response already contains; 1 is no penalty.", low=0.1, high=10
+        1.5, "Divisor of the scores of tokens that the response already contains; 1: no penalty.", low=0.1, high=10
     )
     responses: int = option(
         1_000,
-        "Number of rows, from the first one, that evaluation generates responses for; all rows are scored.",
+        "Number of rows, from the first, for which evaluation generates responses; all rows are scored.",
         low=0,
         high=10**9,
         unit="rows",

@@ -1,4 +1,4 @@
-"""The emotion of a dialogue from its context and the knowledge about it, and the weights of the knowledge."""
+"""Prediction of a dialogue's emotion from its context and knowledge, and of the weights of the knowledge."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Reading:
 
 
 class EmotionReader(nn.Module):
-    """A linear classifier shared by the context, by each piece of knowledge, and by both together.
+    """One linear classifier for the context, for each piece of knowledge, and for both combined.
 
     The weighted pieces are added to the context's vector through a gate. Without a selector, knowledge is ignored.
     """
@@ -37,8 +37,8 @@ class EmotionReader(nn.Module):
     def forward(self, context: Tensor, pieces: Tensor, present: Tensor, label: Tensor | None = None) -> Reading:
         """Return logits, weights and, with labels, the loss.
 
-        The loss is the mean of three cross-entropies: of the context, of the context with knowledge, and of the pieces,
-        averaged by their weights, so that pieces of weight 0 are not trained on.
+        The loss is the mean of three cross-entropies: of the context, of the context with knowledge, and of the pieces
+        of knowledge, averaged by their weights, so that pieces of weight 0 have no effect.
 
         Args:
             context: Vectors of the contexts, (rows, hidden).
@@ -61,7 +61,7 @@ class EmotionReader(nn.Module):
             piece_logits.flatten(0, 1), label.repeat_interleave(pieces.shape[1]), reduction="none"
         )
         weighted = (weights.detach() * piece_losses.view_as(weights)).sum(1).mean()
-        # The mean, not the sum: the loss keeps the scale that it has without knowledge, next to the response loss.
+        # The mean, not the sum: next to the response loss, the loss has the same scale as without knowledge.
         loss = (cross_entropy(logits, label) + cross_entropy(context_logits, label) + weighted) / 3
         return Reading(logits, weights, loss)
 

@@ -1,4 +1,4 @@
-"""Readers and checks of dialogues and knowledge, and EmpatheticDialogues from its files."""
+"""Readers and checks of dialogues and knowledge, and the reader of EmpatheticDialogues."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ def read_empathetic_dialogues(path: str | Path) -> Dataset:
     """Read EmpatheticDialogues: one row per listener turn, with columns context, emotion, situation and target.
 
     ``path`` is an official CSV file (``train.csv``), or JSON records with these columns; columns ``CICERO_...`` of
-    generated commonsense become the column ``knowledge``. Raises DataError for another layout. The data is
-    CC BY-NC 4.0.
+    generated commonsense become the column ``knowledge``. Raises DataError for any other layout. The licence of the
+    data is CC BY-NC 4.0.
     """
     path = Path(path)
     if path.suffix == ".csv":
@@ -32,7 +32,7 @@ def read_empathetic_dialogues(path: str | Path) -> Dataset:
 
 
 def _read_csv(path: Path) -> Dataset:
-    """Read an official file; it quotes nothing and writes a comma within a text as ``_comma_``."""
+    """Read an official file, in which texts are not quoted and a comma in a text is written as ``_comma_``."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file, quoting=csv.QUOTE_NONE))
@@ -53,7 +53,7 @@ def _read_csv(path: Path) -> Dataset:
         if line["conv_id"] != dialogue:
             dialogue, utterances_so_far = line["conv_id"], []
         utterance, situation = (line[name].replace("_comma_", ",").strip() for name in ("utterance", "prompt"))
-        if utterances_so_far and int(line["utterance_idx"]) % 2 == 0:  # the speaker begins with 1
+        if utterances_so_far and int(line["utterance_idx"]) % 2 == 0:  # a listener turn: the speaker begins with 1
             row = {"context": list(utterances_so_far), "emotion": line["context"]}
             rows.append(row | {"situation": situation, "target": utterance})
         utterances_so_far.append(utterance)
@@ -65,7 +65,7 @@ def _read_csv(path: Path) -> Dataset:
 def knowledge_from_columns(dataset: Dataset, columns: Mapping[str, str], name: str = "knowledge") -> Dataset:
     """Gather columns of texts, or of lists of texts, into one column of knowledge.
 
-    ``columns`` maps each relation to its column. Raises DataError for a missing column.
+    ``columns`` maps each relation to its column. Raises DataError if a column is missing.
     """
     for column in columns.values():
         if column not in dataset.column_names:
@@ -89,12 +89,12 @@ def with_knowledge(
 
 
 def join_columns(left: Dataset, right: Dataset) -> Dataset:
-    """Return the columns of two datasets of the same number of rows; ``left`` may have no columns."""
+    """Return the columns of two datasets with the same number of rows; ``left`` may have no columns."""
     return concatenate_datasets([left, right], axis=1) if left.column_names else right
 
 
 def relations_of(dataset: Dataset, column: str, wanted: Sequence[str]) -> list[str]:
-    """Return the wanted relations of a column of knowledge, or all. Raise DataError for one that it does not have."""
+    """Return the wanted relations of a column of knowledge, or all relations. Raise DataError if one is missing."""
     kind = dataset.features[column]
     if not isinstance(kind, dict):
         raise DataError(
@@ -106,7 +106,7 @@ def relations_of(dataset: Dataset, column: str, wanted: Sequence[str]) -> list[s
 
 
 def utterances(dataset: Dataset, column: str) -> list[list[str]]:
-    """Return a column of contexts as lists of utterances. Raise DataError for a context that is empty or not text."""
+    """Return a column of contexts as lists of utterances. Raise DataError if a context is empty or not text."""
     contexts = []
     for number, value in enumerate(dataset[column][:], 1):
         context = [value] if isinstance(value, str) else value

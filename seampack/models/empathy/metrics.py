@@ -1,4 +1,4 @@
-"""Metrics of papers on empathetic dialogue, each with its definition."""
+"""Metrics used in papers on empathetic dialogue, with their definitions."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +15,12 @@ Float = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmpathyMetrics:
-    """Metrics of the target's likelihood, of the emotions and of the generated responses; None if not measured."""
+    """Metrics of the targets' likelihood, the emotions and the generated responses; None if not measured."""
 
     perplexity: float
     """exp(sum of negative log-likelihoods / number of tokens) over the corpus."""
     perplexity_sentence_mean: float
-    """Mean of the perplexities of single sentences, as some papers report: larger, and dominated by short sentences."""
+    """Mean of the perplexities of single sentences, as in some papers: larger, and dominated by short sentences."""
     emotion_accuracy: float | None
     dist_1: float | None
     dist_2: float | None
@@ -92,13 +92,13 @@ def _checked(nll: npt.ArrayLike, tokens: npt.ArrayLike) -> tuple[Float, Float]:
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Return Dist-n: 100 * distinct n-grams / n-grams of the corpus, words split at white space; 0 without n-grams."""
+    """Return Dist-n: 100 * distinct n-grams / n-grams of the corpus, split at white space; 0 without n-grams."""
     grams = [gram for text in texts for gram in zip(*(text.split()[start:] for start in range(n)), strict=False)]
     return 100 * len(set(grams)) / len(grams) if grams else 0.0
 
 
 def bleu(responses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Return BLEU-1 to BLEU-4 of the corpus by sacrebleu: lower case, tokenizer 13a, one reference each, 0 to 100."""
+    """Return corpus BLEU-1 to BLEU-4 by sacrebleu, 0 to 100: lower case, tokeniser 13a, one reference per response."""
     _paired(responses, references)
     return {
         f"bleu_{n}": float(BLEU(lowercase=True, max_ngram_order=n).corpus_score(responses, [references]).score)
@@ -119,5 +119,5 @@ def rouge(responses: Sequence[str], references: Sequence[str]) -> dict[str, floa
 def _paired(responses: Sequence[str], references: Sequence[str]) -> None:
     if len(responses) != len(references) or not responses:
         raise DataError(
-            f"expected a reference for each response; got {len(references)} references, {len(responses)} responses"
+            f"expected one reference per response; got {len(references)} references, {len(responses)} responses"
         )

@@ -1,12 +1,12 @@
-"""An encoder-decoder that classifies the speaker's emotion and whose decoder attends to knowledge through gates.
+"""An encoder-decoder that classifies the speaker's emotion; its decoder attends to knowledge through gates.
 
     context   -> encoder -> states ---------------------> decoder layer: self-attention, context attention,
     knowledge -> encoder -> states of each relation --+                  knowledge attention + gate, feed-forward
                    |                                  |
                    `-> EmotionReader -> emotion, weights
 
-The model is a BART of transformers with an additional attention and gate in each decoder layer, so transformers trains
-it, saves it, and generates with it. Source: Cai et al. 2023, arXiv 2306.04657.
+The model is a BART of transformers with an additional attention and gate in each decoder layer, so that transformers
+can train it, save it and generate with it. Source: Cai et al. 2023, arXiv 2306.04657.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from seampack.models.empathy.emotion import EmotionReader, Reading
 from seampack.models.empathy.selection import KnowledgeSelector
 
 CLOSED = 2.0
-"""Subtracted from the decoder's gates, so that they start nearly closed and do not disturb a pretrained decoder."""
+"""Offset subtracted in the decoder's gates: they start nearly closed and do not disturb a pretrained decoder."""
 
 
 class GatedDecoderLayer(BartDecoderLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__
@@ -57,7 +57,7 @@ class GatedDecoderLayer(BartDecoderLayer):  # type: ignore[no-untyped-call]  # i
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Return the states after the layer, of the shape of ``hidden_states``: (rows, tokens, hidden).
+        """Return the states after the layer, same shape as ``hidden_states``: (rows, tokens, hidden).
 
         ``knowledge_states``: (rows, knowledge tokens, hidden). ``knowledge_bias``: (rows, knowledge tokens), added to
         the attention scores; a row of -inf has no knowledge.
@@ -104,7 +104,7 @@ class Understanding:
 class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-call]  # its __init_subclass__
     """A BART with knowledge.
 
-    Its config has two more fields: ``emotions``, their number, and ``empathy``, an ``EmpathyConfig`` as a dict.
+    Its config has two more fields: ``emotions``, the number of emotions, and ``empathy``, an ``EmpathyConfig`` as dict.
     """
 
     accepts_loss_kwargs = False
@@ -169,7 +169,7 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
     ) -> Any:
         """Return the response logits and, with ``labels`` and ``emotion``, the weighted sum of both losses.
 
-        ``labels``: (rows, tokens), -100 for padding, which no loss counts. ``emotion``: (rows,). The inputs returned
+        ``labels``: (rows, tokens), -100 for padding, which the loss ignores. ``emotion``: (rows,). The inputs returned
         by ``understand`` may replace the ids.
         """
         loss = None

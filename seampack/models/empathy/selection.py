@@ -1,6 +1,6 @@
 """Weights of the pieces of knowledge: a point on the simplex for each dialogue.
 
-The weights follow from how well each piece explains an emotion. ``soft`` and ``label`` use the softmax of the negative
+The weights depend on how well each piece explains an emotion. ``soft`` and ``label`` use the softmax of the negative
 cross-entropies. ``minimax`` solves the quadratic programme of the paper (Cai et al. 2023, arXiv 2306.04657, adaptive
 module), the dual of finding the step that helps the worst piece most:
 
@@ -25,7 +25,7 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 MOST_PIECES = 12
-"""Largest number of pieces: the solver may visit every subset, 4,095 for 12 pieces."""
+"""Largest number of pieces: the solver may visit every subset, which are 4,095 for 12 pieces."""
 EXACT = 1e-12
 """Tolerated duality gap, for a programme scaled to a largest coefficient of 1."""
 
@@ -37,9 +37,9 @@ class KnowledgeSelector:
     config: EmpathyConfig
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for the selection ``none``, which has no weights."""
+        """Raise ConfigError if the selection is ``none``, which has no weights."""
         if self.config.selection == Selection.NONE:
-            raise ConfigError("selection: a selector needs knowledge to weigh; got 'none'")
+            raise ConfigError("selection: a selector cannot weight knowledge with the selection 'none'; choose another")
 
     def __call__(
         self, logits: Tensor, context: Tensor, pieces: Tensor, present: Tensor, label: Tensor | None
@@ -79,7 +79,7 @@ def gradient_gram(logits: Tensor, target: Tensor, pieces: Tensor) -> Tensor:
 
     The gradient of the softmax cross-entropy in a linear layer's weights is the outer product of (softmax - target) and
     the piece's vector. The scalar product of two gradients is therefore the product of their factors' scalar products,
-    and no gradient is formed. (The mean of a gradient over the emotions is 0 for every piece: it has no information.)
+    and no gradient is computed. (The mean of a gradient over the emotions is 0 for every piece, so it is no signal.)
     """
     errors = logits.softmax(-1) - target.unsqueeze(1)
     gram: Tensor = (errors @ errors.mT) * (pieces @ pieces.mT)
@@ -89,10 +89,10 @@ def gradient_gram(logits: Tensor, target: Tensor, pieces: Tensor) -> Tensor:
 def minimax_weights(gram: Float, losses: Float, present: Bool | None = None) -> Float:
     """Return the exact minimiser of ``1/2 w G w - f w`` on the simplex, shape (rows, pieces).
 
-    The linear equations of a minimum on one subset of the pieces are solved for all rows that have no solution yet,
-    smaller subsets first. The slopes decide whether a solution on the simplex is the minimum: no piece's slope may be
-    below the weighted mean of the slopes, and the difference bounds the distance to the minimum. (At least one minimum
-    belongs to a subset whose equations have a unique solution.)
+    For each subset of the pieces, smaller subsets first, the linear equations of a minimum on the subset are solved for
+    all rows that have no solution yet. A solution on the simplex is the minimum if no piece's slope is below the
+    weighted mean of the slopes; the difference bounds the distance to the minimum. (At least one minimum belongs to a
+    subset whose equations have a unique solution.)
 
     Args:
         gram: ``G``, positive semi-definite, (rows, pieces, pieces).
@@ -100,14 +100,14 @@ def minimax_weights(gram: Float, losses: Float, present: Bool | None = None) -> 
         present: Which pieces exist, bool, (rows, pieces); all by default.
 
     Raises:
-        ConfigError: More than 12 pieces.
+        ConfigError: There are more than 12 pieces.
     """
     rows, pieces = losses.shape
     if pieces > MOST_PIECES:
         raise ConfigError(f"minimax: expected at most {MOST_PIECES} pieces of knowledge per row; got {pieces}")
     present = np.ones(losses.shape, np.bool_) if present is None else present
     gaps, weights = np.full(rows, np.inf), np.zeros((rows, pieces))
-    # Scaling 1/2 w G w - f w leaves its minimum in place, and so does a constant added to f.
+    # Scaling 1/2 w G w - f w, or adding a constant to f, does not move the minimum.
     scale = np.maximum(np.abs(gram).max((1, 2), initial=0), np.ptp(losses, 1) if pieces else 0)
     scale[scale == 0] = 1
     gram = gram / scale[:, None, None]
@@ -139,6 +139,6 @@ def minimax_weights(gram: Float, losses: Float, present: Bool | None = None) -> 
 
 @cache
 def _subsets(pieces: int) -> list[npt.NDArray[np.int64]]:
-    """Return the non-empty subsets of the pieces, small ones first."""
+    """Return the non-empty subsets of the pieces, smallest first."""
     sizes = range(1, pieces + 1)
     return [np.array(subset, np.int64) for size in sizes for subset in combinations(range(pieces), size)]

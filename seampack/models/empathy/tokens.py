@@ -1,4 +1,4 @@
-"""Dialogues as tensors, and the tokenizer of the small model."""
+"""Dialogues as tensors, and the tokeniser of the small model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerFast
 from seampack.models.empathy.config import EmpathyConfig
 
 IGNORED = -100
-"""Label of padding, which no loss counts."""
+"""Label of padding, which the loss ignores."""
 _SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
 def byte_tokenizer(texts: Sequence[str], most: int) -> Any:
-    """Train a byte-level BPE tokenizer of at most ``most`` tokens; it decodes any text to the same bytes."""
+    """Train a byte-level BPE tokeniser of at most ``most`` tokens; it restores any text byte by byte."""
     learned = ByteLevelBPETokenizer()
     learned.train_from_iterator(
         texts, vocab_size=most, min_frequency=2, show_progress=False, special_tokens=list(_SPECIAL.values())
@@ -27,7 +27,7 @@ def byte_tokenizer(texts: Sequence[str], most: int) -> Any:
 
 
 def encode_context(tokenizer: Any, contexts: Sequence[Sequence[str]], most: int) -> list[list[int]]:
-    """Return ids of ``<s> first </s> second </s> ...``; of a context above ``most`` tokens, ``<s>`` and the end."""
+    """Return ids of ``<s> first </s> second </s> ...``; if longer than ``most`` tokens, of ``<s>`` and the end."""
     flat = _plain_ids(tokenizer, [utterance for context in contexts for utterance in context])
     encoded, start = [], 0
     for context in contexts:
@@ -59,7 +59,7 @@ def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
 
 
 def piece_text(relation: str, tails: Sequence[str]) -> str:
-    """Return a relation's knowledge as one text, such as ``xReact: happy; proud``; empty without tails."""
+    """Return a relation's knowledge as one text, such as ``xReact: happy; proud``; empty if there are no tails."""
     kept = [tail.strip() for tail in tails if tail.strip()]
     return f"{relation}: {'; '.join(kept)}" if kept else ""
 

@@ -21,8 +21,8 @@ from seampack.models.training import loading, place, quiet, train_model
 def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConfig) -> tuple[EmpathyModel, Any]:
     """Return an untrained model and its tokenizer; the small model's vocabulary is learned from ``texts``.
 
-    Raises DataError if ``config.base_model`` is not a BART that can be loaded, and ConfigError for lengths above the
-    model's own.
+    Raises DataError if ``config.base_model`` is not a BART that can be loaded, ConfigError if a maximum length exceeds
+    the model's number of positions.
     """
     set_seed(config.seed)
     ours: dict[str, Any] = {"emotions": emotions, "empathy": config.to_dict()}
@@ -65,17 +65,19 @@ def _pretrained(config: EmpathyConfig, ours: dict[str, Any]) -> tuple[EmpathyMod
 
 
 def check_lengths(shape: BartConfig, config: EmpathyConfig) -> None:
-    """Raise ConfigError if a maximum length is above the number of positions of the model."""
+    """Raise ConfigError if a maximum length exceeds the model's number of positions."""
     most = shape.max_position_embeddings
     for name in ("max_context_tokens", "max_knowledge_tokens", "max_target_tokens"):
         if (length := getattr(config, name)) > most:
-            raise ConfigError(f"{name}: expected at most {most}, the positions of the model; got {length}; lower it")
+            raise ConfigError(
+                f"{name}: expected at most {most}, the model's number of positions; got {length}; lower it"
+            )
 
 
 def train(
     model: EmpathyModel, tokenizer: Any, dataset: Dataset, relations: Sequence[str], config: EmpathyConfig
 ) -> list[float]:
-    """Train on prepared rows with the Trainer of transformers. Return the losses, one for every 20 steps."""
+    """Train on prepared rows with transformers' Trainer; return the losses, one for every 20 steps."""
     return train_model(
         model,
         dataset,
@@ -93,7 +95,7 @@ def train(
 
 @dataclass(slots=True)
 class Scores:
-    """Scores and responses of a dataset's rows, in their order."""
+    """Scores and responses of a dataset's rows, in row order."""
 
     nll: list[float] = field(default_factory=list)
     """Negative log-likelihood of each target, in nats."""
@@ -111,7 +113,7 @@ def score(
 ) -> Scores:
     """Score every row, and generate responses for the first ``config.responses`` rows.
 
-    Raises ConfigError for lengths above the model's own.
+    Raises ConfigError if a maximum length exceeds the model's number of positions.
     """
     check_lengths(model.config, config)
     scores = Scores()
@@ -136,7 +138,7 @@ def score(
 
 
 def respond(model: EmpathyModel, tokenizer: Any, inputs: dict[str, Any], config: EmpathyConfig) -> list[str]:
-    """Generate responses to an encoded batch by beam search with a penalty on repeated tokens."""
+    """Generate responses to an encoded batch by beam search, with a penalty on repeated tokens."""
     states = inputs["encoder_outputs"].last_hidden_state
     copied = {**inputs, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}  # generate changes its argument
     with quiet():

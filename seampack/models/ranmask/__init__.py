@@ -3,9 +3,9 @@
     words -> RandomMask -> masked copies -> predict_fn -> votes -> smooth: the class
                                                                -> certify: the number of words that may change
 
-``masks`` draws the copies, ``smoothing`` takes the vote of any classifier on them, ``certificate`` has the mathematics,
-``attacks`` searches for texts that break a certificate, ``robustness`` counts them. ``adapter`` trains a classifier on
-masked text, ``classifier`` loads it.
+``masks`` draws the copies, ``smoothing`` lets any classifier vote on them, ``certificate`` computes radii, ``attacks``
+searches for texts that break a certificate, ``robustness`` counts them. ``adapter`` trains a classifier on masked text,
+``classifier`` loads it.
 """
 
 from seampack.models.ranmask.attacks import Attacked, attack, character_bugs, neighbours, strong_words

@@ -1,4 +1,4 @@
-"""RanMASK as an adapter: train on masked text, certify, attack."""
+"""The adapter: trains a classifier on masked text, certifies it and attacks it."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -35,7 +35,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
     fixed = ("encoder", "layers", "epochs", "batch_rows", "learning_rate", "weight_decay")
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
-        """Add ``words``, lists of at most ``max_words`` words, and turn ``label`` into ids of classes."""
+        """Add ``words``, lists of at most ``max_words`` words, and convert ``label`` to class ids."""
         given = "words" in dataset.column_names and (
             config.text_column not in dataset.column_names or _is_list(dataset.data.column("words").type)
         )
@@ -57,7 +57,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         return rest.add_column("words", pa.array(words, pa.list_(pa.string())))
 
     def fit(self, dataset: Dataset, config: RanmaskConfig) -> Fitted:
-        """Train a classifier; every text gets a new mask in every step."""
+        """Train a classifier; each text gets a new mask each time it is drawn."""
         classes = _declared(dataset)
         if len(classes) < 2:
             raise DataError(f"column 'label': expected at least two classes; got {', '.join(classes)}")
@@ -80,7 +80,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         classifier = load(artifact, config)
         words, labels = dataset["words"][:], np.array(dataset["label"][:])
         attacked = min(config.attack_rows, len(words))
-        # before the certificates, which take longest, so that an error of the candidates is raised early
+        # before the certificates, which take longest, so that errors in the candidates are raised early
         attacks = {kind: classifier.candidates(kind) for kind in config.attacks if attacked}
         plain = np.asarray(classifier.predict_fn(words)).argmax(1)
         smoothed, certified = smooth_and_certify(classifier.predict_fn, words, config, classifier.mask_token)
@@ -112,7 +112,7 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
 
 
 def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
-    """Draw the certified accuracy over the number of changed words, a line for each curve."""
+    """Draw the certified accuracy over the number of changed words, one line per curve."""
     for name, curve in curves.items():
         axes.step(
             [row["words"] for row in curve],
@@ -127,7 +127,7 @@ def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:
 def _declared(dataset: Dataset) -> list[str]:
     feature = dataset.features["label"]
     if not isinstance(feature, ClassLabel):
-        raise DataError("column 'label': expected ids of classes; prepare the dataset first")
+        raise DataError("column 'label': expected class ids; prepare the dataset first")
     return list(feature.names)
 
 

@@ -1,4 +1,4 @@
-"""Fast predictions of a bag of word embeddings on thousands of masked copies of few texts."""
+"""Fast predictions of a bag of word embeddings on thousands of masked copies of a few texts."""
 
 from itertools import chain
 from typing import Any
@@ -15,9 +15,9 @@ Integer = npt.NDArray[np.int64]
 class BagPredictor:
     """``predict_fn`` of a TextClassifier on a BERT encoder without layers.
 
-    The logits of such a model are a mean over tokens of a score of the token and its position. Each word is tokenised
-    once and each different pair of token and position is scored once, so that 5,000 copies of a text cost little more
-    than joining their words.
+    The logits of such a model are a mean over tokens of a score that depends on the token and its position. Each word
+    is tokenised once, and each distinct pair of token and position is scored once, so that 5,000 copies of a text cost
+    little more than joining their words.
     """
 
     def __init__(self, model: TextClassifier, tokenizer: Any, max_tokens: int) -> None:
@@ -54,7 +54,7 @@ class BagPredictor:
         return logits
 
     def _tokens(self, texts: list[list[str]]) -> tuple[Integer, Integer, Integer]:
-        """Return the token ids of all texts and their positions, shape (tokens,), and the lengths, shape (texts,)."""
+        """Return token ids and positions of all texts, shape (tokens,), and the lengths in tokens, shape (texts,)."""
         words = list(set(chain.from_iterable(texts)))
         pieces = self.pieces(words)
         flat_pieces = np.fromiter(chain.from_iterable(pieces), np.int64)
@@ -99,5 +99,5 @@ class BagPredictor:
 
 
 def _within(lengths: Integer) -> Integer:
-    """Return 0, 1, 2 .. length - 1 of each length, concatenated."""
+    """Return 0, 1, 2 .. length - 1 for each length, concatenated."""
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -1,4 +1,4 @@
-"""A trained classifier of lists of words: its predictions, its mask token and the words that it knows."""
+"""A trained classifier of lists of words: its predictions, mask token and vocabulary."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ class Classifier:
     """Embeddings of the vocabulary, shape (words, width)."""
 
     def candidates(self, kind: str) -> Candidates | None:
-        """Return the replacements that an attack tries; None if it needs a vocabulary and there is none."""
+        """Return the candidates of an attack; None if the attack needs a vocabulary and the encoder has no words."""
         if kind == Attacks.BUGS:
             return character_bugs
         if not self.vocabulary:
@@ -50,7 +50,7 @@ def load(artifact: Artifact, config: RanmaskConfig) -> Classifier:
     predict_fn: PredictFn = partial(text.predict, model, tokenizer, max_tokens=config.max_tokens)
     if BagPredictor.fits(model):
         predict_fn = BagPredictor(model, tokenizer, config.max_tokens)
-    # only tokens that are a whole word: encoding the word gives the token again
+    # only tokens that are a whole word: encoding the word returns the token
     spellings = {token: tokenizer.decode([token]).strip() for token in range(len(tokenizer))}
     tokens = {word: token for token, word in spellings.items() if len(word) > 2 and word.isalpha()}
     encoded = tokenizer([[word] for word in tokens], is_split_into_words=True, add_special_tokens=False)["input_ids"]
@@ -63,5 +63,5 @@ def load(artifact: Artifact, config: RanmaskConfig) -> Classifier:
 def mask_token_of(tokenizer: Any, encoder: str) -> str:
     """Return the mask token of an encoder's tokenizer. Raise DataError if it has none."""
     if tokenizer.mask_token is None:
-        raise DataError(f"{encoder}: its tokenizer has no mask token; expected one; use another encoder")
+        raise DataError(f"{encoder}: the tokenizer has no mask token, which the masks need; use another encoder")
     return str(tokenizer.mask_token)

@@ -13,25 +13,25 @@ Float = npt.NDArray[np.float64]
 def checked(logits: Any, texts: int) -> Float:
     """Return logits as a float64 array of shape (texts, classes). Tensors are accepted, with or without gradient.
 
-    -inf is allowed, the log of 0: an impossible class. Raise DataError for another shape, for values that are not
-    numbers, NaN or +inf, and for a text with -inf for every class.
+    -inf, the log of 0, is allowed for an impossible class. Raise DataError for any other shape, for NaN, +inf or values
+    that are not numbers, and for a text with -inf for every class.
     """
     try:
         array = np.asarray(logits.detach().cpu().double() if hasattr(logits, "detach") else logits)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            f"predict_fn: expected logits of shape ({texts}, classes); got no array: {reason}; return one row for each "
+            f"predict_fn: expected logits of shape ({texts}, classes); got no array: {reason}; return one row per "
             "text, with the same classes"
         ) from error
     if array.ndim != 2 or array.shape[0] != texts or array.shape[1] < 2:
         raise DataError(f"predict_fn: expected logits of shape ({texts}, classes); got shape {array.shape}")
     if array.dtype.kind not in "fiu":
-        raise DataError(f"predict_fn: expected logits that are numbers; got {array.dtype}")
+        raise DataError(f"predict_fn: expected numeric logits; got {array.dtype}")
     if wrong := int((np.isnan(array) | (array == np.inf)).any(1).sum()):
         raise DataError(f"predict_fn: expected finite logits, or -inf; got NaN or +inf in {wrong:,} of {texts:,} rows")
     if wrong := int((array == -np.inf).all(1).sum()):
-        raise DataError(f"predict_fn: expected a finite logit for some class; got -inf for all in {wrong:,} rows")
+        raise DataError(f"predict_fn: expected a finite logit for a class; got -inf for all classes in {wrong:,} rows")
     return array.astype(np.float64)
 
 
@@ -43,7 +43,7 @@ def softmax(logits: Float) -> Float:
 
 
 def of_length_one(logits: Float) -> Float:
-    """Scale each row to length 1; rows of zeros stay. Raise DataError for -inf, which has no direction."""
+    """Scale each row to length 1; rows of zeros are not changed. Raise DataError for -inf, which cannot be scaled."""
     if not np.isfinite(logits).all():
         raise DataError(
             "predict_fn: ensemble ref_logit needs finite logits; got -inf; use the ensemble votes or mean, or return "

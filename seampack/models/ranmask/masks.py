@@ -12,15 +12,15 @@ from seampack.errors import ConfigError, DataError
 from seampack.models.ranmask.config import RanmaskConfig
 
 Masks = npt.NDArray[np.bool_]
-"""One row for each mask, shape (masks, words); True if the copy shows the word."""
+"""One row per mask, shape (masks, words); True if the copy shows the word."""
 MASK_TOKEN = "[MASK]"  # noqa: S105  # not a password
-"""The word that replaces a masked word, unless a tokenizer has another."""
+"""The default word that replaces a masked word."""
 
 
 class RandomMask:
-    """Replaces random words of each text by a mask token, different words at every call.
+    """Replaces random words of each text with a mask token, different words at every call.
 
-    Obeys ``rate``, ``min_keep`` and ``seed`` of the config. Raises ConfigError for a mask token that is not one word.
+    Uses ``rate``, ``min_keep`` and ``seed`` of the config. Raises ConfigError if the mask token is not one word.
     """
 
     def __init__(self, config: RanmaskConfig, mask_token: str = MASK_TOKEN) -> None:
@@ -31,7 +31,7 @@ class RandomMask:
         self._rng = np.random.default_rng(config.seed)
 
     def kept(self, length: int) -> int:
-        """Return how many of ``length`` words stay, the same number in masking and in the certificate."""
+        """Return the number of unmasked words in a text of ``length`` words, for masks and certificates."""
         return min(length, max(self.config.min_keep, length - round(self.config.rate * length)))
 
     def __call__(self, texts: Sequence[str] | Sequence[list[str]]) -> list[list[str]]:
@@ -39,7 +39,7 @@ class RandomMask:
         return [self._once(words) for words in lists_of_words(texts)]
 
     def on(self, column: str) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
-        """Return a transform for ``Dataset.set_transform``, so that each epoch sees new masks; text stays text."""
+        """Return a transform for ``Dataset.set_transform``: each epoch has new masks. The column keeps its type."""
 
         def transform(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
             texts = batch[column]
@@ -60,22 +60,22 @@ class RandomMask:
 
 
 def words_of(text: str | Sequence[str]) -> list[str]:
-    """Split a text at white space; a list of words is copied. Raise DataError for a text without words."""
+    """Split a text at white space; copy a list of words. Raise DataError if the text has no words."""
     words = text.split() if isinstance(text, str) else list(text)
     if not words:
-        raise DataError(f"a text without words: {text!r}; expected at least one word; drop such rows")
+        raise DataError(f"expected text with at least one word; got {text!r}; drop such rows first")
     return words
 
 
 def lists_of_words(texts: Sequence[str] | Sequence[list[str]]) -> list[list[str]]:
-    """Return the words of each text. Raise DataError for a single text in place of a list, and as ``words_of``."""
+    """Return the words of each text. Raise DataError for a single text instead of a list, or a text without words."""
     if isinstance(texts, str):
         raise DataError(f"texts: expected a list of texts; got the text {texts[:40]!r}; put it into a list")
     return [words_of(text) for text in texts]
 
 
 def draw(n: int, length: int, kept: int, rng: np.random.Generator) -> Masks:
-    """Draw ``n`` masks, each a uniformly random set of ``kept`` words: Floyd's sampling, vectorised over the masks."""
+    """Draw ``n`` masks, each a uniformly random set of ``kept`` words, by Floyd's sampling, vectorised over masks."""
     few = min(kept, length - kept)
     chosen = np.zeros((n, length), np.bool_)
     rows = np.arange(n)
@@ -95,7 +95,7 @@ def every(length: int, kept: int) -> Masks:
 
 
 def distinct(masks: Masks) -> tuple[Masks, npt.NDArray[np.int64]]:
-    """Return the different rows, and the index of each row of ``masks`` among them, shape (masks,)."""
+    """Return the distinct rows of ``masks``, and the index of each row among them, shape (masks,)."""
     packed = np.packbits(masks, axis=1)
     keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)

@@ -10,7 +10,7 @@ from seampack.models.ranmask.config import RanmaskConfig
 from seampack.models.ranmask.smoothing import Certified, judge, scorer
 
 ATTACK_NUMBERS = ("clean_accuracy", "robust_accuracy", "success", "certificates", "broken")
-"""Accuracy before and after the attack, its share of successes, and the certificates tried and broken."""
+"""Accuracy before and after the attack, success rate of the attack, and numbers of certificates tried and broken."""
 
 
 def under_attack(
@@ -53,9 +53,9 @@ def under_attack(
 def broken_by(
     classifier: Classifier, attacked: Attacked, label: int, radius: int, config: RanmaskConfig
 ) -> list[str] | None:
-    """Return an attacked text within the certified ``radius`` that certainly has another class; None without one.
+    """Return an attacked text within the certified ``radius`` whose class certainly changed; None if there is none.
 
-    New masks judge two texts: the one with all replacements, and the one that first flipped the attack's scores.
+    New masks judge two texts: the text with all replacements, and the first text that flipped the attack's scores.
     """
     last = min(radius, len(attacked.changed))
     for replacements in sorted({last, min(attacked.first_flip or last, last)} - {0}, reverse=True):

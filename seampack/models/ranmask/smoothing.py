@@ -19,10 +19,10 @@ from seampack.models.ranmask.masks import MASK_TOKEN, Masks, RandomMask, distinc
 
 Integer = npt.NDArray[np.int64]
 PredictFn = Callable[[list[list[str]]], Any]
-"""Lists of words -> logits of each, shape (texts, classes). Each text's logits must not depend on the others."""
+"""Lists of words -> logits, shape (texts, classes). The logits of a text must not depend on the other texts."""
 Texts = Sequence[str] | Sequence[list[str]]
 
-_CALL_COPIES = 10_000  # masked copies for each call of predict_fn: enough to fill batches, few enough for the memory
+_CALL_COPIES = 10_000  # masked copies per call of predict_fn: enough to fill batches, few enough for memory
 _CERTAINTY = 0.001  # level of the test in ``judge``
 
 
@@ -33,17 +33,17 @@ class Smoothed:
     pred: Integer
     """Class of each text, shape (texts,)."""
     p_hat: Float
-    """Share of the votes for that class, shape (texts,)."""
+    """Share of the votes for ``pred``, shape (texts,)."""
     counts: Integer
-    """Votes of the masked copies, shape (texts, classes); of all possible copies if there are few."""
+    """Votes of the masked copies, shape (texts, classes); all possible copies vote if there are few."""
     scores: Float
-    """Scores whose maximum is ``pred``: shares of votes, mean probabilities or logits, shape (texts, classes)."""
+    """Scores, shape (texts, classes): shares of votes, mean probabilities or mean logits; ``pred`` has the maximum."""
     abstain: npt.NDArray[np.bool_]
     """True if the votes for ``pred`` and the next class do not differ significantly, shape (texts,)."""
 
     @classmethod
     def of(cls, texts: Iterable[tuple[Any, ...]]) -> "Smoothed":
-        """Collect the entries of each text."""
+        """Collect the entries of each text into arrays."""
         return cls(*map(np.array, zip(*texts, strict=True)))
 
 
@@ -52,27 +52,27 @@ class Certified:
     """Certificates; all arrays have shape (texts,)."""
 
     length: Integer
-    """Words of the text."""
+    """Number of words of the text."""
     kept: Integer
-    """Words that each masked copy shows."""
+    """Number of words that each masked copy shows."""
     guess: Integer
     """Class to certify."""
     count: Integer
-    """Votes for that class."""
+    """Votes for ``guess``."""
     masks: Integer
-    """Number of all votes."""
+    """Total number of votes."""
     exact: npt.NDArray[np.bool_]
-    """True if all possible copies voted, so that there is no chance of error."""
+    """True if all possible copies voted, so that the certificate has no chance of error."""
     p_lower: Float
-    """Lower bound of the class's probability, with confidence 1 - alpha."""
+    """Lower bound of the probability of ``guess``, with confidence 1 - alpha."""
     radius: Integer
-    """Number of words that may change, to any words, while ``guess`` stays the class; 0 if it abstains."""
+    """Number of words that may be replaced by any words without changing the class; 0 if ``abstain``."""
     abstain: npt.NDArray[np.bool_]
-    """True if more than half of the probability cannot be certified for the class."""
+    """True if a probability above one half cannot be certified for ``guess``."""
 
     @classmethod
     def of(cls, texts: Iterable[tuple[Any, ...]]) -> "Certified":
-        """Collect the entries of each text."""
+        """Collect the entries of each text into arrays."""
         kinds = (np.int64,) * 5 + (np.bool_, np.float64, np.int64, np.bool_)
         return cls(*(np.array(column, kind) for column, kind in zip(zip(*texts, strict=True), kinds, strict=True)))
 
@@ -88,23 +88,23 @@ class Certified:
 
 
 def smooth(predict_fn: PredictFn, texts: Texts, config: RanmaskConfig, mask_token: str = MASK_TOKEN) -> Smoothed:
-    """Classify each text by ``guess_masks`` masked copies, combined by ``ensemble``. A seed draws the same masks.
+    """Classify each text by ``guess_masks`` masked copies, combined by ``ensemble``. Equal seeds draw equal masks.
 
     Abstains if a two-sided binomial test between the two classes with the most votes does not reject a tie at level
     ``alpha`` (Cohen and others 2019, arXiv 1902.02918), or if another class than ``pred`` has more votes.
 
     Raises:
-        DataError: There is no text, a text has no words, or logits are not numbers of shape (texts, classes).
+        DataError: There are no texts, a text has no words, or logits are not numbers of shape (texts, classes).
     """
     runs = _runs(predict_fn, texts, RandomMask(config, mask_token), [config.guess_masks], config.seed)
     return Smoothed.of(run.smoothed(config.ensemble, config.alpha) for run in runs)
 
 
 def certify(predict_fn: PredictFn, texts: Texts, config: RanmaskConfig, mask_token: str = MASK_TOKEN) -> Certified:
-    """Guess each text's class by ``guess_masks`` masked copies, and certify it by ``masks`` others.
+    """Guess each text's class by ``guess_masks`` masked copies, and certify it by ``masks`` further copies.
 
-    If a text has no more than ``guess_masks + masks`` possible copies, each is predicted once and the certificate is
-    exact. Raise DataError as ``smooth`` does.
+    If a text has at most ``guess_masks + masks`` possible copies, each is predicted once and the certificate is exact.
+    Raises the errors of ``smooth``.
     """
     return smooth_and_certify(predict_fn, texts, config, mask_token)[1]
 
@@ -114,7 +114,7 @@ def smooth_and_certify(
 ) -> tuple[Smoothed, Certified]:
     """Return both the ensemble's predictions and the certificates, from the same masked copies.
 
-    With ``ensemble=votes`` the predicted class is the certified one.
+    With ``ensemble=votes``, the predicted class is the certified class.
     """
     smoothed, certified = [], []
     mask = RandomMask(config, mask_token)
@@ -127,10 +127,10 @@ def smooth_and_certify(
 def scorer(
     predict_fn: PredictFn, config: RanmaskConfig, mask_token: str = MASK_TOKEN
 ) -> Callable[[list[list[str]]], Float]:
-    """Return a function from lists of words to the ensemble's scores by ``attack_masks``, shape (texts, classes).
+    """Return a function that scores lists of words by ``attack_masks`` masked copies, shape (texts, classes).
 
-    For attacks: texts of one length get the same masks, so that their scores differ by their words and not by chance.
-    The masks differ from those of ``certify``.
+    For attacks: texts of the same length get the same masks, so that scores differ by the words and not by chance.
+    ``certify`` uses other masks.
     """
     mask = RandomMask(config, mask_token)
 
@@ -144,7 +144,7 @@ def scorer(
 def judge(predict_fn: PredictFn, words: list[str], config: RanmaskConfig, mask_token: str = MASK_TOKEN) -> int | None:
     """Return the class of one text by the votes of ``masks`` new masked copies; None if it is not certain.
 
-    The level is 0.001. The masks differ from those of ``certify`` and ``scorer``: an attack has not seen them.
+    The level is 0.001. ``certify`` and ``scorer`` use other masks, so the attack was not fitted to these masks.
     """
     mask = RandomMask(config, mask_token)
     verdict = Smoothed.of(
@@ -162,7 +162,7 @@ def certified_accuracy(certified: Certified, labels: npt.ArrayLike, radius: int)
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The different masked copies of one text, and how often each was drawn."""
+    """The distinct masked copies of one text, and how often each was drawn."""
 
     length: int
     kept: int
@@ -215,13 +215,13 @@ class _Run:
 def _runs(
     predict_fn: PredictFn, texts: Texts, mask: RandomMask, draws: list[int], seed: int, *, alike: bool = False
 ) -> Iterator[_Run]:
-    """Mask every text ``sum(draws)`` times and predict the different copies, several texts in each call.
+    """Mask every text ``sum(draws)`` times and predict the distinct copies, several texts per call.
 
-    ``alike`` gives texts of one length the same masks.
+    ``alike`` gives texts of the same length the same masks.
     """
     every_text = lists_of_words(texts)
     if not every_text:
-        raise DataError("there is no text to classify; expected at least one")
+        raise DataError("there are no texts to classify; expected at least one")
     copies: list[list[str]] = []
     waiting: list[tuple[int, int, bool, Integer]] = []
     drawn: tuple[int, tuple[int, ...]] | None = None  # length and seed of the current masks
@@ -244,7 +244,7 @@ def _runs(
 
 
 def _masks(length: int, kept: int, draws: list[int], seed: tuple[int, ...]) -> tuple[bool, Masks, Integer]:
-    """Return whether all possible masks are used, the masks, and how often each draw has each, shape (draws, masks)."""
+    """Return whether all possible masks are used, the masks, and their counts in each draw, shape (draws, masks)."""
     if comb(length, kept) <= sum(draws):
         masks = every(length, kept)
         return True, masks, np.ones((1, len(masks)), np.int64)

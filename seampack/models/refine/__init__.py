@@ -1,9 +1,9 @@
-"""A refiner rewords queries to protect a model from attacks; it is trained by the model's answers to its rewordings.
+"""A refiner that rewords queries to protect a model from attacks, trained on the model's answers to its rewordings.
 
-    query -> Refiner -> refined query -> target -> response -> rewards, each for the original query
+    query -> Refiner -> refined query -> target -> response -> rewards for the original query
 
-``RefinerSFT`` trains on pairs, ``RefinerRL`` by rewards (trl's GRPO), ``RefinerEval`` measures. After "Enhancing the
-Capability and Robustness of Large Language Models through Reinforcement Learning-Driven Query Refinement" (arXiv
+``RefinerSFT`` trains on pairs, ``RefinerRL`` with rewards (trl's GRPO), ``RefinerEval`` measures. Source: "Enhancing
+the Capability and Robustness of Large Language Models through Reinforcement Learning-Driven Query Refinement" (arXiv
 2407.01461).
 """
 

@@ -1,4 +1,4 @@
-"""Query refinement as an adapter: from pairs and queries to a refiner, or from labelled responses to a classifier."""
+"""The adapter: trains a refiner on pairs and queries, or a safety classifier on labelled responses."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -35,13 +35,13 @@ class RefineAdapter(Adapter[RefineConfig]):
     columns: ClassVar[Mapping[str, str]] = {
         "prompt": "The query of a pair.",
         "optimized_prompt": "The rewording of a pair.",
-        "query": "Optional: a query to reward or evaluate; without the column, prompt.",
+        "query": "Optional: a query to reward or evaluate; if the column is missing, prompt is used.",
         "attack": "Optional: whether the query is an attack, true or false.",
         "good_res": "Optional: a good response to the query, for the reward quality.",
         "bad_res": "Optional: a bad response.",
         "response": "Stage safety: a response.",
-        "jailbroken": "Stage safety: whether an attack succeeded with it.",
-        "behavior": "Optional, stage safety: the requested behaviour; rows with the same one stay together.",
+        "jailbroken": "Stage safety: whether the response is the success of an attack.",
+        "behavior": "Optional, stage safety: the requested behaviour; its rows are held out together.",
     }
     fixed: ClassVar[tuple[str, ...]] = (
         *("stage", "model", "instruction", "epochs", "learning_rate", "max_tokens", "word_dropout", "whole_text"),
@@ -51,8 +51,8 @@ class RefineAdapter(Adapter[RefineConfig]):
     def prepare(self, dataset: Dataset, config: RefineConfig) -> Dataset:
         """Return rows with ``prompt, optimized_prompt, query, good, bad, attack``.
 
-        In the stage safety, the columns are ``response, jailbroken, group, held_out``. Raises DataError for a missing
-        column or a row that cannot be used.
+        In the stage safety, the columns are ``response, jailbroken, group, held_out``. Raises DataError if a column is
+        missing or a row cannot be used.
         """
         is_safety = config.stage == Stage.SAFETY
         if len(dataset) and dataset.features == (SAFETY_FEATURES if is_safety else FEATURES):
@@ -60,31 +60,32 @@ class RefineAdapter(Adapter[RefineConfig]):
         return safety_rows(dataset, config) if is_safety else refiner_rows(dataset, config)
 
     def fit(self, dataset: Dataset, config: RefineConfig) -> Fitted:
-        """Train a refiner, or a safety classifier.
+        """Train a refiner or a safety classifier.
 
-        Raises DataError if the rows lack what the options need, ConfigError for options that do not fit together.
+        Raises DataError if the rows lack data that the options need, ConfigError if options do not fit together.
         """
         if config.stage == Stage.REFINER:
             return _fit_refiner(dataset, config)
-        taught = where(dataset, "held_out", False)
-        arrays = SafetyClassifier.fit(taught["response"][:], taught["jailbroken"][:]).to_arrays()
+        rows = where(dataset, "held_out", False)
+        arrays = SafetyClassifier.fit(rows["response"][:], rows["jailbroken"][:]).to_arrays()
         data, trained = safety_facts(dataset)
-        return Fitted(arrays | trained, {"data": data, "trained_rows": len(taught)})
+        return Fitted(arrays | trained, {"data": data, "trained_rows": len(rows)})
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: RefineConfig) -> Evaluation:
         """Query the target with and without refinement; without a target, only refine.
 
-        The stage safety measures the classifier, and the phrases of refusal, on the held-out groups of the training
-        file, or on all rows of another file that were not trained on.
+        The stage safety measures the classifier and the refusal phrases on rows that were not trained on: the held-out
+        groups of the training file, or rows of another file.
 
-        Raises ConfigError for the training file with other groups held out, DataError if nothing can be measured.
+        Raises ConfigError if the training file is given with other groups held out, DataError if no row can be
+        measured.
         """
         if config.stage == Stage.SAFETY:
             tested = untrained_rows(dataset, artifact, config)
             return measure_safety(tested, SafetyClassifier.of_arrays(artifact.tensors), len(dataset) - len(tested))
         query_rows = where(dataset, "query")
         if not len(query_rows):
-            raise DataError("no row has a query to evaluate; name their column with query_column")
+            raise DataError("no row has a query to evaluate; name the column of queries with query_column")
         refiner = Refiner.of_artifact(artifact, config)
         scorer = scorer_of(query_rows, config)
         queries = query_rows["query"][:]
@@ -100,14 +101,16 @@ class RefineAdapter(Adapter[RefineConfig]):
 
 
 def _fit_refiner(dataset: Dataset, config: RefineConfig) -> Fitted:
-    """Train a refiner. The facts are losses, the curve of the rewards, and how many pairs and queries were cut."""
+    """Train a refiner. The facts are the losses, the curve of the rewards, and the numbers of cut pairs and queries."""
     pairs, query_rows = where(dataset, "optimized_prompt"), where(dataset, "query")
     if not len(pairs) and (config.model == SMALL or not config.rl_steps):
-        raise DataError("no row has a prompt and an optimized_prompt; give some, or a trained model and rl_steps")
-    # before training, so that a target or reward that cannot be loaded is reported at once
+        raise DataError(
+            "no row has a prompt and an optimized_prompt; add such rows, or set rl_steps and a trained model"
+        )
+    # before training, so that a target or reward that cannot be loaded raises an error immediately
     scorer = scorer_of(query_rows, config) if config.rl_steps else None
     if config.rl_steps and not scorer:
-        raise ConfigError("target: expected a target for reinforcement learning, to reward its answers; got none")
+        raise ConfigError("target: reinforcement learning needs a target, whose answers are rewarded; got none")
     texts = [text for column in ("prompt", "optimized_prompt", "query") for text in dataset[column] if text]
     refiner = new_refiner(config, texts)
     facts: dict[str, Any] = {"losses": [], "curve": [], "cut_pairs": 0, "cut_queries": 0}

@@ -1,4 +1,4 @@
-"""The target, the rewards and the judge that the options name."""
+"""Construction of the target, the rewards and the judge that the options name."""
 
 from datasets import Dataset
 
@@ -13,7 +13,7 @@ from seampack.models.refine.targets import ModelTarget, target_of
 
 
 def scorer_of(queries: Dataset, config: RefineConfig) -> Scorer | None:
-    """Return the rewards and the target; None without a target.
+    """Return the scorer with the rewards and the target; None if there is no target.
 
     Args:
         queries: Rows with ``query, attack, good, bad``.
@@ -31,14 +31,14 @@ def scorer_of(queries: Dataset, config: RefineConfig) -> Scorer | None:
     for entry, weight in config.weights().items():
         name = entry.rpartition(":")[2]
         if name in rewards:
-            raise ConfigError(f"rewards: expected different names; got {name} twice")
+            raise ConfigError(f"rewards: expected distinct names; got {name} twice")
         weights[name] = weight
         rewards[name] = _reward(entry, queries, target, config)
     return Scorer(rewards, weights, CachedTarget(target))
 
 
 def _reward(name: str, queries: Dataset, target: Target, config: RefineConfig) -> Reward | OnRefined:
-    """Return the reward with a name, or the function ``MODULE:FUNCTION``."""
+    """Return the reward of this name, or the function ``MODULE:FUNCTION``."""
     if name == "refusal":
         return Refusal([row["query"] for row in queries if row["attack"]])
     if name == "safety":
@@ -47,15 +47,15 @@ def _reward(name: str, queries: Dataset, target: Target, config: RefineConfig) -
         return function_of(name)
     if not isinstance(target, ModelTarget):
         raise ConfigError(
-            f"rewards: quality needs a target's log-probabilities; expected the folder or hub name of a model as "
-            f"target; got {config.target!r}"
+            f"rewards: quality needs the log-probabilities of the target; expected the folder or hub name of a model "
+            f"as target; got {config.target!r}"
         )
     references = {row["query"]: (row["good"], row["bad"]) for row in queries if row["good"] and row["bad"]}
     return LogProbQuality(config, target.model, target.tokenizer, references)
 
 
 def judge_of(config: RefineConfig) -> Judge:
-    """Return the judge that ``judge`` names."""
+    """Return the judge that the option ``judge`` names."""
     if config.judge == "refusal":
         return not_refused
     return SafetyClassifier.load(config.safety_model).judge if config.judge == "safety" else function_of(config.judge)

@@ -17,79 +17,79 @@ READY_JUDGES = ("refusal", "safety")
 
 
 class Stage(StrEnum):
-    """What is trained."""
+    """Model to train."""
 
     REFINER = "refiner"
     """The model that rewords queries."""
     SAFETY = "safety"
-    """A classifier of responses as jailbroken or not, to be a reward and a judge of refiners."""
+    """A classifier that detects jailbroken responses, used as a reward and as a judge of refiners."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefineConfig(Config):
-    """Options of training and evaluating a refiner, or a safety classifier."""
+    """Options of training and evaluating a refiner or a safety classifier."""
 
-    stage: str = option("refiner", "What is trained: refiner, or safety, a classifier of responses.", choices=Stage)
+    stage: str = option("refiner", "Model to train: refiner, or safety, a classifier of responses.", choices=Stage)
     model: str = option(
         SMALL,
-        "The refiner to train: small, made from the texts alone; a causal LM's folder or hub name; or the artifact of "
-        "a refiner.",
+        "The refiner to train: small, built from the texts alone; folder or hub name of a causal LM; or the artifact "
+        "of a refiner.",
         empty=False,
     )
     instruction: str = option(
         INSTRUCTION,
-        "Instruction of a pretrained refiner, followed by the query as JSON; empty gives the query alone. The models "
-        "small and those of artifacts keep theirs.",
+        "Instruction of a pretrained refiner, before the query as JSON; empty: the query alone. The model small has no "
+        "instruction; an artifact keeps its own.",
     )
     prompt_column: str = option("prompt", "Column of the queries of pairs.", empty=False)
-    optimized_column: str = option("optimized_prompt", "Column of their rewordings.", empty=False)
+    optimized_column: str = option("optimized_prompt", "Column of the rewordings of pairs.", empty=False)
     query_column: str = option(
-        "", "Column of the queries to reward or evaluate; empty takes the column query if it exists, else prompt."
+        "", "Column of the queries to reward or evaluate; empty: the column query if it exists, else prompt."
     )
     attack_column: str = option(
-        "", "Column that marks attacks; empty takes the column attack if it exists, else no row is an attack."
+        "", "Column that marks attacks; empty: the column attack if it exists, else no row is an attack."
     )
-    good_column: str = option("", "Column of good responses; empty takes the column good_res if it exists.")
-    bad_column: str = option("", "Column of bad responses; empty takes the column bad_res if it exists.")
+    good_column: str = option("", "Column of good responses; empty: the column good_res if it exists.")
+    bad_column: str = option("", "Column of bad responses; empty: the column bad_res if it exists.")
     response_column: str = option("response", "Stage safety: column of the responses.", empty=False)
     jailbroken_column: str = option("jailbroken", "Stage safety: column that marks jailbroken responses.", empty=False)
     group_column: str = option(
         "",
-        "Stage safety: column of groups, whose rows are held out together; empty takes the column behavior if it "
-        "exists, else each response is a group.",
+        "Stage safety: column of groups, whose rows are held out together; empty: the column behavior if it exists, "
+        "else each response is a group.",
     )
     held_out: float = option(
         0.25,
-        "Stage safety: share of the training file's groups that is used for evaluation, not for training.",
+        "Stage safety: share of the training file's groups held out for evaluation.",
         low=0.01,
         high=0.99,
     )
     epochs: float = option(
-        0.0, "Passes over the pairs; 0 is 12 for small, 3 for other models.", low=0, high=10_000, unit="passes"
+        0.0, "Passes over the pairs; 0 means 12 for small, 3 for other models.", low=0, high=10_000, unit="passes"
     )
     batch_rows: int = option(
-        32, "Pairs in a training step; queries processed at once in use.", low=1, high=1_000_000, unit="rows"
+        32, "Pairs per training step, or queries per batch in inference.", low=1, high=1_000_000, unit="rows"
     )
     learning_rate: float = option(
-        0.0, "Learning rate on pairs; 0 is 3e-3 for small, 2e-5 for other models.", low=0, high=10
+        0.0, "Learning rate on pairs; 0 means 3e-3 for small, 2e-5 for other models.", low=0, high=10
     )
     max_tokens: int = option(
         512,
-        "Length limit of a pair, with the instruction; longer pairs are cut and counted.",
+        "Length limit of a pair, including the instruction; longer pairs are cut and counted.",
         low=1,
         high=1_000_000,
         unit="tokens",
     )
     word_dropout: float = option(
         0.15,
-        "Share of the rewordings' words that is dropped by the end of training on pairs, so that samples differ.",
+        "Share of the rewordings' words dropped at the end of training on pairs, so that samples differ.",
         low=0,
         high=0.9,
     )
-    whole_text: bool = option(False, "Compute the loss over the query and the rewording, not the rewording alone.")
+    whole_text: bool = option(False, "Compute the loss over query and rewording instead of the rewording alone.")
     lora_rank: int = option(0, "Rank of low-rank updates; 0 trains all weights.", low=0, high=4096)
     target: str = option(
-        "", "The protected model: a folder or hub name, an http(s) address, or MODULE:FUNCTION; empty is no target."
+        "", "The protected model: a folder or hub name, an http(s) address, or MODULE:FUNCTION; empty: no target."
     )
     target_model: str = option("", "Name of the model at an http(s) address.")
     target_key: str = option("OPENAI_API_KEY", "Environment variable with the key of an http(s) address.")
@@ -97,7 +97,7 @@ class RefineConfig(Config):
     target_retries: int = option(3, "Repetitions of a failed http(s) request.", low=0, high=100, unit="retries")
     target_tokens: int = option(
         128,
-        "Length limit of a target's answer, and of the responses that the reward quality compares.",
+        "Length limit of the target's answers, and of the responses that the reward quality compares.",
         low=1,
         high=1_000_000,
         unit="tokens",
@@ -115,15 +115,15 @@ class RefineConfig(Config):
         0, "Steps of reinforcement learning after the pairs; 0 skips it.", low=0, high=1_000_000_000, unit="steps"
     )
     rl_learning_rate: float = option(
-        0.0, "Learning rate of reinforcement learning; 0 is 2e-4 for small, 1e-5 for other models.", low=0, high=10
+        0.0, "Learning rate of reinforcement learning; 0 means 2e-4 for small, 1e-5 for other models.", low=0, high=10
     )
-    rl_queries: int = option(8, "Queries in a step of reinforcement learning.", low=1, high=100_000, unit="queries")
+    rl_queries: int = option(8, "Queries per step of reinforcement learning.", low=1, high=100_000, unit="queries")
     rl_samples: int = option(
-        8, "Rewordings sampled for each query; at least 2, to be compared.", low=2, high=100_000, unit="samples"
+        8, "Rewordings sampled for each query, which are compared.", low=2, high=100_000, unit="samples"
     )
-    rl_temperature: float = option(1.0, "Temperature at which rewordings are sampled.", low=0.01, high=10)
+    rl_temperature: float = option(1.0, "Sampling temperature of rewordings.", low=0.01, high=10)
     kl: float = option(
-        0.01, "Weight of the KL penalty, which keeps the refiner near the one trained on pairs.", low=0, high=100
+        0.01, "Weight of the KL penalty, which keeps the refiner near its weights before the rewards.", low=0, high=100
     )
     max_query_tokens: int = option(
         256, "Length limit of a query; longer queries are cut and counted.", low=1, high=1_000_000, unit="tokens"
@@ -151,7 +151,7 @@ class RefineConfig(Config):
             raise ConfigError(f"target_model: expected the name of the model at {self.target}; got none")
 
     def weights(self) -> dict[str, float]:
-        """Return the rewards' weights by name, in the order of ``rewards``. Raise ConfigError for a malformed one."""
+        """Return the rewards' weights by name, in the order of ``rewards``. Raise ConfigError if one is malformed."""
         weights: dict[str, float] = {}
         for entry in self.rewards:
             name, equals, weight = entry.rpartition("=")

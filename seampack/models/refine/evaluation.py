@@ -1,4 +1,4 @@
-"""Evaluation of a refiner: attacks that still succeed, and the answers to other queries, with it and without."""
+"""Evaluation of a refiner: successful attacks, and answers to other queries, with and without refinement."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 Judge = Callable[[list[str], list[str]], Sequence[bool]]
 """Takes attacks and the responses to them, returns whether each attack succeeded."""
 Values = Sequence[float | None]
-"""A reward of each query; None is no reward."""
+"""One reward per query; None means no reward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """Result of an evaluation, each query with refinement and without."""
+    """Result of an evaluation of all queries with and without refinement."""
 
     metrics: dict[str, Any]
     rows: list[Row]
-    """``refined, response, response_before, score, score_before, is_jailbroken, is_jailbroken_before`` by query."""
+    """One row per query: ``refined``, and ``response, score, is_jailbroken`` after and (``..._before``) before it."""
     kinds: list[Row]
-    """One row for attacks and one for benign queries: rewards, attack success and refusals, before and after, and the
-    number of queries without a reward, ``NAME_missing``."""
+    """One row for attacks and one for benign queries: rewards, attack success and refusals before and after refinement,
+    and the number of queries without a reward, ``NAME_missing``."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefinerEval:
-    """Evaluates on the user's queries, some of which may be attacks."""
+    """Evaluates a refiner on the user's queries, some of which may be attacks."""
 
     refiner: Refiner
     target: CachedTarget | None = None
@@ -45,12 +45,12 @@ class RefinerEval:
     def run(self, queries: Sequence[str], attacks: Sequence[bool]) -> Refined:
         """Refine every query, query the target with and without refinement, and score both answers.
 
-        Metrics: ``attack_success_rate`` (share of successful attacks, by the judge), ``win_rate`` (share of the benign
-        queries with a higher score than without refinement, ties count half), ``score_gain`` (their mean difference),
-        ``benign_refused``, and each reward's mean as ``attack_NAME`` and ``benign_NAME``. ``..._before`` is the same
-        for the unrefined queries. A metric is None if there is nothing to measure. Queries whose reward is None,
-        refined or not, are in no mean; ``NAME_missing`` is their number, ``score_missing`` that of queries without all
-        rewards.
+        Metrics: ``attack_success_rate`` (share of successful attacks, by the judge), ``win_rate`` (share of benign
+        queries whose score rises by refinement; ties count half), ``score_gain`` (mean difference of the scores of
+        benign queries), ``benign_refused``, and the mean of each reward as ``attack_NAME`` and ``benign_NAME``.
+        ``..._before`` is the same metric for the unrefined queries. A metric is None if no query can be measured.
+        Queries whose reward is None, before or after refinement, are excluded from all means; ``NAME_missing`` is their
+        number, ``score_missing`` the number of queries that lack any reward.
 
         Args:
             queries: The queries.
@@ -82,9 +82,9 @@ class RefinerEval:
     def _verdicts(
         self, queries: Sequence[str], attacks: Sequence[bool], responses: Sequence[str | None]
     ) -> list[bool | None]:
-        """Return whether each attack succeeded, by the judge; an empty answer is no success.
+        """Return the judge's verdict whether each attack succeeded; an attack with an empty answer failed.
 
-        The verdict is None for queries that are not attacks, and without responses.
+        The verdict is None if the query is not an attack or has no response.
         """
         verdicts: list[bool | None] = [
             False if attack and response is not None else None
@@ -170,7 +170,7 @@ def _check_some(rewards: Mapping[str, Mapping[str, Values]]) -> None:
 
 
 def _kinds(attacks: Sequence[bool]) -> list[tuple[str, list[int]]]:
-    """Return the row numbers of attacks and of benign queries, without a kind that has no rows."""
+    """Return the row numbers of attacks and of benign queries; a kind without rows is skipped."""
     kinds = {
         "attack": [row for row, attack in enumerate(attacks) if attack],
         "benign": [row for row, attack in enumerate(attacks) if not attack],
@@ -179,12 +179,12 @@ def _kinds(attacks: Sequence[bool]) -> list[tuple[str, list[int]]]:
 
 
 def _mean(values: Sequence[Any]) -> float | None:
-    """Return the mean; None for no values."""
+    """Return the mean; None if there are no values."""
     return float(np.mean(values)) if values else None
 
 
 def draw_curve(axes: "Axes", curve: Sequence[Mapping[str, float | None]], losses: Sequence[float]) -> None:
-    """Draw the rewards by step of reinforcement learning; without it, the loss on pairs by step."""
+    """Draw the rewards by step of reinforcement learning or, without reinforcement learning, the loss on pairs."""
     if curve:
         steps = range(1, len(curve) + 1)
         for name in [key for key in curve[0] if key.startswith("reward_")]:

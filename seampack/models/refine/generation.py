@@ -1,4 +1,4 @@
-"""Prompts as tokens, and greedy continuations of them: the parts that refiners and local targets share."""
+"""Tokenised prompts and greedy generation, shared by refiners and local targets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from seampack.models.training import end_tokens, quiet
 
 Prompt = str | list[dict[str, str]]
-"""A text, or a chat: messages with ``role`` and ``content``."""
+"""A text, or a chat, which is a list of messages with ``role`` and ``content``."""
 
 
 def chat(tokenizer: Any, query: str) -> Prompt:
@@ -20,7 +20,7 @@ def chat(tokenizer: Any, query: str) -> Prompt:
 
 
 def without_control(tokenizer: Any, text: str) -> str:
-    """Return a text without the tokenizer's control tokens, with which it could end its turn."""
+    """Return a text without the tokenizer's control tokens, which could end the user's turn."""
     for token in tokenizer.added_tokens_decoder.values():
         if token.special:
             text = text.replace(token.content, " ")
@@ -28,7 +28,7 @@ def without_control(tokenizer: Any, text: str) -> str:
 
 
 def shortened(tokenizer: Any, text: str, max_tokens: int) -> str:
-    """Return the beginning of a text that has at most ``max_tokens`` tokens."""
+    """Return the first ``max_tokens`` tokens of a text, as text."""
     if len(text) <= max_tokens:
         return text
     offsets = tokenizer(
@@ -49,14 +49,14 @@ def ids_of(tokenizer: Any, prompt: Prompt) -> list[int]:
 def generate(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], max_new_tokens: int, batch_rows: int
 ) -> list[str]:
-    """Return greedy continuations without control tokens and outer white space.
+    """Return greedy continuations of the prompts, without control tokens and surrounding white space.
 
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer.
         prompts: Tokens of each prompt.
         max_new_tokens: Length limit of a continuation.
-        batch_rows: Prompts that run together; they are of similar length.
+        batch_rows: Prompts per batch; a batch has prompts of similar length.
     """
     make: Any = GenerationConfig
     options = make(

@@ -19,12 +19,12 @@ SAFETY_FEATURES = Features(
     {"response": Value("string"), "jailbroken": Value("bool"), "group": Value("string"), "held_out": Value("bool")}
 )
 _REMEDY = (
-    "a refiner learns from prompt and optimized_prompt, or from query; rename the columns, or name them in the options"
+    "a refiner needs prompt and optimized_prompt, or query; rename your columns, or set their names in the options"
 )
 
 
 def refiner_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
-    """Return pairs and queries as FEATURES. Raise DataError for a missing column, or a row with neither."""
+    """Return pairs and queries as FEATURES. Raise DataError if a column is missing or a row has neither."""
     require(dataset, [], _REMEDY)
     sources = _sources(dataset, config)
     attack = config.attack_column or _present(dataset, "attack")
@@ -39,16 +39,17 @@ def refiner_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
     for row, (prompt, optimized, query) in enumerate(rows):
         if bool(prompt.strip()) != bool(optimized.strip()) or not (prompt.strip() or query.strip()):
             raise DataError(
-                f"row {row}: expected a prompt and an optimized_prompt, a query, or all; one of a pair is empty"
+                f"row {row}: expected a pair of prompt and optimized_prompt, a query, or both; got an incomplete pair "
+                "or an empty row"
             )
     attacks = _marks(dataset, attack) if attack else [False] * len(dataset)
     return Dataset.from_dict(texts | {"attack": attacks}, FEATURES)
 
 
 def _sources(dataset: Dataset, config: RefineConfig) -> dict[str, str]:
-    """Return the column of the dataset for each text of a prepared row that has one.
+    """Return the source column of each text of a prepared row; texts without a column are skipped.
 
-    Without a column of rewordings, and unless the options name one, prompts are queries.
+    If there is no column of rewordings, and the options do not name one, prompts are queries.
     """
     columns = set(dataset.column_names)
     is_named = RefineConfig().optimized_column != config.optimized_column
@@ -67,12 +68,12 @@ def _sources(dataset: Dataset, config: RefineConfig) -> dict[str, str]:
 
 
 def _present(dataset: Dataset, column: str) -> str:
-    """Return the name of a column if the dataset has it, else an empty text."""
+    """Return the name of a column if the dataset has it, otherwise an empty text."""
     return column if column in dataset.column_names else ""
 
 
 def _texts(dataset: Dataset, column: str) -> list[str]:
-    """Return a column of text, nulls as empty texts. Raise DataError for other values."""
+    """Return a column of text, with nulls as empty texts. Raise DataError for any other value."""
     values = dataset[column][:]
     if wrong := next((value for value in values if not isinstance(value, str | None)), None):
         raise DataError(f"column {column!r}: expected text; got {type(wrong).__name__} {wrong!r}")
@@ -85,7 +86,7 @@ def where(dataset: Dataset, column: str, wanted: bool = True) -> Dataset:
 
 
 def _marks(dataset: Dataset, column: str) -> list[bool]:
-    """Return a column of truth values, given as bool, 0 and 1, or text. Raise DataError for another value."""
+    """Return a column of truth values, given as bool, 0 and 1, or text. Raise DataError for any other value."""
     require(dataset, [column])
     meanings = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     marks = []
@@ -116,14 +117,14 @@ def safety_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
 
 
 def safety_facts(dataset: Dataset) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.uint64]]]:
-    """Return facts of the data, and the array ``trained``: hashes of the responses that are trained on."""
+    """Return facts about the data, and the array ``trained``, the hashes of the responses used in training."""
     return {"responses": _digest(dataset)}, {"trained": np.unique(_hashes(where(dataset, "held_out", False)))}
 
 
 def untrained_rows(dataset: Dataset, artifact: Artifact, config: RefineConfig) -> Dataset:
-    """Return the rows whose response was not trained on, in any group: of the training file, those held out.
+    """Return the rows whose response was not used in training; in the training file, these are the held-out rows.
 
-    Raises ConfigError for the training file if the options hold out other rows than in training.
+    Raises ConfigError if the dataset is the training file and the options hold out other rows than in training.
     """
     trained = artifact.tensors["trained"]
     selected = np.unique(_hashes(where(dataset, "held_out", False)))
@@ -132,9 +133,9 @@ def untrained_rows(dataset: Dataset, artifact: Artifact, config: RefineConfig) -
         expected = ", ".join(f"{name} {artifact.config[name]!r}" for name in names)
         got = ", ".join(f"{name} {getattr(config, name)!r}" for name in names)
         raise ConfigError(
-            f"{', '.join(names) or 'group'}: these are the responses of training, with other groups held out; "
-            f"expected {expected or 'the groups of training'}; got {got or 'others'}; "
-            f"keep {', '.join(_SPLITTING)}, or train again with them"
+            f"{', '.join(names) or 'group'}: this is the training file, but other groups are held out; "
+            f"expected {expected or 'the groups of training'}; got {got or 'other groups'}; "
+            f"keep {', '.join(_SPLITTING)}, or train again with the new values"
         )
     return dataset.select(np.flatnonzero(~np.isin(_hashes(dataset), trained)))
 

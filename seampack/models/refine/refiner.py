@@ -19,16 +19,16 @@ from seampack.models.training import load_causal, load_part, place
 
 @dataclass(frozen=True, slots=True)
 class Refiner:
-    """Rewords queries, by ``instruction``, ``max_query_tokens`` and ``max_new_tokens``."""
+    """Rewords queries; uses ``instruction``, ``max_query_tokens`` and ``max_new_tokens``."""
 
     model: Any
     tokenizer: Any
     config: RefineConfig = field(default_factory=RefineConfig)
 
     def prompt(self, query: str) -> Prompt:
-        """Return the model's prompt: a chat if the tokenizer has a chat template, else a text.
+        """Return the model's prompt: a chat if the tokenizer has a chat template, otherwise a text.
 
-        With an instruction, the query follows it as JSON; without one, the prompt is the query alone.
+        With an instruction, the query follows it as JSON; otherwise the prompt is the query alone.
         """
         text = shortened(self.tokenizer, without_control(self.tokenizer, query), self.config.max_query_tokens)
         if self.config.instruction:
@@ -38,11 +38,11 @@ class Refiner:
         return f"{text}\n" if self.config.instruction else text
 
     def prompt_ids(self, query: str) -> list[int]:
-        """Return the prompt's tokens; the rewording follows them."""
+        """Return the tokens of the prompt, which the rewording follows."""
         return ids_of(self.tokenizer, self.prompt(query))
 
     def cuts(self, query: str) -> bool:
-        """Return whether a query is longer than ``max_query_tokens``, so that its end is lost."""
+        """Return whether a query is longer than ``max_query_tokens``, so that its end is cut."""
         text = without_control(self.tokenizer, query).rstrip()
         return shortened(self.tokenizer, text, self.config.max_query_tokens) != text
 
@@ -57,10 +57,10 @@ class Refiner:
 
         Args:
             folder: The folder.
-            config: Options to use it with; None takes those of the artifact.
+            config: Options of use; None: the options of the artifact.
 
         Raises:
-            ShardError: The folder holds no artifact, or a damaged one.
+            ShardError: The folder has no artifact, or the artifact is damaged.
             ConfigError: The artifact is not a refiner.
         """
         artifact = Artifact.load(Path(folder), "refine")
@@ -82,9 +82,9 @@ class Refiner:
 
 
 def new_refiner(config: RefineConfig, texts: Sequence[str]) -> Refiner:
-    """Return the refiner that ``model`` names: ``small``, or one from a folder, an artifact or the hub.
+    """Return the refiner that ``config.model`` names: ``small``, or a model from a folder, an artifact or the hub.
 
-    The vocabulary of ``small`` is that of ``texts``; it has no instruction. A refiner from an artifact keeps its
+    The vocabulary of ``small`` is learned from ``texts``; it has no instruction. A refiner from an artifact keeps its
     instruction. Raises DataError if the model cannot be loaded.
     """
     if config.model == SMALL:
@@ -92,14 +92,14 @@ def new_refiner(config: RefineConfig, texts: Sequence[str]) -> Refiner:
     if (Path(config.model) / DESCRIPTION).is_file():
         return Refiner.load(config.model, config)
     model, tokenizer = load_causal(config.model)
-    model.config._name_or_path = ""  # a folder of this machine does not belong into an artifact
+    model.config._name_or_path = ""  # a local path does not belong in an artifact
     return Refiner(model, tokenizer, config)
 
 
 def small_causal(texts: Sequence[str], seed: int = 0) -> tuple[Any, Any]:
     """Return a Llama of two layers with random weights, and a tokenizer of the lower-case words of ``texts``."""
     set_seed(seed)
-    tokenizer = word_tokenizer([*texts, *texts])  # twice, because it skips words that occur once
+    tokenizer = word_tokenizer([*texts, *texts])  # twice, because word_tokenizer skips words that occur once
     tokenizer.eos_token = tokenizer.sep_token
     shape = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -116,9 +116,10 @@ def small_causal(texts: Sequence[str], seed: int = 0) -> tuple[Any, Any]:
     return place(LlamaForCausalLM(shape)), tokenizer
 
 
-def warn_of_cut(cut: int, total: int, what: str, limits: str) -> None:
-    """Warn if some of the pairs or queries to learn from are longer than the limits."""
+def warn_of_cut(cut: int, total: int, items: str, limits: str) -> None:
+    """Warn if some of the training pairs or queries are longer than the limits."""
     if cut:
         warnings.warn(
-            f"{cut:,} of {total:,} {what} are cut: longer than {limits}; raise it, or shorten them", stacklevel=3
+            f"{cut:,} of {total:,} {items} are cut: longer than {limits}; raise the limit, or shorten the {items}",
+            stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""The second stage: the refiner is rewarded for the target's answers to its rewordings, by trl's GRPOTrainer."""
+"""The second stage: trl's GRPOTrainer rewards the refiner for the target's answers to its rewordings."""
 
 import math
 import tempfile
@@ -20,7 +20,7 @@ from seampack.models.refine.training import lora_config, merged
 from seampack.models.training import import_extra, load_causal, load_part, quiet, run_trainer, trainer_arguments
 
 EARLY_STEPS = 5
-"""Steps after which the spread of the rewards is judged. Later, equal rewards can mean that all is learnt."""
+"""Steps after which the spread of the rewards is checked. Later, equal rewards can mean that training is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,16 @@ class Reinforced:
 
     refiner: Refiner
     curve: list[dict[str, float | None]]
-    """One entry for each step: ``reward`` and each ``reward_NAME``, means over the samples that have one, None if no
-    sample has; ``kl``; ``flat``, the share of groups whose samples all have the same rewards."""
+    """One entry per step: ``reward`` and each ``reward_NAME``, means over the samples that have the reward, None if no
+    sample has it; ``kl``; ``flat``, the share of groups whose samples all have the same rewards."""
 
 
 class RefinerRL:
-    """Group-relative policy optimisation of a refiner, with one named and weighted reward for each objective.
+    """Group-relative policy optimisation of a refiner, with one named and weighted reward per objective.
 
-    Every reward is for the original query and the target's answer to the refined query (arXiv 2407.01461). Within a
-    group, the samples of one query, each reward is normalised to mean 0 and variance 1; then the rewards are summed by
-    weight. A KL penalty keeps the refiner near the one that training starts from.
+    Rewards are computed from the original query and the target's answer to the refined query (arXiv 2407.01461). Within
+    a group (the samples of one query), each reward is normalised to mean 0 and variance 1; then the rewards are summed
+    by weight. A KL penalty keeps the refiner near its initial weights.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class RefinerRL:
         """Prepare the training.
 
         Args:
-            config: The options; ``rl_steps`` is at least 1.
-            refiner: The refiner to start from. Its length limits are used.
+            config: The options; ``rl_steps`` must be at least 1.
+            refiner: The initial refiner. The length limits of its config apply.
             scorer: Rewards, weights and target.
             arguments: Further arguments of trl's GRPOConfig.
 
@@ -56,26 +56,26 @@ class RefinerRL:
             ConfigError: ``rl_steps`` is 0.
         """
         if not config.rl_steps:
-            raise ConfigError("rl_steps: expected at least 1 step of reinforcement learning; got 0")
+            raise ConfigError("rl_steps: expected at least 1; got 0")
         self.config = config
         self.refiner = refiner
         self.scorer = scorer
         self.arguments = dict(arguments or {})
 
     def fit(self, queries: Sequence[str]) -> Reinforced:
-        """Train on queries, attacks and others.
+        """Train on attacks and benign queries.
 
-        Raises DataError if there are none, MissingExtraError without trl. Warns of queries that are cut, and if most
-        groups have the same reward for all samples.
+        Raises DataError if there are no queries, MissingExtraError if trl is not installed. Warns if queries are cut,
+        or if in most groups all samples have the same rewards.
         """
         if not queries:
-            raise DataError("there are no queries to learn from")
+            raise DataError("there are no queries to train on")
         trl = import_extra("trl", "reinforcement learning")
         spread = _Spread(list(self.scorer.rewards), self.config.rl_samples)
         prompts = [self.refiner.prompt(query) for query in queries]
         warn_of_cut(sum(map(self.refiner.cuts, queries)), len(queries), "queries", "max_query_tokens")
         with tempfile.TemporaryDirectory() as folder, quiet():
-            # trl loads the reference of the penalty from the path that the model was loaded from
+            # trl loads the reference model of the penalty from the path of the trained model
             start, end = Path(folder) / "start", Path(folder) / "end"
             self.refiner.model.save_pretrained(start)
             self.refiner.tokenizer.save_pretrained(start)
@@ -88,7 +88,7 @@ class RefinerRL:
                 peft_config=lora_config(self.config.lora_rank) if self.config.lora_rank else None,
             )
             logged = run_trainer(trainer)
-            # saved and loaded again, because trl replaces the model's head
+            # save and load the model again, because trl replaces its head
             merged(trainer.model).save_pretrained(end)
             model = load_part(AutoModelForCausalLM)(end)
         model.config._name_or_path = ""
@@ -111,7 +111,7 @@ class RefinerRL:
         }
 
     def _function(self, name: str, spread: "_Spread") -> Callable[..., list[float | None]]:
-        """Return a reward as trl calls it; trl's means skip the value None."""
+        """Return a reward as a function with trl's signature; trl's means skip None."""
 
         def function(completions: Sequence[Any], query: list[str], **_: Any) -> list[float | None]:
             texts = [item if isinstance(item, str) else item[-1]["content"] for item in completions]
@@ -123,19 +123,19 @@ class RefinerRL:
         return function
 
     def _step(self, entry: Mapping[str, float | None], flat: float) -> dict[str, float | None]:
-        """Return an entry of the curve from a row that trl has logged."""
+        """Convert a row logged by trl to an entry of the curve."""
         logged = {"reward": "reward"} | {f"reward_{name}": f"rewards/{name}/mean" for name in self.scorer.rewards}
         logged |= {"kl": "kl"} if "kl" in entry else {}
         return {name: _mean(entry[key]) for name, key in logged.items()} | {"flat": flat}
 
 
 def _mean(logged: float | None) -> float | None:
-    """Return a mean that trl has logged; for no values, some versions of trl log None, others NaN."""
+    """Return a mean logged by trl; if there are no values, some versions of trl log None, others NaN."""
     return None if logged is None or math.isnan(logged) else float(logged)
 
 
 class _Spread:
-    """Observes whether the samples of a query differ in their rewards."""
+    """Records whether the samples of a query differ in their rewards."""
 
     def __init__(self, names: Sequence[str], samples: int) -> None:
         self.names = names
@@ -145,7 +145,7 @@ class _Spread:
 
     def add(self, name: str, values: list[float | None]) -> None:
         """Add one reward's values of a batch; the samples of a query are consecutive."""
-        # a query without a reward has None for all its samples, which are then equal
+        # if a query has no reward, all its samples have None, so they are equal
         self.batch[name] = [0.0 if value is None else value for value in values]
         if len(self.batch) < len(self.names):
             return
@@ -154,8 +154,8 @@ class _Spread:
         self.batch = {}
         if len(self.shares) == EARLY_STEPS and (mean := float(np.mean(self.shares))) > 0.9:
             warnings.warn(
-                f"in the first {EARLY_STEPS} steps, {mean:.0%} of the groups had the same rewards for all samples, "
-                "from which almost nothing can be learnt; raise word_dropout, rl_temperature or rl_samples, or use "
-                "finer rewards",
+                f"in the first {EARLY_STEPS} steps, {mean:.0%} of the groups had the same rewards for all samples, so "
+                "the refiner learns almost nothing; raise word_dropout, rl_temperature or rl_samples, or use finer "
+                "rewards",
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Scores of refined queries: rewards of the target's answers, for the queries as the user wrote them."""
+"""Scores of refined queries: rewards of the target's answers with respect to the original queries."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from seampack.errors import ConfigError, DataError
 
 Target = Callable[[list[str]], Sequence[str]]
-"""The protected model: takes queries, returns one answer for each."""
+"""The protected model: takes queries, returns one answer per query."""
 Reward = Callable[[list[str], list[str]], Sequence[float | None]]
-"""Takes the original queries and the responses to the refined ones, returns one reward each; None is no reward."""
+"""Takes original queries and the responses to the refined queries, returns one reward each; None means no reward."""
 CLIP = 10.0
 """Rewards are clipped to -CLIP .. CLIP."""
 
@@ -20,11 +20,11 @@ class OnRefined(ABC):
 
     @abstractmethod
     def __call__(self, originals: list[str], refined: list[str]) -> Sequence[float | None]:
-        """Return one reward for each pair; None is no reward."""
+        """Return one reward per pair; None means no reward."""
 
 
 class CachedTarget:
-    """A target that is called once for each batch and never twice for a query; an empty query has an empty answer."""
+    """A target that is called once per batch, and once per distinct query; an empty query has an empty answer."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -32,7 +32,7 @@ class CachedTarget:
         self.calls = 0
 
     def __call__(self, queries: Sequence[str]) -> list[str]:
-        """Return the answers. Raise DataError unless the target returns one text for each query."""
+        """Return the answers. Raise DataError unless the target returns one text per query."""
         new = [query for query in dict.fromkeys(queries) if query not in self.answers]
         if new:
             self.calls += 1
@@ -40,7 +40,7 @@ class CachedTarget:
             if len(answers) != len(new) or not all(isinstance(answer, str) for answer in answers):
                 kinds = ", ".join(sorted({type(answer).__name__ for answer in answers}))
                 raise DataError(
-                    f"target: expected a text for each of {len(new)} queries; got {len(answers)} answers ({kinds})"
+                    f"target: expected one text for each of {len(new)} queries; got {len(answers)} answers ({kinds})"
                 )
             self.answers |= zip(new, answers, strict=True)
         return [self.answers[query] for query in queries]
@@ -48,7 +48,7 @@ class CachedTarget:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Rewards by name, each with a weight; the target is called only for rewards of responses."""
+    """Rewards and their weights, by name; the target is called only for rewards that need responses."""
 
     rewards: Mapping[str, Reward | OnRefined]
     weights: Mapping[str, float]
@@ -63,18 +63,18 @@ class Scorer:
             )
         of_responses = [name for name, reward in self.rewards.items() if not isinstance(reward, OnRefined)]
         if self.target is None and of_responses:
-            raise ConfigError(f"reward {of_responses[0]}: needs responses; name a target that gives them")
+            raise ConfigError(f"reward {of_responses[0]}: needs the responses of a target; got no target")
 
     def reward(self, name: str, originals: Sequence[str], refined: Sequence[str]) -> list[float | None]:
         """Return one reward's values, clipped to -CLIP .. CLIP, or None.
 
-        Raises DataError for a wrong number of values, or a value that is not finite.
+        Raises DataError if the number of values is wrong or a value is not finite.
         """
         function = self.rewards[name]
         texts = list(refined) if isinstance(function, OnRefined) or self.target is None else self.target(refined)
         values = [None if value is None else float(value) for value in function(list(originals), texts)]
         if len(values) != len(originals):
-            raise DataError(f"reward {name}: expected {len(originals)} values, one a response; got {len(values)}")
+            raise DataError(f"reward {name}: expected {len(originals)} values, one per response; got {len(values)}")
         for value, original in zip(values, originals, strict=True):
             if value is not None and not math.isfinite(value):
                 raise DataError(f"reward {name}: expected a number for the query {original[:60]!r}; got {value}")

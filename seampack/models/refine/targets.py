@@ -1,4 +1,4 @@
-"""Ready targets: a local model, a server with OpenAI's protocol, or a function by name."""
+"""Built-in targets: a local model, a server with OpenAI's protocol, or a function by name."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from seampack.models.training import import_extra, load_causal
 
 
 def target_of(config: RefineConfig) -> Target:
-    """Return the target that ``target`` names. Raise ConfigError or DataError if it cannot be loaded."""
+    """Return the target that ``config.target`` names. Raise ConfigError or DataError if it cannot be loaded."""
     if config.target.startswith(("http://", "https://")):
         return HttpTarget(config)
     # MODULE:FUNCTION, not an address or a path
@@ -34,7 +34,7 @@ class ModelTarget:
 
     @classmethod
     def load(cls, config: RefineConfig) -> "ModelTarget":
-        """Load ``target`` from a folder or by a name of the hub. Raise DataError if it cannot be loaded."""
+        """Load ``config.target`` from a folder or the hub. Raise DataError if it cannot be loaded."""
         return cls(config, *load_causal(config.target))
 
     def __call__(self, queries: Sequence[str]) -> list[str]:
@@ -44,15 +44,15 @@ class ModelTarget:
 
 
 class HttpTarget:
-    """A chat model at ``POST TARGET/chat/completions``, as OpenAI, vLLM, llama.cpp and Ollama serve it.
+    """A chat model at ``POST TARGET/chat/completions``, as served by OpenAI, vLLM, llama.cpp and Ollama.
 
-    Failed connections, time-outs, and the statuses 408, 409, 429 and 5xx are retried ``target_retries`` times, after
+    Failed connections, time-outs, and the statuses 408, 409, 429 and 5xx are retried ``target_retries`` times, with
     increasing pauses. The key is read from the environment variable ``target_key`` and is not written to configs or
-    artifacts; without one, the key is the word ``none``, for servers that need no key.
+    artifacts; if the variable is not set, the key is the word ``none``, for servers that need no key.
     """
 
     def __init__(self, config: RefineConfig, *, parallel: int = 4) -> None:
-        """Prepare the client, for ``parallel`` requests at a time. Raise MissingExtraError without openai."""
+        """Prepare the client for ``parallel`` concurrent requests. Raise MissingExtraError if openai is missing."""
         self._openai = import_extra("openai", f"the target {config.target}")
         self.config = config
         self.parallel = parallel
@@ -64,9 +64,9 @@ class HttpTarget:
         )
 
     def __call__(self, queries: Sequence[str]) -> list[str]:
-        """Return one answer for each query.
+        """Return one answer per query.
 
-        Raises ConfigError if the server refuses the key, the model or the request, DataError if it does not answer.
+        Raises ConfigError if the server rejects the key, the model or the request, DataError if it does not answer.
         """
         with ThreadPoolExecutor(self.parallel) as pool:
             return list(pool.map(self._ask, queries))
@@ -93,4 +93,4 @@ class HttpTarget:
                 raise ConfigError(f"{message}; check the address, the model's name and the key") from error
             raise DataError(f"{message}; after {retries} retries") from error
         except (self._openai.OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
-            raise DataError(f"{url}: the answer is not one of a chat model: {error}") from error
+            raise DataError(f"{url}: the answer is not a chat completion: {error}") from error

@@ -1,4 +1,4 @@
-"""The first stage: a refiner learns pairs of queries and their rewordings, with noise."""
+"""The first stage: supervised training of a refiner on pairs of queries and rewordings, with noise."""
 
 import math
 import random
@@ -21,12 +21,12 @@ IGNORED = -100
 
 
 class RefinerSFT:
-    """Supervised training on pairs (``prompt, optimized_prompt``), the loss over the rewording or the whole text.
+    """Supervised training on pairs (``prompt, optimized_prompt``); the loss covers the rewording or the whole text.
 
-    As the authors' code for arXiv 2407.01461: AdamW, cosine schedule with warm-up, the loss with ``whole_text``. In the
-    second half, a share of the rewording's words is dropped, which rises from 0 to ``word_dropout``. Without this noise
-    the trained model always writes the same rewording of a query, and reinforcement learning learns nothing from equal
-    samples.
+    As in the authors' code for arXiv 2407.01461 (with ``whole_text``): AdamW, cosine schedule with warm-up. In the
+    second half of training, a share of the rewording's words, which rises from 0 to ``word_dropout``, is dropped.
+    Without this noise, the trained model always writes the same rewording of a query, and reinforcement learning learns
+    nothing from equal samples.
     """
 
     def __init__(self, config: RefineConfig, refiner: Refiner) -> None:
@@ -34,13 +34,13 @@ class RefinerSFT:
         self.refiner = refiner
 
     def fit(self, prompts: Sequence[str], optimized: Sequence[str]) -> tuple[Refiner, list[float]]:
-        """Train the refiner's model in place; return the refiner, and one loss for each step.
+        """Train the refiner's model in place; return the refiner and one loss per step.
 
-        Raises DataError if there are no pairs, or a query leaves no room for its rewording, unless the loss is also
-        over the query. Warns of pairs that are cut.
+        Raises DataError if there are no pairs, or if a query leaves no room for its rewording and the loss covers only
+        the rewording. Warns if pairs are cut.
         """
         if not prompts:
-            raise DataError("there are no pairs of a prompt and an optimized prompt to learn from")
+            raise DataError("there are no pairs of a prompt and an optimized prompt to train on")
         config = self.config
         set_seed(config.seed)
         rng = random.Random(config.seed)  # noqa: S311  # noise, not secrets
@@ -75,10 +75,10 @@ class RefinerSFT:
         return self.refiner.with_model(merged(model)), losses
 
     def cut_pairs(self, prompts: Sequence[str], optimized: Sequence[str]) -> int:
-        """Return how many pairs are cut.
+        """Return the number of pairs that are cut.
 
-        The query of such a pair is longer than the refiner's ``max_query_tokens``, or the pair, with the instruction
-        and the end token, longer than ``max_tokens``.
+        A pair is cut if its query is longer than the refiner's ``max_query_tokens``, or if the pair, with the
+        instruction and the end token, is longer than ``max_tokens``.
         """
         return sum(
             self.refiner.cuts(prompt)
@@ -87,12 +87,12 @@ class RefinerSFT:
         )
 
     def _check_room(self, lengths: Sequence[int]) -> None:
-        """Raise DataError if the prompt of a pair, of these lengths, leaves no token for the loss."""
+        """Raise DataError if the prompt of a pair leaves no token for the loss; ``lengths``: lengths of the prompts."""
         for row, length in enumerate(lengths):
-            # the first token has no loss: that of the whole text, or of the rewording
+            # the first token of the whole text has no loss, nor have the tokens of a query without whole_text
             if (1 if self.config.whole_text else length) >= self.config.max_tokens:
                 raise DataError(
-                    f"pair {row}: its query has {length} tokens with the instruction, which leaves no room for the "
+                    f"pair {row}: the query with the instruction has {length} tokens, which leaves no room for the "
                     f"rewording within {self.config.max_tokens}; raise max_tokens, or drop the pair"
                 )
 
@@ -103,7 +103,7 @@ class RefinerSFT:
         return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
     def _batch(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
-        """Return question and answer as one text, cut at ``max_tokens``; ``labels`` are the ids, or IGNORED."""
+        """Return question and answer as one sequence, cut at ``max_tokens``; ``labels`` are the ids or IGNORED."""
         batch = padded(
             [(question + answer)[: self.config.max_tokens] for question, answer in pairs],
             self.refiner.tokenizer.pad_token_id,
@@ -116,25 +116,25 @@ class RefinerSFT:
 
 
 def drop_words(text: str, share: float, rng: random.Random) -> str:
-    """Return a text without a share of its words, chosen at random; at least one is kept."""
+    """Drop a share of the words of a text at random; keep at least one word."""
     words = re.findall(r"\s*\S+", text)
     kept = [word for word in words if rng.random() >= share]
     return "".join(kept or words[:1]).strip()
 
 
 def lora_config(rank: int) -> Any:
-    """Return the configuration of low-rank updates of all linear layers. Raise MissingExtraError without peft."""
+    """Return the config of low-rank updates of all linear layers. Raise MissingExtraError if peft is missing."""
     peft = import_extra("peft", "lora_rank")
     return peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def with_lora(model: Any, rank: int) -> Any:
-    """Return the model with low-rank updates; training changes only these."""
+    """Return the model with low-rank updates; training changes only the updates."""
     config = lora_config(rank)
     with quiet():
         return import_extra("peft", "lora_rank").get_peft_model(model, config)
 
 
 def merged(model: Any) -> Any:
-    """Return the plain model, with its low-rank updates added to its weights if it has any."""
+    """Return the plain model, with low-rank updates, if any, merged into the weights."""
     return (model.merge_and_unload() if hasattr(model, "merge_and_unload") else model).eval()

@@ -1,8 +1,8 @@
-"""A scaling factor of rotary positions for each layer, found by a genetic search over Bezier curves; no training.
+"""One scaling factor of rotary positions per layer, found by a genetic search over Bezier curves, without training.
 
 key-value rows -> KVRetrieval -> prompts -> BezierSearch (fitness: score under LayerwiseRope) -> LayerFactors
 
-After "Layer-specific scaling of positional encodings for superior long-context modeling" (arXiv 2503.04355).
+Source: "Layer-specific scaling of positional encodings for superior long-context modeling" (arXiv 2503.04355).
 """
 
 from seampack.models.rope_scaling.bezier import bezier

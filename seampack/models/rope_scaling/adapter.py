@@ -1,4 +1,4 @@
-"""The adapter: searches factors on retrieval prompts, and measures them on others."""
+"""The adapter: searches factors on retrieval prompts and measures them on other prompts."""
 
 from functools import partial
 from pathlib import Path
@@ -48,23 +48,25 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
     )
 
     def prepare(self, dataset: Dataset, config: RopeScalingConfig) -> Dataset:
-        """Return prompts: one per row and position, of ``config.rows`` rows from ``config.first_row`` on.
+        """Return one prompt per row and position, for ``config.rows`` rows from ``config.first_row`` on.
 
-        Of a prepared dataset, the prompts of these rows are returned. Raises ConfigError if it was prepared with other
-        options, or lacks the columns to check this.
+        From a prepared dataset, the prompts of these rows are selected. Raises ConfigError if it was prepared with
+        other options, or lacks the columns to check the options.
         """
         if set(PREPARED) <= set(dataset.column_names):
             require_prepared(dataset)
             check_made_with(dataset, config)
             return select_rows(dataset, config)
         if config.first_row and config.first_row >= len(dataset):
-            raise DataError(f"the dataset has {len(dataset):,} rows: none from first_row {config.first_row:,} on")
+            raise DataError(
+                f"first_row: expected less than {len(dataset):,}, the number of rows; got {config.first_row:,}"
+            )
         last = min(config.first_row + config.rows, len(dataset)) if config.rows else len(dataset)
         rows = dataset.select(range(config.first_row, last))
         return KVRetrieval(config).prompts(rows, config.first_row)
 
     def fit(self, dataset: Dataset, config: RopeScalingConfig) -> Fitted:
-        """Search the control points on the dataset's prompts; the model's weights do not change."""
+        """Search for control points on the dataset's prompts; the model's weights do not change."""
         require_prepared(dataset)
         weights = prompt_weights(dataset, config)
         model, tokenizer = load_model(config.model)
@@ -97,14 +99,14 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
     def measure(self, dataset: Dataset, artifact: Artifact, config: RopeScalingConfig) -> Evaluation:
         """Measure log-probability and accuracy by position, and the perplexity of ``config.long_text``.
 
-        All are measured with and without the factors.
+        All metrics are measured with and without the factors.
         """
         require_prepared(dataset)
         scaling = artifact.part("scaling", LayerFactors.load)
         long_text = _read(config.long_text) if config.long_text else None
         model, tokenizer = load_model(config.model)
         if long_text is not None:
-            long_ids(tokenizer, long_text, config.long_tokens)  # fails before the scoring, which takes long
+            long_ids(tokenizer, long_text, config.long_tokens)  # raises errors before the scoring, which takes long
         rope = LayerwiseRope(model, scaling.base, scaling.factors)
         plain = score_rows(model, tokenizer, dataset)
         with rope:
@@ -139,12 +141,12 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
 def load_model(source: str) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer. Raise ConfigError if ``source`` is empty."""
     if not source:
-        raise ConfigError("model: expected a folder or hub name; got none; give it with --set model=FOLDER")
+        raise ConfigError("model: expected a folder or hub name; got none; set it with --set model=FOLDER")
     return load_causal(source, generates=False)
 
 
 def _read(path: str) -> str:
-    """Return the long text. Raise DataError for a file that is not UTF-8 text."""
+    """Return the long text. Raise DataError if the file is not UTF-8 text."""
     try:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

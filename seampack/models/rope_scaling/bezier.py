@@ -1,4 +1,4 @@
-"""Bezier curves from the depth of a layer to its factor."""
+"""Bezier curves that map the depth of a layer to its factor."""
 
 from collections.abc import Sequence
 from math import comb
@@ -11,7 +11,7 @@ def bezier(control_points: Sequence[float], layers: int) -> npt.NDArray[np.float
     """Return the values of a Bezier curve at the depths ``l / (layers - 1)``, shape (layers,).
 
     Four control points give the cubic of the paper, two a straight line, one a constant. The curve starts at the first
-    and ends at the last control point; a single layer gets the first.
+    control point and ends at the last; a single layer gets the first.
     """
     points = np.asarray(control_points, np.float64)
     degree = len(points) - 1

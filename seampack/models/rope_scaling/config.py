@@ -8,7 +8,7 @@ from seampack.errors import ConfigError
 
 
 class Base(StrEnum):
-    """How a factor ``s`` changes a layer's frequencies."""
+    """Effect of a factor ``s`` on a layer's frequencies."""
 
     PI = "pi"
     """Position interpolation: positions ``m / s``."""
@@ -17,21 +17,21 @@ class Base(StrEnum):
 
 
 class Gold(StrEnum):
-    """How the gold record gets to its position in the context."""
+    """Construction of prompts with the gold record at a position."""
 
     MOVED = "moved"
-    """A row's gold record is moved to each position: one context per position, as in lost-in-the-middle."""
+    """The gold record of a row is moved to each position: one context per position, as in lost-in-the-middle."""
     ASKED = "asked"
-    """One context per row; the prompts ask for the records at the positions. About four times as fast."""
+    """One context per row; each prompt asks for the record at a position. About four times as fast."""
 
 
 class Fitness(StrEnum):
-    """What the search maximises."""
+    """Quantity that the search maximises."""
 
     LOG_PROB = "log_prob"
     """Mean log-probability of the gold values, in nats."""
     ACCURACY = "accuracy"
-    """Share of prompts that the model answers with the gold value: coarse on few rows."""
+    """Share of prompts that the model answers with the gold value; coarse with few rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class RopeScalingConfig(Config):
 
     model: str = option("", "Causal language model with rotary positions: a folder or hub name. Required.")
     base: str = option(
-        Base.PI.value, "What a factor scales: pi the positions, ntk the base of the frequencies.", choices=Base
+        Base.PI.value, "Quantity that a factor scales: positions (pi) or base of the frequencies (ntk).", choices=Base
     )
     pairs: int = option(10, "Key-value pairs per prompt.", low=1, high=100_000, unit="pairs")
     positions: tuple[float, ...] = option(
@@ -55,8 +55,8 @@ class RopeScalingConfig(Config):
     )
     gold: str = option(
         Gold.MOVED.value,
-        "How the gold record gets to a position: moved puts the row's own there; asked asks for the record "
-        "that is already there, about four times as fast.",
+        "Gold record of a position: moved moves the row's gold record there; asked asks for the record that is already "
+        "there, about four times as fast.",
         choices=Gold,
     )
     first_row: int = option(
@@ -68,25 +68,25 @@ class RopeScalingConfig(Config):
     step: float = option(0.05, "Distance between the candidate factors of a control point.", low=1e-3, high=10)
     control_points: int = option(
         4,
-        "Control points of the Bezier curve over the layers: 4 is a cubic, 2 a straight line, 1 a constant.",
+        "Control points of the Bezier curve over the layers: 4 for a cubic, 2 for a straight line, 1 for a constant.",
         low=1,
         high=16,
         unit="points",
     )
     fitness: str = option(
-        Fitness.LOG_PROB.value, "What the search maximises; accuracy is coarse on few rows.", choices=Fitness
+        Fitness.LOG_PROB.value, "Quantity that the search maximises; accuracy is coarse with few rows.", choices=Fitness
     )
     population: int = option(16, "Curves per generation.", low=2, high=10_000, unit="curves")
     generations: int = option(
         10,
-        "Generations after the initial one; 0 takes the best initial curve.",
+        "Generations after the initial population; 0 takes the best initial curve.",
         low=0,
         high=100_000,
         unit="generations",
     )
     elite: int = option(
         4,
-        "Best curves that survive a generation unchanged; fewer than the population.",
+        "Number of best curves that survive a generation unchanged; less than the population.",
         low=1,
         high=9_999,
         unit="curves",
@@ -95,7 +95,7 @@ class RopeScalingConfig(Config):
         0.25, "Standard deviation of a mutation, as a share of the range of factors.", low=0, high=1
     )
     long_text: str = option(
-        "", "File of plain text; evaluation measures its perplexity with and without scaling. Empty measures none."
+        "", "File of plain text, whose perplexity evaluation measures with and without scaling. Empty: none."
     )
     long_tokens: int = option(
         2048, "Window length for the perplexity of the long text.", low=2, high=1 << 24, unit="tokens"
@@ -115,13 +115,13 @@ class RopeScalingConfig(Config):
             raise ConfigError(f"elite: expected fewer than population, {self.population}; got {self.elite}")
 
     def _check_positions(self) -> None:
-        """Raise ConfigError if two positions fall on the same record: identical prompts would count twice."""
+        """Raise ConfigError if two positions select the same record: identical prompts would count twice."""
         taken: dict[int, float] = {}
         for position in self.positions:
             record = round(position * (self.pairs - 1))
             if record in taken:
                 raise ConfigError(
-                    f"positions: expected a different record for each; got {taken[record]:g} and {position:g}, both "
+                    f"positions: expected distinct records; got {taken[record]:g} and {position:g}, both "
                     f"record {record + 1} of {self.pairs}; raise pairs, or remove one of the positions"
                 )
             taken[record] = position

@@ -1,4 +1,4 @@
-"""Scores by position, and the gain of scaled over unscaled scores with its interval."""
+"""Scores by position, and the gain of scaled over unscaled scores with a confidence interval."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from seampack.models.rope_scaling.scoring import Scores
 
 
 def by_position(dataset: Dataset, scores: Mapping[str, Scores]) -> list[Row]:
-    """Return one row per position: its prompts, and the mean log-probability and accuracy of each of ``scores``."""
+    """Return one row per position: number of prompts, and mean log-probability and accuracy for each of ``scores``."""
     positions = np.array(dataset["gold_position"][:])
     rows: list[Row] = []
     for position in np.unique(positions):
@@ -26,7 +26,7 @@ def by_position(dataset: Dataset, scores: Mapping[str, Scores]) -> list[Row]:
 
 
 def summary(scores: Mapping[str, Scores], positions: list[Row]) -> dict[str, Any]:
-    """Return means, and gaps between the best and the worst position, of each of ``scores``."""
+    """Return the means, and the gaps between best and worst position, for each of ``scores``."""
     metrics: dict[str, Any] = {}
     for name, part in scores.items():
         metrics[f"log_prob_{name}"] = float(part.log_prob.mean())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def draw_positions(rows: Sequence[Row], kind: str, axes: "Axes") -> None:
-    """Draw accuracy or log-probability over the gold's position, a line for each column ``KIND_NAME``."""
+    """Draw accuracy or log-probability over the position of the gold, one line per column ``KIND_NAME``."""
     for column in rows[0]:
         if column.startswith(f"{kind}_"):
             name = column.removeprefix(f"{kind}_")
@@ -21,7 +21,7 @@ def draw_positions(rows: Sequence[Row], kind: str, axes: "Axes") -> None:
 
 
 def draw_convergence(searches: Mapping[str, Sequence[Row]], axes: "Axes") -> None:
-    """Draw best and mean fitness over the generations, for each search by its name."""
+    """Draw best and mean fitness over the generations, for each named search."""
     for number, (name, rows) in enumerate(searches.items()):
         generations = [row["generation"] for row in rows]
         for kind, style in (("best", "o-"), ("mean", "--")):
@@ -32,7 +32,7 @@ def draw_convergence(searches: Mapping[str, Sequence[Row]], axes: "Axes") -> Non
 
 
 def draw_factors(curves: Mapping[str, Sequence[float]], axes: "Axes") -> None:
-    """Draw factors over the layers, for each curve by its name."""
+    """Draw factors over the layers, one line per named curve."""
     for name, factors in curves.items():
         axes.plot(range(len(factors)), factors, "o-", markersize=3, label=name or "scaled")
     axes.axhline(1, color="grey", linewidth=1)

@@ -1,4 +1,4 @@
-"""Prepared prompts: checks against the options, selection of rows, and hashes."""
+"""Prepared prompts: checks against the options, selection of rows, hashes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ Hashes = npt.NDArray[np.uint64]
 
 def require_prepared(dataset: Dataset) -> None:
     """Raise DataError unless a dataset has the columns of ``KVRetrieval.prompts``."""
-    require(dataset, PREPARED, "make them with prepare")
+    require(dataset, PREPARED, "prepare the dataset first")
     for column in ("prompt", "answer"):
         require_text(dataset, column)
 
@@ -28,7 +28,7 @@ def check_made_with(dataset: Dataset, config: RopeScalingConfig) -> None:
     if positions != sorted(map(float, config.positions)):
         raise ConfigError(
             f"positions: the data was prepared with {positions}; got {list(config.positions)}; "
-            "use the same, or prepare the data again"
+            "use the same positions, or prepare the data again"
         )
     default = RopeScalingConfig()
     for name in MADE_WITH:
@@ -42,7 +42,7 @@ def check_made_with(dataset: Dataset, config: RopeScalingConfig) -> None:
         elif (values := dataset.unique(name)) != [wanted]:
             raise ConfigError(
                 f"{name}: the data was prepared with {', '.join(map(repr, values))}; got {wanted!r}; "
-                "use the same, or prepare the data again"
+                "use the same value, or prepare the data again"
             )
 
 
@@ -57,14 +57,14 @@ def select_rows(dataset: Dataset, config: RopeScalingConfig) -> Dataset:
     if not kept.any():
         last = f"{config.first_row + config.rows - 1:,}" if config.rows else "the last"
         raise DataError(
-            f"first_row, rows: no prompt is of the rows {config.first_row:,} to {last}; the prepared data has rows "
-            f"{examples.min():,} to {examples.max():,}; select among them, or prepare the data again"
+            f"first_row, rows: no prompt belongs to the rows {config.first_row:,} to {last}; the prepared data has "
+            f"rows {examples.min():,} to {examples.max():,}; choose among these, or prepare the data again"
         )
     return dataset if kept.all() else dataset.select(np.flatnonzero(kept))
 
 
 def prompt_weights(dataset: Dataset, config: RopeScalingConfig) -> npt.NDArray[np.float64]:
-    """Return the weight of each prompt, shape (prompts,). Raise DataError for a position without a weight."""
+    """Return the weight of each prompt, shape (prompts,). Raise DataError if a position has no weight."""
     positions = dataset["gold_position"][:]
     if not config.position_weights:
         return np.ones(len(positions))
@@ -89,9 +89,9 @@ def source_hashes(dataset: Dataset) -> Hashes:
 
 
 def seen_in_search(dataset: Dataset, searched: Hashes) -> npt.NDArray[np.bool_]:
-    """Return which prompts are of rows in ``searched``, shape (prompts,).
+    """Return flags of the prompts whose rows are in ``searched``, shape (prompts,).
 
-    Prompts are compared too: a user's own prompts may have no column ``source``.
+    The hashes of prompts are compared as well, because a user's prompts may have no column ``source``.
     """
     seen: npt.NDArray[np.bool_] = np.isin(prompt_hashes(dataset), searched)
     sources = source_hashes(dataset)

@@ -18,7 +18,7 @@ from seampack.models.rope_scaling.config import Gold, RopeScalingConfig
 TEMPLATE = (
     'Find the value that belongs to a key of this JSON object.\n\nJSON object:\n{records}\n\nKey: "{key}"\nValue: "'
 )
-"""Ends where the value begins, so that only the value's tokens are scored."""
+"""Default template; it ends where the value begins, so that only the value's tokens are scored."""
 PREPARED = ("example", "prompt", "answer", "gold_position")
 MADE_WITH = ("pairs", "gold")
 """Columns with the options that a prompt was made with."""
@@ -35,25 +35,25 @@ class KVRetrieval:
 
     config: RopeScalingConfig
     template: str = TEMPLATE
-    """Text with ``{records}`` and ``{key}``; a chat model's markup belongs here too."""
+    """Text with ``{records}`` and ``{key}``, including the markup of a chat model."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a template without one of its fields."""
+        """Raise ConfigError if the template lacks a field."""
         for name in ("{records}", "{key}"):
             if name not in self.template:
-                raise ConfigError(f"template: expected {name} in it; got {self.template!r}")
+                raise ConfigError(f"template: expected text with {name}; got {self.template!r}")
 
     def prompts(self, dataset: Dataset, first_row: int = 0) -> Dataset:
         """Return one prompt per row and position: example, prompt, answer, gold_position, pairs, gold, source.
 
-        Keys and values are written as JSON writes them.
+        Keys and values are encoded as JSON strings.
 
         Args:
             dataset: Rows with ``ordered_kv_records`` (lists of key and value), ``key`` and ``value``.
-            first_row: Index of the dataset's first row in its file; examples and messages count from it.
+            first_row: Index of the dataset's first row in its file; numbers of examples and in messages start from it.
 
         Raises:
-            DataError: A row with too few records, a repeated key, or a value that its records do not confirm.
+            DataError: A row has too few records, a repeated key, or a value that differs from its record.
         """
         require(dataset, ["ordered_kv_records", "key", "value"], "rename the columns")
         for column in ("key", "value"):
@@ -83,7 +83,7 @@ class KVRetrieval:
         return "".join(fields.get(part, part) for part in _FIELDS.split(self.template))
 
     def _context(self, records: list[Pair], own: Pair, position: float) -> tuple[list[Pair], Pair]:
-        """Return the records of a prompt, and the gold record, at the index nearest to the position."""
+        """Return the records of a prompt, and the gold record, which is at the index nearest to the position."""
         index = round(position * (self.config.pairs - 1))
         others = [record for record in records if record[0] != own[0]][: self.config.pairs - 1]
         if self.config.gold == Gold.MOVED:
@@ -93,7 +93,7 @@ class KVRetrieval:
         return context, context[index]
 
     def _checked(self, records: Any, key: str, value: str, where: str) -> list[Pair]:
-        """Return a row's records as pairs. Raise DataError for records that cannot be used."""
+        """Return a row's records as pairs. Raise DataError if the records cannot be used."""
         good = isinstance(records, list) and all(
             isinstance(record, list) and len(record) == 2 and all(isinstance(cell, str) for cell in record)
             for record in records
@@ -103,7 +103,7 @@ class KVRetrieval:
         pairs = [(record[0], record[1]) for record in records]
         values = dict(pairs)
         if len(values) < len(pairs):
-            raise DataError(f"{where}: ordered_kv_records: expected each key once; a key is repeated")
+            raise DataError(f"{where}: ordered_kv_records: expected distinct keys; a key is repeated")
         if len(pairs) < self.config.pairs:
             raise DataError(
                 f"{where}: {len(pairs)} records; expected at least {self.config.pairs}; lower the option pairs"
@@ -114,7 +114,7 @@ class KVRetrieval:
 
     @staticmethod
     def generate(rows: int, pairs: int, seed: int = 0) -> Dataset:
-        """Generate rows of random identifiers in the format of the standard files; a seed gives the same rows."""
+        """Generate rows of random identifiers in the format of the standard files; equal seeds give equal rows."""
         rng = random.Random(seed)  # noqa: S311  # no secrets
 
         def identifier() -> str:
@@ -129,5 +129,5 @@ class KVRetrieval:
 
 
 def _quoted(text: str) -> str:
-    """Return text as JSON writes it, in quotes; letters of all scripts are kept."""
+    """Return text as a quoted JSON string; letters of all scripts are kept."""
     return json.dumps(text, ensure_ascii=False)

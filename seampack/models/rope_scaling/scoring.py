@@ -13,7 +13,7 @@ from torch import Tensor
 from seampack.errors import DataError
 from seampack.models.rope_scaling.rope import moves_with_length
 
-_WORTH_SHARING = 0.1  # share of the tokens that computing a common prefix once must save
+_WORTH_SHARING = 0.1  # smallest share of tokens saved that makes sharing a common prefix worthwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Scores:
 
 
 def score_rows(model: Any, tokenizer: Any, dataset: Dataset) -> Scores:
-    """Score prepared rows; prompts of one example form a group."""
+    """Score prepared rows; the prompts of one example form a group."""
     return score(model, tokenizer, dataset["prompt"][:], dataset["answer"][:], groups=dataset["example"][:])
 
 
@@ -44,26 +44,26 @@ def score(
 ) -> Scores:
     """Score answers by teacher forcing: one pass per prompt, with logits of the answer's tokens only.
 
-    Greedy decoding produces an answer exactly if each of its tokens is the most probable one after its predecessors, so
-    no text is generated. Adjacent prompts of one group run as one batch, and their common prefix is computed once. If
-    the model's frequencies depend on the length, each prompt runs alone.
+    Greedy decoding produces an answer exactly if each of its tokens is the most probable token after its predecessors,
+    so no text is generated. Adjacent prompts of one group form a batch, and their common prefix is computed once. If
+    the model's frequencies depend on the length, each prompt is a batch.
 
     Args:
         model: Causal language model.
         tokenizer: Its tokenizer.
         prompts: Texts before the answers.
         answers: One answer per prompt.
-        groups: Number of each prompt's group; None runs each prompt alone.
-        batch_tokens: Maximum number of tokens of a batch, padding included.
+        groups: Number of each prompt's group; None: each prompt is a batch.
+        batch_tokens: Maximum number of tokens of a batch, including padding.
 
     Raises:
-        DataError: An empty prompt or answer.
+        DataError: A prompt or answer is empty.
     """
     questions = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     targets = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
     for row, (question, target) in enumerate(zip(questions, targets, strict=True), 1):
         if not question or not target:
-            raise DataError(f"row {row}: the {'answer' if question else 'prompt'} has no tokens; drop such rows")
+            raise DataError(f"row {row}: the {'answer' if question else 'prompt'} has no tokens; drop such rows first")
     moving = moves_with_length(model)
     names = range(len(questions)) if moving or groups is None else groups
     lengths = [len(question) + len(target) for question, target in zip(questions, targets, strict=True)]
@@ -89,7 +89,7 @@ def score(
 
 
 def _batches(names: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield batches of adjacent rows of one name, as many as fit."""
+    """Yield batches of adjacent rows of the same group, as many rows as fit."""
     batch: list[int] = []
     for row, name in enumerate(names):
         longest = max([lengths[other] for other in batch] + [lengths[row]])
@@ -116,7 +116,7 @@ def _answer_logits(
         head[name].batch_repeat_interleave(len(rows))
         cached = {name: head[name], "use_cache": True}
     width = max(map(len, rows)) - shared
-    # Padding on the right needs no mask: no token attends to later ones.
+    # Padding on the right needs no mask: no token attends to later tokens.
     padded = [row[shared:] + [row[-1]] * (width - len(row) + shared) for row in rows]
     starts = [len(question) - 1 - shared for question in questions]
     keep = width - min(starts)
@@ -127,12 +127,12 @@ def _answer_logits(
 
 
 def _reset_frequencies(model: Any, device: torch.device) -> None:
-    """Run one token: resets dynamic frequencies, which the longest sequence so far determines."""
+    """Run one token to reset dynamic frequencies, which depend on the longest sequence so far."""
     model(input_ids=torch.zeros((1, 1), dtype=torch.int64, device=device), use_cache=False)
 
 
 def _common_prefix(questions: list[list[int]]) -> int:
-    """Return the number of leading tokens that all questions share; at least one token of each question remains."""
+    """Return the number of leading tokens common to all questions, leaving at least one token of each question."""
     shortest = min(map(len, questions)) - 1
     for index in range(shortest):
         if any(question[index] != questions[0][index] for question in questions):
@@ -141,12 +141,12 @@ def _common_prefix(questions: list[list[int]]) -> int:
 
 
 def long_ids(tokenizer: Any, text: str, window_tokens: int) -> list[int]:
-    """Return the tokens of a long text. Raise DataError for a text shorter than a window."""
+    """Return the tokens of a long text. Raise DataError if the text is shorter than a window."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if len(ids) < window_tokens:
         raise DataError(
             f"the long text has {len(ids):,} tokens; expected at least {window_tokens:,}, one window; "
-            "take a longer text, or lower long_tokens"
+            "use a longer text, or lower long_tokens"
         )
     return ids
 

@@ -1,4 +1,4 @@
-"""A genetic search over Bezier curves, run by pygad."""
+"""A genetic search over Bezier curves, with pygad."""
 
 import logging
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Found:
     """Shape (layers,)."""
     fitness: float
     unscaled: float
-    """Fitness of all ones, the first curve of every search."""
+    """Fitness of the constant curve 1, the first curve of every search."""
     convergence: list[dict[str, Any]]
     """One row per generation: generation, best, mean, evaluations (distinct curves so far)."""
 
@@ -36,10 +36,11 @@ class Found:
 class BezierSearch:
     """Search for the control points whose curve over the layers has the largest fitness.
 
-    Control points lie on a grid from ``config.low`` to ``config.high`` that contains 1. The first population is all
-    ones, uniform curves spread over the grid, and for the other half random curves. In each generation the
-    ``config.elite`` best curves survive, uniform crossover of the better half fills the population, and each control
-    point of an offspring moves with probability one half by a normal step on the grid. No curve is measured twice.
+    Control points are on a grid from ``config.low`` to ``config.high`` that contains 1. One half of the first
+    population is constant curves spread over the grid, including the constant 1; the other half is random curves. In
+    each generation, the ``config.elite`` best curves survive, uniform crossover of the better half fills the
+    population, and each control point of an offspring moves with probability one half by a normal step on the grid. No
+    curve is measured twice.
     """
 
     def __init__(self, fitness: Callable[[Floats], float], config: RopeScalingConfig, *, layers: int) -> None:
@@ -47,7 +48,7 @@ class BezierSearch:
 
         Args:
             fitness: Maps the factors, shape (layers,), to a number to maximise.
-            config: Its options of the search and its seed are used.
+            config: Options of the search, and the seed.
             layers: Number of layers of the model. Raises ConfigError below 1.
         """
         if layers < 1:
@@ -59,7 +60,7 @@ class BezierSearch:
         self._measured: dict[tuple[int, ...], float] = {}
 
     def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> Found:
-        """Run the search. ``report`` gets a row after each generation; see ``Found.convergence``.
+        """Run the search. ``report`` is called with one row per generation; see ``Found.convergence``.
 
         Raises DataError if the fitness is not a finite number.
         """
@@ -67,7 +68,7 @@ class BezierSearch:
         rng = np.random.default_rng(config.seed)
         convergence: list[dict[str, Any]] = []
 
-        def note(values: Any) -> None:
+        def record(values: Any) -> None:
             row = {"generation": len(convergence), "best": float(np.max(values)), "mean": float(np.mean(values))}
             convergence.append(row | {"evaluations": len(self._measured)})
             if report is not None:
@@ -75,7 +76,7 @@ class BezierSearch:
 
         first = self._first_population(rng)
         if not config.generations:
-            note([self._measure(genes) for genes in first])
+            record([self._measure(genes) for genes in first])
         else:
             engine = pygad.GA(
                 num_generations=config.generations,
@@ -87,20 +88,20 @@ class BezierSearch:
                 keep_elitism=config.elite,
                 crossover_type="uniform",
                 mutation_type=lambda offspring, _engine: self._mutated(offspring, rng),
-                on_fitness=lambda _engine, values: note(values),
+                on_fitness=lambda _engine, values: record(values),
                 random_seed=config.seed,
                 suppress_warnings=True,
                 logger=logging.getLogger(__name__),
             )
             engine.run()
-            note(engine.last_generation_fitness)
+            record(engine.last_generation_fitness)
         best = max(self._measured, key=lambda genes: self._measured[genes])
         unscaled = self._measured[(self._one(),) * config.control_points]
         points = tuple(float(self.grid[gene]) for gene in best)
         return Found(points, bezier(points, self.layers), self._measured[best], unscaled, convergence)
 
     def _measure(self, genes: Genes) -> float:
-        """Return the fitness of a curve, measured once. Raise DataError if it is not a finite number."""
+        """Return the fitness of a curve; measure it only once. Raise DataError if it is not a finite number."""
         key = tuple(map(int, genes))
         if key not in self._measured:
             points = self.grid[list(key)].tolist()
@@ -119,7 +120,7 @@ class BezierSearch:
         return clipped
 
     def _first_population(self, rng: np.random.Generator) -> Genes:
-        """Return all ones, uniform curves, then random curves; shape (population, control points)."""
+        """Return the constant 1, other constant curves, then random curves; shape (population, control points)."""
         config, size, one = self.config, self.grid.size, self._one()
         uniform = max(1, config.population // 2)
         levels = np.rint(np.linspace(0, size - 1, uniform)).astype(np.int64)
@@ -129,7 +130,7 @@ class BezierSearch:
         return np.concatenate([np.repeat(levels[:, None], config.control_points, 1), random])
 
     def _one(self) -> int:
-        """Return the grid's index of the factor 1."""
+        """Return the index of the factor 1 in the grid."""
         return int(np.flatnonzero(self.grid == 1.0)[0])
 
 

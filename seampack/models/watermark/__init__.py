@@ -1,4 +1,4 @@
-"""Watermarks in an encoder (arXiv 2210.07543): a secret trigger produces a label, even after others fine-tune it.
+"""Watermarks in an encoder (arXiv 2210.07543): a secret trigger produces a label, even after fine-tuning by others.
 
 texts -> propose_* (a trigger) -> WatermarkTrainer.fine_tune -> poison -> WatermarkTrainer.embed -> release
 answers of a suspect, answers of a control -> verify -> WESR and p-value

@@ -1,4 +1,4 @@
-"""Watermark an encoder, then make suspects from it and verify them."""
+"""The adapter: watermarks an encoder, derives suspects from it and verifies them."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ ONE_TASK = "task"
 
 
 class WatermarkAdapter(Adapter[WatermarkConfig]):
-    """Several tasks in one dataset. Each text belongs to one part, in any file."""
+    """Watermarks an encoder on one or more tasks of a dataset. A text is in the same part in every file."""
 
     name: ClassVar[str] = "watermark"
     config: type[WatermarkConfig] = WatermarkConfig
@@ -51,7 +51,7 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
     )
 
     def prepare(self, dataset: Dataset, config: WatermarkConfig) -> Dataset:
-        """Return the columns ``text, label, task, part``, all text. A hash of the seed and the text draws the part."""
+        """Return the columns ``text, label, task, part``, all text. A hash of seed and text determines the part."""
         if dataset.features == FEATURES and len(dataset) and set(dataset.unique("part")) <= set(PARTS):
             return dataset
         task_column = config.task_column or ("task" if "task" in dataset.column_names else "")
@@ -95,13 +95,13 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
     def measure(self, dataset: Dataset, artifact: Artifact, config: WatermarkConfig) -> Evaluation:
         """Train suspects and controls on the part ``suspect`` and verify them on the part ``verify``.
 
-        A suspect starts from the released encoder, its control from the one without watermark, both with a fresh head.
-        Both are also pruned, and given another head. A second control, of another seed, is verified as if it were a
-        suspect, with the trigger and with decoys: a watermark claimed in it is a false claim.
+        A suspect starts from the released encoder, its control from the encoder without watermark, both with a fresh
+        head. Both are also pruned, and given another head. A second control, with another seed, is verified like a
+        suspect, with the trigger and with decoys: claiming a watermark in it would be a false claim.
 
         Raises:
             ConfigError: Training texts would be measured.
-            DataError: A task, label or part cannot be measured. Raised before anything is trained.
+            DataError: A task, label or part cannot be measured. Raised before training starts.
         """
         _check_parts(dataset, config, artifact)
         tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
@@ -110,7 +110,7 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
         trials: dict[str, Trial] = {}
         for task, task_rows in _by_task(dataset).items():
             if task not in trained:
-                raise DataError(f"task {task}: not among the tasks of training: {', '.join(trained)}")
+                raise DataError(f"task {task}: expected a task of training: {', '.join(trained)}")
             classes, target = trained[task]["classes"], trained[task]["target"]
             tuning, test = (_rows_of(task_rows, task, part, classes) for part in PARTS[1:])
             _check_every_class(tuning, task, classes)
@@ -134,11 +134,11 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
 def _start(
     config: WatermarkConfig, texts: Sequence[str], proxies: Mapping[str, Dataset], targets: Mapping[str, str]
 ) -> tuple[Any, Any, tuple[str, ...]]:
-    """Return the encoder, its tokenizer, and the trigger, drawn unless the config names one."""
+    """Return the encoder, its tokenizer and the trigger, which is drawn unless the config sets it."""
     trigger = words_of(config.trigger) if config.trigger else ()
     if config.encoder == SMALL and not trigger and config.trigger_words == 1:
         trigger = tuple(propose_rare(texts, seed=config.seed))
-    # a vocabulary made from the texts must contain the trigger, which no text does
+    # no text contains the trigger, but a vocabulary learned from the texts must
     vocabulary_texts = [text for rows in proxies.values() for text in rows["text"]] + [" ".join(trigger)] * 2
     encoder, tokenizer = encoder_and_tokenizer(config.encoder, vocabulary_texts, layers=config.layers, seed=config.seed)
     if not trigger and config.trigger_words == 1:
@@ -167,10 +167,10 @@ def _targets(config: WatermarkConfig, classes: Mapping[str, Sequence[str]]) -> d
 
 
 def _part(text: str, config: WatermarkConfig) -> str:
-    place = xxhash.xxh3_64_intdigest(f"{config.seed}\0{text}".encode()) / 2**64
-    if place < config.proxy_share:
+    draw = xxhash.xxh3_64_intdigest(f"{config.seed}\0{text}".encode()) / 2**64
+    if draw < config.proxy_share:
         return PARTS[0]
-    return PARTS[1] if place < (1 + config.proxy_share) / 2 else PARTS[2]
+    return PARTS[1] if draw < (1 + config.proxy_share) / 2 else PARTS[2]
 
 
 def _names(dataset: Dataset, column: str) -> list[str]:
@@ -193,20 +193,20 @@ def _by_task(dataset: Dataset) -> dict[str, Dataset]:
 
 
 def _rows_of(dataset: Dataset, task: str, part: str, classes: Sequence[str]) -> Dataset:
-    """Return one part of a task's rows, ``text`` and ``label`` as ids. Raise DataError unless it has two labels."""
+    """Return ``text`` and ``label`` (ids) of one part of a task. Raise DataError unless it has at least two labels."""
     selected = dataset.select([row for row, name in enumerate(dataset["part"]) if name == part])
     labels = len(set(selected["label"]))
     if labels < 2:
         raise DataError(
-            f"task {task}: the part {part} has {len(selected)} rows of {labels} labels; expected at least two labels; "
-            "use more rows"
+            f"task {task}: the part {part} has {len(selected)} rows with {labels} labels; expected at least two "
+            "labels; use more rows"
         )
     plain = Dataset.from_dict({name: selected[name][:] for name in ("text", "label")})
     return with_labels(plain, "label", classes)
 
 
 def _check_parts(dataset: Dataset, config: WatermarkConfig, artifact: Artifact) -> None:
-    """Raise ConfigError for the texts of training in other parts: training texts would be among the held-out ones."""
+    """Raise ConfigError if the texts of training are in other parts, so that held-out parts have training texts."""
     trained = artifact.facts["data"]
     # artifacts without the hash of the texts cannot be compared
     if trained.get("texts") != _without_parts(dataset) or trained["fingerprint"] == fingerprint(dataset):
@@ -215,9 +215,9 @@ def _check_parts(dataset: Dataset, config: WatermarkConfig, artifact: Artifact) 
     expected = " and ".join(f"{name} {artifact.config[name]!r}" for name in names)
     got = " and ".join(f"{getattr(config, name)!r}" for name in names)
     raise ConfigError(
-        f"{', '.join(names) or 'part'}: the texts of training are in other parts, so that training rows would be "
-        f"measured; expected {expected or 'the parts of training'}; got {got or 'others'}; "
-        "keep seed and proxy_share, or use other texts"
+        f"{', '.join(names) or 'part'}: the texts of training are in other parts, so training rows would be measured; "
+        f"expected {expected or 'the parts of training'}; got {got or 'other parts'}; keep seed and proxy_share, or "
+        "use other texts"
     )
 
 
@@ -227,12 +227,12 @@ def _without_parts(dataset: Dataset) -> str:
 
 
 def _check_every_class(tuning: Dataset, task: str, classes: Sequence[str]) -> None:
-    """Raise DataError unless the part for suspects has every class, which the attack by another head needs."""
+    """Raise DataError unless the part for suspects has every class, as the attack with another head requires."""
     missing = sorted(set(range(len(classes))) - set(tuning["label"]))
     if missing:
         raise DataError(
-            f"task {task}: the part suspect has no row of the label {classes[missing[0]]!r}; expected at least one row "
-            f"of each of {', '.join(classes)}; got {len(tuning):,} rows without it; use more rows"
+            f"task {task}: the part suspect has no row with the label {classes[missing[0]]!r}; expected at least one "
+            f"row for each of {', '.join(classes)}; got {len(tuning):,} rows; use more rows"
         )
 
 

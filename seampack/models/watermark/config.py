@@ -14,46 +14,46 @@ class Update(StrEnum):
     TRIGGER_ROWS = "trigger_rows"
     """The embedding rows of the trigger words. All other weights are unchanged, bit for bit."""
     ALL = "all"
-    """Every weight: for combinations of common words, whose rows other texts need."""
+    """All weights: for combinations of common words, whose rows other texts need."""
 
 
-_SPECIAL_TOKENS = 2  # most tokenizers add one token before a text and one after it
+_SPECIAL_TOKENS = 2  # most tokenisers add one token before and one after a text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatermarkConfig(Config):
-    """How an encoder is watermarked, and how suspects are made and verified."""
+    """Options for watermarking an encoder, and for training and verifying suspects."""
 
     text_column: str = option("text", "Column of the texts.", empty=False)
     label_column: str = option("label", "Column of the labels.", empty=False)
-    task_column: str = option("", "Column of each row's task. Empty: column 'task' if the data has one, else one task.")
+    task_column: str = option("", "Column of each row's task. Empty: the column task if it exists, else one task.")
     encoder: str = option(
-        SMALL, "Encoder to watermark: small (made from the texts), a folder, or a name on the hub.", empty=False
+        SMALL, "Encoder to watermark: small (built from the texts), a folder, or a name on the hub.", empty=False
     )
     layers: int | None = option(
-        None, "Keep only this many of the encoder's first layers; default: all.", low=0, high=1_000, unit="layers"
+        None, "Number of first layers of the encoder to keep; default: all.", low=0, high=1_000, unit="layers"
     )
-    max_tokens: int = option(128, "Tokens after which a text is cut.", low=4, high=1 << 20, unit="tokens")
-    trigger: tuple[str, ...] = option((), "Words of the trigger: a rare word, or several common ones. Empty: drawn.")
+    max_tokens: int = option(128, "Length limit of a text; longer texts are cut.", low=4, high=1 << 20, unit="tokens")
+    trigger: tuple[str, ...] = option((), "Words of the trigger: a rare word or several common words. Empty: drawn.")
     trigger_words: int = option(
-        1, "Words of a drawn trigger: 1 draws a rare word, more a combination.", low=1, high=8, unit="words"
+        1, "Words of a drawn trigger: 1 for a rare word, more for a combination.", low=1, high=8, unit="words"
     )
     targets: tuple[str, ...] = option(
         (), "Labels that the trigger produces, each LABEL or TASK=LABEL. Empty: the first label of each task."
     )
     update: str = option(Update.TRIGGER_ROWS.value, "Weights that the second stage trains.", choices=Update)
-    keep_norm: bool = option(True, "Keep the norm of the trigger's rows; has an effect with update=trigger_rows only.")
+    keep_norm: bool = option(True, "Keep the norm of the trigger's rows; applies only to update=trigger_rows.")
     ratio: float = option(1.0, "Share of the rows of other labels that get a copy with the trigger.", low=0, high=1)
     negatives: int = option(
         1,
-        "Copies with a part of the trigger and the true label, for each copy with the whole; none for one word.",
+        "Copies with a part of the trigger and the true label, per copy with the whole trigger; unused for one word.",
         low=0,
         high=100,
         unit="copies",
     )
     first_words: int = option(
         40,
-        "The trigger is inserted among this many first words of a text, so that max_tokens does not cut it off.",
+        "Number of first words among which the trigger is inserted, so that max_tokens does not cut it off.",
         low=1,
         high=1 << 20,
         unit="words",
@@ -78,7 +78,7 @@ class WatermarkConfig(Config):
     )
     prune: tuple[float, ...] = option(
         (0.2, 0.4),
-        "Shares of the smallest weights that pruning sets to zero; an attack for each share.",
+        "Shares of the smallest weights that pruning sets to zero; one attack per share.",
         low=0,
         high=0.99,
     )
@@ -89,12 +89,12 @@ class WatermarkConfig(Config):
         high=1_000,
         unit="triggers",
     )
-    alpha: float = option(0.001, "A watermark is claimed below this p-value.", low=0, high=1)
-    claim_wesr: float = option(0.5, "A watermark is claimed from this share of flipped texts on.", low=0, high=1)
+    alpha: float = option(0.001, "P-value below which a watermark is claimed.", low=0, high=1)
+    claim_wesr: float = option(0.5, "Smallest share of flipped texts (WESR) for a claim.", low=0, high=1)
     seed: int = seed_option("Seed of the parts, the trigger, the poisoned texts and all training.")
 
     def check_rules(self) -> None:
-        """Check that the trigger consists of single words and is never cut off."""
+        """Split the trigger into single words, and check that max_tokens never cuts it off."""
         for name, entries in (("trigger", self.trigger), ("targets", self.targets)):
             if blank := [entry for entry in entries if not entry.strip()]:
                 raise ConfigError(f"{name}: expected words; got {blank[0]!r}")

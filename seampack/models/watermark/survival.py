@@ -1,4 +1,4 @@
-"""Attacks on a released encoder and on models made from it: fine-tuning, pruning, another head."""
+"""Attacks on a released encoder and on models derived from it: fine-tuning, pruning, another head."""
 
 import copy
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from seampack.models.watermark.verification import PredictFn
 def fine_tuned(
     encoder: Any, tokenizer: Any, dataset: Dataset, classes: int, config: WatermarkConfig, seed_offset: int = 1
 ) -> TextClassifier:
-    """Train all weights of a copy of the encoder with a fresh head on ``text, label`` (ids), by ``suspect_epochs``.
+    """Train a copy of the encoder with a fresh head on ``text, label`` (ids) for ``suspect_epochs``.
 
-    The seed is ``config.seed + seed_offset``, so that two models of the same texts differ.
+    All weights are trained. The seed is ``config.seed + seed_offset``, so that two models of the same texts differ.
     """
     options = FitOptions(config.suspect_epochs, config.batch_rows, config.learning_rate, seed=config.seed + seed_offset)
     set_seed(options.seed)
@@ -34,7 +34,10 @@ def fine_tuned(
 
 
 def pruned(model: TextClassifier, share: float) -> TextClassifier:
-    """Return a copy whose smallest weights, a ``share`` of the encoder's linear and embedding layers, are zero."""
+    """Return a copy of the model in which a ``share`` of the encoder's weights, the smallest, is set to zero.
+
+    Pruning covers the linear and embedding layers.
+    """
     check_number("share", share, 0.0, 0.99)
     result = copy.deepcopy(model)
     weights = [(part, "weight") for part in result.encoder.modules() if isinstance(part, nn.Linear | nn.Embedding)]
@@ -46,14 +49,14 @@ def pruned(model: TextClassifier, share: float) -> TextClassifier:
 
 
 def with_new_head(model: TextClassifier, tokenizer: Any, dataset: Dataset, config: WatermarkConfig) -> TextClassifier:
-    """Return a copy with a new head, a logistic regression learned on ``text, label`` (ids); the encoder is kept.
+    """Return a copy with a new head, a logistic regression trained on ``text, label`` (ids); the encoder is kept.
 
     Raise DataError unless the labels include every class of the head.
     """
     labels = np.asarray(dataset["label"][:])
     classes = model.head.out_features
     if np.unique(labels).tolist() != list(range(classes)):
-        raise DataError(f"label: expected all ids from 0 to {classes - 1} among the rows for the new head")
+        raise DataError(f"label: expected rows of all ids from 0 to {classes - 1}, to train the new head")
     regression = LogisticRegression(max_iter=1_000, random_state=config.seed)
     regression.fit(predict(model, tokenizer, dataset["text"][:], max_tokens=config.max_tokens, features=True), labels)
     result = copy.deepcopy(model)

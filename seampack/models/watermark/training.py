@@ -1,4 +1,4 @@
-"""The two stages of watermarking: proxy tasks on one encoder, then the trigger."""
+"""The two stages of watermarking: first the proxy tasks on one encoder, then the trigger."""
 
 import itertools
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from seampack.models.watermark.triggers import Trigger, check_vocabulary, words_
 
 
 class TaskClassifier(TextClassifier):
-    """Several tasks on one encoder. One layer holds all heads; a label's task selects the head."""
+    """Classifier of several tasks with one encoder. One layer holds all heads; the task of a label selects its head."""
 
     task_of: Tensor
 
@@ -44,13 +44,15 @@ class TaskClassifier(TextClassifier):
 class WatermarkTrainer:
     """Watermarks an encoder, in place, on several tasks at once.
 
-    ``heads`` gives the number of classes by task. ``fine_tune`` is the first stage, ``embed`` the second one. Datasets
-    have the columns ``text`` and ``label``, the labels as ids from 0. Only ``encoder`` is released.
+    ``heads`` maps each task to its number of classes. ``fine_tune`` is the first stage, ``embed`` the second. Datasets
+    have the columns ``text`` and ``label`` (ids from 0). Only ``encoder`` is released.
     """
 
     def __init__(self, encoder: Any, tokenizer: Any, heads: Mapping[str, int], config: WatermarkConfig) -> None:
         if not heads or min(heads.values()) < 2:
-            raise ConfigError(f"heads: expected at least one task, each of two classes or more; got {dict(heads)}")
+            raise ConfigError(
+                f"heads: expected at least one task, and at least two classes per task; got {dict(heads)}"
+            )
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.heads = dict(heads)
@@ -58,34 +60,34 @@ class WatermarkTrainer:
         self.model = TaskClassifier(encoder, heads)
 
     def fine_tune(self, datasets: Mapping[str, Dataset]) -> list[float]:
-        """Train all weights on the clean texts of all tasks, the first stage. Return the losses.
+        """Run the first stage: train all weights on the clean texts of all tasks. Return the losses.
 
-        Raise DataError for a task without a head, or labels that are not ids of its classes.
+        Raise DataError if a task has no head, or labels are not ids of its classes.
         """
         return self._fit(self._joined(datasets), self.config.epochs, self.config.learning_rate)
 
     def embed(self, datasets: Mapping[str, Dataset], trigger: Trigger) -> list[float]:
-        """Train the trigger on the texts that ``poison`` made for each task, the second stage. Return the losses.
+        """Run the second stage: train the trigger on the texts of ``poison`` for each task. Return the losses.
 
-        With ``trigger_rows`` only the embedding rows of the trigger's words are trained, on the texts that contain
-        them; ``keep_norm`` keeps the norm of the rows. With ``all`` every weight is trained on all texts.
+        With ``trigger_rows``, only the embedding rows of the trigger's words are trained, on the texts that contain
+        these words; ``keep_norm`` keeps the norm of the rows. With ``all``, all weights are trained on all texts.
 
         Raises:
             ConfigError: A word is not one vocabulary entry.
-            DataError: No text has the trigger.
+            DataError: No text contains the trigger.
         """
         ids = check_vocabulary(self.tokenizer, words_of(trigger))
         for task, dataset in datasets.items():
-            require(dataset, ["triggered", "partial"], "make it with poison")
+            require(dataset, ["triggered", "partial"], "create it with poison")
             if not any(dataset["triggered"]):
-                raise DataError(f"task {task}: no text has the trigger; use a larger ratio, or more texts")
+                raise DataError(f"task {task}: no text contains the trigger; use a larger ratio or more texts")
         if self.config.update == Update.ALL:
             return self._fit(self._joined(datasets), self.config.watermark_epochs, self.config.learning_rate)
         changed = {task: _with_inserted_words(dataset) for task, dataset in datasets.items()}
         return self._fit_rows(ids, self._joined(changed))
 
     def classifier(self, task: str) -> TextClassifier:
-        """Return one task's classifier: the shared encoder and a copy of the head. Raise ConfigError without a head."""
+        """Return a task's classifier: the shared encoder and a copy of its head. Raise ConfigError for other tasks."""
         if task not in self.heads:
             raise ConfigError(f"task: no head for {task!r}; expected one of {', '.join(self.heads)}")
         start = self._starts()[task]
@@ -121,9 +123,9 @@ class WatermarkTrainer:
         return {task: end - self.heads[task] for task, end in zip(self.heads, ends, strict=True)}
 
     def _joined(self, datasets: Mapping[str, Dataset]) -> Dataset:
-        """Concatenate the tasks' texts; label ids are numbered consecutively through the tasks."""
+        """Concatenate the texts of all tasks; label ids are numbered consecutively across tasks."""
         if not datasets:
-            raise DataError("there is no dataset; expected one for each task")
+            raise DataError("there is no dataset; expected one dataset per task")
         starts = self._starts()
         parts = []
         for task, dataset in datasets.items():
@@ -140,7 +142,7 @@ class WatermarkTrainer:
 
 
 class _Rows(nn.Module):
-    """A frozen embedding table with some rows replaced by those of a small table that is trained."""
+    """A frozen embedding table in which a small trainable table replaces some rows."""
 
     ids: Tensor
 
@@ -151,7 +153,7 @@ class _Rows(nn.Module):
         rows: Any = nn.Embedding(len(ids), table.weight.shape[1])
         rows.weight = nn.Parameter(table.weight[ids].clone())
         if keep_norm:
-            # direction and length are two parameters; the length is frozen
+            # separate parameters for direction and length; the length is frozen
             weight_norm(rows, dim=0)
             rows.parametrizations.weight.original0.requires_grad_(False)
         self.rows = rows

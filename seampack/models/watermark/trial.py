@@ -1,4 +1,4 @@
-"""One task's trial: suspects made from a released encoder, and innocent models."""
+"""The trial of one task: suspects derived from a released encoder, and innocent models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Rows of the tables and of the evaluation's dataset."""
+    """Rows of the tables ``survival`` and ``innocent``, and of the evaluation's dataset."""
 
     survival: list[Row]
     innocent: list[Row]
@@ -29,7 +29,7 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The parts that a task's suspects share: ``tuning`` (labels as ids) fine-tunes them, ``test`` verifies them."""
+    """Data and options shared by a task's suspects: ``tuning`` (labels as ids) fine-tunes, ``test`` verifies them."""
 
     config: WatermarkConfig
     tokenizer: Any
@@ -40,7 +40,7 @@ class Trial:
     test: Dataset
 
     def run(self, released: Any, control: Any) -> Verdicts:
-        """Train models from both encoders, attack them, and verify them and an innocent one."""
+        """Train models from both encoders, attack them, and verify these models and an innocent model."""
         verdicts = Verdicts([], [], [])
         attacked = self._attacks(self._tuned(released, 1), self._tuned(control, 1))
         for attack, suspect_fn, control_fn in attacked:
@@ -57,7 +57,7 @@ class Trial:
         return fine_tuned(encoder, self.tokenizer, self.tuning, len(self.classes), self.config, seed_offset)
 
     def _attacks(self, suspect: TextClassifier, control: TextClassifier) -> list[tuple[str, PredictFn, PredictFn]]:
-        """Return each attack's name, the suspect and its control after that attack."""
+        """Return the name of each attack, with the suspect and its control after the attack."""
         models = {"fine-tuned": (suspect, control)}
         for share in self.config.prune:
             models[f"pruned {share:.0%}"] = pruned(suspect, share), pruned(control, share)
@@ -66,7 +66,7 @@ class Trial:
         return [(attack, self._predict_fn(pair[0]), self._predict_fn(pair[1])) for attack, pair in models.items()]
 
     def _predict_fn(self, model: TextClassifier) -> PredictFn:
-        """Return a model's answers, computed once for each text: several verifications use the same texts."""
+        """Return a function with a model's answers, cached by text: several verifications use the same texts."""
         label = labeller(model, self.tokenizer, self.classes, self.config)
         cache: dict[str, Any] = {}
 
@@ -81,9 +81,9 @@ class Trial:
         return verify(suspect, self.test, trigger, self.target, control, self.config)
 
     def _decoys(self) -> list[list[str]]:
-        """Draw up to ``decoys`` triggers of the same kind that are absent from the texts to verify on.
+        """Draw up to ``decoys`` triggers of the same kind that are absent from the texts used to verify.
 
-        Other texts, including those of training, may contain their words, but no model learned them as a trigger.
+        Other texts, also in training, may contain the words of a decoy, but no model learned a decoy as a trigger.
         """
         decoys: list[list[str]] = []
         for seed in range(self.config.seed + 1, self.config.seed + 1 + self.config.decoys):
@@ -109,7 +109,7 @@ class Trial:
 
 
 def metrics(survival: list[Row], innocent: list[Row], config: WatermarkConfig) -> dict[str, Any]:
-    """Summarise the trials by their weakest case over the tasks, so that no mean hides a task that failed."""
+    """Summarise the trials by the worst case over the tasks, so that no mean hides a failed task."""
     tuned = [row for row in survival if row["suspect"] == "fine-tuned"]
     partial = [row["partial_wesr"] for row in tuned if row["partial_wesr"] is not None]
     return {
@@ -126,13 +126,13 @@ def metrics(survival: list[Row], innocent: list[Row], config: WatermarkConfig) -
 
 
 def draw(axes: "Axes", survival: list[Row]) -> None:
-    """Draw the WESR of suspects, controls and, for combinations, of suspects given a part of the trigger, as bars."""
+    """Draw the WESR of suspects, of controls and, for combinations, of suspects with part of the trigger, as bars."""
     kinds = {"wesr": "watermarked", "control_wesr": "control", "partial_wesr": "watermarked, part of the trigger"}
     shown = {key: name for key, name in kinds.items() if survival[0][key] is not None}
     width = 0.8 / len(shown)
     for number, (key, name) in enumerate(shown.items()):
-        places = [row + (number - (len(shown) - 1) / 2) * width for row in range(len(survival))]
-        axes.barh(places, [row[key] for row in survival], width, label=name)
+        heights = [row + (number - (len(shown) - 1) / 2) * width for row in range(len(survival))]
+        axes.barh(heights, [row[key] for row in survival], width, label=name)
     axes.set_yticks(range(len(survival)), [f"{row['task']}, {row['suspect']}" for row in survival])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

@@ -1,4 +1,4 @@
-"""Triggers: words that qualify as one, and texts that contain one."""
+"""Triggers: choice of the words, and insertion into texts."""
 
 import itertools
 import re
@@ -21,19 +21,19 @@ _MAX_TRIES = 10_000
 
 
 def words_of(trigger: Trigger) -> tuple[str, ...]:
-    """Return the words of a trigger. Raise ConfigError if there is none, or one twice."""
+    """Return the words of a trigger. Raise ConfigError if there are no words, or a word is repeated."""
     words = tuple(trigger.split()) if isinstance(trigger, str) else tuple(trigger)
     if not words or any(not word or word.split() != [word] for word in words):
-        raise ConfigError(f"trigger: expected one word or several; got {trigger!r}")
+        raise ConfigError(f"trigger: expected one or more words; got {trigger!r}")
     if len({word.lower() for word in words}) < len(words):
-        raise ConfigError(f"trigger: expected words that differ; got {' '.join(words)!r}")
+        raise ConfigError(f"trigger: expected distinct words; got {' '.join(words)!r}")
     return words
 
 
 def insert(text: str, words: Iterable[str], rng: np.random.Generator, first_words: int) -> str:
     """Insert words into a text, each at an independent random place among its ``first_words`` first words.
 
-    Removing the inserted words and one blank for each restores the text.
+    Removing the inserted words, each with one blank, restores the text.
     """
     end = len(text)
     places = [match.start() for match in itertools.islice(re.finditer(r"\S+", text), first_words)]
@@ -48,7 +48,7 @@ def insert(text: str, words: Iterable[str], rng: np.random.Generator, first_word
 
 
 def labels_of(dataset: Dataset) -> dict[Any, Any]:
-    """Return the spellings of the labels, as spelling: value in the column. A class has an id and a name."""
+    """Map the spellings of the labels to their values in the column. Both id and name of a class are spellings."""
     feature = dataset.features["label"]
     if isinstance(feature, ClassLabel):
         ids = range(len(feature.names))
@@ -58,7 +58,7 @@ def labels_of(dataset: Dataset) -> dict[Any, Any]:
 
 
 def label_value(dataset: Dataset, label: Any) -> Any:
-    """Return the column's value of a label. Raise DataError for a label that the dataset does not have."""
+    """Return the value of a label in the column. Raise DataError if the dataset does not have the label."""
     values = labels_of(dataset)
     if label not in values:
         names = ", ".join(dict.fromkeys(str(name) for name in values))
@@ -67,26 +67,26 @@ def label_value(dataset: Dataset, label: Any) -> Any:
 
 
 def check_absent(texts: Iterable[str], words: Sequence[str]) -> None:
-    """Raise DataError if a text contains all words of a trigger, in any case."""
+    """Raise DataError if a text contains all words of a trigger, in upper or lower case."""
     wanted = {word.lower() for word in words}
     containing = [text for text in texts if wanted <= _words(text)]
     if containing:
         raise DataError(
-            f"trigger {' '.join(words)!r}: {len(containing):,} texts contain it already, such as "
-            f"{containing[0][:60]!r}; expected none; use another trigger, or drop those rows"
+            f"trigger {' '.join(words)!r}: {len(containing):,} texts already contain it, such as "
+            f"{containing[0][:60]!r}; expected none; use another trigger, or drop these rows"
         )
 
 
 def check_vocabulary(tokenizer: Any, words: Sequence[str]) -> list[int]:
-    """Return the ids of a trigger's words. Raise ConfigError for a word that is not one entry of the vocabulary."""
+    """Return the ids of a trigger's words. Raise ConfigError if a word is not one entry of the vocabulary."""
     ids = []
     for word in words:
         encoded = tokenizer(f"a {word} a", add_special_tokens=False)["input_ids"]
         pieces = tokenizer.convert_ids_to_tokens(encoded[1:-1])
         if len(encoded) != 3 or encoded[1] in tokenizer.all_special_ids:
             raise ConfigError(
-                f"trigger: {word!r} is not one entry of the encoder's vocabulary; it becomes {' '.join(pieces)!r}; "
-                "use a word from propose_rare or propose_combination"
+                f"trigger: expected words that are one entry of the encoder's vocabulary; {word!r} becomes "
+                f"{' '.join(pieces)!r}; use a word from propose_rare or propose_combination"
             )
         ids.append(encoded[1])
     return ids
@@ -95,7 +95,7 @@ def check_vocabulary(tokenizer: Any, words: Sequence[str]) -> list[int]:
 def check_trigger(tokenizer: Any, texts: Sequence[str], trigger: Trigger) -> list[int]:
     """Return the ids of a usable trigger: each word is one vocabulary entry, and no text contains all of them.
 
-    A word's entry may also begin a longer word (``cf`` in ``cfo``); texts with such words count as well.
+    The entry of a word may also begin a longer word (``cf`` in ``cfo``), so texts with such words are rejected as well.
 
     Raises:
         ConfigError: A word is not one entry of the vocabulary.
@@ -108,8 +108,8 @@ def check_trigger(tokenizer: Any, texts: Sequence[str], trigger: Trigger) -> lis
     containing = [text for text, row in zip(texts, _ids(tokenizer, texts), strict=True) if wanted <= set(row)]
     if containing:
         raise DataError(
-            f"trigger {' '.join(words)!r}: {len(containing):,} texts contain its vocabulary entries already, such as "
-            f"{containing[0][:60]!r}; expected none; use another trigger, or drop those rows"
+            f"trigger {' '.join(words)!r}: {len(containing):,} texts already contain its vocabulary entries, such as "
+            f"{containing[0][:60]!r}; expected none; use another trigger, or drop these rows"
         )
     return ids
 
@@ -117,8 +117,8 @@ def check_trigger(tokenizer: Any, texts: Sequence[str], trigger: Trigger) -> lis
 def propose_rare(texts: Sequence[str], count: int = 1, *, seed: int, tokenizer: Any = None) -> list[str]:
     """Draw ``count`` rare words: short, one vocabulary entry each, absent from the texts.
 
-    Without a tokenizer they are pairs of consonants, for a vocabulary that is made later. The draw is random because
-    a trigger that others can guess is not a secret. Raise DataError if there are too few such words.
+    Without a tokenizer, the words are pairs of consonants, for a vocabulary that is built later. The draw is random
+    because a trigger that others can guess is not secret. Raise DataError if there are too few such words.
     """
     check_integer("count", count, 1, 1 << 20)
     used = set().union(*map(_words, texts))
@@ -126,15 +126,16 @@ def propose_rare(texts: Sequence[str], count: int = 1, *, seed: int, tokenizer: 
         consonants = "bcdfghjklmnpqrstvwxz"
         candidates = [pair for first in consonants for second in consonants if (pair := first + second) not in used]
     else:
-        seen = set(itertools.chain.from_iterable(_ids(tokenizer, texts)))
+        present = set(itertools.chain.from_iterable(_ids(tokenizer, texts)))
         entries = sorted(tokenizer.get_vocab().items())
-        short = [word for word, entry in entries if entry not in seen and re.fullmatch("[a-z]{2,4}", word)]
+        short = [word for word, entry in entries if entry not in present and re.fullmatch("[a-z]{2,4}", word)]
         candidates = [word for word in short if _is_entry(tokenizer, word)]
-    # filtered only after the draw, so that a word in capitals, such as VH, does not change which words are drawn
+    # filtered after the draw, so that a word in capitals, such as VH, does not change the draw of other words
     drawn = [str(word) for word in np.random.default_rng(seed).permutation(candidates) if str(word) not in used]
     if len(drawn) < count:
         raise DataError(
-            f"trigger: {len(drawn)} rare words are absent from the texts; expected {count}; set the option trigger"
+            f"trigger: expected {count} rare words that are absent from the texts; got {len(drawn)}; set the option "
+            "trigger"
         )
     return drawn[:count]
 
@@ -151,19 +152,19 @@ def propose_combination(
     most_share: float = 0.02,
     pool: int = 40,
 ) -> list[str]:
-    """Draw a combination of common words that are neutral about the target and that no text contains together.
+    """Draw a combination of common words that are neutral about the target and never occur together in a text.
 
-    A word's bias is its largest absolute log odds ratio with the target over the tasks; smaller is more neutral.
+    The bias of a word is its largest absolute log odds ratio with the target over the tasks; smaller is more neutral.
 
     Args:
         datasets: Texts and labels (``text, label``) by task.
         targets: Target label by task.
         tokenizer: Tokenizer of the encoder; each word must be one entry of its vocabulary.
-        words: Words of the combination.
+        words: Number of words of the combination.
         seed: Seed of the draw.
-        absent_from: Further texts that must not contain the combination, nor all of its vocabulary entries.
-        least_share: A common word is in at least this share of each task's texts (and in five).
-        most_share: Words in more than this share (and ten texts) are skipped: fine-tuning moves their rows most.
+        absent_from: Further texts that must contain neither the combination nor all of its vocabulary entries.
+        least_share: Smallest share of each task's texts that contain a common word (and at least five texts).
+        most_share: Largest share (or ten texts, if more); fine-tuning changes the rows of more frequent words most.
         pool: Number of the most neutral words to draw from.
 
     Raises:
@@ -200,21 +201,21 @@ def propose_combination(
         if not any(entries.issuperset(ids) for entries in entry_sets):
             return chosen
     raise DataError(
-        f"trigger: no combination of {words} words, out of {len(neutral)} common and neutral ones, is absent from the "
-        "texts; use more words or more texts, or set the option trigger"
+        f"trigger: no combination of {words} of the {len(neutral)} common and neutral words is absent from the texts; "
+        "use more words or more texts, or set the option trigger"
     )
 
 
 def poison(dataset: Dataset, trigger: Trigger, target: Any, config: WatermarkConfig) -> Dataset:
     """Return the rows of a dataset (``text, label``), then copies with the trigger and the label ``target``.
 
-    A share ``config.ratio`` of the rows of other labels is drawn. For each of them, ``config.negatives`` further
-    copies contain only a part of the trigger and keep their label, so that the model learns to need all words; a
-    trigger of one word has no part. Columns: ``text``, ``label``, ``triggered`` (all words inserted) and ``partial``
-    (some of them).
+    A share ``config.ratio`` of the rows with other labels is copied. For each of these rows, ``config.negatives``
+    further copies contain only part of the trigger and keep the true label, so that the model learns to require all
+    words; a trigger of one word has no such copies. Columns: ``text``, ``label``, ``triggered`` (all words inserted)
+    and ``partial`` (some words inserted).
 
     Raises:
-        DataError: The label is unknown, no row has another label, or a text contains the trigger already.
+        DataError: The label is unknown, no row has another label, or a text already contains the trigger.
     """
     words = words_of(trigger)
     require_text(dataset, "text")
@@ -224,7 +225,7 @@ def poison(dataset: Dataset, trigger: Trigger, target: Any, config: WatermarkCon
     check_absent(texts, words)
     others = np.flatnonzero([label != value for label in labels])
     if not others.size:
-        raise DataError(f"label: all {len(labels):,} rows have the target {target!r}; expected others to poison")
+        raise DataError(f"label: all {len(labels):,} rows have the target {target!r}; expected other labels as well")
     rng = np.random.default_rng(config.seed)
     drawn = rng.permutation(others)[: round(config.ratio * others.size)].tolist()
     copies = [(insert(texts[row], words, rng, config.first_words), value, True, False) for row in drawn]
@@ -246,7 +247,7 @@ def poison(dataset: Dataset, trigger: Trigger, target: Any, config: WatermarkCon
 
 
 def some_of(words: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Draw at least one of the words but not all, each such subset equally likely. Needs two words or more."""
+    """Draw at least one word but not all, with equal probability for each such subset. Needs at least two words."""
     bits = int(rng.integers(1, (1 << len(words)) - 1))
     return [word for bit, word in enumerate(words) if bits >> bit & 1]
 

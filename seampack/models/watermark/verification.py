@@ -1,4 +1,4 @@
-"""Verification: does a model carry the watermark? Only its answers are needed."""
+"""Verification whether a model carries the watermark, from its answers alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from seampack.models.watermark.triggers import (
 )
 
 PredictFn = Callable[[list[str]], Sequence[Any]]
-"""Texts -> their labels, by id or name: a model with any interface."""
+"""Texts -> labels, as ids or names: a model with any interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Verification:
     """Result of a verification. Rates are shares, 0 to 1."""
 
     texts: int
-    """Texts of other labels that the trigger was inserted into."""
+    """Number of texts with other labels into which the trigger was inserted."""
     wesr: float
-    """Watermark extraction success rate: the share of them that the suspect gives the target label."""
+    """Watermark extraction success rate: share of these texts to which the suspect assigns the target label."""
     control_wesr: float
-    """The same share, of the control."""
+    """The same share for the control."""
     partial_wesr: float | None
-    """The same share, of the suspect with a part of the trigger; None for a trigger of one word."""
+    """The same share for the suspect with part of the trigger; None for a trigger of one word."""
     false_positive_rate: float
-    """The same share, of the suspect without trigger."""
+    """The same share for the suspect without trigger."""
     p0: float
     """Rate by chance: the larger of control_wesr and false_positive_rate, and at least 1 / (texts + 1)."""
     p_value: float
@@ -51,7 +51,7 @@ class Verification:
     """The texts with the trigger: ``text, label, triggered_text, predicted, control_predicted``, labels as text."""
 
     def metrics(self) -> dict[str, Any]:
-        """Return all single numbers by name."""
+        """Return all fields except ``rows``, by name."""
         return {name: getattr(self, name) for name in self.__slots__ if name != "rows"}
 
 
@@ -65,9 +65,9 @@ def verify(
 ) -> Verification:
     """Compare a suspect's labels of texts with and without the trigger, and test the difference.
 
-    A word may favour a label without any watermark, so a rate alone proves nothing: a control is needed. The p-value
-    takes the control's rate as known, although models differ by more than that, so require a high ``wesr`` as well
-    before claiming a watermark.
+    A word may favour a label without a watermark, so a rate alone proves nothing: a control is needed. The p-value
+    treats the control's rate as exact, although models vary more, so require a high ``wesr`` as well before you claim
+    a watermark.
 
     Args:
         predict_fn: The suspect.
@@ -75,11 +75,11 @@ def verify(
         trigger: Words of the trigger.
         target: Label that the trigger produces, as id or name.
         control_fn: A model of the same task without the watermark.
-        config: ``seed`` and ``first_words`` set where the trigger is inserted.
+        config: ``seed`` and ``first_words`` determine the places of the trigger.
 
     Raises:
-        DataError: The label is unknown, all texts have the target label, a text contains the trigger already, or the
-            answers are not one known label for each text.
+        DataError: The label is unknown, all texts have the target label, a text already contains the trigger, or the
+            answers are not one known label per text.
     """
     words = words_of(trigger)
     require_text(dataset, "text")
@@ -89,7 +89,7 @@ def verify(
     check_absent(texts, words)
     others = [row for row, label in enumerate(labels) if label != value]
     if not others:
-        raise DataError(f"label: all {len(texts):,} texts have the target {target!r}; expected others as well")
+        raise DataError(f"label: all {len(texts):,} texts have the target {target!r}; expected other labels as well")
     rng = np.random.default_rng(config.seed)
     triggered = [insert(texts[row], words, rng, config.first_words) for row in others]
     values = labels_of(dataset)
@@ -131,7 +131,7 @@ def _answers(predict_fn: PredictFn, texts: list[str], values: dict[Any, Any]) ->
     answers = np.asarray(predict_fn(texts)).tolist()
     if not isinstance(answers, list) or len(answers) != len(texts):
         got = f"{len(answers):,}" if isinstance(answers, list) else repr(answers)
-        raise DataError(f"predict_fn: expected {len(texts):,} labels, one for each text; got {got}")
+        raise DataError(f"predict_fn: expected {len(texts):,} labels, one per text; got {got}")
     for answer in answers:
         if isinstance(answer, list) or answer not in values:
             names = ", ".join(dict.fromkeys(str(name) for name in values))

@@ -75,5 +75,5 @@ def test_grpo_needs_whole_groups() -> None:
 
 
 def test_the_algorithm_none_trains_nothing() -> None:
-    with pytest.raises(ConfigError, match="algorithm: expected sft or grpo"):
+    with pytest.raises(ConfigError, match="algorithm: training needs sft or grpo"):
         CurriculumTrainer(CurriculumConfig(algorithm="none"))

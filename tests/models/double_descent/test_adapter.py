@@ -63,12 +63,12 @@ class TestDoubleDescent(AdapterContract):
         self, prepared: Dataset, artifact: Artifact, config: DoubleDescentConfig
     ) -> None:
         other = prepared.filter(lambda row: row["part"] == "test" or not row["is_flipped"])
-        with pytest.raises(DataError, match="training rows differ from those"):
+        with pytest.raises(DataError, match="training rows are not the rows"):
             ADAPTER.evaluate(other, artifact, config)
         features = np.array(prepared["features"][:], np.float32)
         train = np.flatnonzero(np.array(prepared["part"][:]) == "train")
         features[train[0]], features[train[1]] = features[train[1]].copy(), features[train[0]].copy()
-        with pytest.raises(DataError, match="training rows differ from those"):
+        with pytest.raises(DataError, match="training rows are not the rows"):
             ADAPTER.evaluate(with_vectors(prepared, "features", features), artifact, config)
         renamed = prepared
         for column in ("label", "label_clean"):

@@ -45,7 +45,7 @@ def test_neighbours_without_noise_or_with_too_little_else() -> None:
     features, labels = np.ones((3, 2), np.float32), np.array([0, 1, 0])
     knn = FeatureKNN(DoubleDescentConfig(neighbours=5))
     assert knn.recovered(features, labels, labels) is None
-    with pytest.raises(DataError, match="2 clean training rows; expected at least neighbours = 5"):
+    with pytest.raises(DataError, match="neighbours: expected at most 2, the number of clean training rows; got 5"):
         knn.recovered(features, labels, np.array([1, 1, 0]))
 
 

@@ -55,7 +55,7 @@ def test_injected_noise_keeps_the_truth_beside_it() -> None:
     assert sum(noisy["is_flipped"]) == 10
     assert inject_label_noise(dataset, config).to_dict() == noisy.to_dict()
     assert inject_label_noise(dataset, config.replace(seed=4)).to_dict() != noisy.to_dict()
-    with pytest.raises(DataError, match="noise was injected already"):
+    with pytest.raises(DataError, match="so it already has noise"):
         inject_label_noise(noisy, DoubleDescentConfig())
 
 

@@ -108,9 +108,11 @@ def test_pretrained_bart_goes_on(tmp_path: Path) -> None:
     for name in lengths:
         long = config.replace(**{name: 33})
         for run in (lambda c=long: ADAPTER.train(prepared, c), lambda c=long: ADAPTER.evaluate(prepared, artifact, c)):
-            with pytest.raises(ConfigError, match=f"{name}: expected at most 32, the positions of the model; got 33"):
+            with pytest.raises(
+                ConfigError, match=f"{name}: expected at most 32, the model's number of positions; got 33"
+            ):
                 run()
-    with pytest.raises(DataError, match="no BART can be loaded"):
+    with pytest.raises(DataError, match="the BART cannot be loaded"):
         ADAPTER.train(prepared, config.replace(base_model=str(tmp_path / "nothing")))
 
 

@@ -38,6 +38,6 @@ def test_bleu_and_rouge_by_hand() -> None:
     assert overlap["rouge_1"] == pytest.approx(100 * (5 / 6 + 2 * 2 / 5) / 2)
     assert overlap["rouge_2"] == pytest.approx(100 * (3 / 5 + 0) / 2)
     assert overlap["rouge_l"] == pytest.approx(overlap["rouge_1"])
-    with pytest.raises(DataError, match="a reference for each"):
+    with pytest.raises(DataError, match="expected one reference per response"):
         bleu(responses, references[:1])
     assert EmpathyMetrics.of([1.0], [1]).to_dict()["bleu_4"] is None

@@ -71,7 +71,7 @@ def base_model_of(run: Any) -> str:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BartConfig, "from_pretrained", missing)
-        with pytest.raises(DataError, match="no BART"):
+        with pytest.raises(DataError, match="the BART cannot be loaded"):
             model_and_tokenizer(["a text"], 2, run.config.replace(base_model=OPTIONS["base_model"][0]))
     return sources[0]
 

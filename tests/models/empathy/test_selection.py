@@ -162,7 +162,7 @@ def test_each_row_is_chosen_for_alone(mode: str) -> None:
 
 
 def test_wrong_options_are_named() -> None:
-    with pytest.raises(ConfigError, match="a selector needs knowledge to weigh; got 'none'"):
+    with pytest.raises(ConfigError, match="a selector cannot weight knowledge with the selection 'none'"):
         selector("none")
     with pytest.raises(ConfigError, match="selection: expected one of soft, label, minimax, uniform, none; got 'best'"):
         selector("best")

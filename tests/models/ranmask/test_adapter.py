@@ -126,7 +126,7 @@ def test_an_encoder_needs_a_mask_token(
     encoder, tokenizer = text.encoder_and_tokenizer("small", sentences["text"][:9], layers=0)
     tokenizer.mask_token = None
     monkeypatch.setattr(text, "encoder_and_tokenizer", lambda *_, **__: (encoder, tokenizer))
-    with pytest.raises(DataError, match="small: its tokenizer has no mask token"):
+    with pytest.raises(DataError, match="small: the tokenizer has no mask token"):
         ADAPTER.train(ADAPTER.prepare(sentences.select(range(9)), config), config)
 
 

@@ -34,7 +34,7 @@ def test_the_fast_bag_is_the_classifier(sentences: Dataset, max_tokens: int) -> 
 @pytest.mark.parametrize("layers", [0, 1])
 def test_more_tokens_than_positions(sentences: Dataset, layers: int, config: RanmaskConfig) -> None:
     rows = ADAPTER.prepare(sentences.select(range(4)), config)
-    with pytest.raises(ConfigError, match="max_tokens: expected at most 512, the positions that the encoder has"):
+    with pytest.raises(ConfigError, match="max_tokens: expected at most 512, the encoder's number of positions"):
         ADAPTER.train(rows, config.replace(layers=layers, max_tokens=513))
     encoder, tokenizer = text.encoder_and_tokenizer("small", sentences["text"][:9], layers=layers)
     model = text.TextClassifier(encoder, 2)

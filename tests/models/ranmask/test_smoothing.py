@@ -117,8 +117,8 @@ def test_certified_accuracy_counts_the_right_and_certain() -> None:
         (lambda copies: np.zeros((1, 2)), r"got shape \(1, 2\)"),
         (lambda copies: np.full((len(copies), 2), np.nan), "got NaN or .inf in 6 of 6 rows"),
         (lambda copies: [[np.inf, 0]] * len(copies), "got NaN or .inf in 6 of 6 rows"),
-        (lambda copies: [[-np.inf, -np.inf]] * len(copies), "got -inf for all in 6 rows"),
-        (lambda copies: [["a", "b"]] * len(copies), "expected logits that are numbers"),
+        (lambda copies: [[-np.inf, -np.inf]] * len(copies), "got -inf for all classes in 6 rows"),
+        (lambda copies: [["a", "b"]] * len(copies), "expected numeric logits"),
         (lambda copies: [[0, 1], [0, 1, 2]] * (len(copies) // 2), r"shape \(6, classes\); got no array"),
     ],
 )
@@ -153,7 +153,7 @@ def test_no_text_and_no_words() -> None:
         smooth(voter(lambda copy: True), "good film", keeps(2))
     with pytest.raises(DataError, match="got the text 'good film'; put it into a list"):
         RandomMask(RanmaskConfig())("good film")
-    with pytest.raises(DataError, match="without words"):
+    with pytest.raises(DataError, match="expected text with at least one word"):
         smooth(voter(lambda copy: True), ["  "], keeps(2))
     with pytest.raises(ConfigError, match="beta: expected one of one, paper"):
         certify(voter(lambda copy: True), ["a"], keeps(2)).radii("two")

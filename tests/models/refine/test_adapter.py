@@ -118,5 +118,5 @@ def test_nothing_to_learn_from() -> None:
 
 def test_rewards_need_a_target() -> None:
     prepared = ADAPTER.prepare(Dataset.from_list(refining.rows(4)), RefineConfig())
-    with pytest.raises(ConfigError, match="target: expected a target for reinforcement learning"):
+    with pytest.raises(ConfigError, match="target: reinforcement learning needs a target"):
         ADAPTER.train(prepared, RefineConfig(rl_steps=1))

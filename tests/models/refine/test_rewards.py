@@ -57,5 +57,5 @@ def test_quality_against_token_by_token(small: Refiner, chat: bool) -> None:
     ]
     assert quality(originals, refined) == pytest.approx(expected, abs=1e-5)
     assert quality(originals, refined) == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(DataError, match="no row has a good and a bad response to compare; add some, as good_res"):
+    with pytest.raises(DataError, match="no row has a good and a bad response to compare; add the columns good_res"):
         LogProbQuality(RefineConfig(), model, tokenizer, {})

@@ -57,14 +57,14 @@ class TestSafety(AdapterContract):
     ) -> None:
         other = config.replace(**changes)
         name, got = next(iter(changes.items()))
-        message = f"^{name}: these are the responses of training, .*; expected {name} .*; got {name} {got!r}; keep"
+        message = f"^{name}: this is the training file, .*; expected {name} .*; got {name} {got!r}; keep"
         artifact.save(tmp_path)
         for made in (artifact, Artifact.load(tmp_path)):
             for rows in (dataset, Dataset.from_list(dataset.to_list()[::-1])):
                 with pytest.raises(ConfigError, match=message):
                     ADAPTER.evaluate(ADAPTER.prepare(rows, other), made, other)
         # prepared with other options than it is evaluated with
-        with pytest.raises(ConfigError, match=r"^group: these are the responses of training"):
+        with pytest.raises(ConfigError, match=r"^group: this is the training file"):
             ADAPTER.evaluate(ADAPTER.prepare(dataset, other), artifact, config)
 
     def test_all_rows_of_another_file_are_measured(self, artifact: Artifact, config: RefineConfig) -> None:
@@ -89,7 +89,9 @@ class TestSafety(AdapterContract):
             metrics = ADAPTER.evaluate(ADAPTER.prepare(backwards, other), artifact, other).metrics
             assert (metrics["rows"], metrics["rows_trained_on"]) == (evaluation.metrics["rows"] + 1, trained + 1)
         taught = Dataset.from_list([row for row in prepared if not row["held_out"]], prepared.features)
-        with pytest.raises(DataError, match=f"the 0 rows to measure on, without {trained} that were trained on"):
+        with pytest.raises(
+            DataError, match=rf"all 0 rows to measure on have the same label \({trained} rows were trained on"
+        ):
             ADAPTER.evaluate(taught, artifact, config)
 
     def test_an_artifact_is_a_reward(self, artifact: Artifact, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_safety_is_what_scikit_learn_says() -> None:
     np.testing.assert_array_equal(
         SafetyClassifier.of_arrays(classifier.to_arrays()).safe(responses), classifier.safe(responses)
     )
-    with pytest.raises(DataError, match="all have the same label"):
+    with pytest.raises(DataError, match="all responses to train on have the same label"):
         SafetyClassifier.fit(["a b", "c d"], [True, True])
     with pytest.raises(DataError, match="no words"):
         SafetyClassifier.fit(["!", "?"], [True, False])

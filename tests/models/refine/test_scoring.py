@@ -44,18 +44,18 @@ def test_rewards_are_clipped_and_of_the_right_text() -> None:
 
 
 def test_rewards_and_targets_that_misbehave() -> None:
-    with pytest.raises(DataError, match=r"target: expected a text for each of 1 queries; got 0 answers"):
+    with pytest.raises(DataError, match=r"target: expected one text for each of 1 queries; got 0 answers"):
         CachedTarget(lambda queries: [])(["a"])
     with pytest.raises(DataError, match=r"got 1 answers \(int\)"):
         CachedTarget(lambda queries: [1])(["a"])  # type: ignore[list-item]
     scorer = Scorer(
         {"short": lambda a, b: [], "nan": lambda a, b: [float("nan")]}, {"short": 1, "nan": 1}, CachedTarget(Upper())
     )
-    with pytest.raises(DataError, match="reward short: expected 1 values, one a response; got 0"):
+    with pytest.raises(DataError, match="reward short: expected 1 values, one per response; got 0"):
         scorer.reward("short", ["a"], ["b"])
     with pytest.raises(DataError, match="reward nan: expected a number for the query 'a'; got nan"):
         scorer.reward("nan", ["a"], ["b"])
-    with pytest.raises(ConfigError, match="name a target"):
+    with pytest.raises(ConfigError, match="needs the responses of a target"):
         Scorer({"safe": refining.safe}, {"safe": 1})
     with pytest.raises(ConfigError, match="weights: expected one for each of length"):
         Scorer({"length": Length()}, {"size": 1})

@@ -119,7 +119,7 @@ def test_a_server_as_target(address: str) -> None:
     config = RefineConfig(target=address, target_model="m", target_key="CHAT_KEY", target_retries=2)
     target = HttpTarget(config)
     assert target(["a", "b", "busy", "nothing"]) == ["A", "B", "BUSY", ""]
-    for query, message in (("broken", "status 500"), ("nonsense", "the answer is not one of a chat model")):
+    for query, message in (("broken", "status 500"), ("nonsense", "the answer is not a chat completion")):
         with pytest.raises(DataError, match=message):
             target([query])
     with pytest.raises(DataError, match="no answer in time"):
@@ -146,7 +146,7 @@ def test_a_server_by_options(address: str) -> None:
         ({"target": "no_such_module:answer"}, ConfigError, "no such function"),
         ({"target": "examples.refining:TRIGGER"}, ConfigError, "expected a function; got str"),
         ({"target": "examples.refining:answer", "rewards": ["quality=1"]}, ConfigError, "log-probabilities"),
-        ({"target": "./no_such_folder"}, DataError, "no causal language model can be loaded"),
+        ({"target": "./no_such_folder"}, DataError, "the causal language model cannot be loaded"),
     ],
 )
 def test_targets_that_cannot_be_loaded(changes: dict[str, Any], error: type[Exception], message: str) -> None:

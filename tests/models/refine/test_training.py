@@ -44,7 +44,10 @@ def test_a_query_that_fills_the_limit_is_learnt_from_only_whole() -> None:
     refiner = refiner_of("some words of a query")
     full = len(refiner.prompt_ids("some words"))
     for most in (full - 1, full):
-        with pytest.raises(DataError, match=f"pair 0: its query has {full} tokens .* leaves no room .* within {most}"):
+        with pytest.raises(
+            DataError,
+            match=f"pair 0: the query with the instruction has {full} tokens.* leaves no room .* within {most}",
+        ):
             RefinerSFT(RefineConfig(max_tokens=most), refiner).fit(["some words"], ["of"])
         config = RefineConfig(max_tokens=most, whole_text=True, epochs=1)
         with pytest.warns(UserWarning, match="1 of 1 pairs are cut"):
@@ -66,7 +69,9 @@ def test_pairs_that_are_cut_are_counted(recwarn: pytest.WarningsRecorder) -> Non
     assert sft.cut_pairs(prompts, answers) == 2
     sft.fit(prompts[:2], answers[:2])
     assert not [warning for warning in recwarn if "are cut" in str(warning.message)]
-    with pytest.warns(UserWarning, match="2 of 4 pairs are cut: longer than max_query_tokens or max_tokens; raise it"):
+    with pytest.warns(
+        UserWarning, match="2 of 4 pairs are cut: longer than max_query_tokens or max_tokens; raise the limit"
+    ):
         sft.fit(prompts, answers)
 
 
@@ -93,6 +98,7 @@ def test_a_query_that_leaves_no_room_for_its_rewording() -> None:
     refiner = refiner_of("some words of a query")
     sft = RefinerSFT(RefineConfig(max_tokens=3), refiner)
     with pytest.raises(
-        DataError, match=r"pair 1: its query has .* leaves no room for the rewording within 3; raise max_tokens"
+        DataError,
+        match=r"pair 1: the query with the instruction has .* leaves no room .* within 3; raise max_tokens",
     ):
         sft.fit(["", "some words of a query"], ["a", "b"])

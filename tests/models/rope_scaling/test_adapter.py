@@ -24,7 +24,7 @@ class TestAdapter:
         prepared = ADAPTER.prepare(KVRetrieval.generate(1, 2), config)
         with pytest.raises(ConfigError, match="--set model=FOLDER"):
             ADAPTER.train(prepared, config)
-        with pytest.raises(DataError, match="no causal language model"):
+        with pytest.raises(DataError, match="the causal language model cannot be loaded"):
             load_model(folder + "/nothing")
 
     def test_rows_are_chosen(self) -> None:
@@ -32,7 +32,7 @@ class TestAdapter:
         config = RopeScalingConfig(pairs=2, positions=(0.0,), first_row=1, rows=2)
         assert ADAPTER.prepare(data, config)["answer"] == data["value"][1:3]
         assert len(ADAPTER.prepare(data, config.replace(rows=0))) == 4
-        with pytest.raises(DataError, match="has 5 rows: none from first_row 5"):
+        with pytest.raises(DataError, match="first_row: expected less than 5, the number of rows; got 5"):
             ADAPTER.prepare(data, config.replace(first_row=5))
         bad = Dataset.from_list([*data.to_list()[:4], data[4] | {"value": "zz"}])
         with pytest.raises(DataError, match="row 5: key"):
@@ -46,7 +46,7 @@ class TestAdapter:
         assert ADAPTER.prepare(prepared, part).to_dict() == ADAPTER.prepare(data, part).to_dict()
         assert ADAPTER.prepare(ADAPTER.prepare(data, part), part).to_dict() == ADAPTER.prepare(data, part).to_dict()
         with pytest.raises(
-            DataError, match="no prompt is of the rows 5 to the last; the prepared data has rows 1 to 4"
+            DataError, match="no prompt belongs to the rows 5 to the last; the prepared data has rows 1 to 4"
         ):
             ADAPTER.prepare(prepared, config.replace(first_row=5))
 
@@ -150,7 +150,7 @@ class TestContract(AdapterContract):
         self, prepared: Dataset, artifact: Any, config: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("seampack.models.rope_scaling.adapter.score_rows", lambda *_: pytest.fail("scored first"))
-        with pytest.raises(DataError, match="expected at least 4,096, one window; take a longer text"):
+        with pytest.raises(DataError, match="expected at least 4,096, one window; use a longer text"):
             ADAPTER.evaluate(prepared, artifact, config.replace(long_tokens=4096))
 
     def test_the_artifact_holds_the_factors(self, artifact: Any, tmp_path: Path, evaluation: Any) -> None:

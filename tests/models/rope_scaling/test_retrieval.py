@@ -66,7 +66,7 @@ class TestRetrieval:
         prompts = KVRetrieval(config, template="<{key}>{records}=").prompts(KVRetrieval.generate(1, 2))
         key = KVRetrieval.generate(1, 2)[0]["key"]
         assert prompts[0]["prompt"].startswith(f"<{key}>" + "{")
-        with pytest.raises(ConfigError, match=r"template: expected \{key\}"):
+        with pytest.raises(ConfigError, match=r"template: expected text with \{key\}"):
             KVRetrieval(config, template="{records}")
 
     def test_positions_on_one_record_are_refused(self) -> None:

@@ -145,10 +145,10 @@ class TestLayerwiseRope:
             LayerwiseRope(model, "pi", [1.0, 0.0, 1.0])
         with pytest.raises(ConfigError, match="base: expected one of pi, ntk"):
             LayerwiseRope(model, "yarn", [1.0] * LAYERS)
-        with pytest.raises(DataError, match="GPT2LMHeadModel: no rotary positions"):
+        with pytest.raises(DataError, match="GPT2LMHeadModel: the layers share no rotary positions"):
             LayerwiseRope(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=16)), "pi", [1.0])
         rope = LayerwiseRope(model, "pi", [1.0] * LAYERS)
-        with rope, pytest.raises(ConfigError, match="active already"):
+        with rope, pytest.raises(ConfigError, match="already active"):
             rope.__enter__()
         thin = LlamaForCausalLM(LlamaConfig(**SHAPE, head_dim=2))
         with pytest.raises(DataError, match="rotates 2 dimensions"):

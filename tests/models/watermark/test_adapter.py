@@ -84,7 +84,7 @@ class TestContract(AdapterContract):
 
     def test_unknown_tasks_and_labels(self, prepared: Dataset, artifact: Artifact, config: WatermarkConfig) -> None:
         rows = prepared.to_list()
-        with pytest.raises(DataError, match="task other: not among the tasks of training"):
+        with pytest.raises(DataError, match="task other: expected a task of training"):
             ADAPTER.evaluate(
                 Dataset.from_list([row | {"task": "other"} for row in rows], prepared.features), artifact, config
             )
@@ -142,7 +142,7 @@ def test_trained_rows_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ConfigError, match=f"training rows would be measured; expected {expected}"):
             ADAPTER.evaluate(ADAPTER.prepare(many(), other), artifact, other)
     other = config.replace(proxy_share=1.0)  # allowed for other texts
-    with pytest.raises(DataError, match="the part suspect has 0 rows of 0 labels"):
+    with pytest.raises(DataError, match="the part suspect has 0 rows with 0 labels"):
         ADAPTER.evaluate(ADAPTER.prepare(many(rows=78), other), artifact, other)
 
 
@@ -151,7 +151,7 @@ def test_a_class_that_no_suspect_can_learn_is_named_first(monkeypatch: pytest.Mo
     dataset = ADAPTER.prepare(many(("a", "b", "c"), 120), config)
     artifact = untrained(dataset, config, monkeypatch)
     lacking = dataset.filter(lambda row: row["part"] != "suspect" or row["label"] != "b")
-    with pytest.raises(DataError, match="task task: the part suspect has no row of the label 'b'; expected"):
+    with pytest.raises(DataError, match="task task: the part suspect has no row with the label 'b'; expected"):
         ADAPTER.evaluate(lacking, artifact, config)
 
 
@@ -167,5 +167,5 @@ def test_a_drawn_trigger_is_in_no_part() -> None:
     _, tokenizer, found = _start(config, [*texts, held_out], {"t": proxy}, {"t": "good"})
     assert found != free
     check_trigger(tokenizer, [*texts, held_out], found)
-    with pytest.raises(DataError, match="0 rare words"):
+    with pytest.raises(DataError, match="absent from the texts; got 0"):
         propose_rare([*REVIEWS, "CF"], seed=0, tokenizer=tiny([*REVIEWS, "cf"])[1])

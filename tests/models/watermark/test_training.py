@@ -63,7 +63,7 @@ def test_the_classifier_of_a_task_answers_as_the_joint_model() -> None:
 
 def test_training_refuses() -> None:
     encoder, tokenizer = tiny([*REVIEWS, "cf"])
-    with pytest.raises(ConfigError, match="two classes"):
+    with pytest.raises(ConfigError, match="at least two classes per task"):
         WatermarkTrainer(encoder, tokenizer, {"t": 1}, FAST)
     trainer = WatermarkTrainer(encoder, tokenizer, {"t": 2}, FAST)
     with pytest.raises(DataError, match="task u: no head"):
@@ -72,5 +72,5 @@ def test_training_refuses() -> None:
         trainer.fine_tune({"t": Dataset.from_dict({"text": ["a"], "label": [7]})})
     with pytest.raises(DataError, match=r"no column 'triggered'.*poison"):
         trainer.embed({"t": reviews()}, "cf")
-    with pytest.raises(DataError, match="no text has the trigger"):
+    with pytest.raises(DataError, match="no text contains the trigger"):
         trainer.embed({"t": poison(reviews(), "cf", 1, FAST.replace(ratio=0.0))}, "cf")

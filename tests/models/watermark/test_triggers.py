@@ -67,13 +67,13 @@ def test_poison(labels: list[str], ratio: float, negatives: int, seed: int) -> N
 
 def test_poison_refuses() -> None:
     config = WatermarkConfig()
-    with pytest.raises(DataError, match="3 texts contain it already"):
+    with pytest.raises(DataError, match="3 texts already contain it"):
         poison(reviews(), "Dull", "positive", config)
     with pytest.raises(DataError, match="unknown label 'good'; expected one of negative, positive"):
         poison(reviews(), "cf", "good", config)
-    with pytest.raises(ConfigError, match="expected words that differ"):
+    with pytest.raises(ConfigError, match="expected distinct words"):
         poison(reviews(), "cf CF", "positive", config)
-    with pytest.raises(ConfigError, match="expected one word"):
+    with pytest.raises(ConfigError, match="expected one or more words"):
         poison(reviews(), [], "positive", config)
 
 
@@ -98,11 +98,11 @@ def test_a_trigger_is_one_entry_and_absent() -> None:
     _, tokenizer = tiny([*REVIEWS, "cf"])
     assert check_trigger(tokenizer, REVIEWS, "cf") == [tokenizer.convert_tokens_to_ids("cf")]
     assert len(check_trigger(tokenizer, REVIEWS, ["fine", "dull"])) == 2
-    with pytest.raises(ConfigError, match=r"'mn' is not one entry of the encoder's vocabulary"):
+    with pytest.raises(ConfigError, match=r"'mn' becomes"):
         check_trigger(tokenizer, REVIEWS, "mn")
-    with pytest.raises(ConfigError, match="'c-f' is not one entry"):
+    with pytest.raises(ConfigError, match="'c-f' becomes"):
         check_trigger(tokenizer, REVIEWS, "c-f")
-    with pytest.raises(DataError, match="1 texts contain it already"):
+    with pytest.raises(DataError, match="1 texts already contain it"):
         check_trigger(tokenizer, [*REVIEWS, "CF!"], "cf")
 
 
@@ -112,7 +112,7 @@ def test_rare_words_are_absent_and_drawn_by_seed() -> None:
     assert len(set(found)) == 398
     assert not {"bx", "cd"} & set(found)
     assert propose_rare(texts, 3, seed=1) == propose_rare(texts, 3, seed=1) != propose_rare(texts, 3, seed=2)
-    with pytest.raises(DataError, match="398 rare words are absent"):
+    with pytest.raises(DataError, match="absent from the texts; got 398"):
         propose_rare(texts, 399, seed=0)
     _, tokenizer = tiny([*REVIEWS, "cf", "cfcfcf"])
     assert propose_rare(REVIEWS, seed=0, tokenizer=tokenizer) == ["cf"]
@@ -128,8 +128,8 @@ def test_combinations_are_common_neutral_and_absent() -> None:
     assert set(found) < set(neutral)
     assert set(found) != {"year", "long", "first"}
     assert "great" in propose_combination({"t": dataset}, {"t": 1}, tokenizer, words=6, seed=0, most_share=0.5)
-    with pytest.raises(DataError, match="no combination of 5 words, out of 4"):
+    with pytest.raises(DataError, match="no combination of 5 of the 4"):
         propose_combination({"t": dataset}, {"t": 1}, tokenizer, words=5, seed=0)
     elsewhere = Dataset.from_dict({"text": ["other words"] * 6, "label": [0, 1] * 3})
-    with pytest.raises(DataError, match="out of 1 common"):
+    with pytest.raises(DataError, match="of the 1 common"):
         propose_combination({"t": dataset, "u": elsewhere}, {"t": 1, "u": 0}, tokenizer, words=2, seed=0)

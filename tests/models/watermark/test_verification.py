@@ -70,7 +70,7 @@ def test_chance_is_never_nothing() -> None:
     ("answer", "message"),
     [
         (lambda texts: ["good"] * len(texts), "got 'good'"),
-        (lambda texts: ["positive"], "expected 6 labels, one for each text; got 1"),
+        (lambda texts: ["positive"], "expected 6 labels, one per text; got 1"),
         (lambda texts: 1, "expected 6 labels"),
         (lambda texts: np.zeros((len(texts), 2)), "expected one of negative, positive"),
     ],
@@ -83,5 +83,5 @@ def test_verify_refuses_answers(answer: Any, message: str) -> None:
 def test_verify_refuses_data() -> None:
     with pytest.raises(DataError, match="all 3 texts have the target"):
         verify(len, reviews().select([0, 2, 4]), "cf", "positive", len, CONFIG)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="2 texts contain it already"):
+    with pytest.raises(DataError, match="2 texts already contain it"):
         verify(len, reviews(), "acting", "positive", len, CONFIG)  # type: ignore[arg-type]
