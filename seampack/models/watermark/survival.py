@@ -57,7 +57,7 @@ def with_new_head(model: TextClassifier, tokenizer: Any, dataset: Dataset, confi
     classes = model.head.out_features
     if np.unique(labels).tolist() != list(range(classes)):
         raise DataError(f"label: expected rows of all ids from 0 to {classes - 1}, to train the new head")
-    regression = LogisticRegression(max_iter=1_000, random_state=config.seed)
+    regression = LogisticRegression(max_iter=1_000)
     regression.fit(predict(model, tokenizer, dataset["text"][:], max_tokens=config.max_tokens, features=True), labels)
     result = copy.deepcopy(model)
     weight, bias = np.asarray(regression.coef_), np.asarray(regression.intercept_)

@@ -34,6 +34,8 @@ class Run:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     masked: list[list[int]] = dataclasses.field(default_factory=list)
     """Token ids of a training batch."""
+    copies: list[list[str]] = dataclasses.field(default_factory=list)
+    """Masked copies predicted so far."""
     predicted: int = 0
     """Number of texts predicted so far."""
     evaluated: int = 0
@@ -47,6 +49,7 @@ class Run:
     def predict(self, copies: list[list[str]]) -> Any:
         """Classify as 1, surely, with one strong word in sight; else as 0, narrowly, if at least 4 words are intact."""
         self.predicted += len(copies)
+        self.copies += copies
         intact = [sum(word in WORDS for word in copy) for copy in copies]
         strong = ["word1" in copy for copy in copies]
         return np.array([[count, 40 if sure else 3.5] for count, sure in zip(intact, strong, strict=True)]) / 10
@@ -111,6 +114,10 @@ def heuristic_radius(run: Run) -> Any:
     return certify(predict_fn, [WORDS], run.config.replace(min_keep=5, rate=1.0, masks=1000)).radius.tolist()
 
 
+def weights(run: Run) -> Any:
+    return run.artifact.parts["encoder"].get_input_embeddings().weight.tolist()
+
+
 PROBES: dict[str, tuple[Any, Callable[[Run], Any]]] = {
     "text_column": ("body", column("words")),
     "label_column": ("mark", column("label")),
@@ -124,7 +131,7 @@ PROBES: dict[str, tuple[Any, Callable[[Run], Any]]] = {
     "batch_rows": (5, argument("per_device_train_batch_size")),
     "learning_rate": (0.1, argument("learning_rate")),
     "weight_decay": (0.2, argument("weight_decay")),
-    "seed": (1, lambda run: (run.arguments["seed"], run.masked, result("p_hat")(run))),
+    "seed": (1, lambda run: (weights(run), run.arguments["seed"], run.masked, result("p_hat")(run))),
     "ensemble": ("mean", lambda run: (run.evaluation.rows["pred"][:], smooth(run.predict, [WORDS], run.config).scores)),
     "guess_masks": (50, lambda run: smooth(run.predict, [WORDS], run.config).counts.sum()),
     "masks": (70, result("masks")),
@@ -135,7 +142,8 @@ PROBES: dict[str, tuple[Any, Callable[[Run], Any]]] = {
     "attack_share": (0.0, result("attacked_bugs")),
     "attack_masks": (30, lambda run: run.evaluated),
 }
-"""An option: a value that differs from the default and from BASE, and the effect to observe."""
+"""An option: a value that differs from the default and from BASE, and the effect to observe; a tuple lists several
+effects, all of which must change."""
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +159,10 @@ def test_every_option_has_a_probe() -> None:
 def test_every_option_reaches_what_it_governs(base: Run, option: str) -> None:
     value, probe = PROBES[option]
     assert value not in (getattr(BASE, option), getattr(RanmaskConfig(), option))
-    np.testing.assert_equal(probe(base), probe(base))
-    with pytest.raises(AssertionError):
-        np.testing.assert_equal(probe(run(BASE.replace(**{option: value}))), probe(base))
+    found, expected = probe(run(BASE.replace(**{option: value}))), probe(base)
+    for changed, old in zip(found, expected, strict=True) if isinstance(expected, tuple) else [(found, expected)]:
+        with pytest.raises(AssertionError):
+            np.testing.assert_equal(changed, old)
 
 
 def test_all_stages_obey(base: Run) -> None:
@@ -168,6 +177,29 @@ def test_all_stages_obey(base: Run) -> None:
         hidden = {row.count(mask_id) for row in changed.masked}
         assert {len(WORDS) - kept for kept in changed.evaluation.rows["kept"]} == hidden
         assert len(hidden) == 1
+
+
+ENTRIES: dict[str, Callable[[Any, RanmaskConfig], Any]] = {
+    "smooth": lambda predict, config: smooth(predict, [WORDS], config),
+    "certify": lambda predict, config: certify(predict, [WORDS], config),
+    "scorer": lambda predict, config: scorer(predict, config)([WORDS]),
+    "judge": lambda predict, config: judge(predict, WORDS, config),
+}
+
+
+def copies(entry: str, **options: Any) -> list[list[str]]:
+    """The masked copies of a text that an entry point predicts."""
+    seen = Run(BASE.replace(rate=0.5, **options))
+    ENTRIES[entry](seen.predict, seen.config)
+    return seen.copies
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_point_masks_by_the_config(entry: str) -> None:
+    assert copies(entry) == copies(entry)
+    assert copies(entry, seed=5) != copies(entry, seed=6)
+    for options, hidden in (({}, 6), ({"min_keep": 9}, 3)):
+        assert {copy.count(MASK_TOKEN) for copy in copies(entry, **options)} == {hidden}
 
 
 def test_every_entry_point_obeys() -> None:
