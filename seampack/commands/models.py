@@ -188,6 +188,7 @@ def evaluate(
 
     artifact = Artifact.load(Path(trained), method)
     config = _changed(adapter.saved_config(artifact), config_file, changes)
+    adapter.check_fixed(artifact, config)
     with _output(out, EVALUATION, overwrite) as folder:
         evaluation = adapter.evaluate(adapter.prepare(load(data, split), config), artifact, config)
         evaluation.save(folder)

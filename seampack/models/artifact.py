@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import xxhash
 from datasets import Dataset
 
 from seampack._version import __version__
+from seampack.config import Config
 from seampack.errors import ConfigError, ShardError
 from seampack.io.artifact import ArtifactKind, finite_facts, to_bytes
 from seampack.io.output import FolderKind, write_file
@@ -29,6 +30,7 @@ FOLDER = FolderKind(
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 Part = TypeVar("Part")
+C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ class Artifact:
             return part  # type: ignore[no-any-return]
         try:
             return load(part)
+        except ShardError:
+            raise
         except Exception as error:  # each format raises its own types of errors
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).removeprefix(f"{part}: ")
             raise ShardError(f"{part}: this part of the artifact is damaged: {reason}; train it again") from error
 
     @no_bars_in_files()
@@ -103,6 +107,24 @@ class Artifact:
                 f"{folder}: expected an artifact of {method}; got an artifact of {artifact.method}; use another folder"
             )
         return artifact
+
+
+def saved_options(kind: type[C], saved: object, method: str) -> C:
+    """Return the options saved with a trained method as a config; options that are not saved have their defaults.
+
+    Raises ShardError if another version saved them, so that options are missing altogether, unknown or unusable.
+    """
+    reason = ""
+    if not isinstance(saved, Mapping):
+        reason = "no options are saved"
+    elif unknown := sorted(saved.keys() - {field.name for field in fields(kind)}):  # type: ignore[arg-type]
+        reason = f"unknown option {unknown[0]!r}"
+    else:
+        try:
+            return kind().replace(**saved)
+        except ConfigError as error:
+            reason = str(error)
+    raise ShardError(f"artifact of {method}: made by another version of seampack: {reason}; {KIND.remedy}")
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -20,7 +20,7 @@ from datasets import Dataset
 from seampack.config import Config
 from seampack.errors import ConfigError
 from seampack.io.output import FolderKind
-from seampack.models.artifact import Artifact, fingerprint
+from seampack.models.artifact import Artifact, fingerprint, saved_options
 from seampack.models.data import set_aside
 from seampack.models.progress import no_bars_in_files
 
@@ -72,6 +72,8 @@ class Adapter(ABC, Generic[C]):
     """Options that the trained model depends on: evaluation rejects any value that differs from training."""
     per_run: ClassVar[tuple[str, ...]] = ()
     """Options of a single run, such as the folder of its checkpoints: evaluation starts from their defaults."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Option names of earlier versions, whose artifacts are still read, and the present names."""
 
     @abstractmethod
     def prepare(self, dataset: Dataset, config: C) -> Dataset:
@@ -102,12 +104,12 @@ class Adapter(ABC, Generic[C]):
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
         """Measure an artifact on a prepared dataset. Raises ConfigError if a ``fixed`` option has another value."""
-        self._check_fixed(artifact, config)
+        self.check_fixed(artifact, config)
         return self.measure(dataset, artifact, config)
 
-    def _check_fixed(self, artifact: Artifact, config: C) -> None:
+    def check_fixed(self, artifact: Artifact, config: C) -> None:
         """Raise ConfigError if a ``fixed`` option differs from its value in the artifact."""
-        given, trained = config.to_dict(), self.config().to_dict() | artifact.config
+        given, trained = config.to_dict(), self.config().to_dict() | self._trained(artifact)
         for name in self.fixed:
             if given[name] != trained[name]:
                 raise ConfigError(
@@ -116,10 +118,16 @@ class Adapter(ABC, Generic[C]):
                 )
 
     def saved_config(self, artifact: Artifact) -> C:
-        """Return the initial config of evaluation: the artifact's config with defaults for the ``per_run`` options."""
-        saved = {name: value for name, value in artifact.config.items() if name not in self.per_run}
-        config: C = self.config().replace(**saved)
-        return config
+        """Return the initial config of evaluation: the artifact's config with defaults for the ``per_run`` options.
+
+        Raises ShardError if the artifact has options that this version does not know.
+        """
+        saved = {name: value for name, value in self._trained(artifact).items() if name not in self.per_run}
+        return saved_options(self.config, saved, self.name)
+
+    def _trained(self, artifact: Artifact) -> dict[str, Any]:
+        """Return the options of an artifact under their present names."""
+        return {self.renamed.get(name, name): value for name, value in artifact.config.items()}
 
     def scope(self, option: str) -> Scope:
         """Return the effect in evaluation of the value that an option had in training."""

@@ -132,6 +132,25 @@ class AdapterContract:
             with pytest.raises(ConfigError, match=message):
                 adapter.evaluate(prepared, other, config)
 
+    def test_options_of_other_versions(
+        self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
+    ) -> None:
+        for old, new in adapter.renamed.items():
+            assert old not in artifact.config
+            saved = {name: value for name, value in artifact.config.items() if name != new}
+            earlier = dataclasses.replace(artifact, config=saved | {old: artifact.config[new]})
+            assert adapter.saved_config(earlier) == adapter.saved_config(artifact)
+            adapter.check_fixed(earlier, config)
+            if new in adapter.fixed:
+                other = dataclasses.replace(artifact, config=saved | {old: "another"})
+                with pytest.raises(ConfigError, match=f"^{new}: fixed by training; expected 'another'"):
+                    adapter.check_fixed(other, config)
+        unknown = dataclasses.replace(artifact, config=artifact.config | {"older": 1})
+        with pytest.raises(
+            ShardError, match=f"^artifact of {self.method}: made by another version of seampack: unknown"
+        ):
+            adapter.saved_config(unknown)
+
     def test_training_twice_gives_the_same_files(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config, tmp_path: Path
     ) -> None:
@@ -214,8 +233,9 @@ class AdapterContract:
         for path in sorted(tmp_path.glob("*/*.safetensors")):
             content = path.read_bytes()
             path.write_bytes(content[: len(content) // 2])
-            with pytest.raises(ShardError, match="damaged"):
+            with pytest.raises(ShardError, match="damaged") as raised:
                 adapter.evaluate(prepared, Artifact.load(tmp_path, self.method), config)
+            assert str(raised.value).count(str(path.parent)) == 1
             path.write_bytes(content)
 
     def test_damaged_artifacts_are_named(self, artifact: Artifact, tmp_path: Path) -> None:

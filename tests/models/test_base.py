@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, is_progress_bar_enabled
 
 from seampack.commands.report import readable
-from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
 from seampack.models import METHODS, data, get, registry
-from seampack.models.artifact import Artifact, fingerprint
+from seampack.models.artifact import Artifact, fingerprint, saved_options
 from seampack.models.base import Adapter, with_results
 from tests.models.contract import AdapterContract
+from tests.models.dummy import MajorityConfig
 
 ROWS = [
     {"text": "good, really", "label": "yes"},
@@ -212,6 +214,22 @@ def test_missing_methods_and_packages_are_named(monkeypatch: pytest.MonkeyPatch)
         get("lost")
 
 
+@pytest.mark.parametrize(
+    ("saved", "reason"),
+    [
+        (None, "no options are saved"),
+        ({"share": 0.5, "seeds": 3, "colour": 1}, "unknown option 'colour'"),
+        ({"share": 7}, "share: expected a number from 0 to 1; got 7"),
+    ],
+)
+def test_saved_options_of_another_version_are_named(saved: Any, reason: str) -> None:
+    remedy = "train the artifact again with this version"
+    message = f"artifact of counting: made by another version of seampack: {reason}; {remedy}"
+    with pytest.raises(ShardError, match=f"^{re.escape(message)}$"):
+        saved_options(MajorityConfig, saved, "counting")
+    assert saved_options(MajorityConfig, {"share": 0.5}, "counting") == MajorityConfig(share=0.5)
+
+
 def test_a_part_in_memory_is_not_loaded() -> None:
     part = object()
     assert Artifact("m", {}, parts={"model": part}).part("model", lambda folder: None) is part
@@ -236,6 +254,8 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
     refused = call(*evaluate, "--set", "share=0.7")
     assert refused.returncode == 1
     assert b"share: fixed by training; expected 0.5" in refused.stderr
+    unread = call(*("none.csv" if argument is REVIEWS else argument for argument in evaluate), "--set", "share=0.7")
+    assert unread.stderr == refused.stderr  # the option is checked before the data is read
     measured = call(*evaluate)
     assert measured.returncode == 0
     assert b"0.5000" in measured.stdout

@@ -47,6 +47,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
         *("learning_rate", "batch_rows", "replay", "generations", "beta", "warm_epochs"),
     )
     per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
+    renamed: ClassVar[Mapping[str, str]] = {"method": "algorithm"}
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
         """Return the dataset with the columns ``question, steps, final``; all other columns are kept.

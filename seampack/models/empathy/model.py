@@ -18,6 +18,7 @@ from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.bart.modeling_bart import BartAttention, BartDecoderLayer
 
+from seampack.models.artifact import saved_options
 from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.emotion import EmotionReader, Reading
 from seampack.models.empathy.selection import KnowledgeSelector
@@ -113,7 +114,7 @@ class EmpathyModel(BartForConditionalGeneration):  # type: ignore[no-untyped-cal
         super().__init__(config)
         layers = [GatedDecoderLayer(config, index) for index in range(config.decoder_layers)]
         self.model.decoder.layers = nn.ModuleList(layers)
-        self.options = EmpathyConfig(**config.empathy)
+        self.options = saved_options(EmpathyConfig, getattr(config, "empathy", None), "empathy")
         selector = None if self.options.selection == Selection.NONE else KnowledgeSelector(self.options)
         self.emotion = EmotionReader(config.d_model, config.emotions, selector, config.dropout)
         self.relation_gate = nn.Linear(2 * config.d_model, config.d_model)

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, set_seed
 
 from seampack.errors import ConfigError
-from seampack.models.artifact import DESCRIPTION, Artifact
+from seampack.models.artifact import DESCRIPTION, Artifact, saved_options
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.generation import Prompt, generate, ids_of, shortened, without_control
 from seampack.models.text import SMALL, word_tokenizer
@@ -70,8 +70,8 @@ class Refiner:
 
     @classmethod
     def of_artifact(cls, artifact: Artifact, config: RefineConfig | None = None) -> "Refiner":
-        """Return the refiner of an artifact, with the instruction of its training."""
-        config = config or RefineConfig(**artifact.config)
+        """Return the refiner of an artifact, with the instruction of its training; ``config`` as in ``load``."""
+        config = config or saved_options(RefineConfig, artifact.config, artifact.method)
         model = artifact.part("model", load_part(AutoModelForCausalLM))
         tokenizer = artifact.part("tokenizer", load_part(AutoTokenizer))
         return cls(model, tokenizer, config.replace(instruction=artifact.facts["instruction"]))

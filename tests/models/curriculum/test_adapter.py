@@ -47,6 +47,11 @@ class TestCurriculum(AdapterContract):
     def dataset(cls) -> Dataset:
         return chains(30, lengths=(1, 2))
 
+    def test_the_algorithm_of_an_artifact_of_version_0_1(self, adapter: Any) -> None:
+        earlier = Artifact("curriculum", {"method": "grpo", "stages": 5})
+        assert adapter.saved_config(earlier) == adapter.config(algorithm="grpo", stages=5)
+        adapter.check_fixed(earlier, adapter.config(algorithm="grpo", stages=5))
+
     def test_facts_and_tables(self, artifact: Artifact, evaluation: Any) -> None:
         assert [row["stage"] for row in artifact.facts["stages"]] == [1, 2, 3]
         assert sum(row["questions"] for row in artifact.facts["hints"]) == 30

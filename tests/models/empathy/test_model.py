@@ -1,10 +1,16 @@
 """The gated decoder and the model: gates, masks, losses, generation."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from seampack.models.empathy import EmpathyConfig, GatedDecoderLayer
+from seampack.errors import ShardError
+from seampack.models.artifact import Artifact
+from seampack.models.empathy import EmpathyConfig, EmpathyModel, GatedDecoderLayer
+from seampack.models.training import load_part
 from tests.models.empathy.helpers import LABELS, batch, tiny
 
 
@@ -115,3 +121,17 @@ def test_generation_has_knowledge_at_every_step_and_beam(beams: int) -> None:
                 torch.testing.assert_close(logits[0, :-1].argmax(-1), ids[0, :-1])
             else:  # the fifth token is forced to be the end
                 torch.testing.assert_close(generated.sequences_scores[row], steps.sum(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    """Before version 0.2, the options were separate fields of the model's config."""
+    tiny().save_pretrained(tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    options = described.pop("empathy")
+    (tmp_path / "config.json").write_text(json.dumps(described | {"selection": options["selection"]}), "utf-8")
+    artifact = Artifact("empathy", {}, parts={"model": tmp_path})
+    message = (
+        r"^artifact of empathy: made by another version of seampack: no options are saved; train the artifact again"
+    )
+    with pytest.raises(ShardError, match=message):
+        artifact.part("model", load_part(EmpathyModel))

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from seampack.errors import ShardError
+from seampack.models.artifact import Artifact
 from seampack.models.refine import RefineConfig, Refiner
 from seampack.models.refine.generation import shortened, without_control
 from tests.models.refine.world import QUERIES, with_chat
@@ -38,3 +40,11 @@ def test_queries_together_are_refined_as_each_alone(small: Refiner) -> None:
     chat = with_chat(small, instruction="reword", max_new_tokens=6)
     for refiner in (replace(each, config=each.config.replace(batch_rows=4)) for each in (small, chat)):
         assert refiner.refine(queries) == [refiner.refine([query])[0] for query in queries]
+
+
+def test_a_refiner_of_an_artifact_has_its_options(small: Refiner) -> None:
+    parts = {"model": small.model, "tokenizer": small.tokenizer}
+    artifact = Artifact("refine", {"max_new_tokens": 7}, facts={"instruction": "Reword."}, parts=parts)
+    assert Refiner.of_artifact(artifact).config == RefineConfig(max_new_tokens=7, instruction="Reword.")
+    with pytest.raises(ShardError, match=r"artifact of refine: .*unknown option 'longest'; train the artifact again"):
+        Refiner.of_artifact(replace(artifact, config={"longest": 7}))
