@@ -21,10 +21,18 @@ from seampack.models.artifact import DESCRIPTION, FOLDER, Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Scope
 
 
+def scopes(saved: str = "", fixed: str = "", per_run: str = "") -> dict[str, Scope]:
+    """The scope of each of the options, whose names are separated by blanks."""
+    named = {Scope.SAVED: saved, Scope.FIXED: fixed, Scope.PER_RUN: per_run}
+    return {option: scope for scope, options in named.items() for option in options.split()}
+
+
 class AdapterContract:
-    """Subclasses set ``method`` and ``options`` (of a run of seconds) and define the class fixture ``dataset``."""
+    """Subclasses set ``method``, ``scopes`` and ``options`` (of a quick run); they define the fixture ``dataset``."""
 
     method: ClassVar[str]
+    scopes: ClassVar[dict[str, Scope]]
+    """Scope of every option of the method."""
     options: ClassVar[dict[str, Any]] = {}
     """Options that differ from the default config."""
     tolerance: ClassVar[float] = 1e-5
@@ -104,12 +112,8 @@ class AdapterContract:
                 with pytest.raises(DataError, match=column):
                     adapter.prepare(dataset.remove_columns(column), config)
 
-    def test_scopes_are_of_options(self, adapter: "Adapter[Any]", config: Config) -> None:
-        options = list(config.to_dict())
-        assert {*adapter.fixed, *adapter.per_run} <= set(options)
-        scopes = [adapter.scope(name) for name in options]
-        assert scopes.count(Scope.FIXED) == len(adapter.fixed)
-        assert scopes.count(Scope.PER_RUN) == len(adapter.per_run)
+    def test_scope_of_every_option(self, adapter: "Adapter[Any]", config: Config) -> None:
+        assert {name: adapter.scope(name) for name in config.to_dict()} == self.scopes
 
     def test_artifact_describes_its_training(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config

@@ -16,7 +16,7 @@ from seampack.errors import ConfigError, DataError, MissingExtraError, ShardErro
 from seampack.models import METHODS, data, get, registry
 from seampack.models.artifact import Artifact, fingerprint, saved_options
 from seampack.models.base import Adapter, with_results
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.dummy import MajorityConfig
 
 ROWS = [
@@ -34,8 +34,17 @@ def majority() -> Any:
     del METHODS["majority"]
 
 
+SCOPES = scopes(
+    saved="text_column label_column",
+    fixed="share",
+    per_run="digits",
+)
+"""Scope of each option."""
+
+
 class TestMajority(AdapterContract):
     method = "majority"
+    scopes = SCOPES
 
     @pytest.fixture(scope="class")
     @classmethod

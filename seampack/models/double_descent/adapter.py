@@ -39,6 +39,8 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
         "noise_kind",
         "test_share",
         "scaling",
+        "encoder",
+        "max_tokens",
         "seed",
         "widths",
         "seeds",

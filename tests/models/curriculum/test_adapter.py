@@ -23,14 +23,31 @@ from seampack.models.curriculum import (
 )
 from seampack.models.curriculum.adapter import curriculum_of
 from seampack.models.curriculum.difficulty import COUNT
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.curriculum.world import Oracle, chains
 
 pytestmark = pytest.mark.xdist_group("curriculum")  # its fixtures are expensive
 
 
+SCOPES = scopes(
+    saved=(
+        "model question_column answer_column answers checker template chat n_samples temperature "
+        "max_new_tokens batch_responses pass_ks seed"
+    ),
+    fixed=(
+        "placement hint_template stages guide ratios threshold algorithm order epochs learning_rate "
+        "batch_rows replay generations beta warm_epochs"
+    ),
+    per_run="checkpoint",
+)
+"""Scope of each option. ``model`` is saved, because evaluation compares with it. Options of prompts, sampling and
+answers apply to evaluation too; ``placement`` and ``hint_template`` only write hints, which evaluation does not
+give."""
+
+
 class TestCurriculum(AdapterContract):
     method = "curriculum"
+    scopes = SCOPES
     trains_fast = False
     taken = ("steps", "final")
     options = {  # noqa: RUF012

@@ -15,14 +15,26 @@ from seampack.models.double_descent import (
 )
 from seampack.models.double_descent.adapter import ADAPTER
 from seampack.models.double_descent.inputs import with_vectors
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.double_descent.helpers import digits
 
 pytestmark = pytest.mark.xdist_group("double_descent_adapter")
 
 
+SCOPES = scopes(
+    saved="features_column label_column neighbours metric peak_ratio",
+    fixed=(
+        "noise noise_kind test_share scaling encoder max_tokens seed widths seeds epochs batch_rows learning_rate "
+        "momentum decay_epochs"
+    ),
+)
+"""Scope of each option. ``encoder`` and ``max_tokens`` are fixed like all options of the features, on which the
+networks were trained."""
+
+
 class TestDoubleDescent(AdapterContract):
     method = "double_descent"
+    scopes = SCOPES
     taken = ("label_clean", "part")
     options: ClassVar[dict[str, Any]] = {"widths": [2, 4, 8, 16], "seeds": [0, 1], "epochs": 5}
 

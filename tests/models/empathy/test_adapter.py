@@ -20,14 +20,28 @@ from seampack.models.empathy import EmpathyConfig
 from seampack.models.empathy.adapter import ADAPTER
 from seampack.models.empathy.tokens import byte_tokenizer, collate
 from seampack.models.empathy.training import respond
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.empathy.helpers import OPTIONS, dialogues, tiny
 
 pytestmark = pytest.mark.xdist_group("empathy")
 
 
+SCOPES = scopes(
+    saved=(
+        "context_column emotion_column target_column knowledge_column batch_rows max_context_tokens "
+        "max_knowledge_tokens max_target_tokens beams repetition_penalty responses"
+    ),
+    fixed=(
+        "relations selection temperature base_model hidden_size layers vocabulary epochs learning_rate "
+        "emotion_weight seed"
+    ),
+)
+"""Scope of each option. ``batch_rows`` and the maximum lengths also apply to the scoring of rows."""
+
+
 class TestEmpathy(AdapterContract):
     method: ClassVar[str] = "empathy"
+    scopes = SCOPES
     options: ClassVar[dict[str, Any]] = OPTIONS
     tolerance: ClassVar[float] = 1e-4
 

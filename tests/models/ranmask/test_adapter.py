@@ -15,14 +15,26 @@ from seampack.models.ranmask import (
     RanmaskConfig,
 )
 from seampack.models.ranmask.adapter import ADAPTER
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.ranmask.helpers import DATA, QUICK
 
 pytestmark = pytest.mark.xdist_group("ranmask_adapter")
 
 
+SCOPES = scopes(
+    saved=(
+        "text_column label_column rate min_keep max_words max_tokens seed ensemble guess_masks masks alpha "
+        "beta attacks attack_rows attack_share attack_masks"
+    ),
+    fixed="encoder layers epochs batch_rows learning_rate weight_decay",
+)
+"""Scope of each option. ``rate``, ``min_keep``, ``max_words``, ``max_tokens`` and ``seed`` also apply to the smoothing
+of a trained classifier."""
+
+
 class TestContract(AdapterContract):
     method = "ranmask"
+    scopes = SCOPES
     options: ClassVar[dict[str, Any]] = {**QUICK, "epochs": 1, "masks": 100, "attacks": ["bugs"]}
 
     @pytest.fixture(scope="class")

@@ -16,14 +16,31 @@ from seampack.models.refine import (
     Refiner,
 )
 from seampack.models.refine.adapter import ADAPTER, RefineAdapter
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.refine.world import QUERIES
 
 pytestmark = pytest.mark.xdist_group("refine")  # its fixtures are expensive
 
 
+SCOPES = scopes(
+    saved=(
+        "prompt_column optimized_column query_column attack_column good_column bad_column response_column "
+        "jailbroken_column group_column held_out batch_rows target target_model target_key target_timeout "
+        "target_retries target_tokens rewards judge safety_model max_query_tokens max_new_tokens seed"
+    ),
+    fixed=(
+        "stage model instruction epochs learning_rate max_tokens word_dropout whole_text lora_rank rl_steps "
+        "rl_learning_rate rl_queries rl_samples rl_temperature kl"
+    ),
+)
+"""Scope of each option. ``batch_rows``, ``max_query_tokens`` and ``max_new_tokens`` also apply to the generation of
+rewordings, ``held_out`` and ``seed`` to the choice of the rows to measure. ``target`` and ``rewards`` may differ
+from those of training."""
+
+
 class TestRefine(AdapterContract):
     method = "refine"
+    scopes = SCOPES
     options: ClassVar[dict[str, Any]] = {
         "attack_column": "attack",
         "epochs": 1.0,

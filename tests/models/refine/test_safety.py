@@ -21,6 +21,7 @@ from seampack.models.refine import (
 )
 from seampack.models.refine.adapter import ADAPTER
 from tests.models.contract import AdapterContract
+from tests.models.refine.test_adapter import SCOPES
 
 pytestmark = pytest.mark.xdist_group("refine-safety")  # its fixtures are expensive
 
@@ -29,6 +30,7 @@ THINGS = (*refining.OPEN, *refining.LOCKED)
 
 class TestSafety(AdapterContract):
     method = "refine"
+    scopes = SCOPES
     options: ClassVar[dict[str, Any]] = {"stage": "safety", "group_column": "thing"}
 
     @pytest.fixture(scope="class")

@@ -13,7 +13,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.models.rope_scaling import KVRetrieval, LayerFactors, RopeScalingConfig, Scores
 from seampack.models.rope_scaling.adapter import ADAPTER, load_model
 from seampack.models.rope_scaling.metrics import gain
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 
 pytestmark = pytest.mark.xdist_group("rope_scaling")
 
@@ -108,8 +108,17 @@ class TestAdapter:
             RopeScalingConfig(**options)
 
 
+SCOPES = scopes(
+    saved="model pairs positions position_weights gold first_row rows long_text long_tokens seed",
+    fixed="base low high step control_points fitness population generations elite mutation_sigma",
+)
+"""Scope of each option. ``model`` and the options of the prompts are saved, because factors can be measured on other
+prompts and models. ``position_weights`` only affects the search, but its number depends on ``positions``."""
+
+
 class TestContract(AdapterContract):
     method: ClassVar[str] = "rope_scaling"
+    scopes = SCOPES
     options: ClassVar[dict[str, Any]] = {
         "pairs": 3,
         "gold": "asked",

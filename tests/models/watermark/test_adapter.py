@@ -16,16 +16,32 @@ from seampack.models.watermark import (
     propose_rare,
 )
 from seampack.models.watermark.adapter import ADAPTER, _start
-from tests.models.contract import AdapterContract
+from tests.models.contract import AdapterContract, scopes
 from tests.models.watermark.helpers import FILES, MARKS, REVIEWS, many, reviews, tiny
 
 pytestmark = pytest.mark.xdist_group("watermark_adapter")
+
+
+SCOPES = scopes(
+    saved=(
+        "text_column label_column task_column max_tokens first_words proxy_share suspect_epochs batch_rows "
+        "learning_rate prune decoys alpha claim_wesr seed"
+    ),
+    fixed=(
+        "encoder layers trigger trigger_words targets update keep_norm ratio negatives epochs "
+        "watermark_epochs rows_learning_rate"
+    ),
+)
+"""Scope of each option. ``batch_rows``, ``learning_rate``, ``max_tokens`` and ``seed`` also apply to the training of
+suspects, ``first_words`` to the verification; ``proxy_share`` and ``seed`` also split texts that training did not
+use."""
 
 
 class TestContract(AdapterContract):
     """Two tasks, end to end."""
 
     method = "watermark"
+    scopes = SCOPES
     trains_fast: ClassVar[bool] = False
     options: ClassVar[dict[str, Any]] = {
         "task_column": "task",
