@@ -153,6 +153,18 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
     return [str(value) for value in sorted(values)]
 
 
+def label_names(dataset: Dataset, column: str) -> list[str]:
+    """Return each row's label as text. Raise DataError for -1, which datasets of the hub use for a missing label."""
+    feature, values = dataset.features[column], dataset[column][:]
+    if not isinstance(feature, ClassLabel):
+        return list(map(str, values))
+    if missing := sum(number < 0 for number in values):
+        raise DataError(
+            f"column {column!r}: {missing:,} of {len(values):,} rows have no label (-1); drop them or use another split"
+        )
+    return [feature.names[number] for number in values]
+
+
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
     """Replace ``column`` with the column ``label``, which holds the labels as ids of ``classes``.
 
@@ -161,14 +173,9 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
     """
     label_feature = ClassLabel(names=list(classes))
     feature = dataset.features[column]
+    names = label_names(dataset, column)
     if column == "label" and isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
-        _check_labelled(dataset["label"][:], column)
         return dataset
-    values = dataset[column][:]
-    if isinstance(feature, ClassLabel):
-        _check_labelled(values, column)
-        values = [feature.int2str(value) for value in values]
-    names = list(map(str, values))
     ids_by_name = {name: number for number, name in enumerate(classes)}
     if unknown := sorted(set(names) - set(ids_by_name)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
@@ -177,9 +184,3 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
     if not others:
         return Dataset.from_dict({"label": ids}, Features({"label": label_feature}))
     return set_aside(dataset.select_columns(others), ["label"]).add_column("label", ids, feature=label_feature)
-
-
-def _check_labelled(ids: Sequence[int], column: str) -> None:
-    """Raise DataError if a label is -1, which datasets of the hub use for rows without a label."""
-    if missing := sum(number < 0 for number in ids):
-        raise DataError(f"column {column!r}: {missing:,} rows have no label (-1); drop them or choose another split")

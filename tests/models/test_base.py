@@ -158,7 +158,7 @@ def test_labels() -> None:
     alone = data.with_labels(rows.select_columns("label"), "label", ["yes", "no"])
     assert alone.to_dict() == {"label": [0, 1, 0]}
     unlabelled = Dataset.from_dict({"label": [0, -1]}, Features({"label": ClassLabel(names=["yes", "no"])}))
-    with pytest.raises(DataError, match=r"1 rows have no label \(-1\)"):
+    with pytest.raises(DataError, match=r"1 of 2 rows have no label \(-1\)"):
         data.with_labels(unlabelled, "label", ["yes", "no"])
     numbers = Dataset.from_dict({"label": [3, 1, 10]})
     assert data.classes_of(numbers, "label") == ["1", "3", "10"]

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import xxhash
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Dataset, Features, Value
 from transformers import AutoTokenizer
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Fitted, Row
-from seampack.models.data import classes_of, require, require_text, with_labels
+from seampack.models.data import classes_of, label_names, require, require_text, with_labels
 from seampack.models.text import SMALL, encoder_and_tokenizer
 from seampack.models.training import load_encoder, load_part
 from seampack.models.watermark.config import WatermarkConfig
@@ -175,14 +175,8 @@ def _part(text: str, config: WatermarkConfig) -> str:
 
 def _names(dataset: Dataset, column: str) -> list[str]:
     """Return a column of labels as names. Raise DataError for fractional numbers and rows without label (-1)."""
-    names, values = classes_of(dataset, column), dataset[column][:]
-    if not isinstance(dataset.features[column], ClassLabel):
-        return [str(value) for value in values]
-    if unlabelled := sum(value < 0 for value in values):
-        raise DataError(
-            f"column {column!r}: {unlabelled:,} of {len(values):,} rows have no label; drop those rows first"
-        )
-    return [names[value] for value in values]
+    classes_of(dataset, column)  # raises an error unless the labels are text or whole numbers
+    return label_names(dataset, column)
 
 
 def _by_task(dataset: Dataset) -> dict[str, Dataset]:
