@@ -141,7 +141,8 @@ def _base(artifact: Artifact, config: CurriculumConfig) -> tuple[Any, Any]:
         return load_causal(config.model)
     if "base" not in artifact.parts:
         raise ConfigError(
-            f"model: expected {artifact.config['model']!r}, from which the artifact was trained; got 'small'"
+            f"model: expected {artifact.config['model']!r}, from which the artifact was trained; got 'small'; omit the "
+            "option, or name a folder or hub model to compare with"
         )
     return _parts(artifact, "base")
 

@@ -122,7 +122,9 @@ class TestCurriculum(AdapterContract):
         elsewhere = replace(artifact, parts={name: artifact.parts[name] for name in ("curriculum", "tokenizer")})
         evaluation = adapter.evaluate(small, elsewhere, config.replace(model=str(tmp_path)))
         assert evaluation.metrics == adapter.evaluate(small, artifact, config).metrics
-        with pytest.raises(ConfigError, match=r"model: expected .*, from which the artifact was trained"):
+        with pytest.raises(
+            ConfigError, match=r"model: expected .*, from which the artifact was trained; got .small.; omit the option"
+        ):
             adapter.evaluate(small, elsewhere, config)
 
     def test_evaluation_leaves_the_samples_of_training_alone(self, artifact: Artifact, tmp_path: Path) -> None:
