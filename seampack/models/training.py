@@ -145,8 +145,10 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     return sorted({tokenizer.eos_token_id, *(ids if isinstance(ids, list) else [ids])} - {None})
 
 
-def warmup_steps(share: float, steps: float) -> float:
+def warmup_share(share: float, steps: float) -> float:
     """Return ``share``, the warm-up as a share of a run, or 0 if it is less than one step.
+
+    Trainers accept a share below 1 as their argument ``warmup_steps``.
 
     The first step of a warm-up has a learning rate of 0, which would waste a large part of a short run, and all of a
     run of one step.
@@ -178,16 +180,33 @@ def trainer_arguments(folder: str | Path, *, seed: int, causal: bool = False) ->
     }
 
 
+@contextmanager
+def training_settings(model: Any) -> Iterator[None]:
+    """Silence the libraries while a trainer of the model is created and run, and undo its settings at the end.
+
+    Trainers disable the model's cache, enable activation checkpointing and wrap ``forward``; a saved model would keep
+    some of this. The model is in evaluation mode afterwards.
+    """
+    config = getattr(model, "config", None)
+    cached = getattr(config, "use_cache", None)
+    try:
+        with quiet():
+            yield
+    finally:
+        # accelerate wraps the method of this instance; a copy of the model would call the wrapper of the original
+        for name in ("forward", "_original_forward"):
+            model.__dict__.pop(name, None)
+        if config is not None and cached is not None:
+            config.use_cache = cached
+        if getattr(model, "is_activation_checkpointing", False):
+            model.activation_checkpointing_disable()
+        model.eval()
+
+
 def run_trainer(trainer: Any) -> list[dict[str, Any]]:
-    """Train quietly and return the logged rows that have a ``loss``. Leaves the model in evaluation mode."""
+    """Train and return the logged rows that have a ``loss``; to be called within ``training_settings``."""
     trainer.remove_callback(PrinterCallback)
-    with quiet():
-        trainer.train()
-    model = trainer.model
-    # accelerate wraps the method of this instance; a copy of the model would call the wrapper of the original
-    for name in ("forward", "_original_forward"):
-        model.__dict__.pop(name, None)
-    model.eval()
+    trainer.train()
     return [row for row in trainer.state.log_history if "loss" in row]
 
 
@@ -204,7 +223,7 @@ def train_model(
         causal: As in ``trainer_arguments``.
         arguments: Further arguments of ``transformers.TrainingArguments``, such as epochs, batch size, learning rate.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, training_settings(model):
         shared = trainer_arguments(folder, seed=seed, causal=causal) | {"remove_unused_columns": False}
         trainer = Trainer(
             model=model, args=TrainingArguments(**(shared | arguments)), train_dataset=dataset, data_collator=collate

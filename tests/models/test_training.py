@@ -125,13 +125,13 @@ def test_trainers_have_bars_on_a_terminal(terminal: bool, monkeypatch: pytest.Mo
     [(0.05, 20, 0.05), (0.05, 19.9, 0), (0.1, 10, 0.1), (0.1, 9, 0), (0.1, 1, 0), (0, 1000, 0)],
 )
 def test_short_runs_have_no_warmup(share: float, steps: float, expected: float) -> None:
-    assert training.warmup_steps(share, steps) == expected
+    assert training.warmup_share(share, steps) == expected
 
 
 def test_a_run_of_one_step_learns() -> None:
     """The reason for the rule: with a warm-up, the only step would have a learning rate of 0."""
     slopes = []
-    for warmup in (0.1, training.warmup_steps(0.1, 1)):
+    for warmup in (0.1, training.warmup_share(0.1, 1)):
         model = Line()
         training.train_model(model, POINTS, collate, seed=0, max_steps=1, warmup_steps=warmup, **RUN)
         slopes.append(model.slope.item())
@@ -163,9 +163,31 @@ def test_a_copy_of_a_trained_model_runs_itself(tmp_path: Path) -> None:
     trainer = Trainer(model, TrainingArguments(**arguments), train_dataset=POINTS, data_collator=collate)
     wrapped = model.forward
     model.__dict__["_original_forward"] = model.__dict__["forward"] = lambda **batch: wrapped(**batch)
-    rows = training.run_trainer(trainer)
+    with training.training_settings(model):
+        rows = training.run_trainer(trainer)
     assert [row["step"] for row in rows] == [1, 2]
     assert not {"forward", "_original_forward"} & model.__dict__.keys()
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_a_trained_model_has_the_settings_it_had(use_cache: bool, tmp_path: Path) -> None:
+    model, tokens = training.load_causal(saved_causal(tmp_path, tokenizer(eos_token="[SEP]")))
+    model.config.use_cache = use_cache
+    seen = []
+
+    def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        seen.append((model.config.use_cache, model.is_activation_checkpointing))
+        ids = tokens([row["text"] for row in rows], return_tensors="pt")["input_ids"]
+        return {"input_ids": ids, "labels": ids}
+
+    texts = Dataset.from_dict({"text": TEXTS})
+    training.train_model(model, texts, batch, seed=0, max_steps=1, activation_checkpointing=True)
+    assert seen[0] == (False, True)
+    assert model.config.use_cache is use_cache
+    assert not model.is_activation_checkpointing
+    assert not model.training
+    model.save_pretrained(tmp_path / "trained")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "trained").config.use_cache is use_cache
 
 
 @pytest.mark.parametrize("shown", [True, False])

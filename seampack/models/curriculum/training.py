@@ -14,7 +14,14 @@ from seampack.models.curriculum.answers import Checker
 from seampack.models.curriculum.config import Algorithm, CurriculumConfig, Order
 from seampack.models.curriculum.stages import Rows, plan
 from seampack.models.data import require
-from seampack.models.training import import_extra, quiet, run_trainer, trainer_arguments, warmup_steps
+from seampack.models.training import (
+    import_extra,
+    quiet,
+    run_trainer,
+    trainer_arguments,
+    training_settings,
+    warmup_share,
+)
 
 LOGGED = ("loss", "reward", "frac_reward_zero_std", "kl", "completions/mean_length")
 
@@ -44,10 +51,11 @@ class CurriculumTrainer:
         names = sorted(set(dataset["stage"])) if self.config.order == Order.STAGES else [0]
         history: list[Row] = []
         origin = model.config._name_or_path
-        with tempfile.TemporaryDirectory() as folder, quiet():
+        with tempfile.TemporaryDirectory() as folder:
             if self.config.algorithm == Algorithm.GRPO and self.config.beta:
                 # trl loads the reference from the model's own path; all stages share the initial model
-                model.save_pretrained(folder)
+                with quiet():
+                    model.save_pretrained(folder)
                 model.config._name_or_path = folder
             try:
                 for name, rows in zip(names, runs, strict=True):
@@ -59,10 +67,11 @@ class CurriculumTrainer:
     def _run(self, model: Any, tokenizer: Any, dataset: Dataset, rows: Rows) -> Iterator[Row]:
         """Train on the rows in the given order; yield one row per logged step."""
         make = self._sft if self.config.algorithm == Algorithm.SFT else self._grpo
-        with tempfile.TemporaryDirectory() as folder:
-            for entry in run_trainer(make(folder, model, tokenizer, dataset, rows)):
-                values = {name.rpartition("/")[2]: float(entry[name]) for name in LOGGED if name in entry}
-                yield {"step": entry["step"]} | values
+        with tempfile.TemporaryDirectory() as folder, training_settings(model):
+            entries = run_trainer(make(folder, model, tokenizer, dataset, rows))
+        for entry in entries:
+            values = {name.rpartition("/")[2]: float(entry[name]) for name in LOGGED if name in entry}
+            yield {"step": entry["step"]} | values
 
     def _sft(self, folder: str, model: Any, tokenizer: Any, dataset: Dataset, rows: Rows) -> Any:
         """Return trl's supervised trainer on the targets."""
@@ -111,7 +120,7 @@ class CurriculumTrainer:
             "num_train_epochs": 1,
             "learning_rate": self.config.learning_rate,
             "lr_scheduler_type": "constant_with_warmup",
-            "warmup_steps": warmup_steps(0.05, steps),
+            "warmup_steps": warmup_share(0.05, steps),
             "shuffle_dataset": False,
         }
 

@@ -17,7 +17,15 @@ from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.refiner import Refiner, warn_of_cut
 from seampack.models.refine.scoring import Scorer
 from seampack.models.refine.training import lora_config, merged
-from seampack.models.training import import_extra, load_causal, load_part, quiet, run_trainer, trainer_arguments
+from seampack.models.training import (
+    import_extra,
+    load_causal,
+    load_part,
+    quiet,
+    run_trainer,
+    trainer_arguments,
+    training_settings,
+)
 
 EARLY_STEPS = 5
 """Steps after which the spread of the rewards is checked. Later, equal rewards can mean that training is complete."""
@@ -74,22 +82,26 @@ class RefinerRL:
         spread = _Spread(list(self.scorer.rewards), self.config.rl_samples)
         prompts = [self.refiner.prompt(query) for query in queries]
         warn_of_cut(sum(map(self.refiner.cuts, queries)), len(queries), "queries", "max_query_tokens")
-        with tempfile.TemporaryDirectory() as folder, quiet():
+        with tempfile.TemporaryDirectory() as folder:
             # trl loads the reference model of the penalty from the path of the trained model
             start, end = Path(folder) / "start", Path(folder) / "end"
-            self.refiner.model.save_pretrained(start)
-            self.refiner.tokenizer.save_pretrained(start)
-            trainer = trl.GRPOTrainer(
-                load_causal(start)[0],
-                [self._function(name, spread) for name in self.scorer.rewards],
-                trl.GRPOConfig(**(self._arguments(folder) | self.arguments)),
-                train_dataset=Dataset.from_dict({"prompt": prompts, "query": list(queries)}),
-                processing_class=self.refiner.tokenizer,
-                peft_config=lora_config(self.config.lora_rank) if self.config.lora_rank else None,
-            )
-            logged = run_trainer(trainer)
+            with quiet():
+                self.refiner.model.save_pretrained(start)
+                self.refiner.tokenizer.save_pretrained(start)
+            model = load_causal(start)[0]
+            with training_settings(model):
+                trainer = trl.GRPOTrainer(
+                    model,
+                    [self._function(name, spread) for name in self.scorer.rewards],
+                    trl.GRPOConfig(**(self._arguments(folder) | self.arguments)),
+                    train_dataset=Dataset.from_dict({"prompt": prompts, "query": list(queries)}),
+                    processing_class=self.refiner.tokenizer,
+                    peft_config=lora_config(self.config.lora_rank) if self.config.lora_rank else None,
+                )
+                logged = run_trainer(trainer)
             # save and load the model again, because trl replaces its head
-            merged(trainer.model).save_pretrained(end)
+            with quiet():
+                merged(trainer.model).save_pretrained(end)
             model = load_part(AutoModelForCausalLM)(end)
         model.config._name_or_path = ""
         curve = [self._step(entry, flat) for entry, flat in zip(logged, spread.shares, strict=False)]

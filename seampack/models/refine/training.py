@@ -14,7 +14,7 @@ from seampack.errors import DataError
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.generation import padded, without_control
 from seampack.models.refine.refiner import Refiner, warn_of_cut
-from seampack.models.training import import_extra, quiet, train_model, warmup_steps
+from seampack.models.training import import_extra, quiet, train_model, warmup_share
 
 IGNORED = -100
 """Label of the tokens that the loss skips."""
@@ -69,7 +69,7 @@ class RefinerSFT:
             per_device_train_batch_size=config.batch_rows,
             learning_rate=config.pair_learning_rate,
             lr_scheduler_type="cosine",
-            warmup_steps=warmup_steps(0.1, steps),
+            warmup_steps=warmup_share(0.1, steps),
             max_grad_norm=1.0,
         )
         return self.refiner.with_model(merged(model)), losses

@@ -39,7 +39,10 @@ def test_samples_that_are_rewarded_alike_are_warned_of(small: Refiner) -> None:
 def test_low_rank_updates_are_rewarded_too(small: Refiner) -> None:
     """Without a target: a reward of the rewordings themselves."""
     config = RefineConfig(rl_steps=2, rl_queries=2, rl_samples=2, lora_rank=2)
-    reinforced = RefinerRL(config, small, Scorer({"length": Length()}, {"length": 1.0})).fit(QUERIES)
+    scorer, as_on_a_gpu = Scorer({"length": Length()}, {"length": 1.0}), {"activation_checkpointing": True}
+    reinforced = RefinerRL(config, small, scorer, arguments=as_on_a_gpu).fit(QUERIES)
+    assert reinforced.refiner.model.config.use_cache
+    assert not reinforced.refiner.model.is_activation_checkpointing
     assert reinforced.refiner.model.state_dict().keys() == small.model.state_dict().keys()
     assert not hasattr(reinforced.refiner.model, "peft_config")
     assert [step["reward_length"] for step in reinforced.curve] == [10, 10]
