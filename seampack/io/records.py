@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from seampack.errors import DataError
-from seampack.io.sniffing import BOM, check_guessed_lines
-from seampack.io.sources import Source, named_errors, reading
-from seampack.io.tables import listed
+from seampack.io.sniffing import BOM, guess_holds
+from seampack.io.sources import Source, listed, named_errors, reading
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Errors that decoding a line may raise."""
@@ -43,6 +42,7 @@ def blocks_of(
     """
     read = getattr(source.stream, "read1", source.stream.read) if at_once else source.stream.read
     parts: list[bytes | memoryview] = []
+    begin = b"" if source.guessed else None  # the first bytes, until they show whether the guess is right
     first = True
     while True:
         with reading(source.name):
@@ -51,9 +51,10 @@ def blocks_of(
             break
         if first:
             data, first = data if keep_mark else data.removeprefix(BOM), False
-            if source.guessed:
-                with named_errors(source.name):
-                    check_guessed_lines(data)
+        if begin is not None:
+            begin += data
+            with named_errors(source.name):
+                begin = None if guess_holds(begin) else begin
         end = end_of(data)
         if end:
             parts.append(memoryview(data)[:end])

@@ -94,6 +94,11 @@ def name_of(path: str) -> str:
     return "standard input" if path == STDIN else os.fsencode(path).decode(errors="backslashreplace")
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as text for a message, at most the first eight."""
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
+
+
 @contextmanager
 def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.

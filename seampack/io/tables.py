@@ -1,17 +1,15 @@
 """Tables: Parquet, Arrow, CSV and TSV as record batches, and their columns of text."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from seampack.errors import DataError
-from seampack.io.formats import Format
-from seampack.io.sources import Source, reading
+from seampack.io.csv_rows import CsvRows, typed
+from seampack.io.formats import COLUMNAR, Format
+from seampack.io.sources import Source, listed, reading
 
 _ROWS = 1 << 16
 _BINARY = ("binary", "large_binary", "binary_view")
@@ -44,7 +42,8 @@ class TableReader:
             elif source.format == Format.ARROW:
                 self._batches = self._open_arrow(source)
             else:
-                self._batches = self._open_csv(source)
+                rows = CsvRows(source)
+                self.schema, self._batches = rows.schema, rows.batches()
 
     def _open_arrow(self, source: Source) -> Iterator[pa.RecordBatch]:
         file = source.stream if source.file is None else source.file
@@ -55,16 +54,6 @@ class TableReader:
             self.schema = reader.schema
             return (reader.get_batch(number) for number in range(reader.num_record_batches))
         stream = pa.ipc.open_stream(file)
-        self.schema = stream.schema
-        return iter(stream)
-
-    def _open_csv(self, source: Source) -> Iterator[pa.RecordBatch]:
-        parse = _csv_layout(source.format)
-        # the header is read first: without it, Arrow would infer types that a later batch may contradict
-        header = source.stream.head.decode("utf-8-sig", errors="replace")
-        names = next(csv.reader(io.StringIO(header), delimiter=parse.delimiter), [])
-        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False)
-        stream = pacsv.open_csv(pa.PythonFile(source.stream, mode="r"), parse_options=parse, convert_options=convert)
         self.schema = stream.schema
         return iter(stream)
 
@@ -81,20 +70,19 @@ class TableReader:
 
 
 def read_table(source: Source) -> pa.Table:
-    """Return a whole table in memory. The types of the columns of CSV are inferred from all rows.
+    """Return a whole table in memory. The types of the columns of CSV are inferred from all rows, see ``typed``.
 
     Raises DataError, naming the input, if it is damaged.
     """
-    if source.format in (Format.CSV, Format.TSV):
-        with reading(source.name):
-            return pacsv.read_csv(pa.PythonFile(source.stream, mode="r"), parse_options=_csv_layout(source.format))
-    table = TableReader(source)
-    return pa.Table.from_batches(table.batches(), table.schema)
-
-
-def _csv_layout(kind: Format) -> pacsv.ParseOptions:
-    """Return the parse options of CSV or TSV; a quoted field may contain line ends."""
-    return pacsv.ParseOptions(delimiter="\t" if kind == Format.TSV else ",", newlines_in_values=True)
+    reader = TableReader(source)
+    table = pa.Table.from_batches(reader.batches(), reader.schema)
+    if source.format in COLUMNAR:
+        return table
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{source.name}: cannot be read: {error}; convert the file to UTF-8") from error
+    return pa.Table.from_arrays([typed(column) for column in table.columns], table.schema.names)
 
 
 def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
@@ -106,11 +94,6 @@ def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
             raise DataError(f"{name}: column {column!r}: expected one of that name; got {count}")
     wanted = " or ".join(map(repr, candidates))
     raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as text for a message, at most the first eight."""
-    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
 def check_text_column(name: str, schema: pa.Schema, column: str) -> None:
