@@ -4,12 +4,12 @@ Detection reads as few bytes as it needs, so that the data of a slow pipe is pro
 on the bytes alone, never on their timing.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from seampack.errors import DataError
 from seampack.io.formats import RECORDS, TABLES, Format
+from seampack.io.json_values import DECODER
 
 SNIFF_BYTES = 1 << 16
 """Largest number of bytes that detection reads."""
@@ -33,9 +33,6 @@ _UNICODE = {
 }
 _MAGICS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", BOM, *_ARCHIVES, *_BINARIES, *_UNICODE)
 _TAR_MAGIC = slice(257, 262)
-
-# numbers stay text: their size does not matter here, and int() refuses very long ones
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def detect_codec(head: bytes, ended: bool) -> tuple[bool, str | None]:
@@ -117,7 +114,7 @@ def _json_layout(line: bytes, text: bytes, ended: bool, named: Format | None) ->
 def _decoded(line: bytes) -> Any:
     """Return the JSON value of a line, or None if the line is not exactly one value."""
     try:
-        return _DECODER.decode(line.decode(errors="replace"))
+        return DECODER.decode(line.decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -126,7 +123,7 @@ def _spans_lines(text: bytes) -> bool:
     """Return whether the first JSON value of a text continues after its first line."""
     decoded = text.decode(errors="replace")
     try:
-        _, end = _DECODER.raw_decode(decoded)
+        _, end = DECODER.raw_decode(decoded)
     except (ValueError, RecursionError):
         return False
     return "\n" in decoded[:end]

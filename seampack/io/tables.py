@@ -1,6 +1,8 @@
 """Tables: Parquet, Arrow, CSV and TSV as record batches, and their columns of text."""
 
+import mmap
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +14,8 @@ from seampack.io.formats import COLUMNAR, Format
 from seampack.io.sources import Source, listed, reading
 
 _ROWS = 1 << 16
+_END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
+"""The end of an Arrow stream: a message of length 0."""
 _BINARY = ("binary", "large_binary", "binary_view")
 _TEXT = ("string", "large_string", "string_view", *_BINARY, "null")
 
@@ -34,7 +38,7 @@ class TableReader:
         self._parquet: Any = None
         with reading(self.name):
             if source.format == Format.PARQUET:
-                self._parquet = pq.ParquetFile(source.file)
+                self._parquet = pq.ParquetFile(_mapped(source.file))
                 self.schema = self._parquet.schema_arrow
                 metadata = self._parquet.metadata
                 size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
@@ -46,16 +50,26 @@ class TableReader:
                 self.schema, self._batches = rows.schema, rows.batches()
 
     def _open_arrow(self, source: Source) -> Iterator[pa.RecordBatch]:
-        file = source.stream if source.file is None else source.file
-        if isinstance(file, str):
-            file = pa.memory_map(file)
         if source.stream.head.startswith(b"ARROW1"):
-            reader = pa.ipc.open_file(file)
+            reader = pa.ipc.open_file(_mapped(source.file))
             self.schema = reader.schema
             return (reader.get_batch(number) for number in range(reader.num_record_batches))
-        stream = pa.ipc.open_stream(file)
-        self.schema = stream.schema
-        return iter(stream)
+        stream = _Marked(source.stream) if source.file is None else _mapped(source.file)
+        reader = pa.ipc.open_stream(stream)
+        self.schema = reader.schema
+        return self._until_end_mark(reader, stream)
+
+    def _until_end_mark(self, reader: Any, stream: Any) -> Iterator[pa.RecordBatch]:
+        """Iterate over the batches of a stream. Raise DataError if it ends without the mark of its end."""
+        yield from reader
+        if not isinstance(stream, _Marked):
+            stream.seek(max(0, stream.tell() - len(_END_MARK)))
+        tail = stream.tail if isinstance(stream, _Marked) else stream.read(len(_END_MARK))
+        if tail != _END_MARK:
+            raise DataError(
+                f"{self.name}: cannot be read: the Arrow stream ends without its end mark, so rows may be missing; "
+                "write it again, and close its writer"
+            )
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = _ROWS) -> Iterator[pa.RecordBatch]:
         """Iterate over record batches of at most ``rows`` rows, with the named columns or all."""
@@ -67,6 +81,33 @@ class TableReader:
                 chosen = batch if columns is None else batch.select(columns)
                 for start in range(0, chosen.num_rows, rows):
                     yield chosen.slice(start, rows)
+
+
+class _Marked:
+    """A stream that keeps its last bytes."""
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.tail = b""
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        data: bytes = self._stream.read(size)
+        self.tail = (self.tail + data[-len(_END_MARK) :])[-len(_END_MARK) :]
+        return data
+
+    def close(self) -> None:
+        """Do nothing: the opener of the stream closes it. Arrow calls this."""
+
+
+def _mapped(file: Any) -> Any:
+    """Return a path, or a temporary file, as a memory-mapped Arrow file; Arrow itself opens UTF-8 names only."""
+    if isinstance(file, str) and file == file.encode(errors="replace").decode():
+        return pa.memory_map(file)
+    with open(file, "rb") if isinstance(file, str) else nullcontext(file) as opened:
+        return pa.BufferReader(pa.py_buffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 def read_table(source: Source) -> pa.Table:

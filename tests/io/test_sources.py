@@ -118,6 +118,33 @@ def test_csv_has_texts_where_types_are_not_wanted(tmp_path: Path, kind: str) -> 
         assert read_table(source).schema.types == [pa.string(), pa.string()]
 
 
+@pytest.mark.parametrize("pipe", [False, True])
+def test_an_arrow_stream_needs_its_end_mark(tmp_path: Path, pipe: bool) -> None:
+    """A writer that was killed between two batches leaves a file that looks complete to Arrow."""
+    path = tmp_path / "a.arrow"
+    cut = table_bytes("stream")[:-8]
+    assert pa.ipc.open_stream(cut).read_all().equals(TABLE)
+    thread = through_pipe(path, cut) if pipe else None
+    if thread is None:
+        path.write_bytes(cut)
+    with pytest.raises(DataError, match=r"a\.arrow: cannot be read: the Arrow stream ends without its end mark"):
+        with_table(path)
+    if thread is not None:
+        thread.join()
+
+
+def with_table(path: Path) -> pa.Table:
+    with open_source(str(path)) as source:
+        return read_table(source)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_tables_of_any_name_are_read(tmp_path: Path, kind: str) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff"))
+    path.write_bytes(table_bytes(kind))
+    assert with_table(path).equals(TABLE)
+
+
 DAMAGED = {
     "cut.gz": gzip.compress(b"some text\n" * 999)[:-9],
     "cut.zst": zstd(os.urandom(9999))[:-9],
