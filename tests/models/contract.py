@@ -21,7 +21,7 @@ from seampack.models.base import Adapter, Evaluation, Scope
 
 
 class AdapterContract:
-    """Subclasses set ``method`` and ``options`` (of a run of seconds) and define the class fixture ``dataset``."""
+    """Subclasses set ``method`` and ``options`` (for a run of seconds) and define the class fixture ``dataset``."""
 
     method: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
@@ -73,9 +73,7 @@ class AdapterContract:
             config.replace(no_such_option=1)
         assert json.loads(json.dumps(config.to_dict()))
 
-    def test_prepared_datasets_stay_as_they_are(
-        self, adapter: "Adapter[Any]", prepared: Dataset, config: Config
-    ) -> None:
+    def test_prepared_datasets_are_unchanged(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> None:
         again = adapter.prepare(prepared, config)
         assert again.features == prepared.features
         assert again.to_dict() == prepared.to_dict()
@@ -95,7 +93,7 @@ class AdapterContract:
             assert found[name][:] == prepared[name][:]
         assert adapter.prepare(found, config).to_dict() == found.to_dict()
 
-    def test_bad_data_is_named(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
+    def test_bad_data_raises_a_clear_error(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
         with pytest.raises(DataError, match="empty"):
             adapter.prepare(dataset.select([]), config)
         for column in adapter.columns:

@@ -14,7 +14,7 @@ from seampack.models.double_descent import (
 
 
 def brute_force(loss: list[float]) -> tuple[float, set[int]]:
-    """The largest ratio of an inner loss to the greater of the least losses on its sides, and where it is."""
+    """The largest ratio of an inner loss to the greater of the least losses on both sides, and its index."""
     ratios = {i: loss[i] / max(min(loss[:i]), min(loss[i + 1 :])) for i in range(1, len(loss) - 1)}
     return max(ratios.values()), {i for i, ratio in ratios.items() if ratio == max(ratios.values())}
 
@@ -49,8 +49,8 @@ def test_peak_in_the_curve_that_the_authors_published() -> None:
 
 
 @pytest.mark.parametrize(("deviation", "found"), [(None, True), (0.1, True), (0.2, False)])
-def test_peak_must_stand_out_of_the_spread(deviation: float | None, found: bool) -> None:
-    """0.5 above the late side, whose deviation counts and not that of the lower early side."""
+def test_peak_must_exceed_the_spread(deviation: float | None, found: bool) -> None:
+    """The peak is 0.5 above the late side, whose deviation is used instead of the deviation of the lower early side."""
     rows = [
         {"width": 1, "test_loss": 0.1, "test_loss_std": 9.0, "test_accuracy": 0.5},
         {"width": 2, "test_loss": 1.0, "test_loss_std": deviation, "test_accuracy": 0.5},
@@ -61,7 +61,7 @@ def test_peak_must_stand_out_of_the_spread(deviation: float | None, found: bool)
     assert peak.spread == (None if deviation is None else pytest.approx(deviation * math.sqrt(2)))
 
 
-def test_peak_needs_three_widths_once() -> None:
+def test_peak_needs_three_distinct_widths() -> None:
     rows = [{"width": width, "test_loss": 1.0, "test_accuracy": 0.5} for width in (1, 2, 2)]
     for wrong in (rows[:2], rows):
         with pytest.raises(DataError, match="three widths"):
