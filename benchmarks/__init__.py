@@ -1,1 +1,1 @@
-"""Measurements that the README's tables are made from; run by hand, never as tests."""
+"""Benchmarks that write the tables of the README and docs; they are run by hand, never as tests."""

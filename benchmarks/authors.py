@@ -1,4 +1,4 @@
-"""A port of the released code of Seamless Packing, for comparison. Tokens that it loses are counted, not restored.
+"""A port of the released code of Seamless Packing, for comparison. Tokens that this code loses are counted.
 
 Yin et al., "Improving Continual Pre-training Through Seamless Data Packing", Findings of ACL 2025, arXiv 2505.22018.
 """
@@ -9,7 +9,7 @@ Row = list[tuple[int, int, int]]  # (document, start, length)
 
 
 def authors_windows(length: int, seq_len: int, max_overlap: float) -> list[int]:
-    """Return the starts of a document's overlapping windows: a fixed stride, then a window that ends the document."""
+    """Return the starts of a document's overlapping windows: a fixed stride, then a window at the document's end."""
     n = length // seq_len
     overlap = int(((n + 1) * seq_len - length) / (n + 1)) + 1
     return [i * (seq_len - overlap) for i in range(n)] + [length - seq_len]
@@ -18,7 +18,7 @@ def authors_windows(length: int, seq_len: int, max_overlap: float) -> list[int]:
 def authors_rows(
     lengths: Sequence[int], *, seq_len: int, max_overlap: float, extra_tokens: int
 ) -> tuple[list[Row], int]:
-    """Return the rows, and the number of tokens that are in no row. The final incomplete row is kept."""
+    """Return the rows, and the number of tokens that are in no row. The last, incomplete row is kept."""
     rows: list[Row] = []
     pieces: list[tuple[int, int, int]] = []
     for document, length in enumerate(lengths):
@@ -40,7 +40,7 @@ def authors_rows(
 
 
 def _first_fit(pieces: list[tuple[int, int, int]], capacity: int) -> list[Row]:
-    """Pack by First-Fit-Decreasing; a segment tree over the free space of the bins finds the first that fits."""
+    """Pack by First-Fit-Decreasing; a segment tree over the free space of the bins finds the first bin that fits."""
     size = 1
     while size < len(pieces):
         size *= 2

@@ -1,17 +1,17 @@
 """Assemble a large, real text corpus from the documentation packages of Debian.
 
-The benchmarks need hundreds of megabytes of real prose in several languages, with documents from one token to
-hundreds of thousands, that anybody can rebuild. Public data sets need a hub and may change; Debian's documentation is
+The benchmarks need hundreds of megabytes of real prose in several languages that anybody can rebuild, with documents
+of one token to hundreds of thousands of tokens. Public data sets need a hub and may change; Debian's documentation is
 available on every system with `apt-get`. Nothing is installed: packages are downloaded into the cache, unpacked there,
-and converted into JSON lines of `{"id": ..., "source": ..., "text": ...}`.
+and converted to JSON lines of `{"id": ..., "source": ..., "text": ...}`.
 
     apt-get update && pip install resiliparse
     python benchmarks/corpus.py                              # all documents once: .work/corpus/corpus.jsonl
-    python benchmarks/corpus.py --size 500MB --size 2GB      # cut, or repeated, to at most that many bytes
+    python benchmarks/corpus.py --size 500MB --size 2GB      # cut, or repeated, to at most this size
 
-Duplicate documents are removed. The order is a shuffle with a fixed seed, a different one for each repetition, and the
-ids of repetition n end in `~n`. The same packages therefore give the same bytes; another Debian release has other
-packages, and the manifest next to each file (`corpus-500MB.json`) contains the versions and the SHA-256.
+Duplicate documents are removed. Each repetition is shuffled with a separate fixed seed, and the ids of repetition n end
+in `~n`. The same packages therefore give the same bytes. Other Debian releases have other packages; the manifest next
+to each file (`corpus-500MB.json`) contains the package versions and the SHA-256.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ Manifest = dict[str, Any]
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
-    if done.returncode:
-        raise OSError(f"{' '.join(command)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    return done.stdout
+    process = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    if process.returncode:
+        raise OSError(f"{' '.join(command)}: {process.stderr.strip() or f'exit code {process.returncode}'}")
+    return process.stdout
 
 
 def resolve(package: str) -> str:
@@ -72,12 +72,12 @@ def resolve(package: str) -> str:
 
 
 def download(package: str, folder: Path) -> Path:
-    """Return the `.deb` of a package, from the folder if it is there already."""
+    """Return the `.deb` of a package; download it if the folder does not have it."""
     name = resolve(package)
-    if not (found := sorted(folder.glob(f"{name}_*.deb"))):
+    if not (debs := sorted(folder.glob(f"{name}_*.deb"))):
         run("apt-get", "download", name, cwd=folder)
-        found = sorted(folder.glob(f"{name}_*.deb"))
-    return found[-1]
+        debs = sorted(folder.glob(f"{name}_*.deb"))
+    return debs[-1]
 
 
 # --- from files to documents --------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ ROFF_ESCAPE = re.compile(
     r"""\\(?: f(?:\[[^]]*\] | \(.. | .)            # font
           | s[-+]?\d+                            # size
           | \*?\((?P<two>..)                     # character or string of two letters
-          | \*?\[(?P<name>[^]]*)\]               # ... of any name
+          | \*?\[(?P<name>[^]]*)\]               # character or string of any name
           | \*.
           | ".*                                  # comment
           | (?P<one>.) )""",
@@ -180,7 +180,7 @@ READERS: list[tuple[re.Pattern[str], Callable[[Path], Iterator[str]] | None]] = 
 
 
 def documents(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield `(id, text)` of every document below a folder, in the order of the paths."""
+    """Yield `(id, text)` of every document in a folder and its subfolders, in the order of the paths."""
     files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
         reader = next((reader for pattern, reader in READERS if pattern.search(name)), None)
@@ -192,7 +192,7 @@ def documents(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def write(path: Path, lines: Iterable[bytes], manifest: Manifest) -> Manifest:
-    """Write lines to a file that appears only when it is complete, and its manifest next to it."""
+    """Write lines to a file atomically, and its manifest next to it. Return the manifest."""
     part, digest, count, size = path.with_suffix(".part"), hashlib.sha256(), 0, 0
     with part.open("wb") as out:
         for line in lines:
@@ -206,7 +206,7 @@ def write(path: Path, lines: Iterable[bytes], manifest: Manifest) -> Manifest:
 
 
 def collect(packages: list[str], cache: Path, manifest: Manifest) -> Iterator[bytes]:
-    """Yield the lines of all documents; add the packages' versions and numbers of documents to the manifest."""
+    """Yield the lines of all documents; add the versions and document counts of the packages to the manifest."""
     (debs := cache / "deb").mkdir(exist_ok=True)
     seen: set[bytes] = set()
     manifest |= {"packages": {}, "documents_of": (counts := collections.Counter[str]())}
@@ -268,7 +268,7 @@ def main() -> None:
         "--size",
         type=byte_size,
         action="append",
-        help="size such as 500MB or 2GB (powers of 10); repeatable",
+        help="size such as 500MB or 2GB (powers of 10); can be repeated",
     )
     parser.add_argument("--rfc", action="store_true", help="add the RFCs, from Debian's section non-free")
     options = parser.parse_args()
@@ -284,10 +284,10 @@ def main() -> None:
     for label, size in options.size or [("", None)]:
         target = options.cache / f"corpus{tag}{'-' if label else ''}{label}.jsonl"
         if target.exists():
-            made = json.loads(target.with_suffix(".json").read_text())
+            facts = json.loads(target.with_suffix(".json").read_text())
         else:
-            made = write(target, repeat(base, size), {"packages": sources})
-        print(f"{target}: {made['documents']} documents, {made['bytes']} bytes, sha256 {made['sha256']}")
+            facts = write(target, repeat(base, size), {"packages": sources})
+        print(f"{target}: {facts['documents']} documents, {facts['bytes']} bytes, sha256 {facts['sha256']}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""English without spaces, with its words as gold: a test of the segmenter from freely available text.
+"""English without spaces, with gold words: a test set for the segmenter, made from freely available text.
 
     python -m benchmarks.letters shakespeare.jsonl.zst -o DATA/letters
 
-Reads JSON lines whose ``text`` is a speech, the speaker's name on its first line, and writes ``raw.txt`` and
-``gold.txt``: one phrase per line, lower-case letters only. It takes the first phrases up to 96,000 letters, the number
-of phonemes in Bernstein-Ratner.
+Reads JSON lines whose ``text`` is a speech with the speaker's name on its first line. Writes ``raw.txt`` and
+``gold.txt``: one phrase per line, lower-case letters only, from the first 96,000 letters. This is the number of
+phonemes in Bernstein-Ratner.
 """
 
 import argparse
@@ -19,8 +19,8 @@ LETTERS = 96_000
 
 def phrases(speech: str) -> list[list[str]]:
     """Return the words of each phrase of a speech."""
-    said = speech.partition("\n")[2].lower().replace("'", "")
-    words_of_phrases = [re.findall("[a-z]+", phrase) for phrase in re.split(r"[.,;:!?\n]|--", said)]
+    text = speech.partition("\n")[2].lower().replace("'", "")
+    words_of_phrases = [re.findall("[a-z]+", phrase) for phrase in re.split(r"[.,;:!?\n]|--", text)]
     return [words for words in words_of_phrases if words]
 
 

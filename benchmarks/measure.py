@@ -1,4 +1,4 @@
-"""Measurements for the benchmarks: CPU seconds, whole processes, the machine; and tables written into pages."""
+"""Tools of the benchmarks: measure CPU seconds and whole processes, describe the machine, write tables to pages."""
 
 import importlib.metadata
 import os
@@ -32,9 +32,9 @@ def cpu_seconds(function: Callable[[], Any]) -> float:
 
 
 def paired(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tuple[float, float, float]:
-    """Run both in turn; return both medians, and the median of the ratio ours / theirs.
+    """Run both functions in turn; return the median CPU seconds of each, and the median of the ratio ours / theirs.
 
-    The ratio is robust on a busy machine.
+    The ratio is reliable even on a busy machine.
     """
     pairs = [(cpu_seconds(ours), cpu_seconds(theirs)) for _ in range(runs)]
     return (
@@ -45,7 +45,7 @@ def paired(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tup
 
 
 def process(command: Sequence[str]) -> Usage:
-    """Run a command to its end. Raise CalledProcessError with its standard error if it fails."""
+    """Run a command and wait for it. Raise CalledProcessError with its standard error if it fails."""
     with tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
@@ -64,7 +64,7 @@ def python(code: str) -> Usage:
 
 
 def machine(packages: Sequence[str]) -> str:
-    """Return one line with the processor, the system and the versions."""
+    """Return one line with the processor, the system and the versions of packages."""
     model = "unknown processor"
     if (info := Path("/proc/cpuinfo")).exists():
         names = re.findall(r"model name\s*:\s*(.+)", info.read_text())

@@ -1,12 +1,12 @@
-"""The packer against a counting sort, plain pyarrow, and the packers that people use; writes the README's tables.
+"""Compare the packer with a counting sort, plain pyarrow and other packers; write the tables of the README.
 
     python -m benchmarks.corpus --size 100MB --size 500MB --size 2GB     # once, on Debian
     python -m benchmarks.packing --tokenizer gpt2/tokenizer.json         # all sections
-    python -m benchmarks.packing --only plan peers                       # some
+    python -m benchmarks.packing --only plan peers                       # some sections
 
 Each section prints its rows and saves them in ``benchmarks/results/packing.json``; the tables are made from that file,
-so that sections can be run one at a time. Times are medians of CPU seconds; both sides of a ratio are measured in one
-run. On a machine that is busy with other work, seconds mean little; ratios are less affected.
+so that sections can be run one at a time. Times are medians of CPU seconds. Both sides of a ratio are measured in the
+same run: on a busy machine, seconds are unreliable, but ratios are less affected.
 """
 
 import argparse
@@ -41,7 +41,7 @@ Row = dict[str, str]
 
 @kernel
 def counting_sort(lengths, largest):
-    """Return the documents sorted by length, by one stable counting sort: a lower bound of planning."""
+    """Return the documents sorted by length with one stable counting sort, whose time is a lower bound for planning."""
     first = np.zeros(largest + 2, np.int64)
     for document in range(lengths.size):
         first[lengths[document] + 1] += 1
@@ -75,8 +75,8 @@ def plan_rows(options: argparse.Namespace) -> list[Row]:
                 lambda: counting_sort(lengths, int(lengths.max())),
                 7,
             )
-            what = f"plan 10 M documents, C = {seq_len}, {strategy}{', rows shuffled' if shuffle else ''}"
-            rows.append(_row(what, f"{ours:.2f} CPU-s", f"counting sort {floor:.3f}", f"{ratio:.1f} x its time"))
+            work = f"plan 10 M documents, C = {seq_len}, {strategy}{', rows shuffled' if shuffle else ''}"
+            rows.append(_row(work, f"{ours:.2f} CPU-s", f"counting sort {floor:.3f}", f"{ratio:.1f} x its time"))
     return rows
 
 
@@ -91,27 +91,25 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
     mine = seampack.plan(lengths, config).rows
     rows = []
     for peer in peers.PEERS:
-        other_job = peer.name in (
-            "group_texts",
-            "trl-bfd",
-        )  # the first moves tokens, the second drops tokens beyond seq_len
-        if other_job or (peer.limit is not None and peer.limit < lengths.size):
+        # group_texts moves tokens, trl-bfd drops tokens beyond seq_len
+        is_comparable = peer.name not in ("group_texts", "trl-bfd")
+        if not is_comparable or (peer.limit is not None and peer.limit < lengths.size):
             continue
         try:
             packed = peers.pack(peer, lengths.astype(np.int64), 2048)
         except peers.PeerMissingError as missing:
             print(f"skipped: {missing}", file=sys.stderr)
             continue
-        what = f"plan 1 M documents, C = 2048, against {peer.name}"
+        work = f"plan 1 M documents, C = 2048, against {peer.name}"
         theirs = f"{packed.cpu_seconds:.2f} CPU-s, {packed.rows:,} rows"
         rows.append(
-            _row(what, f"{ours:.4f} CPU-s, {mine:,} rows", theirs, f"{packed.cpu_seconds / ours:,.0f} x faster")
+            _row(work, f"{ours:.4f} CPU-s, {mine:,} rows", theirs, f"{packed.cpu_seconds / ours:,.0f} x faster")
         )
     return rows
 
 
 def gather_rows(options: argparse.Namespace) -> list[Row]:
-    """Measure gathering rows and writing them as Arrow against pyarrow writing the same bytes."""
+    """Measure gathering and writing rows as Arrow against pyarrow, which only writes the same bytes."""
     lengths = lognormal(60_000).astype(np.int64)
     offsets = offsets_of(lengths)
     tokens = np.random.default_rng(0).integers(0, 50_000, int(offsets[-1])).astype(np.uint16)
@@ -170,16 +168,16 @@ def end_to_end_rows(options: argparse.Namespace) -> list[Row]:
             paths = f"{str(options.peer_corpus)!r}, {str(options.tokenizer)!r}, 2048, {folder + '/out'!r}"
             code = f"from benchmarks import peers; peers.{call}({paths})"
             theirs = measure.python(code).cpu_seconds
-        what = f"{small:.0f} MB, against datasets.map(tokenize) + {name}"
-        rows.append(_row(what, f"{mine:.1f} CPU-s", f"{theirs:.0f} CPU-s", f"{theirs / mine:.0f} x faster"))
-        what = f"{size:.0f} MB, against {name} at the CPU-s a MB that it took for {small:.0f} MB"
+        work = f"{small:.0f} MB, against datasets.map(tokenize) + {name}"
+        rows.append(_row(work, f"{mine:.1f} CPU-s", f"{theirs:.0f} CPU-s", f"{theirs / mine:.0f} x faster"))
+        work = f"{size:.0f} MB, against {name} at the CPU-s a MB that it took for {small:.0f} MB"
         scaled = theirs * size / small
-        rows.append(_row(what, f"{ours:.1f} CPU-s", f"{scaled:.0f} CPU-s, reckoned", f"{scaled / ours:.0f} x faster"))
+        rows.append(_row(work, f"{ours:.1f} CPU-s", f"{scaled:.0f} CPU-s, reckoned", f"{scaled / ours:.0f} x faster"))
     return rows
 
 
 def _floor_code(options: argparse.Namespace, corpus: Path) -> str:
-    """Return a program that reads, parses and tokenises with the libraries alone and writes the ids unplanned."""
+    """Return a program that reads, parses and tokenises with the libraries alone and writes the unpacked ids."""
     return f"""
 import os
 os.environ["FASTOKENS_BPE_THREADS"] = "1"
@@ -255,7 +253,7 @@ def memory_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def loss_rows(options: argparse.Namespace) -> list[Row]:
-    """Count what each strategy and the authors' code pad, drop, repeat and cut on the 500 MB corpus."""
+    """Count the padding, drops, repeats and splits of each strategy and of the authors' code on the 500 MB corpus."""
     from seampack.packer.config import PackConfig
     from seampack.packer.pipeline import token_batches
     from seampack.packer.tokenizing import TextTokenizer
@@ -281,7 +279,7 @@ def loss_rows(options: argparse.Namespace) -> list[Row]:
         a = compare_lengths(batches, config.replace(**changes)).accounting
         rows.append(_loss(name, a.rows, a.fill, a.padding, a.dropped, a.repeated, a.documents_split, a.tokens_in))
         whole = seampack.plan(lengths, config.replace(**changes)).account()
-        print(f"{name}: windows cost {whole.fill - a.fill:+.5%} of fill against one plan of everything")
+        print(f"{name}: planning in windows costs {whole.fill - a.fill:+.5%} of fill against a single plan")
     theirs, lost = authors_rows(lengths.tolist(), seq_len=2048, max_overlap=0.3, extra_tokens=50)
     out = sum(length for row in theirs for _, _, length in row)
     total = int(lengths.sum())
@@ -315,8 +313,8 @@ def _loss(name: str, rows: int, fill: float, padding: int, dropped: int, repeate
     }
 
 
-def _row(what: str, ours: str, theirs: str, result: str) -> Row:
-    return {"work": what, "seampack": ours, "compared with": theirs, "result": result}
+def _row(work: str, ours: str, theirs: str, result: str) -> Row:
+    return {"work": work, "seampack": ours, "compared with": theirs, "result": result}
 
 
 def _pack_command(options: argparse.Namespace, corpus: Path) -> list[str]:

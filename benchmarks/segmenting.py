@@ -1,10 +1,10 @@
-"""The segmenter's quality and speed; writes the tables of docs/segmenter.md.
+"""Measure the segmenter's quality and speed; write the tables of docs/segmenter.md.
 
     python -m benchmarks.segmenting --data DATA --models models                   # every model in the folder
     python -m benchmarks.segmenting --data DATA --models models --only speed      # one section
 
-DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. First train the models by ``seampack segment``, with ``--seed 1`` and
-2 for the other seeds of a test:
+DATA has ``NAME/raw.txt`` and ``NAME/gold.txt``. First train the models with ``seampack segment``; the other seeds of a
+test are trained with ``--seed 1`` and ``--seed 2``:
 
     train DATA/sighan_pku_test/raw.txt -o models/pku-0
     distill DATA/sighan_pku_test/raw.txt --teacher models/pku-0 .. --teacher models/pku-2 -o models/pku-vote
@@ -15,7 +15,7 @@ DATA holds ``NAME/raw.txt`` and ``NAME/gold.txt``. First train the models by ``s
 
 ``zh-0`` and ``th-0`` are the bundled models, described in NOTICE. ``benchmarks/letters.py`` makes ``letters``. Training
 never reads gold; docs/segmenter.md describes how the defaults were chosen. Rows are kept in
-``benchmarks/results/segmenting.json``, including the rows of models that have been removed since.
+``benchmarks/results/segmenting.json``, including rows of models that no longer exist.
 """
 
 import argparse
@@ -71,27 +71,27 @@ def texts_and_gold(data: Path, name: str) -> tuple[list[str], list[list[str]]]:
 
 
 def f1(segmented: list[list[str]], gold: list[list[str]]) -> tuple[float, float]:
-    """Return the word F1 in per cent, with punctuation and without."""
+    """Return the word F1 in per cent, with and without punctuation."""
     scores = score_words(gold, segmented)
     return 100 * scores.words.f1, 100 * scores.words_without_punctuation.f1
 
 
 @functools.cache
 def segmentations(folder: Path, data: Path) -> dict[str, list[list[str]]]:
-    """Segment the test of a model by each decoder, if it has language models, and by its student."""
+    """Segment the test of a model with its student and, if it has language models, with each decoder."""
     raw, _ = texts_and_gold(data, TESTS[folder.name.split("-")[0]][0])
     segmenter = Segmenter.load(folder)
-    found = {}
+    by_decoder = {}
     if segmenter.has_teacher:
         units, starts = segmenter.units(raw)
         lattices = segmenter.teacher.lattices(units)
         for name, decode in DECODERS.items():
-            found[name] = Spans.of_ends(decode(lattices), units, starts).words(raw)
-    return {**found, "student": segmenter.segment(raw)}
+            by_decoder[name] = Spans.of_ends(decode(lattices), units, starts).words(raw)
+    return {**by_decoder, "student": segmenter.segment(raw)}
 
 
 def models(options: argparse.Namespace, pattern: str = r"-\d+|-vote") -> list[Path]:
-    """Return the models that have a test and whose name continues with the pattern."""
+    """Return the models whose name is that of a test followed by the pattern."""
     folders = (path.parent for path in sorted(options.models.glob("*/segmenter.json")))
     return [folder for folder in folders if re.fullmatch(f"({'|'.join(TESTS)})({pattern})", folder.name)]
 
@@ -100,10 +100,10 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
     """Return the F1 of each model on its test, by decoder."""
     rows = []
     for folder in models(options):
-        name, title = TESTS[folder.name.split("-")[0]]
-        _, gold = texts_and_gold(options.data, name)
+        test, title = TESTS[folder.name.split("-")[0]]
+        _, gold = texts_and_gold(options.data, test)
         description = Segmenter.load(folder).description
-        found = segmentations(folder, options.data)
+        by_decoder = segmentations(folder, options.data)
         row = {
             "model": folder.name,
             "test": title,
@@ -114,9 +114,9 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
             "training, CPU-s": _training_seconds(description),
             "kappa": f"{description['agreement']:.2f}" if description.get("agreement") else "",
         }
-        row |= {decoder: f"{f1(found[decoder], gold)[0]:.1f}" if decoder in found else "" for decoder in DECODERS}
-        row["student"] = f"{f1(found['student'], gold)[0]:.1f}"
-        best = found.get(DEFAULT, found["student"])
+        row |= {name: f"{f1(by_decoder[name], gold)[0]:.1f}" if name in by_decoder else "" for name in DECODERS}
+        row["student"] = f"{f1(by_decoder['student'], gold)[0]:.1f}"
+        best = by_decoder.get(DEFAULT, by_decoder["student"])
         rows.append({**row, "default, no punctuation": f"{f1(best, gold)[1]:.1f}"})
         print(" | ".join(rows[-1].values()), flush=True)
     return rows
@@ -129,7 +129,7 @@ def _training_seconds(description: dict[str, Any]) -> str:
 
 
 def agreement_rows(options: argparse.Namespace) -> list[Row]:
-    """Return the agreement of models with different seeds, by decoder: F1 of one against the other, without gold."""
+    """Return the agreement of models with different seeds, by decoder: the F1 of one seed against another."""
     rows = []
     for test, (_, title) in TESTS.items():
         seeds = [folder for folder in models(options, r"-\d+") if folder.name.startswith(f"{test}-")]
@@ -144,7 +144,7 @@ def agreement_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def cost_rows(options: argparse.Namespace) -> list[Row]:
-    """Return measures without gold and F1 against gold for each cost of words; seeds separated by slashes."""
+    """Return, for each word cost, the measures without gold and the F1 against gold; slashes separate seeds."""
     rows: list[Row] = []
     by_cost: dict[tuple[str, float], list[Path]] = defaultdict(list)
     for folder in models(options, r"-cost[\d.]+-\d+"):
@@ -155,8 +155,8 @@ def cost_rows(options: argparse.Namespace) -> list[Row]:
         raw, gold = texts_and_gold(options.data, name)
         agreed = mean_kappa(agreement({folder.name: Segmenter.load(folder) for folder in seeds}, raw))
         nats = [statistics.mean(Segmenter.load(folder).description["validation_nats"].values()) for folder in seeds]
-        found = [segmentations(folder, options.data) for folder in seeds]
-        pairs = [f1(a[DEFAULT], b[DEFAULT])[0] for a, b in itertools.combinations(found, 2)]
+        of_seeds = [segmentations(folder, options.data) for folder in seeds]
+        pairs = [f1(a[DEFAULT], b[DEFAULT])[0] for a, b in itertools.combinations(of_seeds, 2)]
         rows.append(
             {
                 "test": title,
@@ -165,7 +165,9 @@ def cost_rows(options: argparse.Namespace) -> list[Row]:
                 "F1 of one seed against the other": f"{statistics.mean(pairs):.1f}" if pairs else "",
                 "held-out nats a unit": " / ".join(f"{value:.2f}" for value in nats),
                 **{
-                    f"F1 against gold, {decoder}": " / ".join(f"{f1(each[decoder], gold)[0]:.1f}" for each in found)
+                    f"F1 against gold, {decoder}": " / ".join(
+                        f"{f1(by_decoder[decoder], gold)[0]:.1f}" for by_decoder in of_seeds
+                    )
                     for decoder in (DEFAULT, "product", "forward", "backward")
                 },
             }
@@ -183,13 +185,13 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
         raw, gold = texts_and_gold(options.data, folder)
         script = {"best": "th", "th": "th", "br": "symbols", "letters": "latin"}.get(test, "zh")
         for result in run_peers(gold, raw, script):
-            found = result.to_dict()
+            scores = result.to_dict()
             rows.append(
                 {
-                    "peer": found["segmenter"],
+                    "peer": scores["segmenter"],
                     "test": title,
-                    "F1": f"{100 * found['words_f1']:.1f}",
-                    "characters per CPU-s": f"{found['characters_per_second']:,}",
+                    "F1": f"{100 * scores['words_f1']:.1f}",
+                    "characters per CPU-s": f"{scores['characters_per_second']:,}",
                 }
             )
             print(" | ".join(rows[-1].values()), flush=True)
@@ -204,10 +206,10 @@ def speed_rows(options: argparse.Namespace) -> list[Row]:
     characters = sum(map(len, raw))
     rows = []
 
-    def add(what: str, work: Callable[[], Any], count: int, runs: int) -> None:
+    def add(name: str, work: Callable[[], Any], count: int, runs: int) -> None:
         work()
         speed = count / statistics.median(measure.cpu_seconds(work) for _ in range(runs))
-        rows.append({"work": what, "characters per CPU-s": f"{speed:,.0f}"})
+        rows.append({"work": name, "characters per CPU-s": f"{speed:,.0f}"})
         print(" | ".join(rows[-1].values()), flush=True)
 
     units = 2_000_000
@@ -248,20 +250,20 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
 }
 
 
-def with_kept(found: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+def with_kept(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     """Return the new rows, and the old rows of models that were not scored again."""
-    made = [row["model"] for row in found["rows"]]
-    kept = [row for row in before["rows"] if row["model"] not in made] if before else []
-    if not before or not kept:
-        return found
-    rows = sorted(found["rows"] + kept, key=lambda row: row["model"])
-    others = before["machine"].partition(", the other models on ")
-    machine = f"{found['machine']} ({', '.join(made)}), the other models on {others[2] or others[0]}"
+    scored = [row["model"] for row in new["rows"]]
+    kept = [row for row in old["rows"] if row["model"] not in scored] if old else []
+    if not old or not kept:
+        return new
+    rows = sorted(new["rows"] + kept, key=lambda row: row["model"])
+    others = old["machine"].partition(", the other models on ")
+    machine = f"{new['machine']} ({', '.join(scored)}), the other models on {others[2] or others[0]}"
     return {"rows": rows, "machine": machine}
 
 
 def with_means(rows: list[Row]) -> list[Row]:
-    """Return the rows, and one for each test with several seeds: mean and standard deviation of the scores."""
+    """Return the rows, and one more row for each test with several seeds: mean and standard deviation of the scores."""
     means = []
     for test in TESTS:
         seeds = [row for row in rows if re.fullmatch(rf"{test}-\d+", row["model"])]
@@ -276,7 +278,7 @@ def with_means(rows: list[Row]) -> list[Row]:
 
 
 def write_tables(results: dict[str, Any]) -> None:
-    """Write the tables of the document from the results."""
+    """Write the tables of the page from the results."""
     for name, section in results.items():
         rows = with_means(section["rows"]) if name == "quality" else section["rows"]
         if rows:
@@ -289,18 +291,18 @@ def write_tables(results: dict[str, Any]) -> None:
 def main() -> None:
     """Run the chosen sections, keep their rows, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the texts")
-    parser.add_argument("--models", type=Path, help="folder of the models")
+    parser.add_argument("--data", type=Path, help="folder of the test texts")
+    parser.add_argument("--models", type=Path, help="folder of the trained models")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the document from the kept rows")
+    parser.add_argument("--tables", action="store_true", help="measure nothing; write the tables from the kept rows")
     options = parser.parse_args()
     if not options.tables and (options.data is None or options.models is None):
-        parser.error("--data and --models are needed")
+        parser.error("--data and --models are required unless --tables is given")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if options.tables else options.only:
         started = time.perf_counter()
-        found = {"rows": SECTIONS[name](options), "machine": measure.machine(PACKAGES)}
-        results[name] = with_kept(found, results.get(name)) if name == "quality" else found
+        section = {"rows": SECTIONS[name](options), "machine": measure.machine(PACKAGES)}
+        results[name] = with_kept(section, results.get(name)) if name == "quality" else section
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)

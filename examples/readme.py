@@ -1,4 +1,4 @@
-"""Writes the output of the small examples into the README: ``python -m examples.readme``."""
+"""Write the output of the small examples into the README: ``python -m examples.readme``."""
 
 import tempfile
 from pathlib import Path
@@ -13,7 +13,7 @@ CORPUS = TOP / "seampack" / "data" / "corpus.jsonl.zst"
 
 
 def demo() -> str:
-    """Return the report of the demo's run, without its last lines, which give the time."""
+    """Return the report of the demo, without its last lines, which give the time."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = seampack.pack(CORPUS, out=f"{folder}/demo", seq_len=1024)
     return f"```\n{accounting_lines(manifest.accounting.to_dict())}\n```"

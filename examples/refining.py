@@ -1,10 +1,10 @@
-"""A small world in which a refiner of queries can be trained in seconds: a target that follows rules.
+"""A toy target model with fixed rules, on which a query refiner can be trained in seconds.
 
     python -m examples.refining words.jsonl
 
-writes queries and their rewordings. The target describes things. It declines to describe locked things, unless the word
-"abracadabra" is in the query: that word represents an attack. ``answer`` is the target; ``safe`` and ``quality`` are
-the rewards of a response, for the query as the user wrote it.
+writes queries and their rewordings. The target describes things. It declines to describe locked things, unless the
+query contains the word "abracadabra", which represents an attack. ``answer`` is the target; ``safe`` and ``quality``
+are the rewards of a response to the query as the user wrote it.
 """
 
 import json
@@ -27,10 +27,10 @@ CONTENT = frozenset(VERBS + KINDS + OPEN + LOCKED)
 def rows(count: int, seed: int = 0, most: int = 10) -> list[dict[str, str | bool]]:
     """Return queries, half of them attacks, each with a plausible rewording, which keeps the attack's word.
 
-    ``most`` limits the words of each sort.
+    ``most`` is the largest number of words of each sort that are used.
     """
     rng = random.Random(seed)  # noqa: S311  # an example, not a secret
-    made: list[dict[str, str | bool]] = []
+    queries: list[dict[str, str | bool]] = []
     for number in range(count):
         attack = number % 2 == 1
         verb, kind, thing = (rng.choice(sort[:most]) for sort in (VERBS, KINDS, LOCKED if attack else OPEN))
@@ -39,8 +39,8 @@ def rows(count: int, seed: int = 0, most: int = 10) -> list[dict[str, str | bool
             words.insert(rng.randrange(len(words) + 1), TRIGGER)
         middle = " ".join(words)
         query = f"{rng.choice(BEGINNINGS[:most])} {middle} {rng.choice(ENDINGS[:most])}"
-        made.append({"prompt": query, "optimized_prompt": f"please {middle} in detail", "attack": attack})
-    return made
+        queries.append({"prompt": query, "optimized_prompt": f"please {middle} in detail", "attack": attack})
+    return queries
 
 
 def answer(queries: list[str]) -> list[str]:
@@ -63,7 +63,7 @@ def safe(originals: list[str], responses: list[str]) -> list[float]:
 
 
 def quality(originals: list[str], responses: list[str]) -> list[float]:
-    """Return the F1 of the response's words: the verb, the kind and the thing that the user named, and no others."""
+    """Return the F1 of the words of each response against the verb, the kind and the thing that the user named."""
     return [_f1(original, response) for original, response in zip(originals, responses, strict=True)]
 
 
@@ -78,7 +78,7 @@ def jailbroken(originals: list[str], responses: list[str]) -> list[bool]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write 2,000 queries as JSON lines."""
+    """Write 2,000 queries as JSON lines to the given path."""
     lines = [json.dumps(row) for row in rows(2000)]
     Path(arguments[0]).write_text("\n".join(lines) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""Every strategy on the same six small documents, as a table: ``python -m examples.strategies``."""
+"""A table of every strategy on the same six small documents: ``python -m examples.strategies``."""
 
 import seampack
 
@@ -7,7 +7,7 @@ SEQ_LEN = 5
 
 
 def row_text(plan: seampack.PackPlan, row: int) -> str:
-    """Return a row as tokens: ``e3`` is the fourth of document ``e``. Dots separate documents, brackets repeats."""
+    """Return a row as tokens: ``e3`` is the fourth token of ``e``. Dots separate documents, brackets mark repeats."""
     parts = []
     for segment in range(plan.row_offsets[row], plan.row_offsets[row + 1]):
         name = list(DOCUMENTS)[plan.doc[segment]]
@@ -19,7 +19,7 @@ def row_text(plan: seampack.PackPlan, row: int) -> str:
 
 
 def table() -> str:
-    """Return the strategies' rows, and what each pads, drops, repeats and splits, as a Markdown table."""
+    """Return a Markdown table of the rows of each strategy, and of its padding, drops, repeats and splits."""
     lines = ["| strategy | rows | padding | dropped | repeated | split |", "| --- | --- | --- | --- | --- | --- |"]
     for strategy in seampack.Strategy:
         plan = seampack.plan(

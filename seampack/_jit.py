@@ -13,13 +13,13 @@ Kernel = Callable[..., Any]
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile a loop over arrays, without Python objects and with the GIL released; once per machine."""
+    """Compile a loop over arrays, once per machine. It uses no Python objects and releases the GIL."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, boundscheck=False)(function)
     return compiled
 
 
 def inlined(function: Kernel) -> Kernel:
-    """Compile as ``kernel`` does, and inline into every caller; for a few lines that a hot loop runs at each step."""
+    """Compile like ``kernel``, and inline into every caller; for short functions in hot loops."""
     compiled: Kernel = numba.njit(cache=True, nogil=True, inline="always")(function)
     return compiled
 

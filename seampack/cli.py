@@ -1,4 +1,4 @@
-"""The command line: the group of all commands, and the one place where an error becomes a message and an exit code.
+"""The command line: the group of all commands; the only place that turns errors into messages and exit codes.
 
     0    success
     1    SeampackError, OSError, or out of memory
@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Group that turns each expected failure into a message. A closed pipe (``| head``) ends it without one."""
+    """Group that turns each expected error into a message. A closed pipe (``| head``) ends it without a message."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an interrupt exits here, because click's handler would print an empty line first."""
@@ -44,7 +44,7 @@ class _Group(click.Group):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             super().main(*args, **{"prog_name": "seampack", **settings, "standalone_mode": False})
-            if sys.stdout is not None:  # as under >&-
+            if sys.stdout is not None:  # None if it was closed by >&-
                 sys.stdout.flush()
         except SeampackError as error:
             _fail(str(error), 1)
@@ -56,13 +56,13 @@ class _Group(click.Group):
             _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
-        except click.exceptions.Exit as stop:
-            sys.exit(stop.exit_code)
+        except click.exceptions.Exit as error:
+            sys.exit(error.exit_code)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            _fail(f"{where}{error.strerror or error}", 1)
+            file = f"{error.filename}: " if error.filename else ""
+            _fail(f"{file}{error.strerror or error}", 1)
         except MemoryError:
-            _fail("out of memory; pack and compare need less with a smaller --window-tokens", 1)
+            _fail("out of memory; pack and compare need less memory with a smaller --window-tokens", 1)
         sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Options: fields of frozen dataclasses that carry their help, unit, range and choices, and are checked from these.
+"""Options: fields of frozen dataclasses that declare their help, unit, range and choices, and are checked by these.
 
     class TrainConfig(Config):
         epochs: float = option(5.0, "Passes over the text.", low=0.01, high=1e4)
@@ -19,12 +19,12 @@ from typing import Any, Self
 from seampack.errors import ConfigError
 
 MAX_SEED = 2**31 - 1
-"""Every library in use takes seeds up to here, and the few numbers that a method adds to its seed."""
+"""Largest seed: every library in use accepts it, also with the small numbers that a method adds."""
 
 
 def option(
     default: Any,
-    help: str,  # noqa: A002  # the word that click uses
+    help: str,  # noqa: A002  # as in click
     *,
     low: float | None = None,
     high: float | None = None,
@@ -38,11 +38,11 @@ def option(
     Args:
         default: The default value.
         help: Help text: what the option sets, its effect, what the default means.
-        low: Smallest value allowed; of a list, the smallest item.
-        high: Largest value allowed; of a list, the largest item.
-        below: Bound that the value, or each item, must stay below.
-        choices: Enum whose values are allowed, or some of its members.
-        unit: Unit of the value, a plural such as ``tokens``.
+        low: Smallest allowed value, or smallest allowed item of a list.
+        high: Largest allowed value, or largest allowed item of a list.
+        below: Exclusive upper bound of the value, or of each item.
+        choices: Enum, or some of its members, whose values are allowed.
+        unit: Unit of the value in the plural, such as ``tokens``.
         empty: Whether a text or a list may be empty.
     """
     metadata = {
@@ -58,17 +58,17 @@ def option(
 
 
 def seed_option(help: str) -> Any:  # noqa: A002
-    """Declare a seed: the same range in every config."""
+    """Declare a seed option; all seeds have the same range."""
     return option(0, help, low=0, high=MAX_SEED)
 
 
 def choice_names(choices: Iterable[StrEnum]) -> str:
-    """Return the values of an enum, or of some of its members, for a message."""
+    """Return the values of an enum, or of some of its members, as text for a message."""
     return ", ".join(member.value for member in choices)
 
 
 def check_choice(name: str, value: object, choices: Iterable[StrEnum]) -> str:
-    """Return the choice as plain text. Raise ConfigError unless it is one of ``choices``, an enum or members of one."""
+    """Return the value as a plain str. Raise ConfigError unless it is one of ``choices``: an enum or some members."""
     if not isinstance(value, str) or value not in list(choices):
         raise ConfigError(f"{name}: expected one of {choice_names(choices)}; got {value!r}")
     return str(value)
@@ -102,7 +102,7 @@ def _is_within(value: float, low: float | None, high: float | None, below: float
 
 
 def _bounds(low: float | None, high: float | None, below: float | None, style: str) -> str:
-    """Return the bounds in words, with a blank in front; numbers in a format style."""
+    """Return the bounds in words after a leading space, with numbers in the given format style."""
     if high is not None:
         return f" from {low:{style}} to {high:{style}}" if low is not None else f" of at most {high:{style}}"
     least = f" of at least {low:{style}}" if low is not None else ""
@@ -112,17 +112,17 @@ def _bounds(low: float | None, high: float | None, below: float | None, style: s
 
 
 def bounds(field: "dataclasses.Field[Any]") -> str:
-    """Return what a field accepts beyond its kind, such as ``1 to 100 tokens`` or ``one of sft, grpo``."""
-    facts = field.metadata
-    if facts["choices"] is not None:
-        return f"one of {choice_names(facts['choices'])}"
+    """Return the values that a field accepts, such as ``1 to 100 tokens`` or ``one of sft, grpo``."""
+    metadata = field.metadata
+    if metadata["choices"] is not None:
+        return f"one of {choice_names(metadata['choices'])}"
     style = "," if int in _kinds(field.type) else "g"
-    words = _bounds(facts["low"], facts["high"], facts["below"], style).removeprefix(" from").strip()
-    return " ".join(word for word in (words.removeprefix("of "), facts["unit"]) if word)
+    words = _bounds(metadata["low"], metadata["high"], metadata["below"], style).removeprefix(" from").strip()
+    return " ".join(word for word in (words.removeprefix("of "), metadata["unit"]) if word)
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """Return the plain types of an annotation: ``{int, NoneType}`` of ``int | None``, ``{int}`` of a tuple of them."""
+    """Return the plain types of an annotation: ``{int, NoneType}`` for ``int | None``, ``{int}`` for a tuple."""
     if isinstance(annotation, types.UnionType):
         return {kind for part in typing.get_args(annotation) for kind in _kinds(part)}
     if typing.get_origin(annotation) is tuple:
@@ -130,7 +130,7 @@ def _kinds(annotation: Any) -> set[Any]:
     return {annotation}
 
 
-def _checked(name: str, value: Any, annotation: Any, facts: typing.Mapping[str, Any]) -> Any:
+def _checked(name: str, value: Any, annotation: Any, metadata: typing.Mapping[str, Any]) -> Any:
     """Return the value in plain Python types. Raise ConfigError unless it fits the annotation and the metadata."""
     if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
         if value is None:
@@ -139,29 +139,29 @@ def _checked(name: str, value: Any, annotation: Any, facts: typing.Mapping[str, 
     if typing.get_origin(annotation) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{name}: expected a list; got {value!r}")
-        if not value and not facts["empty"]:
-            raise ConfigError(f"{name}: expected a list of at least one value; got an empty one")
+        if not value and not metadata["empty"]:
+            raise ConfigError(f"{name}: expected at least one value; got an empty list")
         kind = typing.get_args(annotation)[0]
-        return tuple(_checked(name, item, kind, {**facts, "empty": False}) for item in value)
+        return tuple(_checked(name, item, kind, {**metadata, "empty": False}) for item in value)
     if annotation is bool:
         if not isinstance(value, bool):
             raise ConfigError(f"{name}: expected true or false; got {value!r}")
         return value
     if annotation is int:
-        return check_integer(name, value, facts["low"], facts["high"], facts["below"])
+        return check_integer(name, value, metadata["low"], metadata["high"], metadata["below"])
     if annotation is float:
-        return check_number(name, value, facts["low"], facts["high"], facts["below"])
-    if facts["choices"] is not None:
-        return check_choice(name, value, facts["choices"])
+        return check_number(name, value, metadata["low"], metadata["high"], metadata["below"])
+    if metadata["choices"] is not None:
+        return check_choice(name, value, metadata["choices"])
     if not isinstance(value, str):
         raise ConfigError(f"{name}: expected text; got {value!r}")
-    if not value and not facts["empty"]:
+    if not value and not metadata["empty"]:
         raise ConfigError(f"{name}: expected text; got none")
     return value
 
 
 class Config:
-    """Base of the frozen config dataclasses. Fields are declared by ``option`` and checked from its metadata."""
+    """Base class of the frozen config dataclasses. Fields are declared by ``option`` and checked by its metadata."""
 
     __slots__ = ()
 
@@ -173,17 +173,17 @@ class Config:
         self.check_rules()
 
     def check_rules(self) -> None:
-        """Raise ConfigError where fields that are valid alone do not fit together."""
+        """Raise ConfigError if fields that are valid alone contradict each other."""
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked again. Raise ConfigError for a field that does not exist."""
-        known = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        """Return a copy with the given fields changed, and check it. Raise ConfigError for an unknown field."""
+        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
         for name in changes:
-            if name not in known:
-                raise ConfigError(f"{name}: no such option; expected one of {', '.join(known)}")
+            if name not in names:
+                raise ConfigError(f"{name}: no such option; expected one of {', '.join(names)}")
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields in the types that JSON has."""
+        """Return the fields as values that JSON can express."""
         fields = dataclasses.asdict(self)  # type: ignore[call-overload]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

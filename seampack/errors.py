@@ -16,7 +16,7 @@ class SeampackError(Exception):
 
 
 class ConfigError(SeampackError, ValueError):
-    """An option with an unusable value, or with one that contradicts another option."""
+    """An option whose value is invalid or contradicts another option."""
 
 
 class DataError(SeampackError, ValueError):
@@ -33,7 +33,7 @@ class MissingExtraError(SeampackError, ImportError):
     Args:
         package: Name of the missing package.
         extra: Extra of seampack that installs it.
-        purpose: What needs the package, for the message.
+        purpose: Feature that needs the package, for the message.
     """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:

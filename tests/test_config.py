@@ -146,7 +146,7 @@ def test_values_are_kept_as_plain_python() -> None:
         ({"colour": "green"}, "colour: expected one of red, blue; got 'green'"),
         ({"flag": "no"}, "flag: expected true or false; got 'no'"),
         ({"sizes": [1, 6]}, "sizes: expected an integer from 1 to 5; got 6"),
-        ({"sizes": ()}, "sizes: expected a list of at least one value; got an empty one"),
+        ({"sizes": ()}, "sizes: expected at least one value; got an empty list"),
         ({"names": "ab"}, "names: expected a list; got 'ab'"),
         ({"count": 7}, "count: 7 does not go with the rest"),
     ],

@@ -36,17 +36,17 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
     packed = PackedFolder(folder)
     if verify:
         packed.verify()
-    outcome = {"verified": True} if verify else {}
+    verified = {"verified": True} if verify else {}
     if rows:
         shown = {index: packed.row(index) for index in rows}
         decode = None if as_json else _decoder(packed.manifest.tokenizer, tokenizer)
         for index in rows:
             if as_json:
-                print_json({"row": index, **shown[index], **outcome})
+                print_json({"row": index, **shown[index], **verified})
             else:
                 click.echo(f"row {index}\n{row_text(shown[index], decode)}")
     elif as_json:
-        print_json(packed.manifest.to_dict() | outcome)
+        print_json(packed.manifest.to_dict() | verified)
     else:
         _show_manifest(packed.manifest)
     if verify and not as_json:
@@ -63,9 +63,9 @@ def _show_manifest(manifest: "Manifest") -> None:
 
 
 def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] | None:
-    """Return the decoding function of the folder's tokenizer, or of the given one; None if it cannot be loaded.
+    """Return the decoding function of the folder's tokenizer, or None if it cannot be loaded; ``name`` overrides it.
 
-    Warn if the tokenizer is not the one that packed the folder. Raise SeampackError for a given one that is missing.
+    Warn if another tokenizer packed the folder. Raise SeampackError if the tokenizer ``name`` cannot be loaded.
     """
     from seampack.packer.tokenizing import TextTokenizer
 

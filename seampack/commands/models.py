@@ -1,4 +1,4 @@
-"""``seampack models``: prepare a dataset for a method, train the method on it, evaluate the result."""
+"""``seampack models``: prepare a dataset for a method, train the method on it, and evaluate the artifact."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text"}
 _SCOPES = {
-    "saved": "evaluate uses the value of training unless --config or --set gives another",
+    "saved": "evaluate uses the value of training unless --config or --set gives another value",
     "fixed": "set by training; evaluate accepts no other value",
     "per run": "not inherited from training; evaluate starts from the default",
 }
@@ -107,8 +107,8 @@ def prepare(
 ) -> None:
     """Prepare a dataset for METHOD.
 
-    The output is a saved dataset, for train and evaluate or datasets.load_from_disk. Both commands also take data that
-    is not prepared.
+    The output is a saved dataset for train, evaluate and datasets.load_from_disk. Both commands also take data that is
+    not prepared.
     """
     adapter = get(method)
     config = _changed(adapter.config(), config_file, changes)
@@ -149,11 +149,11 @@ def train(
     from seampack.models.artifact import FOLDER
     from seampack.models.data import load
 
-    spent = stopwatch()
+    elapsed = stopwatch()
     with _output(out, FOLDER, overwrite) as folder:
         artifact = adapter.train(adapter.prepare(load(data, split), config), config)
         artifact.save(folder)
-    times = spent()
+    times = elapsed()
     if as_json:
         print_json({"method": method, "facts": artifact.facts, "config": artifact.config, **times})
     else:
@@ -212,22 +212,22 @@ def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
 
 
 def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict[str, Any]:
-    """Return an option as JSON shows it: its metadata, and what evaluation does with the value of training."""
-    facts = field.metadata
+    """Return an option for JSON: its metadata, and its scope, which says how evaluation uses the trained value."""
+    metadata = field.metadata
     kind, is_list = shared.value_type(field)
     return {
         "option": field.name,
         "kind": _NOUNS[kind],
         "list": is_list,
         "default": field.default,
-        "low": facts["low"],
-        "high": facts["high"],
-        "below": facts["below"],
-        "choices": None if facts["choices"] is None else [member.value for member in facts["choices"]],
-        "unit": facts["unit"],
+        "low": metadata["low"],
+        "high": metadata["high"],
+        "below": metadata["below"],
+        "choices": None if metadata["choices"] is None else [member.value for member in metadata["choices"]],
+        "unit": metadata["unit"],
         "accepts": _accepted(field),
         "scope": adapter.scope(field.name).value,
-        "help": facts["help"],
+        "help": metadata["help"],
     }
 
 
@@ -249,7 +249,7 @@ def _option_text(option: dict[str, Any]) -> str:
 
 
 def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> Any:
-    """Return the config with the options of a TOML file, then those of ``--set``.
+    """Return the config with the options of a TOML file and of ``--set``, which overrides the file.
 
     Raise ConfigError for an unknown option, or a value of the wrong kind or out of bounds.
     """
@@ -275,7 +275,7 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
 
 
 def _value(text: str) -> Any:
-    """Return a TOML value, or the text itself if it is not TOML, such as a word or a path without quotes."""
+    """Return a TOML value, or the text itself if it is not TOML (a word or a path without quotes)."""
     from tomllib import loads
 
     try:

@@ -1,4 +1,4 @@
-"""Options and arguments of the commands: those made from a config, and those that several commands share."""
+"""Options of the commands: options made from a config, and options and arguments that several commands share."""
 
 import dataclasses
 import types
@@ -23,7 +23,7 @@ def config_options(config: type, *, skip: Sequence[str] = ()) -> Callable[[Comma
 
 
 def all_of(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Join decorators of a command into one; ``--help`` shows their options in this order."""
+    """Join decorators of a command into one decorator; ``--help`` shows their options in this order."""
 
     def decorate(command: Command) -> Command:
         for decorator in reversed(decorators):
@@ -45,31 +45,33 @@ def value_type(field: "dataclasses.Field[Any]") -> tuple[type, bool]:
 
 def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
-    facts = field.metadata
-    settings: dict[str, Any] = {"default": field.default, "help": facts["help"], "show_default": True}
+    metadata = field.metadata
+    settings: dict[str, Any] = {"default": field.default, "help": metadata["help"], "show_default": True}
     if value_type(field)[1]:
         flag = flag.removesuffix("s")
-        settings |= {"multiple": True, "help": f"{facts['help']} Can be repeated."}
+        settings |= {"multiple": True, "help": f"{metadata['help']} Can be repeated."}
     if isinstance(field.default, bool):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     else:
         settings["type"] = click_type(field)
-    if facts["unit"]:
-        settings["metavar"] = facts["unit"].upper()
+    if metadata["unit"]:
+        settings["metavar"] = metadata["unit"].upper()
     return click.option(flag, field.name, **settings)
 
 
 def click_type(field: "dataclasses.Field[Any]") -> Any:
-    """Return the click type that shows and checks the values that the config accepts."""
-    facts = field.metadata
+    """Return the click type for the values that a field accepts."""
+    metadata = field.metadata
     kind, _ = value_type(field)
-    if facts["choices"] is not None:
-        return click.Choice([member.value for member in facts["choices"]])
+    if metadata["choices"] is not None:
+        return click.Choice([member.value for member in metadata["choices"]])
     if kind is int:
-        return click.IntRange(facts["low"], facts["high"])
+        return click.IntRange(metadata["low"], metadata["high"])
     if kind is float:
-        below = facts["below"]
-        return click.FloatRange(facts["low"], facts["high"] if below is None else below, max_open=below is not None)
+        below = metadata["below"]
+        return click.FloatRange(
+            metadata["low"], metadata["high"] if below is None else below, max_open=below is not None
+        )
     return str
 
 
@@ -124,7 +126,7 @@ def load_segmenter(model: str) -> "Segmenter":
 
 
 def taken_decoding(options: dict[str, Any]) -> "tuple[DecodeConfig, Dictionary | None]":
-    """Remove the options of ``decoding`` from ``options``; return their config, and the dictionary in the file."""
+    """Remove the options of ``decoding`` from ``options``; return their config, and the dictionary if there is one."""
     config = DecodeConfig(**{field.name: options.pop(field.name) for field in dataclasses.fields(DecodeConfig)})
     path = options.pop("dictionary")
     if path is None:

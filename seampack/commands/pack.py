@@ -16,7 +16,7 @@ from seampack.commands.report import (
 )
 from seampack.packer.config import PackConfig
 
-# What compare does not use: it plans by every strategy, and it writes nothing.
+# Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "on_bad", "pad", "labels", "output_format", "shard_tokens")
 _COLUMNS = {
     "strategy": "strategy",
@@ -63,7 +63,7 @@ def pack(
     from seampack.packer.packing import pack as run
 
     keep_freed_memory()
-    spent = stopwatch()
+    elapsed = stopwatch()
     with progress_bar(inputs) as on_progress:
         manifest = run(
             inputs,
@@ -76,7 +76,7 @@ def pack(
             notes={"pre_segment": pre_segment} if pre_segment else None,
             on_progress=on_progress,
         )
-    times = spent()
+    times = elapsed()
     if not manifest.accounting.documents:
         warn("the input has no documents")
     if as_json:

@@ -13,7 +13,7 @@ _INTERRUPTED = "seampack.interrupted"
 
 
 def note(message: str) -> None:
-    """Print a message on standard error, on one line after the name of the program."""
+    """Print a message on one line of standard error, after the name of the program."""
     click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
 
 
@@ -23,12 +23,12 @@ def warn(message: str) -> None:
 
 
 def set_interrupted(message: str) -> None:
-    """Set the message of the running command for an interrupt."""
+    """Set the message that the running command prints if it is interrupted."""
     click.get_current_context().meta[_INTERRUPTED] = message
 
 
 def interrupted(context: click.Context) -> str:
-    """Return the message of a command for an interrupt."""
+    """Return the message that a command prints if it is interrupted."""
     message: str = context.meta.get(_INTERRUPTED, "interrupted; no partial output was kept")
     return message
 
@@ -44,7 +44,7 @@ def print_json(value: Any) -> None:
 
 
 def stopwatch() -> Callable[[], dict[str, float]]:
-    """Start measuring. Return a function that returns the seconds and CPU seconds since then."""
+    """Start a stopwatch. Return a function that returns the seconds and CPU seconds since the start."""
     wall, cpu = time.perf_counter(), time.process_time()
     return lambda: {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
@@ -84,7 +84,7 @@ def _cell(key: str, value: Any) -> str:
 
 
 def readable(value: Any, digits: int = 3) -> str:
-    """Return a value as text: yes or no, a number with ``digits`` decimals, or 1.2e-07 where those would be zeros."""
+    """Return a value as text: yes or no, a number with ``digits`` decimals, or 1.2e-07 if these would be zeros."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -101,7 +101,7 @@ def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
 
 
 def accounting_lines(accounting: dict[str, Any]) -> str:
-    """Return the token accounting of a run, a line per count."""
+    """Return the token accounting of a run, one line per count."""
     a = accounting
     share = 100 / max(1, a["tokens_in"])
     documents = (
@@ -127,8 +127,8 @@ def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:
     first = 0
     segments = zip(row["doc_ids"], row["doc_starts"], row["seq_lengths"], row["repeated"], strict=True)
     for document, start, length, repeated in segments:
-        again = f", {repeated} repeated" if repeated else ""
-        lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{again} ├──")
+        note_repeated = f", {repeated} repeated" if repeated else ""
+        lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{note_repeated} ├──")
         ids = row["input_ids"][first : first + length]
         lines.append(decode(ids) if decode else " ".join(map(str, ids)))
         first += length

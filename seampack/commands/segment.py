@@ -14,7 +14,7 @@ from seampack.segmenter.config import DistillConfig, TrainConfig
 _READING = ("text_column", "input_format", "on_bad")
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _LOW_AGREEMENT = 0.7
-"""Cohen's kappa below which a trained model probably did not learn words."""
+"""Cohen's kappa below which a trained model has probably not learned words."""
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
 
@@ -59,7 +59,7 @@ def train(
     from seampack.segmenter.training import train as run
 
     set_interrupted("interrupted; run the same command with --resume to continue from the last checkpoint")
-    spent = stopwatch()
+    elapsed = stopwatch()
     description = run(
         texts(inputs, **reading),
         config,
@@ -69,7 +69,7 @@ def train(
         threads=threads,
         on_report=_show_progress,
     )
-    _show_trained(out, description, spent()["seconds"], as_json)
+    _show_trained(out, description, elapsed()["seconds"], as_json)
 
 
 @segment.command()
@@ -103,7 +103,7 @@ def distill(
 ) -> None:
     """Train a fast student on other segmenters.
 
-    The student learns from how one or several trained segmenters segment raw text.
+    The student learns the segmentations that one or several trained segmenters give to raw text.
 
     RAW: as for train.
     """
@@ -112,7 +112,7 @@ def distill(
     from seampack.segmenter.inputs import texts
     from seampack.segmenter.training import distill as run
 
-    spent = stopwatch()
+    elapsed = stopwatch()
     description = run(
         [shared.load_segmenter(teacher) for teacher in teachers],
         texts(inputs, **reading),
@@ -121,7 +121,7 @@ def distill(
         keep_teacher=keep_teacher,
         overwrite=overwrite,
     )
-    _show_trained(out, description, spent()["seconds"], as_json)
+    _show_trained(out, description, elapsed()["seconds"], as_json)
 
 
 @segment.command()
@@ -184,9 +184,9 @@ def apply(
 @shared.texts
 @_out
 def restore(inputs: tuple[str, ...], out: str) -> None:
-    """Restore the text from apply's spaced text.
+    """Restore the original of apply's spaced text.
 
-    The result equals the original to the last character.
+    The result equals the original text, character for character.
 
     INPUT: files or globs of spaced text; by default, or as -, standard input.
     """
@@ -208,7 +208,7 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     has_agreement, kappa = "agreement" in description, description.get("agreement")
     if has_agreement and (kappa is None or kappa < _LOW_AGREEMENT):
         warn(
-            "agreement this low means that at least one direction makes every unit a word; "
+            "such low agreement means that at least one direction makes every unit a word; "
             "train with --word-cost 0.25 or more, or with another --seed"
         )
     if as_json:

@@ -1,4 +1,4 @@
-"""The commands of ``seampack segment`` that measure segmenters: eval, compare and agree."""
+"""Commands of ``seampack segment`` that measure segmenters: eval, compare and agree."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BATCH = 1000
 
 _gold = click.option(
-    "--gold", required=True, metavar="FILE", help="Gold segmentation: a text per line, spaces between its words."
+    "--gold", required=True, metavar="FILE", help="Gold segmentation: one text per line, with spaces between words."
 )
 
 
@@ -39,7 +39,7 @@ _gold = click.option(
     "--known",
     default=None,
     metavar="FILE",
-    help="Spaced text with known words, such as the training text: also show the recall of all other words.",
+    help="Spaced text whose words are known, such as the training text; also show the recall of unknown words.",
 )
 @shared.as_json
 def evaluate(
@@ -100,7 +100,7 @@ def compare(
 ) -> None:
     """Compare segmenters with other programs.
 
-    The programs are those of jieba, budoux, pythainlp and sentencepiece that are installed.
+    The other programs are jieba, budoux, pythainlp and sentencepiece, if they are installed.
 
     RAW: file with the raw text of the gold lines, by default the gold text without its spaces.
     """
@@ -119,7 +119,7 @@ def compare(
     segmenters = {model: shared.load_segmenter(model) for model in models or ("zh",)}
     scripts = sorted({segmenter.script for segmenter in segmenters.values()})
     if len(scripts) > 1:
-        raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare the models of one at a time")
+        raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare models of one script")
     results = [
         measure(model, partial(_splitter, segmenter, decode, dictionary), words, texts)
         for model, segmenter in segmenters.items()
@@ -140,7 +140,7 @@ def compare(
     multiple=True,
     required=True,
     metavar="MODEL",
-    help="Trained segmenter. Can be repeated; each counts as two models, one per direction.",
+    help="Trained segmenter. Can be repeated; each segmenter counts as two models, one per direction.",
 )
 @shared.reading
 @shared.as_json
@@ -170,7 +170,7 @@ def agree(inputs: tuple[str, ...], models: tuple[str, ...], as_json: bool, **opt
 
 
 def _no_words(gold: str) -> DataError:
-    return DataError(f"{gold}: no words; expected a text per line, with spaces between its words")
+    return DataError(f"{gold}: no words; expected one text per line, with spaces between words")
 
 
 def _lines(inputs: Iterable[str]) -> Iterator[str]:
@@ -188,7 +188,7 @@ def _splitter(
 
 
 def _segmented(split: Callable[[list[str]], list[list[str]]], raw: Iterable[str]) -> Iterator[str]:
-    """Yield each text with spaces between its words."""
-    rest = iter(raw)
-    while batch := list(islice(rest, _BATCH)):
+    """Yield each raw text with spaces between its words."""
+    texts = iter(raw)
+    while batch := list(islice(texts, _BATCH)):
         yield from map(" ".join, split(batch))

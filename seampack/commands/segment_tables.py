@@ -1,4 +1,4 @@
-"""Tables of scores for people, of ``segment eval`` and ``segment compare``."""
+"""Tables of scores that ``segment eval`` and ``segment compare`` print."""
 
 from collections.abc import Iterable
 

@@ -1,6 +1,6 @@
-"""Artifacts: a JSON description with a format and a version, and arrays in safetensors; segmenters and trained methods.
+"""Artifacts (segmenters and trained methods): folders with a JSON description and arrays in safetensors.
 
-The description is written last: it makes a folder an artifact.
+The description has a format and a version. It is written last: a folder without it is not an artifact.
 """
 
 import json
@@ -22,7 +22,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def finite_facts(value: Any) -> Any:
-    """Return facts with None for each number that is not finite, which JSON cannot express."""
+    """Return facts with None for NaN and infinity, which JSON cannot express."""
     if isinstance(value, Mapping):
         return {name: finite_facts(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -32,7 +32,7 @@ def finite_facts(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactKind:
-    """A kind of artifact: the names that its description has, and the words for messages."""
+    """A kind of artifact: the format and file name of its description, and the command and remedy for messages."""
 
     format: str
     """Value of ``format`` in the description, such as ``seampack segmenter``."""
@@ -41,9 +41,9 @@ class ArtifactKind:
     description: str
     """File name of the description."""
     command: str
-    """Command that makes one, up to the output folder."""
+    """Command that writes such an artifact, without the output folder."""
     remedy: str
-    """Remedy for damage."""
+    """Remedy for a damaged artifact."""
 
     def damaged(self, path: Path, reason: object) -> ShardError:
         """Return the error for a damaged part of an artifact."""
@@ -52,7 +52,7 @@ class ArtifactKind:
     def write_description(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Write the description of an artifact whose other files are written.
 
-        Raises ShardError where it cannot be written, ValueError or TypeError for facts that JSON cannot express.
+        Raises ShardError if it cannot be written, ValueError or TypeError for facts that JSON cannot express.
         """
         write_file(folder / self.description, self.encode(facts))
 
@@ -62,21 +62,21 @@ class ArtifactKind:
         return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     def read_description(self, folder: Path) -> dict[str, Any]:
-        """Read the description. Raise ShardError where there is none, or it is damaged, of another kind or version."""
+        """Read the description. Raise ShardError if it is missing, damaged, or of another kind or version."""
         path = folder / self.description
         if not path.is_file():
             problem = f"no {self.description}: not a {self.format}, or a run that did not finish"
             problem = problem if folder.exists() else "no such folder"
             raise ShardError(f"{folder}: {problem}; make one with: {self.command} -o {folder}")
         try:
-            content = json.loads(path.read_bytes(), parse_constant=lambda _: None)  # Infinity and NaN: not known
+            content = json.loads(path.read_bytes(), parse_constant=lambda _: None)  # None for Infinity and NaN
         except (OSError, ValueError, RecursionError) as error:
             raise self.damaged(path, error) from error
         if not isinstance(content, dict) or content.get("format") != self.format:
             raise self.damaged(path, f"format: expected {self.format!r}; got {content!r:.80}")
         if content.get("format_version") != self.version:
-            got = content.get("format_version")
-            raise ShardError(f"{path}: expected format version {self.version}; got {got}; {self.remedy}")
+            version = content.get("format_version")
+            raise ShardError(f"{path}: expected format version {self.version}; got {version}; {self.remedy}")
         return content
 
     def read_arrays(self, path: Path, *, finite: bool = True) -> dict[str, npt.NDArray[Any]]:
@@ -87,11 +87,11 @@ class ArtifactKind:
             raise self.damaged(path, error) from error
         for name, values in arrays.items():
             if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise self.damaged(path, f"{name}: expected finite numbers; got some that are not")
+                raise self.damaged(path, f"{name}: expected finite numbers; got NaN or infinity")
         return arrays
 
 
 def to_bytes(arrays: Arrays) -> bytes:
-    """Return arrays as safetensors. Unlike ``save_file``, this lets the umask decide who may read the file."""
+    """Return arrays in the safetensors format. A file written from it obeys the umask; ``save_file`` ignores it."""
     data: bytes = save({name: np.ascontiguousarray(values) for name, values in arrays.items()})
     return data

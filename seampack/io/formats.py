@@ -1,11 +1,11 @@
-"""Formats of files, and what the names of files say about them. No heavy imports: options are made from these."""
+"""File formats and codecs, and the endings of their file names. No heavy imports: options are made from these."""
 
 import os
 from enum import StrEnum
 
 
 class Format(StrEnum):
-    """How a file is read."""
+    """Format of an input file."""
 
     AUTO = "auto"
     """Detect from the first bytes, then the name."""
@@ -22,11 +22,11 @@ class Format(StrEnum):
     TSV = "tsv"
     """Tab-separated values with a header line."""
     LINES = "lines"
-    """Plain text, a document per line."""
+    """Plain text, one document per line."""
     PARAGRAPHS = "paragraphs"
     """Plain text, documents separated by blank lines."""
     FILE = "file"
-    """Plain text, a document per file."""
+    """Plain text, one document per file."""
 
 
 COLUMNAR = (Format.PARQUET, Format.ARROW)
@@ -51,12 +51,12 @@ CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz", ".lz4": "lz
 
 
 def codec_of_name(path: str | os.PathLike[str]) -> str | None:
-    """Return the codec that the ending of a file's name means, or None."""
+    """Return the codec of a file name's ending, or None."""
     return CODECS.get(os.path.splitext(os.fspath(path))[1].lower())
 
 
 def format_of_name(path: str | os.PathLike[str]) -> Format | None:
-    """Return the format that the ending of a file's name means, seen through the ending of a codec, or None."""
+    """Return the format of a file name's ending, ignoring the ending of a codec, or None."""
     stem, ending = os.path.splitext(os.fspath(path))
     if ending.lower() in CODECS:
         ending = os.path.splitext(stem)[1]

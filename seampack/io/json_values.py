@@ -1,4 +1,4 @@
-"""JSON arrays and JSON over several lines, as JSON lines: readers of lines need to know nothing else."""
+"""JSON arrays and JSON over several lines, converted to JSON lines, so that readers only handle JSON lines."""
 
 import codecs
 import json
@@ -10,7 +10,7 @@ from seampack.errors import DataError
 
 _READ_BYTES = 1 << 20
 _TAIL = 16
-"""What is this close to the end of the text read so far may depend on the characters that follow."""
+"""Characters at the end of the text read so far, whose meaning may depend on the next characters."""
 # numbers stay text: only the ends of values matter here, and int() refuses very long numbers
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -18,16 +18,16 @@ _LINE_ENDS = re.compile(r"[\r\n]+")
 
 
 class JsonLines:
-    """A stream of JSON values, or one array of them, read as lines: one value per line, in the text's own spelling.
+    """A stream of JSON values, or one array of them, read as lines: one value per line, spelled as in the text.
 
-    Memory holds the longest value. Raises DataError, naming the input and the number of the value from 1, for text that
-    is not JSON.
+    Memory use depends on the longest value, not on the input. Raises DataError for text that is not JSON; the message
+    names the input and the number of the value, from 1.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
         self._stream = stream
         self._name = name
-        # bytes that are not UTF-8 pass through, so that the reader of the lines names them
+        # invalid UTF-8 passes through, so that the reader of the lines reports it
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
         self._text = ""
         self._place = 0
@@ -56,10 +56,10 @@ class JsonLines:
         closed = self._next_character() == "]"
         while not closed:
             yield self._value()
-            mark = self._next_character()
-            if mark not in (",", "]"):
-                self._fail(f"expected , or ] after the value; got {mark or 'the end of the text'}")
-            closed = mark == "]"
+            separator = self._next_character()
+            if separator not in (",", "]"):
+                self._fail(f"expected , or ] after the value; got {separator or 'the end of the text'}")
+            closed = separator == "]"
             if not closed:
                 self._place += 1
         self._place += 1
@@ -67,7 +67,7 @@ class JsonLines:
             self._fail(f"expected the end of the text after the array; got {rest}")
 
     def _next_character(self) -> str:
-        """Return the next character that is not white space, without taking it; empty at the end."""
+        """Return the next character that is not white space, without consuming it; an empty text at the end."""
         while True:
             self._place = _SPACE.match(self._text, self._place).end()  # type: ignore[union-attr]  # matches anywhere
             if self._place < len(self._text) or self._ended:
@@ -75,7 +75,7 @@ class JsonLines:
             self._fill()
 
     def _value(self) -> bytes:
-        """Take the next value and return it as a line."""
+        """Read the next value and return it as a line."""
         self._next_character()
         while True:
             try:
@@ -87,7 +87,7 @@ class JsonLines:
             except RecursionError:
                 self._fail("nested too deep")
             else:
-                # a number near the end of the text may go on
+                # a number near the end of the text may continue
                 if self._ended or self._text[end - 1] in '}]"' or end < len(self._text) - _TAIL:
                     break
             self._fill()
@@ -97,7 +97,7 @@ class JsonLines:
         return (_LINE_ENDS.sub(" ", value) + "\n").encode(errors="surrogateescape")
 
     def _fill(self) -> None:
-        """Read on; twice as much where a value is longer than the text, so that long values take linear time."""
+        """Read more text: twice as much if a value exceeds the text, so that long values take linear time."""
         data = self._stream.read(max(_READ_BYTES, len(self._text) - self._place))
         self._ended = not data
         self._text = self._text[self._place :] + self._decode(data, self._ended)

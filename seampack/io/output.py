@@ -1,11 +1,12 @@
-"""Output that appears whole or not at all.
+"""Atomic output: a file or folder appears complete or not at all.
 
-Files and folders are written under a hidden name next to their own, synced, and renamed when they are complete. When
-a run fails, is stopped or the last rename fails, the old content is in place as before.
+Files and folders are written under a hidden name in the same place, synced, and renamed when they are complete. If a
+run fails or is stopped, or the last rename fails, the old content is unchanged.
 """
 
 import errno
 import itertools
+import lzma
 import os
 import shutil
 import signal
@@ -24,12 +25,11 @@ from seampack.io.formats import codec_of_name
 from seampack.io.sources import STDIN
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-_WRITTEN_CODECS = ("gzip", "zstd")
 
 
 @contextmanager
 def writing(out: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the errors of the file system into a ShardError that names the output."""
+    """Convert errors of the file system to a ShardError that names the output."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -42,7 +42,7 @@ def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardEr
 
 
 def sync(path: Path) -> None:
-    """Write a file or folder through to the disk."""
+    """Flush a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -56,16 +56,22 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+def _sync_name(path: Path) -> None:
+    """Sync the folder of a new name. A failure does not matter: the content is complete, unless the power fails now."""
+    with suppress(OSError):
+        sync(path.parent)
+
+
 def _hidden(target: Path, state: str) -> Path:
-    """Return a free hidden name next to a path: a killed run may have had the number of this process."""
+    """Return an unused hidden name next to a path; a killed run with the same process id may have left one."""
     for number in itertools.count():
         suffix = f"-{number}" if number else ""
         path = target.with_name(f".{target.name}.{state}-{os.getpid()}{suffix}")
@@ -75,25 +81,36 @@ def _hidden(target: Path, state: str) -> Path:
 
 
 @contextmanager
-def staged_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden path to write a file to; it is synced and gets its name when the block succeeds.
+def staged_path(out: Path) -> Iterator[Path]:
+    """Yield a hidden path for a file; the file is synced and renamed to ``out`` when the block succeeds.
 
-    Raises ShardError, naming ``path``, where it cannot be written.
+    If ``out`` is a link, its target is written. An existing file keeps its mode. Devices and named pipes are written
+    directly.
+
+    Raises ShardError, naming ``out``, if it cannot be written.
     """
-    partial = _hidden(path, "partial")
+    target = Path(os.path.realpath(out))
+    if target.is_dir():
+        raise ShardError(f"{out}: cannot be written: it is a folder; name a file")
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    partial = _hidden(target, "partial")
     try:
         yield partial
-        with writing(path):
+        with writing(out):
+            if target.exists():
+                partial.chmod(target.stat().st_mode)
             sync(partial)
-            partial.replace(path)
-            sync(path.parent)
+            partial.replace(target)
+            _sync_name(target)
     finally:
         with uninterrupted(), suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raise ShardError, naming it, where it cannot be written."""
+    """Write a file atomically. Raise ShardError, naming the file, if it cannot be written."""
     with staged_path(path) as partial, writing(path):
         partial.write_bytes(data)
 
@@ -102,10 +119,9 @@ def write_file(path: Path, data: bytes) -> None:
 def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield a binary stream to a file that appears when the block succeeds, or to standard output for ``-``.
 
-    A name that ends in ``.gz`` or ``.zst`` is compressed. Where the name is a link, its target is written; a device or
-    a named pipe is written directly.
+    The output is compressed if its name ends in ``.gz``, ``.zst``, ``.bz2``, ``.xz`` or ``.lz4``.
 
-    Raises ShardError, naming ``out``, where it cannot be written.
+    Raises ShardError, naming ``out``, if it cannot be written.
     """
     if os.fspath(out) == STDIN:
         if sys.stdout is None:
@@ -113,28 +129,17 @@ def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = Path(out)
-    if path.exists() and not path.is_file():
-        if path.is_dir():
-            raise ShardError(f"{os.fspath(out)}: cannot be written: Is a directory; name a file")
-        with _stream_to(path, out) as stream:
-            yield stream
-        return
-    with staged_path(Path(os.path.realpath(path))) as partial, _stream_to(partial, out) as stream:
-        yield stream
-
-
-@contextmanager
-def _stream_to(path: Path, out: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a file for writing, compressed where the name ``out`` says so."""
-    codec = codec_of_name(out)
-    with writing(out), path.open("wb") as file:
-        if codec not in _WRITTEN_CODECS:
+    with staged_path(Path(out)) as partial, writing(out), partial.open("wb") as file:
+        codec = codec_of_name(out)
+        if codec is None:
             yield file
-            return
-        # a second descriptor, because the compressed stream closes its file
-        with pa.CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), codec) as compressed:
-            yield compressed
+        elif codec == "xz":
+            with lzma.open(file, "wb") as compressed:
+                yield compressed
+        else:
+            # a second descriptor, because the compressed stream closes its file
+            with pa.CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), codec) as compressed:
+                yield compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,31 +147,38 @@ class FolderKind:
     """A kind of folder that seampack writes and may therefore replace with ``overwrite``."""
 
     content: str
-    """The content in words, such as ``packed shards``."""
+    """Content of the folder in words, such as ``packed shards``."""
     marker: str
     """File that only a complete folder of this kind has."""
     owns: Callable[[os.DirEntry[str]], bool] = lambda entry: True
-    """Whether an entry of the folder is of this kind; a folder with others is not replaced."""
+    """Whether an entry of the folder is of this kind; a folder with other entries is not replaced."""
     is_marker: Callable[[Path], bool] = lambda path: True
     """Whether the content of the marker is of this kind."""
     needs_marker: bool = True
-    """Whether a folder without the marker, as an unfinished run leaves it, is not replaced."""
+    """Whether a folder without the marker, such as that of an unfinished run, must not be replaced."""
 
 
 class StagedFolder:
-    """A hidden folder next to ``out`` to write into; ``publish`` puts it in place of ``out``.
+    """A hidden folder next to ``out`` to write into; ``publish`` renames it to ``out``.
 
-    Raises ShardError when ``out`` may not be replaced: checked at once, before a long run, and again at its end.
+    Raises ShardError if ``out`` must not be replaced; this is checked before a run starts, and again at its end.
     """
 
     def __init__(self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> None:
         self.out = Path(out)
         self._kind = kind
         self._overwrite = overwrite
+        try:
+            os.fspath(self.out).encode()
+        except UnicodeEncodeError as error:
+            raise ShardError(
+                f"{os.fspath(self.out)!r}: cannot be written: the name is not UTF-8; choose another"
+            ) from error
         with writing(out):
             self._target = Path(os.path.realpath(out))
             self._check()
         self.folder = _hidden(self._target, "partial")
+        self._is_placed = False
         self._aside: Path | None = None  # the replaced folder, until the new one is in place
         self._made: list[Path] = []  # parents that were missing, the innermost first
 
@@ -202,7 +214,7 @@ class StagedFolder:
             self.folder.mkdir()
 
     def publish(self) -> None:
-        """Sync the hidden folder and put it in place of ``out``; the old folder is removed last."""
+        """Sync the hidden folder and rename it to ``out``; the old folder is removed last."""
         with writing(self.out):
             for path in [*self.folder.rglob("*"), self.folder]:
                 sync(path)
@@ -211,36 +223,37 @@ class StagedFolder:
                 self._aside = _hidden(self._target, "replaced")
                 self._target.rename(self._aside)
             self.folder.rename(self._target)
+            self._is_placed = True
             for path in (self._target, *self._made):
-                sync(path.parent)
-        if self._aside is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
+                _sync_name(path)
 
     def abandon(self) -> None:
-        """Restore everything as it was before; after ``publish`` there is nothing to do.
+        """Restore the old content and remove the hidden folders. After ``publish``, remove the old content instead.
 
-        Raises ShardError, naming the hidden folder with the old content, where it cannot be put back.
+        Raises ShardError if the old content cannot be restored; the message names the hidden folder that has it.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self._aside is not None and not self._target.exists():
+        if self._aside is not None and self._is_placed:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        elif self._aside is not None and self._aside.exists():
             try:
+                if self._target.exists():  # made by another program between the two renames
+                    raise FileExistsError(errno.EEXIST, "another program has written there")
                 self._aside.rename(self._target)
             except OSError as error:
                 raise ShardError(
                     f"{self.out}: the old content cannot be put back: {error.strerror}; it is in {self._aside}"
                 ) from error
-        elif self._aside is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
-        with suppress(OSError):  # not empty: there is the result, or files of others
+        with suppress(OSError):  # not empty: it has the result or other files
             for parent in self._made:
                 parent.rmdir()
 
 
 @contextmanager
 def staged_folder(out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> Iterator[Path]:
-    """Yield a hidden folder to write into; it is put in place of ``out`` when the block succeeds.
+    """Yield a hidden folder to write into; it is renamed to ``out`` when the block succeeds.
 
-    Raises ShardError when ``out`` may not be replaced or cannot be written; ``out`` is then as it was before.
+    Raises ShardError if ``out`` must not be replaced or cannot be written; ``out`` is then unchanged.
     """
     staging = StagedFolder(out, kind, overwrite=overwrite)
     try:

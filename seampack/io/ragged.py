@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def offsets_of(lengths: Any) -> npt.NDArray[np.int64]:
-    """Return where each list starts and the last one ends, shape (n + 1,), from their lengths, shape (n,)."""
+    """Return the offsets, shape (n + 1,), of lists with the given lengths, shape (n,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
@@ -19,6 +19,6 @@ def lengths_of(items: Any) -> npt.NDArray[np.int64]:
 
 
 def positions_of(lengths: Any) -> npt.NDArray[np.int64]:
-    """Return each value's position in its list: ``0 1 2 0 1`` for lengths ``3 2``; shape (sum of lengths,)."""
+    """Return the position of each value in its list: ``0 1 2 0 1`` for lengths ``3 2``; shape (sum of lengths,)."""
     offsets = offsets_of(lengths)
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)

@@ -1,4 +1,4 @@
-"""JSON lines: blocks of whole lines, records, and what is wrong with a line that holds no record."""
+"""JSON lines: blocks of whole lines, records, and the reasons why a line has no record."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ from seampack.io.sources import Source, named_errors, reading
 from seampack.io.tables import listed
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding a line may raise."""
+"""Errors that decoding a line may raise."""
 _JSON_NAMES = {list: "array", str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
 
 
 def end_of_lines(data: bytes) -> int:
-    """Return where the last whole line of some bytes ends."""
+    """Return the end of the last whole line in some bytes."""
     return data.rfind(b"\n") + 1
 
 
@@ -34,15 +34,15 @@ def blocks_of(
     Args:
         source: The stream.
         size: Size of a block in bytes; a longer document makes its block longer.
-        end_of: Function that returns where the last whole document of some bytes ends; 0 where none does.
-        at_once: Hand on the bytes that a slow pipe has, instead of waiting until a block is full.
+        end_of: Function that returns the end of the last whole document in some bytes, or 0 if none ends there.
+        at_once: Yield the bytes that a slow pipe has, instead of waiting until a block is full.
         keep_mark: Keep a byte order mark at the beginning.
 
     Raises:
-        DataError: For a damaged stream, and for JSON lines that only look like text.
+        DataError: If the stream is damaged, or a guessed plain text is in fact JSON lines.
     """
     read = getattr(source.stream, "read1", source.stream.read) if at_once else source.stream.read
-    begun: list[bytes | memoryview] = []
+    parts: list[bytes | memoryview] = []
     first = True
     while True:
         with reading(source.name):
@@ -56,16 +56,16 @@ def blocks_of(
                     check_guessed_lines(data)
         end = end_of(data)
         if end:
-            begun.append(memoryview(data)[:end])
-            yield b"".join(begun)
-            begun = []
-        begun.append(data[end:])
-    if any(begun):
-        yield b"".join(begun)
+            parts.append(memoryview(data)[:end])
+            yield b"".join(parts)
+            parts = []
+        parts.append(data[end:])
+    if any(parts):
+        yield b"".join(parts)
 
 
 def problem(line: bytes, error: Exception, column: str) -> str:
-    """Return why a line of JSON lines holds no record with the field ``column``, from the error of decoding it."""
+    """Return the reason why a line has no record with the field ``column``, given the error of decoding it."""
     if isinstance(error, UnicodeDecodeError):
         return f"invalid UTF-8 ({error.reason})"
     if isinstance(error, RecursionError):
@@ -77,13 +77,13 @@ def problem(line: bytes, error: Exception, column: str) -> str:
             record = None
         if isinstance(record, dict) and column not in record:
             return no_field(column, list(record))
-        plain = str(error).replace("`", "").removesuffix(f" - at $.{column}")
+        reason = str(error).replace("`", "").removesuffix(f" - at $.{column}")
         where = f"field {column!r}: " if isinstance(record, dict) else ""
-        return where + plain[:1].lower() + plain[1:]
+        return where + reason[:1].lower() + reason[1:]
     try:
         json.loads(line)
-    except ValueError as reason:
-        return f"broken JSON: {reason}"
+    except ValueError as json_error:
+        return f"broken JSON: {json_error}"
     except RecursionError:
         return "broken JSON: nested too deep"
     return "a string with half a surrogate pair, which is not Unicode text"
@@ -95,7 +95,7 @@ def no_field(column: str, fields: list[str]) -> str:
 
 
 def numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:
-    """Iterate over the lines of a stream that are not blank, with their numbers from 1."""
+    """Iterate over the non-blank lines of a stream, with their numbers from 1."""
     first = 1
     for block in blocks_of(source, 1 << 20):
         lines = block.removesuffix(b"\n").split(b"\n")
@@ -106,7 +106,7 @@ def numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:
 
 
 def objects(source: Source) -> Iterator[dict[str, Any]]:
-    """Iterate over the records of JSON lines. Raise DataError, naming input and line, for a line that is not one."""
+    """Iterate over the records of JSON lines. Raise DataError, naming input and line, for any other line."""
     for number, line in numbered_lines(source):
         try:
             record = json.loads(line)
@@ -118,7 +118,7 @@ def objects(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def plain_lines(source: Source) -> Iterator[str]:
-    """Iterate over the lines of plain text that are not blank. Raise DataError for bytes that are not UTF-8."""
+    """Iterate over the non-blank lines of plain text. Raise DataError for invalid UTF-8."""
     for number, line in numbered_lines(source):
         try:
             text = line.decode().removesuffix("\r")

@@ -1,7 +1,7 @@
-"""Detection: what a stream is, from its first bytes, and what cannot be read.
+"""Detection of the compression and format of a stream from its first bytes; unsupported formats are refused.
 
-Detection asks for as few bytes as decide, so that a pipe that is fed slowly is read as it comes; the answer depends on
-the bytes alone, never on how they arrive.
+Detection reads as few bytes as it needs, so that the data of a slow pipe is processed as it arrives. The result depends
+on the bytes alone, never on their timing.
 """
 
 import json
@@ -12,7 +12,7 @@ from seampack.errors import DataError
 from seampack.io.formats import RECORDS, TABLES, Format
 
 SNIFF_BYTES = 1 << 16
-"""Most bytes that detection looks at."""
+"""Largest number of bytes that detection reads."""
 BOM = b"\xef\xbb\xbf"
 
 COMPRESSION = {
@@ -39,7 +39,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def detect_codec(head: bytes, ended: bool) -> tuple[bool, str | None]:
-    """Return whether the head decides, and the codec that the stream is compressed with, or None."""
+    """Return whether the head is long enough to decide, and the codec of the stream, or None."""
     for magic, codec in COMPRESSION.items():
         if head.startswith(magic):
             return True, codec
@@ -47,13 +47,13 @@ def detect_codec(head: bytes, ended: bool) -> tuple[bool, str | None]:
 
 
 def detect_format(head: bytes, ended: bool, named: Format | None, wanted: Format = Format.AUTO) -> Format | None:
-    """Return the format of a stream, or None where more bytes are needed.
+    """Return the format of a stream, or None if more bytes are needed.
 
     Args:
         head: First bytes of the decompressed stream.
-        ended: Whether there are no more bytes, or the head is as long as detection may ask for.
-        named: Format that the file's name means, or None.
-        wanted: Format that the user names, which overrides detection.
+        ended: Whether there are no more bytes, or the head has the largest size.
+        named: Format of the file name's ending, or None.
+        wanted: Format set by the user, which overrides detection.
 
     Raises:
         DataError: For archives, binary files and encodings that cannot be read, with the remedy.
@@ -83,14 +83,14 @@ def detect_format(head: bytes, ended: bool, named: Format | None, wanted: Format
 
 
 def _begins_one(head: bytes, magics: Iterable[bytes]) -> bool:
-    """Return whether the head is too short to tell: it is the beginning of a longer magic number."""
+    """Return whether the head may be the beginning of a longer magic number."""
     return any(magic.startswith(head) and len(magic) > len(head) for magic in magics)
 
 
 def _json_layout(line: bytes, text: bytes, ended: bool, named: Format | None) -> Format | None:
-    """Return how a text that begins with a bracket is laid out, or None where more bytes are needed.
+    """Return the format of a text that begins with a bracket, or None if more bytes are needed.
 
-    ``line`` is the first line of ``text``. A bracket alone does not make JSON of a text.
+    ``line`` is the first line of ``text``. Plain text may begin with a bracket too.
     """
     value = _decoded(line)
     if isinstance(value, dict):
@@ -113,7 +113,7 @@ def _json_layout(line: bytes, text: bytes, ended: bool, named: Format | None) ->
 
 
 def _decoded(line: bytes) -> Any:
-    """Return a line as JSON has it, or None where it is not one value."""
+    """Return the JSON value of a line, or None if the line is not exactly one value."""
     try:
         return _DECODER.decode(line.decode(errors="replace"))
     except (ValueError, RecursionError):
@@ -121,7 +121,7 @@ def _decoded(line: bytes) -> Any:
 
 
 def _spans_lines(text: bytes) -> bool:
-    """Return whether the first JSON value of a text goes on after its first line."""
+    """Return whether the first JSON value of a text continues after its first line."""
     decoded = text.decode(errors="replace")
     try:
         _, end = _DECODER.raw_decode(decoded)
@@ -146,9 +146,9 @@ def _refuse_archives(head: bytes) -> None:
 
 
 def check_guessed_lines(first_block: bytes) -> None:
-    """Check text that is taken for lines only because nothing else was recognised.
+    """Check text that is read as lines only because no other format was recognised.
 
-    Raises DataError where its second line is a JSON object: JSON lines after a banner are not a text.
+    Raises DataError if its second line is a JSON object: the input is then JSON lines after a banner.
     """
     lines = first_block.removeprefix(BOM).split(b"\n", 2)
     second = lines[1].strip() if len(lines) > 1 else b""

@@ -1,8 +1,8 @@
-"""Sources: paths, globs, dataset folders and standard input, opened, decompressed and recognised.
+"""Sources: open and decompress paths, globs, dataset folders and standard input, and detect their formats.
 
     expand(inputs) -> paths -> open_source -> Source(name, format, stream)
 
-All three parts read through here, so a file that one of them reads is read by the others, or refused in the same words.
+All three parts read through this module, so they accept the same files and refuse others with the same message.
 """
 
 import bz2
@@ -32,17 +32,17 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An input stream, opened and decompressed. JSON of any layout is a stream of JSON lines, format ``jsonl``."""
+    """An input stream, opened and decompressed. JSON of any layout becomes JSON lines, format ``jsonl``."""
 
     name: str
-    """The path, printable, or ``standard input``."""
+    """Printable path, or ``standard input``."""
     format: Format
     stream: Any
-    """``read(size)`` returns fewer bytes only at the end; ``read1(size)`` returns the bytes that are there."""
+    """``read(size)`` returns fewer bytes only at the end; ``read1(size)`` returns the available bytes."""
     file: Any = None
-    """Columnar formats: a path, or a file that can seek; None for an Arrow stream from a pipe."""
+    """Columnar formats: a path or a seekable file; None for an Arrow stream from a pipe."""
     guessed: bool = False
-    """Whether the format is ``lines`` only because nothing else was recognised."""
+    """Whether the format is ``lines`` only because no other format was recognised."""
 
 
 def expand(inputs: Inputs) -> list[str]:
@@ -50,7 +50,7 @@ def expand(inputs: Inputs) -> list[str]:
 
     ``-`` is standard input. A folder must be a saved Hugging Face dataset.
 
-    Raises DataError for a path that does not exist, a glob that matches nothing, a folder that is no dataset.
+    Raises DataError for a missing path, a glob that matches nothing, or a folder that is not a saved dataset.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -98,10 +98,10 @@ def name_of(path: str) -> str:
 def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.
 
-    Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that arrive compressed or through a pipe are copied
-    into a temporary file first, since they are read from their end.
+    Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
+    into a temporary file, because their readers need random access.
 
-    Raises DataError, naming the input, where it cannot be opened, is damaged, or is of a kind that cannot be read.
+    Raises DataError, naming the input, if it cannot be opened, is damaged, or has an unsupported format.
     """
     name = name_of(path)
     if path == STDIN and sys.stdin is None:
@@ -138,7 +138,7 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
 
 
 class _Head:
-    """A stream whose first bytes are looked at before it is read; reading begins with them all the same."""
+    """A stream whose first bytes can be inspected before it is read; reading still begins with them."""
 
     closed = False
 
@@ -149,7 +149,7 @@ class _Head:
         self._unread = b""
 
     def detect(self, decide: Any) -> Any:
-        """Return the result of ``decide(head, ended) -> (decided, result)``, with as many bytes as it takes."""
+        """Call ``decide(head, ended) -> (decided, result)`` with more bytes until it decides; return the result."""
         ended = False
         while not (decision := decide(self.head, ended))[0] and not ended:
             with reading(self._name):
@@ -172,10 +172,10 @@ class _Head:
         while room > 0 and (part := self._stream.read(room)):
             parts.append(part)
             room -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)  # joining one would copy it
+        return parts[0] if len(parts) == 1 else b"".join(parts)  # joining a single part would copy it
 
     def read1(self, size: int) -> bytes:
-        """Return the bytes that are there, at least one before the end."""
+        """Return the bytes that are available, at least one before the end."""
         if self._unread:
             part, self._unread = self._unread[:size], self._unread[size:]
             return part
@@ -186,7 +186,7 @@ class _Head:
 
 
 def _available(stream: Any, size: int) -> bytes:
-    """Return the bytes that a stream has now, at least one before its end."""
+    """Return the bytes that a stream has available, at least one before its end."""
     data: bytes = getattr(stream, "read1", stream.read)(size)
     return data
 
@@ -206,7 +206,7 @@ def _decompressed(stream: Any, codec: str) -> Iterator[Any]:
 
 @contextmanager
 def _spooled(stream: Any, name: str) -> Iterator[Any]:
-    """Copy a stream into a temporary file, for formats that are read from their end."""
+    """Copy a stream into a temporary file, for formats that need random access."""
     with tempfile.TemporaryFile() as file:
         while True:
             with reading(name):
@@ -220,7 +220,7 @@ def _spooled(stream: Any, name: str) -> Iterator[Any]:
 
 @contextmanager
 def named_errors(name: str) -> Iterator[None]:
-    """Put the name of the input in front of the message of a DataError."""
+    """Add the name of the input to the beginning of a DataError's message."""
     try:
         yield
     except DataError as error:
@@ -229,7 +229,7 @@ def named_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn the errors of a damaged or truncated input into a DataError that names it."""
+    """Convert errors of a damaged or truncated input to a DataError that names the input."""
     try:
         yield
     except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:

@@ -23,12 +23,12 @@ class TableReader:
 
     CSV has no types: every column is text, and an empty field is an empty text.
 
-    Raises DataError, naming the input, where it is damaged.
+    Raises DataError, naming the input, if it is damaged.
     """
 
     schema: pa.Schema
     bytes_per_row: int
-    """Mean decoded size of a row where the file tells it, else 0."""
+    """Mean decoded size of a row in bytes, or 0 if the file does not report it."""
 
     def __init__(self, source: Source) -> None:
         self.name = source.name
@@ -38,9 +38,9 @@ class TableReader:
             if source.format == Format.PARQUET:
                 self._parquet = pq.ParquetFile(source.file)
                 self.schema = self._parquet.schema_arrow
-                facts = self._parquet.metadata
-                size = sum(facts.row_group(group).total_byte_size for group in range(facts.num_row_groups))
-                self.bytes_per_row = max(1, size // max(1, facts.num_rows))
+                metadata = self._parquet.metadata
+                size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+                self.bytes_per_row = max(1, size // max(1, metadata.num_rows))
             elif source.format == Format.ARROW:
                 self._batches = self._open_arrow(source)
             else:
@@ -60,7 +60,7 @@ class TableReader:
 
     def _open_csv(self, source: Source) -> Iterator[pa.RecordBatch]:
         parse = _csv_layout(source.format)
-        # the names are needed beforehand, to keep Arrow from inferring types that a later batch contradicts
+        # the header is read first: without it, Arrow would infer types that a later batch may contradict
         header = source.stream.head.decode("utf-8-sig", errors="replace")
         names = next(csv.reader(io.StringIO(header), delimiter=parse.delimiter), [])
         convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False)
@@ -69,7 +69,7 @@ class TableReader:
         return iter(stream)
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = _ROWS) -> Iterator[pa.RecordBatch]:
-        """Iterate over the record batches, of at most ``rows`` rows each, with the named columns or all."""
+        """Iterate over record batches of at most ``rows`` rows, with the named columns or all."""
         with reading(self.name):
             if self._parquet is not None:
                 yield from self._parquet.iter_batches(batch_size=rows, columns=columns, use_threads=False)
@@ -83,7 +83,7 @@ class TableReader:
 def read_table(source: Source) -> pa.Table:
     """Return a whole table in memory. The types of the columns of CSV are inferred from all rows.
 
-    Raises DataError, naming the input, where it is damaged.
+    Raises DataError, naming the input, if it is damaged.
     """
     if source.format in (Format.CSV, Format.TSV):
         with reading(source.name):
@@ -93,12 +93,12 @@ def read_table(source: Source) -> pa.Table:
 
 
 def _csv_layout(kind: Format) -> pacsv.ParseOptions:
-    """Return how fields are delimited in CSV or TSV; a quoted field may hold line ends."""
+    """Return the parse options of CSV or TSV; a quoted field may contain line ends."""
     return pacsv.ParseOptions(delimiter="\t" if kind == Format.TSV else ",", newlines_in_values=True)
 
 
 def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
-    """Return the first of some columns that a table has. Raise DataError where it has none, or has it twice."""
+    """Return the first candidate that the table has. Raise DataError if it has none, or has a candidate twice."""
     for column in candidates:
         if (count := schema.names.count(column)) == 1:
             return column
@@ -109,12 +109,12 @@ def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names for a message, the first eight of many."""
+    """Return names as text for a message, at most the first eight."""
     return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
 def check_text_column(name: str, schema: pa.Schema, column: str) -> None:
-    """Raise DataError unless a column holds texts: strings, or bytes, which are taken for UTF-8."""
+    """Raise DataError unless a column holds texts: strings, or bytes, which are read as UTF-8."""
     kind = schema.field(column).type
     stored = kind.value_type if pa.types.is_dictionary(kind) else kind
     if str(stored) not in _TEXT:
@@ -122,7 +122,7 @@ def check_text_column(name: str, schema: pa.Schema, column: str) -> None:
 
 
 def as_texts(column: pa.Array) -> pa.LargeStringArray:
-    """Return a column of texts as large strings. Bytes are not checked for UTF-8: decoding them names the row."""
+    """Return a column of texts as large strings. Bytes are not checked for UTF-8 here: decoding reports the row."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if str(column.type) in _BINARY:

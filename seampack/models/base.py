@@ -84,7 +84,7 @@ class Adapter(ABC, Generic[C]):
 
     @abstractmethod
     def fit(self, dataset: Dataset, config: C) -> Fitted:
-        """Train on a prepared dataset. The same dataset, config and machine give the same result."""
+        """Train on a prepared dataset. On a CPU, the same dataset, config and machine give the same result."""
 
     @abstractmethod
     def measure(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":

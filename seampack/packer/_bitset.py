@@ -1,7 +1,7 @@
 """A 64-ary bitset over small integers with O(1) predecessor and successor queries, inlined into the planners.
 
 There are three levels of 64-bit words: a bit of level k + 1 is set if a word of level k is not zero. Beyond
-64^3 = 262,144 values the top level is scanned word by word, which at a million values is only four words.
+64^3 = 262,144 values, the top level is scanned word by word; for a million values, it has only four words.
 """
 
 import numpy as np

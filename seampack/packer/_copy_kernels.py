@@ -1,4 +1,4 @@
-"""The copying kernels: they move tokens and decide nothing.
+"""Kernels that copy tokens; the plan decides where each token goes.
 
 Inner loops run over slices from index 0, because the compiler vectorises only where an index cannot be negative.
 """
@@ -12,8 +12,8 @@ from seampack._jit import copy_memory, kernel
 def copy_segments(addresses, lengths, targets, size, out):
     """Copy, for each segment, ``lengths`` items of ``size`` bytes from ``addresses`` to item ``targets`` of ``out``.
 
-    The sources are addresses because the documents of a table lie in many buffers, which need not be joined. ``out`` is
-    an address too. The caller keeps all buffers alive and guarantees the bounds.
+    Sources are given by address because the documents of a table are in many buffers, which need not be joined. ``out``
+    is an address too. The caller must keep all buffers alive and within their bounds.
     """
     for segment in range(lengths.size):
         copy_memory(out + targets[segment] * size, addresses[segment], np.int64(lengths[segment]) * size)
@@ -21,7 +21,7 @@ def copy_segments(addresses, lengths, targets, size, out):
 
 @kernel
 def frame_documents(ids, offsets, before, after, out):
-    """Copy ragged documents to ``out``, the token ``before`` ahead of each and ``after`` at its end; -1 means none."""
+    """Copy ragged documents to ``out``, each between the tokens ``before`` and ``after``; -1 means no token."""
     end = 0
     for document in range(offsets.size - 1):
         if before >= 0:

@@ -1,10 +1,10 @@
-"""The planning kernels: loops over document lengths that decide which piece of which document goes to which row.
+"""Planning kernels: loops over document lengths that assign the pieces of documents to rows.
 
-Every document is first cut into whole rows and at most one *short piece*, its end, which is shorter than a row
+Every document is first cut into whole rows and at most one *short piece*: the end of the document, shorter than a row
 (``cut_documents``). The packing kernels then only place short pieces.
 
 The ``write_*`` kernels fill ``rows`` = (row_offsets, document, start, length) from a given row on. The offset of that
-row must be set; each kernel sets the offset after its last row.
+row must already be set; each kernel sets the offset after its last row.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from seampack.packer._bitset import add_member, make_bitset, predecessor, remove
 
 @inlined
 def _windows_and_rest(length, seq_len, max_overlap):
-    """Return the number of whole rows that a document fills, and the length of its short piece (0: it has none)."""
+    """Return the number of whole rows that a document fills, and the length of its short piece, or 0."""
     if length < seq_len:
         return 0, length
     rows = length // seq_len
@@ -113,14 +113,14 @@ def _grown(array, used):
 def ffd_patterns(histogram, seq_len, extra, sparing):
     """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
 
-    FFD fills its first bin with the longest remaining piece that fits, again and again, and closes the bin once it
-    holds ``seq_len`` tokens; then it fills the second bin likewise. Equal consecutive bins are one *pattern*, which
-    repeats as long as each of its lengths has enough pieces.
+    FFD repeatedly puts the longest remaining piece that fits into the current bin, and closes the bin when it holds
+    ``seq_len`` tokens or nothing fits; then it opens the next bin. Equal consecutive bins are one *pattern*, which
+    repeats while each of its lengths has enough pieces.
 
     A bin may hold up to ``extra`` tokens beyond ``seq_len``. With ``sparing``, this room is used only if nothing fits
     within ``seq_len``, by the piece that exceeds it least; otherwise every piece may use it.
 
-    Returns (offsets, lengths, counts, repeats): pattern ``p`` is the entries ``offsets[p]:offsets[p + 1]``, each
+    Returns (offsets, lengths, counts, repeats): pattern ``p`` has the entries ``offsets[p]:offsets[p + 1]``, each
     ``counts`` pieces of one length in the order of filling, and represents ``repeats[p]`` consecutive bins.
     """
     left = histogram.copy()
@@ -277,7 +277,7 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
 def best_fit_bins(order, histogram, seq_len):
     """Compute Best-Fit-Decreasing: the bin of each sorted piece, and the number of pieces and tokens of each bin.
 
-    A piece goes to the open bin with the least remaining space that still holds it; among equally full bins, to the one
+    A piece goes to the open bin with the least remaining space into which it fits; among equally full bins, to the bin
     that reached this level first. (Ding et al. 2024, arXiv 2404.10830.) Open bins are queued by remaining space; a
     bitset of the spaces in use answers each query in O(1).
     """

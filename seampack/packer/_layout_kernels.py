@@ -63,8 +63,8 @@ def _random(state):
 def shuffled(size, seed):
     """Return a random permutation of ``0 .. size - 1`` that depends on the seed alone, not on machine or version.
 
-    Each number is sent to one of 256 random piles, then each pile, which fits into the cache, is shuffled (Rao 1961,
-    Sandelius 1962) by Fisher-Yates.
+    Each number is put on one of 256 random piles (Rao 1961, Sandelius 1962). Then each pile, which fits into the cache,
+    is shuffled by Fisher-Yates.
     """
     order = np.empty(size, np.int32)
     ends = np.zeros(257, np.int64)
@@ -92,7 +92,7 @@ def shuffled(size, seed):
 
 @kernel
 def audit(lengths, document, start, length, repeated):
-    """Return, for each document, its new tokens in all segments, the sum of their positions, and its segments.
+    """Count, for each document, the new tokens of its segments, the sum of their positions, and its segments.
 
     Shapes (documents,). New tokens are those after the ``repeated`` ones. A document is covered exactly if its count is
     its length and its positions add up to ``length * (length - 1) / 2``. Sums are exact in 64-bit modular arithmetic.

@@ -1,4 +1,4 @@
-"""The token accounting of a run: exact, additive over windows, printed by every report."""
+"""The token accounting of a run: exact, and additive over windows."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -19,7 +19,7 @@ class Accounting:
     tokens_out: int = 0
     """Tokens in the rows, without padding."""
     repeated: int = 0
-    """Tokens of ``tokens_out`` that another row already has."""
+    """Tokens of ``tokens_out`` that repeat tokens of another row."""
     dropped: int = 0
     """Tokens of ``tokens_in`` that are in no row."""
     segments: int = 0
@@ -36,7 +36,7 @@ class Accounting:
 
     @property
     def padding(self) -> int:
-        """Tokens missing to ``rows * seq_len``."""
+        """Positions of the rows that hold no token: ``rows * seq_len - tokens_out``."""
         return self.rows * self.seq_len - self.tokens_out
 
     @property

@@ -1,4 +1,4 @@
-"""Parquet and Arrow: batches of the columns that are needed, read in one thread and decoded in others."""
+"""Tables: batches of the needed columns, read in one thread and decoded in others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class ColumnBlock:
     vocab_size: int
 
     def decode(self) -> Texts | TokenBatch:
-        """Return the documents of the block; rows that hold no document are in ``bad``."""
+        """Return the documents of the block; rows without a document are in ``bad``."""
         wrong: dict[int, str] = {}
         if self.names is not None and self.names.null_count:
             wrong.update(dict.fromkeys(_nulls(self.names), "null instead of a document's name"))
@@ -89,7 +89,7 @@ def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> Non
     outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | pc.is_null(values).to_numpy(zero_copy_only=False))
     rows = np.searchsorted(_offsets(content)[1:], outside, side="right")
     for row, index in zip(rows.tolist(), outside.tolist(), strict=True):
-        wrong.setdefault(row, f"token id {values[index]}: expected 0 to {vocab_size - 1}, the vocabulary's")
+        wrong.setdefault(row, f"token id {values[index]}: expected an id of the vocabulary, 0 to {vocab_size - 1}")
 
 
 def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
@@ -97,9 +97,9 @@ def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[ColumnBlock]:
-    """Iterate over blocks of about BLOCK_BYTES of the column with texts, or with token ids where there is none.
+    """Iterate over blocks of about BLOCK_BYTES of the text column, or of the column of token ids if there is no text.
 
-    Raises DataError when the file is damaged, or has neither column.
+    Raises DataError if the file is damaged, or has neither column.
     """
     table = TableReader(source)
     content = _content_column(source.name, table.schema, config)
@@ -119,20 +119,20 @@ def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterat
 
 
 def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
-    """Return the column of texts, or the one of token ids where there are no texts."""
+    """Return the name of the text column, or of the column of token ids if there is no text column."""
     column = find_column(name, schema, config.text_column, config.input_ids_column)
     if column == config.text_column:
         check_text_column(name, schema, column)
         return column
     kind = schema.field(column).type
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not listed or not pa.types.is_integer(kind.value_type):
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not pa.types.is_integer(kind.value_type):
         raise DataError(f"{name}: column {column!r}: expected lists of integers; got {kind}")
     return column
 
 
 def _normal(column: pa.Array) -> pa.Array:
-    """Return a column in the one type of its kind: large strings, or large lists."""
+    """Return a column as large strings or large lists."""
     if hasattr(column.type, "value_type") and not pa.types.is_dictionary(column.type):
         return column.cast(pa.large_list(column.type.value_type))
     return as_texts(column)

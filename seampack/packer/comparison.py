@@ -1,4 +1,4 @@
-"""All strategies on one corpus, which is read and tokenised once; only the planning is repeated."""
+"""Comparison of the strategies on one corpus. It is read and tokenised once; only the planning is repeated."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -46,9 +46,9 @@ def compare(
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
-    """Plan one corpus by each strategy, in the windows that ``pack`` uses.
+    """Plan a corpus by each strategy, in the same windows as ``pack``.
 
-    It keeps four bytes per document in memory. Raises ConfigError or DataError as ``pack`` does.
+    Needs four bytes of memory per document. Raises ConfigError or DataError as ``pack`` does.
     """
     config = (config or PackConfig()).replace(**options)
     configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
@@ -56,7 +56,7 @@ def compare(
     batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)
     lengths = [batch.lengths.astype(np.int32) for batch in batches]
     for planned in configs:
-        compare_lengths([np.ones(1, np.int32)], planned)  # loads the kernels, which is not part of the planning time
+        compare_lengths([np.ones(1, np.int32)], planned)  # load the kernels before the clock starts
     return [compare_lengths(lengths, planned) for planned in configs]
 
 

@@ -26,28 +26,28 @@ class Strategy(StrEnum):
 
 
 class ExtraRoom(StrEnum):
-    """When ``seamless`` lets a bin grow beyond ``seq_len``; the excess is cut off the bin's tail."""
+    """When ``seamless`` lets a bin exceed ``seq_len``; the excess is cut off the bin's tail."""
 
     NEEDED = "needed"
-    """Only where nothing fits within ``seq_len`` any more, and then for the piece that loses least."""
+    """Only if no piece fits within ``seq_len`` any more, and then for the piece that loses the fewest tokens."""
     ALWAYS = "always"
     """For every piece: plain First-Fit-Decreasing with the larger capacity, as in the paper."""
 
 
 class Leftover(StrEnum):
-    """What ``seamless`` does with bins that are not full."""
+    """How ``seamless`` writes bins that are not full."""
 
     CONCAT = "concat"
     """Join their pieces end to end and cut every ``seq_len`` tokens: at most one row is padded."""
     PAD = "pad"
-    """Each becomes a row: no document is cut, the rows are padded."""
+    """Make each a row: no document is cut, the rows are padded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanConfig(Config):
     """Options of planning: how lengths become rows. All lengths are in tokens.
 
-    Raises ConfigError naming the field, what was expected and what was given.
+    Raises ConfigError, naming the field, the expected values and the given one.
     """
 
     seq_len: int = option(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
@@ -92,16 +92,16 @@ class PlanConfig(Config):
 
 
 class OnBad(StrEnum):
-    """What happens at a record that cannot be read."""
+    """Action on a record that cannot be read."""
 
     STOP = "stop"
-    """The run ends with the record's file and line."""
+    """Stop the run with an error that names the file and line."""
     QUARANTINE = "quarantine"
-    """The record is written with the reason to ``quarantine.jsonl`` in the output folder, and counted."""
+    """Write the record with the reason to ``quarantine.jsonl`` in the output folder, count it, and continue."""
 
 
 class OutputFormat(StrEnum):
-    """How shards are written."""
+    """Format of the shards."""
 
     ARROW = "arrow"
     """Arrow IPC stream files, uncompressed: opened memory-mapped."""
@@ -111,16 +111,18 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig(PlanConfig):
-    """Options of a whole packing run: reading, tokenising, planning, writing. Same config and input, same bytes.
+    """Options of a whole packing run: reading, tokenising, planning, writing.
 
-    Raises ConfigError naming the field, what was expected and what was given.
+    The same config and input give the same bytes.
+
+    Raises ConfigError, naming the field, the expected values and the given one.
     """
 
     input_format: str = option(
         Format.AUTO.value,
         "Format of the inputs. auto detects it from each file's first bytes and name; plain text is then read as lines "
-        "(a document per line). json: an array, or objects over several lines. paragraphs: documents separated by "
-        "blank lines. file: a document per file, with its path as id.",
+        "(one document per line). json: an array, or objects over several lines. paragraphs: documents separated by "
+        "blank lines. file: one document per file, with its path as id.",
         choices=Format,
     )
     text_column: str = option("text", "Field or column with the text of a document.", empty=False)
@@ -163,7 +165,7 @@ class PackConfig(PlanConfig):
         if self.window_tokens < self.seq_len:
             raise ConfigError(f"window_tokens: expected at least seq_len, {self.seq_len:,}; got {self.window_tokens:,}")
         if self.id_column in (self.text_column, self.input_ids_column):
-            raise ConfigError(f"id_column: expected another field than the content's; got {self.id_column!r} for both")
+            raise ConfigError(f"id_column: expected a field other than the content's; got {self.id_column!r} for both")
 
     @property
     def shard_rows(self) -> int:
@@ -172,22 +174,22 @@ class PackConfig(PlanConfig):
 
 
 _BYTES = 256
-"""Tokens of a byte-level vocabulary before any pair is merged."""
+"""Size of a byte-level vocabulary before any pair is merged, in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerConfig(Config):
-    """Options of training a tokenizer. Raises ConfigError naming the field, what was expected and what was given."""
+    """Options of training a tokenizer. Raises ConfigError, naming the field, the expected values and the given one."""
 
     vocab_size: int = option(
         32_000,
-        "Largest size of the vocabulary, with the special tokens; there are fewer if fewer pairs occur min-frequency "
-        "times.",
+        "Largest size of the vocabulary, including the special tokens; it is smaller if too few pairs occur "
+        "min-frequency times.",
         low=_BYTES,
         high=1 << 31,
         unit="tokens",
     )
-    min_frequency: int = option(2, "Fewest occurrences of a pair that is merged.", low=0, high=1 << 31)
+    min_frequency: int = option(2, "Smallest number of occurrences of a pair that is merged.", low=0, high=1 << 31)
     special_tokens: tuple[str, ...] = option(
         ("<|endoftext|>",), "Special token of the vocabulary; special tokens take the first ids."
     )

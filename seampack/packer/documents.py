@@ -26,7 +26,7 @@ class BadRecord:
         return DataError(f"{self.source}:{self.position}: {self.reason}{advice}")
 
     def to_dict(self) -> dict[str, str | int]:
-        """Return the line of the quarantine file."""
+        """Return the record as an object of the quarantine file."""
         return {"source": self.source, "position": self.position, "reason": self.reason, "raw": self.raw}
 
 
@@ -40,7 +40,7 @@ class Texts:
 
 
 Split = Callable[[list[str]], tuple[list[str], npt.NDArray[np.int64]]]
-"""A function that cuts texts into pieces that no token may cross. The pieces of a text joined are the text.
+"""A function that cuts texts into pieces; no token may cross the border of a piece. Joined, they are the text.
 
 It returns the pieces of all texts in one list, and the index of each text's first piece, shape (texts + 1,).
 """

@@ -1,4 +1,4 @@
-"""Packed folders, read back: rows, verification, and the documents they were made of."""
+"""Reading of packed folders: rows, verification, and the original documents."""
 
 import os
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _COLUMNS = ("input_ids", *ADDED_COLUMNS)
 class PackedFolder:
     """A folder that ``pack`` completed.
 
-    Raises ShardError when the manifest is missing (the run that wrote the folder did not finish) or damaged, or when a
+    Raises ShardError if the manifest is missing (the run that wrote the folder did not finish) or damaged, or if a
     shard that it lists is missing.
     """
 
@@ -65,7 +65,7 @@ class PackedFolder:
         return table
 
     def row(self, index: int) -> dict[str, Any]:
-        """Return one row as Python values. Open only its shard. Raise ShardError for an index out of range."""
+        """Return one row as Python values; only its shard is opened. Raise ShardError for an index out of range."""
         position = index
         for shard in self.shards:
             if 0 <= position < shard.rows:
@@ -73,7 +73,7 @@ class PackedFolder:
                 return row
             position -= shard.rows
         if not self.rows:
-            raise ShardError(f"{self.folder}: expected rows; the folder has none; got {index}")
+            raise ShardError(f"{self.folder}: expected no index, because the folder has no rows; got {index}")
         raise ShardError(f"{self.folder}: expected a row from 0 to {self.rows - 1}; got {index}")
 
     def verify(self) -> None:
@@ -118,7 +118,7 @@ class PackedFolder:
         Repeated tokens appear once; tokens that packing dropped are missing at the end of their document. All tokens
         are held in memory.
 
-        Raises ShardError where several documents share an id, because their segments are then indistinguishable.
+        Raises ShardError if several documents share an id, because their segments are then indistinguishable.
         """
         shards = [_segments(table) for table in self.tables()]
         ids = pa.concat_arrays([shard.ids for shard in shards])
@@ -129,7 +129,7 @@ class PackedFolder:
         sources = np.concatenate(
             [shard.sources + start for shard, start in zip(shards, shard_starts[:-1], strict=True)]
         )
-        # Sorting by length too puts a segment of repeated tokens only (length 0) before the one that starts there.
+        # Sorting by length too puts a segment of repeated tokens alone (length 0) before the next at the same start.
         keys = pa.table({"doc": ids, "start": starts, "length": lengths})
         order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names]).to_numpy()
         ids, starts, lengths, sources = ids.take(pa.array(order)), starts[order], lengths[order], sources[order]
@@ -143,7 +143,7 @@ class PackedFolder:
         return pa.table({"doc_ids": ids.filter(pa.array(is_first)), "input_ids": documents})
 
     def _check_order(self, ids: pa.Array, is_first: npt.NDArray[np.bool_], starts: Int64, lengths: Int64) -> None:
-        """Raise ShardError unless each document's sorted segments follow each other from its first token on."""
+        """Raise ShardError unless each document's sorted segments are consecutive from its first token on."""
         expected = np.where(is_first, 0, np.roll(starts + lengths, 1))
         wrong = np.flatnonzero(starts != expected)
         if wrong.size:
@@ -168,7 +168,7 @@ def _lengths(table: pa.Table, name: str) -> Int64:
 
 
 def _check_rows(table: pa.Table, path: Path, seq_len: int) -> None:
-    """Raise ShardError where the segments of a row do not add up to the row; in padded rows they may be shorter."""
+    """Raise ShardError if the segments of a row do not add up to its tokens; padded rows may have more tokens."""
     tokens, segments = _lengths(table, "input_ids"), _lengths(table, "seq_lengths")
     row_ends = offsets_of(_flat(table, "seq_lengths"))[offsets_of(segments)]
     in_segments = np.diff(row_ends)
@@ -180,7 +180,7 @@ def _check_rows(table: pa.Table, path: Path, seq_len: int) -> None:
         raise ShardError(f"{path}: row {row}: expected {limit}; got {in_segments[row]}; pack again")
     for name in ("doc_ids", "doc_starts", "repeated"):
         if not np.array_equal(_lengths(table, name), segments):
-            raise ShardError(f"{path}: {name}: expected as many values in each row as seq_lengths has; pack again")
+            raise ShardError(f"{path}: {name}: expected as many values per row as seq_lengths has; pack again")
 
 
 class _Segments(NamedTuple):
@@ -204,6 +204,6 @@ def _segments(table: pa.Table) -> _Segments:
     tokens = pc.list_flatten(flat["input_ids"]).combine_chunks().to_numpy()
     counts = _lengths(flat, "seq_lengths")
     ends = offsets_of(seq_lengths)
-    padding = offsets_of(_lengths(flat, "input_ids"))[:-1] - ends[offsets_of(counts)[:-1]]  # in the rows before
+    padding = offsets_of(_lengths(flat, "input_ids"))[:-1] - ends[offsets_of(counts)[:-1]]  # in the preceding rows
     sources = ends[:-1] + np.repeat(padding, counts)
     return _Segments(ids, starts + repeated, seq_lengths - repeated, sources + repeated, tokens)

@@ -1,4 +1,4 @@
-"""From a plan and the documents' tokens to packed rows in Arrow. Tokens are copied, nothing is decided."""
+"""Gathering: copy the documents' tokens into packed rows in Arrow, as the plan says."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ def apply_plan(
         table: List columns with the plan's lengths (``input_ids``, ``attention_mask``, ``labels``, ...).
         plan: The rows.
         doc_ids: The id of each document; by default its number.
-        pads: Value that fills rows up to ``seq_len``, by column; 0 for columns that are not named. By default rows that
-            are not full are shorter.
+        pads: Padding value of each column, which fills rows up to ``seq_len``; 0 for columns that are not named. By
+            default rows are not padded, and rows that are not full are shorter.
         labels: Whether to add ``labels``: the ids as int32, with -100 for repeated tokens and padding. If the table has
             a column ``labels``, that column is masked instead.
 
@@ -51,27 +51,27 @@ def apply_plan(
     >>> packed["input_ids"].to_pylist(), packed["seq_lengths"].to_pylist()
     ([[1, 2, 3, 4, 5]], [[3, 2]])
 
-    Raises DataError for a column that is not a list column, or whose lengths are not the plan's.
+    Raises DataError for a column that is not a list column, or whose lengths differ from the plan's.
     """
     if not table.num_columns:
         raise DataError("the table has no column to pack")
     if taken := [name for name in table.column_names if name in ADDED_COLUMNS]:
         raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or drop yours")
     if doc_ids is not None and len(doc_ids) != plan.lengths.size:
-        raise DataError(f"doc_ids: expected one for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
+        raise DataError(f"doc_ids: expected one id for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
     columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
     for name, column in columns.items():
         if not np.array_equal(column.lengths, plan.lengths):
             raise DataError(
-                f"column '{name}': expected lists of the {plan.lengths.size:,} lengths of the plan; "
-                f"got {column.lengths.size:,} lists of other lengths"
+                f"column '{name}': expected lists with the {plan.lengths.size:,} lengths of the plan; "
+                f"got {column.lengths.size:,} lists with other lengths"
             )
     return pa.Table.from_batches(list(gather(columns, plan, doc_ids=doc_ids, pads=pads, labels=labels)))
 
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """The lists of a column at their place in memory; no value is copied."""
+    """The lists of a column by their addresses in memory; no value is copied."""
 
     addresses: npt.NDArray[np.int64]  # of each list's first value, shape (documents,)
     lengths: npt.NDArray[np.int64]  # shape (documents,)
@@ -82,7 +82,7 @@ class Ragged:
     def of_values(cls, values: Array, offsets: npt.NDArray[np.int64]) -> "Ragged":
         """Return the lists ``values[offsets[d]:offsets[d + 1]]`` of an array."""
         if offsets.size and not 0 <= offsets[0] <= offsets[-1] <= values.size:
-            raise DataError(f"offsets: expected to stay within {values.size} values; got {offsets[0]} to {offsets[-1]}")
+            raise DataError(f"offsets: expected values from 0 to {values.size}; got {offsets[0]} to {offsets[-1]}")
         values = np.ascontiguousarray(values)
         addresses = values.ctypes.data + offsets[:-1] * values.itemsize
         return cls(addresses, np.diff(offsets), values.dtype, [values])
@@ -102,7 +102,7 @@ class Ragged:
         for chunk in column.chunks:
             values = chunk.flatten()
             if values.null_count:
-                raise DataError(f"column '{name}': a null among the values")
+                raise DataError(f"column '{name}': expected numbers; got a null")
             offsets = offsets_of(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
             parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
         empty = np.empty(0, np.int64)
@@ -125,14 +125,14 @@ def gather(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the packed rows in record batches of about two million tokens; see ``apply_plan``.
 
-    ``columns`` hold the documents of the plan. ``bases[d]`` is added to the ``doc_starts`` of document ``d``.
+    ``columns`` has the documents of the plan. ``bases[d]`` is added to the ``doc_starts`` of document ``d``.
     """
     if labels and "input_ids" not in columns:
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
     for name, column in columns.items():
         _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
     step = max(1, _BATCH_TOKENS // plan.seq_len)
-    for first in range(0, max(plan.rows, 1), step):  # without rows there is still one batch, for the schema
+    for first in range(0, max(plan.rows, 1), step):  # a plan without rows gives one empty batch, for the schema
         yield _batch(columns, plan, plan.row_order[first : first + step], doc_ids, bases, pads, labels)
 
 
@@ -189,9 +189,9 @@ def _batch(
 
 
 def _check_values(name: str, dtype: np.dtype[Any], pad: int, labelled: bool) -> None:
-    """Raise ConfigError where a column's type cannot hold the padding or serve as labels."""
+    """Raise ConfigError if a column's type cannot hold the padding value or labels."""
     if dtype.kind in "iu" and not np.iinfo(dtype).min <= pad <= np.iinfo(dtype).max:
-        raise ConfigError(f"pads: expected a value that {dtype} holds in column '{name}'; got {pad}")
+        raise ConfigError(f"pads: expected a value that fits {dtype} for column '{name}'; got {pad}")
     if labelled and dtype.kind not in "iu":
         raise ConfigError(f"labels: expected a column '{name}' of integers; got {dtype}")
 

@@ -27,23 +27,23 @@ def pack_dataset(
     labels: bool = False,
     **options: Any,
 ) -> Any:
-    """Pack a tokenised dataset, each row of which is a document. Return a Dataset (or DatasetDict).
+    """Pack a tokenised dataset with one document per row. Return a Dataset (or DatasetDict).
 
     Args:
-        dataset: A Dataset, or a DatasetDict, each split of which is packed.
+        dataset: A Dataset, or a DatasetDict whose splits are packed one by one.
         seq_len: Length of a row in tokens; overrides ``config``.
         strategy: How documents become rows; overrides ``config``.
         config: The options of planning; by default ``PlanConfig()``.
-        columns: The list columns to pack, by default all; the first one gives the lengths.
+        columns: The list columns to pack, by default all; the first column gives the lengths.
         pads: As in ``apply_plan``.
         labels: As in ``apply_plan``.
         options: Other fields of PlanConfig; they override ``config``.
 
     The result has ``seq_lengths``, as from trl's ``pack_dataset``, and ``doc_ids`` (the row of the original dataset),
-    ``doc_starts`` and ``repeated``. The whole dataset is planned at once and the result is held in memory; ``pack``
-    streams corpora that do not fit.
+    ``doc_starts`` and ``repeated``. The whole dataset is planned at once and the result is held in memory; use
+    ``pack`` for corpora that do not fit into memory.
 
-    Raises DataError for a column that cannot be packed, ConfigError for a wrong option.
+    Raises DataError for a column that cannot be packed, ConfigError for an invalid option.
     """
     try:
         import datasets  # heavy, and only needed here

@@ -1,4 +1,4 @@
-"""The manifest of a packed folder: its typed form, its JSON (format version 1), and the file names of the format."""
+"""The manifest of a packed folder: dataclasses, JSON (format version 1), and the file names of the format."""
 
 import dataclasses
 import re
@@ -108,7 +108,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, content: object) -> Self:
-        """Return the manifest of a JSON value. Raise ShardError naming the wrong field, expected and got."""
+        """Return the manifest in a JSON value. Raise ShardError, naming the wrong field, if it is damaged."""
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ShardError(f'not a manifest of packed shards: expected "format": "{FORMAT}"')
         version = content.get("format_version")
@@ -140,9 +140,9 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a manifest file. Raise ShardError where it is missing or damaged."""
+        """Read a manifest file. Raise ShardError if it is missing or damaged."""
         if not path.is_file():
-            raise ShardError(f"{path.parent}: no {path.name}: no packed folder, or a run that did not finish")
+            raise ShardError(f"{path.parent}: no {path.name}: not a packed folder, or a run that did not finish")
         try:
             content = msgspec.json.decode(path.read_bytes())
         except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
@@ -153,18 +153,18 @@ class Manifest:
             raise ShardError(f"{path}: {error}") from error
 
 
-_NAMES = tuple(each.name for each in dataclasses.fields(Manifest))
+_NAMES = tuple(entry.name for entry in dataclasses.fields(Manifest))
 
 
 def check_notes(notes: Mapping[str, Any]) -> None:
-    """Raise ConfigError where a note has the name of a field of the manifest."""
+    """Raise ConfigError if a note has the name of a manifest field."""
     for name in notes:
         if name in _NAMES:
             raise ConfigError(f"notes: expected a name that the manifest does not use; got {name!r}")
 
 
 def _accounting(content: object, seq_len: int) -> Accounting:
-    """Return the accounting, balanced. Raise ConfigError where it contradicts itself or the rows' length."""
+    """Return the accounting. Raise ConfigError if it does not balance or contradicts ``seq_len``."""
     counts = _fields(Accounting, "accounting.", content)
     try:
         accounting = Accounting(**counts)
@@ -180,7 +180,7 @@ def _accounting(content: object, seq_len: int) -> Accounting:
 
 
 def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
-    """Return the shards. Raise ConfigError unless there is at least one and they are named by their number."""
+    """Return the shards. Raise ConfigError unless there is at least one, and each is named by its number."""
     if not isinstance(content, list) or not content:
         raise ConfigError(f"shards: expected a list of at least one shard; got {content!r}")
     shards = []
@@ -194,7 +194,7 @@ def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
 
 
 def _object(prefix: str, content: object, names: typing.Iterable[str] = ()) -> dict[str, Any]:
-    """Return a JSON object. Raise ConfigError unless it is one and has all ``names``."""
+    """Return the content. Raise ConfigError unless it is a JSON object that has all ``names``."""
     if not isinstance(content, dict):
         raise ConfigError(f"{prefix.removesuffix('.')}: expected an object; got {content!r}")
     for name in names:
@@ -206,12 +206,12 @@ def _object(prefix: str, content: object, names: typing.Iterable[str] = ()) -> d
 def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
     fields = dataclasses.fields(kind)
-    values = _object(prefix, content, [each.name for each in fields])
-    return {each.name: _plain(prefix + each.name, values[each.name], each.type) for each in fields}
+    values = _object(prefix, content, [entry.name for entry in fields])
+    return {entry.name: _plain(prefix + entry.name, values[entry.name], entry.type) for entry in fields}
 
 
 def _plain(name: str, value: Any, annotation: Any) -> Any:
-    """Return the value. Raise ConfigError unless it is of the annotation's kind."""
+    """Return the value. Raise ConfigError unless it has the annotated type."""
     if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
         if value is None:
             return None

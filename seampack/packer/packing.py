@@ -1,9 +1,9 @@
-"""A corpus in, packed shards out.
+"""Packing: from a corpus to a folder of packed shards.
 
     read_blocks -> decode + tokenise (threads) -> window of tokens -> plan -> gather -> shards + manifest
 
 The main thread reads and collects; workers decode and tokenise; one more thread plans, gathers and writes a window
-while the next one fills. The pieces that fill no row are carried, with their tokens, into the next window.
+while the next one fills. Pieces that fill no row are carried, with their tokens, into the next window.
 """
 
 import os
@@ -50,14 +50,13 @@ def pack(
 ) -> Manifest:
     """Pack a corpus of any size into the folder ``out`` and return its manifest.
 
-    Memory is bounded by ``config.window_tokens`` and the longest document. The bytes written do not depend on
-    ``threads``.
+    Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
         source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
         config: The options; by default ``PackConfig()``.
-        out: The folder to write.
-        tokenizer: A ``tokenizer.json``, a hub name, or the small bundled tokenizer.
+        out: Output folder.
+        tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
         threads: Number of worker threads; by default all cores.
         overwrite: Whether to replace a packed folder at ``out``.
         split: Cuts texts into pieces that no token crosses, such as ``Segmenter.pieces``.
@@ -104,11 +103,11 @@ def pack(
 
 
 def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
-    """Raise ConfigError where an input lies in the output folder, which would be replaced."""
+    """Raise ConfigError if an input is in the output folder, which would be replaced."""
     folder = out.resolve()
     for path in paths:
         if path != STDIN and folder in Path(path).resolve().parents:
-            raise ConfigError(f"{path}: the input lies in the output folder {out}; choose another folder")
+            raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")
 
 
 def _load_kernels() -> None:

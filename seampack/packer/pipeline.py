@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a run: what has been read so far."""
+    """The progress of a run: counts of the input read so far."""
 
     documents: int
     tokens: int
@@ -45,7 +45,7 @@ def ordered_map(
 
 
 def check_threads(threads: int | None) -> int:
-    """Return the number of worker threads, by default all cores. Raise ConfigError for less than one."""
+    """Return the number of worker threads, by default all cores. Raise ConfigError if it is less than 1."""
     if threads is not None and threads < 1:
         raise ConfigError(f"threads: expected at least 1; got {threads}")
     if threads is not None:

@@ -1,4 +1,4 @@
-"""From document lengths to a plan: which piece of which document is where in which row. Pure functions, no text."""
+"""Planning: assign the pieces of documents to rows, given the document lengths. Pure functions, no text."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 MAX_LENGTH = 2**31 - 1
 
-# In a stream, a bin this full becomes a row; an emptier one waits for the next window's pieces.
+# Share of seq_len at which a bin becomes a row within a stream; emptier bins wait for the pieces of the next window.
 _FULL_ENOUGH = 15 / 16
 
 
 class Pieces(NamedTuple):
-    """Parts of documents, by index of the document, first token and length. Shapes (n,) int32."""
+    """Parts of documents: the index of the document, the first token and the length. Shapes (n,) int32."""
 
     document: Int32
     start: Int32
@@ -42,13 +42,13 @@ def no_pieces() -> Pieces:
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """Rows of segments, over documents that are known only by their lengths.
+    """Rows of segments of documents, of which only the lengths are given.
 
-    Row ``r`` is the segments ``row_offsets[r]:row_offsets[r + 1]``. Segment ``s`` is the tokens
+    Row ``r`` has the segments ``row_offsets[r]:row_offsets[r + 1]``. Segment ``s`` has the tokens
     ``start[s]:start[s] + length[s]`` of document ``doc[s]``; the first ``repeated[s]`` of them also appear in another
     row. Rows are in the order of planning, sorted by length; ``row_order`` is the order of writing, shuffled or not.
-    ``dropped`` are the tokens in no row; ``carried`` the tokens that a stream keeps for its next window (always the end
-    of a document).
+    ``dropped`` has the tokens that are in no row; ``carried`` has the tokens that a stream keeps for its next window
+    (always the end of a document).
     """
 
     seq_len: int
@@ -73,7 +73,7 @@ class PackPlan:
         ``continued`` marks documents whose beginning was planned in an earlier window, shape (documents,). Carried
         tokens are counted in the next window.
 
-        Raises SeampackError when the segments, drops and carried pieces do not cover each document exactly once.
+        Raises SeampackError if the segments, dropped pieces and carried pieces do not cover each document exactly once.
         """
         lengths = self.lengths.astype(np.int64)
         covered, positions, segments = layout.audit(self.lengths, self.doc, self.start, self.length, self.repeated)
@@ -139,7 +139,7 @@ def check_lengths(lengths: npt.ArrayLike) -> Int32:
 
 
 def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_limit_tokens: int = 0) -> PackPlan:
-    """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens``.
+    """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
@@ -276,14 +276,14 @@ def _totals(offsets: Int64, sizes: Int64, counts: Int64, repeats: Int64) -> tupl
 
 
 def _full_enough(tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int) -> npt.NDArray[np.bool_]:
-    """Return which bins (or patterns of ``repeats`` bins) become rows; the others are carried into the next window."""
+    """Return a mask of the bins (or patterns of ``repeats`` bins) that become rows; the next window gets the others."""
     full: npt.NDArray[np.bool_] = tokens >= _FULL_ENOUGH * config.seq_len
     waiting = int((tokens * repeats)[~full].sum())
     return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
 
 
 def _joined(pieces: Pieces, config: PlanConfig, carry: bool) -> tuple[Pieces, Pieces, Pieces]:
-    """Split the pieces into those to join end to end, to drop and to carry; only an incomplete last row is cut off."""
+    """Return the pieces to join end to end, to drop and to carry; only an incomplete last row is dropped or carried."""
     ends = np.cumsum(pieces.length, dtype=np.int64)
     total = int(ends[-1]) if ends.size else 0
     whole = total - total % config.seq_len

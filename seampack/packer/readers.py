@@ -1,4 +1,4 @@
-"""All inputs as one stream of blocks; any thread can decode a block to documents."""
+"""Readers: all inputs as one stream of blocks; any thread can decode a block to documents."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,11 +12,11 @@ Block = TextBlock | ColumnBlock
 
 
 def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:
-    """Iterate over the blocks of all files, in order. Their borders depend on the input alone, not on time or threads.
+    """Iterate over the blocks of all files, in order. Their borders depend on the input alone, not on threads.
 
-    Documents that are tokenised already must have ids below ``vocab_size``.
+    The ids of tokenised documents must be below ``vocab_size``.
 
-    Raises DataError when a file cannot be opened, is truncated or damaged, or lacks its columns.
+    Raises DataError if a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
     for path in paths:
         with open_source(path, Format(config.input_format)) as source:

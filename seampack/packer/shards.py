@@ -40,7 +40,7 @@ PACKED = FolderKind(
 
 
 def checksum(path: Path) -> str:
-    """Return the XXH3-128 checksum of a file: it detects damage at the speed of memory, and is not a signature."""
+    """Return the XXH3-128 checksum of a file: it detects damage at the speed of memory, but is no signature."""
     digest = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
@@ -54,7 +54,7 @@ class ShardWriter:
     A context manager. Output is atomic: shards are written to a hidden temporary folder, which ``finish`` renames to
     ``out``. Without ``finish``, the temporary folder is removed and ``out`` is unchanged.
 
-    Raises ShardError when ``out`` is not empty and ``overwrite`` is not set, or holds anything but packed shards.
+    Raises ShardError if ``out`` is not empty and ``overwrite`` is not set, or if ``out`` has files of another kind.
     """
 
     def __init__(self, out: str | os.PathLike[str], config: PackConfig, *, overwrite: bool = False) -> None:
@@ -86,7 +86,7 @@ class ShardWriter:
         self._leave()
 
     def _leave(self) -> None:
-        """Remove the temporary folder. A thread that still writes, as after a second Ctrl-C, fails from here on."""
+        """Remove the temporary folder. A thread that is still writing (after a second Ctrl-C) fails from now on."""
         with uninterrupted(), self._lock:
             self._is_closed = True
             for open_file in (self._writer, self._sink, self._quarantine):
@@ -108,7 +108,7 @@ class ShardWriter:
         """Append rows; a batch is cut where a shard is full."""
         with self._lock, writing(self.out):
             if self._is_closed:
-                raise ShardError(f"{self.out}: the run was given up; nothing more is written")
+                raise ShardError(f"{self.out}: the run has ended; nothing more can be written")
             self._schema = self._schema or batch.schema
             written = 0
             while written < batch.num_rows:
@@ -138,7 +138,7 @@ class ShardWriter:
         self._sink.close()
         size = path.stat().st_size
         self._shards.append(Shard(file=path.name, rows=self._rows, bytes=size, checksum=checksum(path)))
-        sync(path)  # now, while the next shard is made, rather than all of them at the end
+        sync(path)  # now, while the next shard is made, rather than all shards at the end
         self._writer = self._sink = None
         self._rows = 0
 
@@ -190,7 +190,7 @@ class ShardWriter:
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """Return a column's type as ``datasets`` writes it; all its versions read lists that are called ``Sequence``."""
+    """Return a column's type in the notation of ``datasets``; all its versions read lists as ``Sequence``."""
     if pa.types.is_fixed_size_list(kind):
         return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):

@@ -35,14 +35,14 @@ class TextBlock:
     decoder: Callable[["TextBlock"], Texts | TokenBatch]
 
     def decode(self) -> Texts | TokenBatch:
-        """Return the documents of the block; records that are not documents are in ``bad``."""
+        """Return the documents of the block; records without a document are in ``bad``."""
         return self.decoder(self)
 
 
 def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[TextBlock]:
     """Iterate over blocks of about BLOCK_BYTES that end where a document ends.
 
-    Raises DataError when the input is damaged, or is plain text and its documents should have names.
+    Raises DataError if the input is damaged, or is plain text and the config has an ``id_column``.
     """
     if config.id_column is not None and source.format in (Format.LINES, Format.PARAGRAPHS):
         raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; omit --id-column")
@@ -57,7 +57,7 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
     for data in blocks_of(source, BLOCK_BYTES, _end_of(source.format)):
         if decoder is None:
             decoder = _JsonDecoder(data, config, vocab_size).decode
-        ends = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: looking for two newlines in bytes is slow
+        ends = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: searching bytes for two newlines is slow
         newlines = int(np.count_nonzero(ends))
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
         has_blank = has_blank or bool((ends[1:] & ends[:-1]).any())
@@ -66,7 +66,7 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
 
 
 def _end_of(kind: Format) -> Callable[[bytes], int]:
-    """Return the function that finds where the last whole document of some bytes ends."""
+    """Return the function that finds the end of the last whole document in some bytes."""
     if kind == Format.FILE:
         return lambda data: 0
     if kind == Format.PARAGRAPHS:
@@ -118,7 +118,7 @@ class _JsonDecoder:
 
 
 def _has_only_ids(first_block: bytes, config: PackConfig) -> bool:
-    """Return whether the first record is tokenised already: it has ids and no text."""
+    """Return whether the first record is tokenised: it has ids and no text."""
     try:
         record = msgspec.json.decode(first_block.lstrip().split(b"\n", 1)[0])
     except JSON_ERRORS:
@@ -141,20 +141,20 @@ def _decode_paragraphs(block: TextBlock) -> Texts:
 
 
 def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> tuple[list[str], list[BadRecord]]:
-    """Split a block and decode part by part, so that a broken one is known with its line."""
+    """Split a block and decode part by part, so that each invalid part is reported with its line."""
     texts: list[str] = []
     bad: list[BadRecord] = []
-    at = 0
+    start = 0
     line = block.first_line
     borders = [(match.start(), match.end()) for match in separator.finditer(block.data)]
-    for end, begin in [*borders, (len(block.data), len(block.data))]:
-        part = block.data[at:end]
+    for end, next_start in [*borders, (len(block.data), len(block.data))]:
+        part = block.data[start:end]
         try:
             texts.append(part.decode())
         except UnicodeDecodeError as error:
             bad.append(_bad(block.source, line + part.count(b"\n", 0, error.start), _invalid(error), part))
-        line += block.data.count(b"\n", at, begin)
-        at = begin
+        line += block.data.count(b"\n", start, next_start)
+        start = next_start
     return texts, bad
 
 

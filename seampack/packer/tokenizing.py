@@ -41,11 +41,11 @@ _SAMPLE = [
 
 
 class TextTokenizer:
-    """A tokenizer: it encodes batches of documents, and has the vocabulary's size, id type and fingerprint.
+    """A tokenizer that encodes batches of documents, with the size, id type and fingerprint of its vocabulary.
 
-    ``name``: a ``tokenizer.json``, a folder that holds one, a name on the Hugging Face hub, or ``"bundled"``.
+    ``name``: a ``tokenizer.json``, a folder that contains one, a name on the Hugging Face hub, or ``"bundled"``.
 
-    Raises ConfigError when the tokenizer cannot be loaded or lacks a token that the config names.
+    Raises ConfigError if the tokenizer cannot be loaded or lacks a token that the config names.
     """
 
     def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
@@ -55,9 +55,9 @@ class TextTokenizer:
         with ThreadPoolExecutor(1) as thread:  # both are slow to load and release the GIL
             fast = thread.submit(_load_fast, text)
             self.reference = _load_reference(text, self.name)
-            self._fast, complaint = fast.result()
-        if complaint:
-            warnings.warn(f"{self.name}: {complaint}; using tokenizers, which is far slower", stacklevel=2)
+            self._fast, reason = fast.result()
+        if reason:
+            warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
         self.reference.no_truncation()
         self.reference.no_padding()
         self.reference.encode_special_tokens = not config.special_tokens_in_text
@@ -89,7 +89,7 @@ class TextTokenizer:
         warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=3)
 
     def check(self, texts: list[str]) -> bool:
-        """Return whether fast path and reference agree on the beginning of these texts."""
+        """Return whether the fast path and the reference agree on the beginning of these texts."""
         if self._fast is None:
             return True
         sample: list[str] = []
@@ -146,7 +146,7 @@ class TextTokenizer:
 
 
 def _load_fast(text: str) -> tuple[Any, str]:
-    """Return the fast tokenizer and an empty text, or None and the reason."""
+    """Return the fast tokenizer and an empty text, or None and the reason why it cannot be used."""
     # One thread per call: the threads of the pipeline encode batches in parallel.
     os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
     try:
@@ -156,7 +156,7 @@ def _load_fast(text: str) -> tuple[Any, str]:
         fast.no_truncation()
     except ImportError:
         return None, "fastokens is not installed"
-    except Exception as error:  # noqa: BLE001  # a kind of model that the fast library does not have
+    except Exception as error:  # noqa: BLE001  # a kind of model that the fast library does not support
         return None, f"fastokens cannot load this tokenizer ({error})"
     return fast, ""
 
@@ -169,7 +169,7 @@ def _load_reference(text: str, name: str) -> tokenizers.Tokenizer:
 
 
 def _tokenizer_json(name: str) -> str:
-    """Return the JSON of a tokenizer by path or hub name. Raise ConfigError where there is none."""
+    """Return the JSON of a tokenizer by path or hub name. Raise ConfigError if it cannot be read."""
     if name == BUNDLED:
         return (files("seampack") / "data" / "tokenizer.json").read_text("utf-8")
     path = Path(name)

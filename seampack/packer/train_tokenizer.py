@@ -33,12 +33,12 @@ def train_tokenizer(
 
     Args:
         source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
-        out: The ``tokenizer.json`` to write.
+        out: Output file, a ``tokenizer.json``.
         config: The options of training; by default ``TokenizerConfig()``.
         reading: The options of reading; by default ``PackConfig()``.
         split: Cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``).
         show_progress: Whether to show a progress bar.
-        options: Fields of TokenizerConfig that replace those of ``config``, such as ``vocab_size``.
+        options: Fields of TokenizerConfig, such as ``vocab_size``; they override ``config``.
 
     Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` cannot be
     written.

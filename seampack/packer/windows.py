@@ -14,7 +14,7 @@ from seampack.packer.planning import MAX_LENGTH, PackPlan, check_lengths, plan_w
 
 
 class HasLengths(Protocol):
-    """Documents of known lengths."""
+    """Documents with lengths."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -26,7 +26,7 @@ Batch = TypeVar("Batch", bound=HasLengths)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A plan over a window's parts: pieces carried from the window before, then whole documents. Shapes (parts,)."""
+    """The plan of a window's parts: pieces carried from the previous window, then whole documents. Shapes (parts,)."""
 
     plan: PackPlan
     document: npt.NDArray[np.int64]  # number of the document in the stream
@@ -35,7 +35,7 @@ class Window:
 
 
 class WindowPlanner:
-    """Plans one window after the other and keeps the carried pieces in between."""
+    """Plans one window after another and keeps the carried pieces between them."""
 
     def __init__(self, config: PackConfig) -> None:
         self._config = config
@@ -46,7 +46,7 @@ class WindowPlanner:
         self._carried_length: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     def plan(self, lengths: npt.NDArray[np.int64], *, last: bool) -> Window:
-        """Plan the carried pieces and these documents. In the ``last`` window, nothing is carried on."""
+        """Plan the carried pieces and these documents. The ``last`` window carries nothing."""
         new = self._documents + np.arange(lengths.size)
         if lengths.size and int(lengths.max()) > MAX_LENGTH:
             longest = int(lengths.argmax())
@@ -69,7 +69,7 @@ class WindowPlanner:
 def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], bool]]:
     """Group batches into windows of at least ``window_tokens`` tokens and documents; yield True with the last window.
 
-    The borders depend on the input alone, so that every run over it has the same windows.
+    Window borders depend on the input alone, so that every run has the same windows.
     """
     window: list[Batch] = []
     tokens = 0

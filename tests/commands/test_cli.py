@@ -1,4 +1,4 @@
-"""The command line as a whole: help, exit codes, and what goes to standard output and standard error."""
+"""The command line as a whole: help, exit codes, standard output and standard error."""
 
 import subprocess
 import sys
@@ -23,38 +23,38 @@ VERBS = set((Path(__file__).parent.parent / "data" / "verbs.txt").read_text("utf
 HEAVY = ("numba", "numpy", "pyarrow", "tokenizers", "fastokens", "torch", "datasets", "tqdm", "msgspec", "tomllib")
 
 each_command = pytest.mark.parametrize(
-    ("path", "known"), [pytest.param(*item, id=" ".join(("seampack", *item[0]))) for item in COMMANDS.items()]
+    ("path", "click_command"), [pytest.param(*item, id=" ".join(("seampack", *item[0]))) for item in COMMANDS.items()]
 )
 
 
 @each_command
-def test_help_names_every_option_and_command(call: Run, path: tuple[str, ...], known: click.Command) -> None:
+def test_help_names_every_option_and_command(call: Run, path: tuple[str, ...], click_command: click.Command) -> None:
     result = call(*path, "--help")
     assert (result.returncode, result.stderr) == (0, b"")
     shown = result.stdout.decode()
     assert shown.startswith(f"Usage: {' '.join(('seampack', *path))} ")
-    for parameter in known.params:
+    for parameter in click_command.params:
         for name in (*parameter.opts, *parameter.secondary_opts):
             assert name in shown or isinstance(parameter, click.Argument)
-    for name in getattr(known, "commands", {}):
+    for name in getattr(click_command, "commands", {}):
         assert f"  {name} " in shown
 
 
 @each_command
-def test_texts_of_help(path: tuple[str, ...], known: click.Command) -> None:
-    """Commands begin with a verb, and the list of commands shows their first sentence whole."""
-    assert known.help is not None
-    assert known.help.split()[0] in VERBS
-    shortened = known.get_short_help_str(60)
+def test_texts_of_help(path: tuple[str, ...], click_command: click.Command) -> None:
+    """The help of a command begins with a verb, and its first sentence fits into the list of commands."""
+    assert click_command.help is not None
+    assert click_command.help.split()[0] in VERBS
+    shortened = click_command.get_short_help_str(60)
     assert not path or shortened.removesuffix("...").endswith(".")
-    for parameter in known.params:
+    for parameter in click_command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
             assert parameter.help.endswith("."), parameter.name
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """Heavy imports would make ``--help`` slow. A process of its own, as other tests have imported everything."""
+    """Heavy imports would make ``--help`` slow. Runs in a separate process, as other tests import everything."""
     lines = [[*path, "--help"] for path in COMMANDS]
     code = (
         "import sys; from seampack.cli import main\n"
@@ -108,7 +108,7 @@ def test_wrong_usage_exits_with_2(call: Run, arguments: str, message: str, tmp_p
     [
         (ConfigError("a: expected b;\ngot c"), 1, "a: expected b; got c"),
         (OSError(28, "No space left on device", "out/x"), 1, "out/x: No space left on device"),
-        (MemoryError(), 1, "out of memory; pack and compare need less with a smaller --window-tokens"),
+        (MemoryError(), 1, "out of memory; pack and compare need less memory with a smaller --window-tokens"),
         (KeyboardInterrupt(), 130, "interrupted; no partial output was kept"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

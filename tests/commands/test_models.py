@@ -67,7 +67,7 @@ def test_the_methods(call: Run) -> None:
     assert b"sample          mask words" in call("models", "list").stdout
 
 
-def test_options_are_shown_with_what_they_accept(call: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_shown_with_their_accepted_values(call: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "110")
     lines = call("models", "list", "sample").stdout.decode().splitlines()
     assert lines == [
@@ -96,7 +96,7 @@ def test_options_are_shown_with_what_they_accept(call: Run, monkeypatch: pytest.
 def test_json_has_the_metadata(call: Run) -> None:
     listed = json.loads(call("models", "list", "sample", "--json").stdout)
     assert listed["columns"] == [{"column": "text", "help": "A text."}]
-    options = {each.pop("option"): each for each in listed["options"]}
+    options = {option.pop("option"): option for option in listed["options"]}
     assert options["rate"] == {
         "kind": "number",
         "list": False,

@@ -1,4 +1,4 @@
-"""The options of the commands are those of the configs: defaults, ranges and choices."""
+"""The options of the commands have the defaults, ranges and choices of the configs."""
 
 import dataclasses
 from typing import Any
@@ -28,10 +28,10 @@ OPTIONS = [
 
 
 def shown(path: tuple[str, ...], name: str) -> str:
-    """Return the entry of an option in ``--help``, before it is wrapped."""
-    found = commands()[path]
-    (option,) = (each for each in found.params if isinstance(each, click.Option) and each.name == name)
-    return "  ".join(option.get_help_record(click.Context(found)) or ())
+    """Return the entry of an option in ``--help``, unwrapped."""
+    command = commands()[path]
+    (option,) = (item for item in command.params if isinstance(item, click.Option) and item.name == name)
+    return "  ".join(option.get_help_record(click.Context(command)) or ())
 
 
 @pytest.mark.parametrize(("path", "field"), OPTIONS)

@@ -51,8 +51,8 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
     compared = json.loads(call("compare", CORPUS, *SMALL[:6], "--json").stdout)
-    assert [each["strategy"] for each in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
-    assert {each["tokens_in"] for each in compared} == {manifest["accounting"]["tokens_in"]}
+    assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    assert {row["tokens_in"] for row in compared} == {manifest["accounting"]["tokens_in"]}
     assert compared[0]["rows"] == manifest["accounting"]["rows"]
 
 
@@ -77,9 +77,9 @@ def test_standard_input_takes_text_and_arrow_streams(call: Run, tmp_path: Path) 
     inputs = {"lines": b"a b\n\nc", "arrow": sink.getvalue().to_pybytes()}
     for name, stdin in inputs.items():
         assert call("pack", "-", "-o", name, *SMALL, stdin=stdin).returncode == 0
-    found = [PackedFolder(tmp_path / name).unpack()["input_ids"].to_pylist() for name in inputs]
-    assert found[0] == found[1]
-    assert len(found[0]) == 2
+    unpacked = [PackedFolder(tmp_path / name).unpack()["input_ids"].to_pylist() for name in inputs]
+    assert unpacked[0] == unpacked[1]
+    assert len(unpacked[0]) == 2
 
 
 def test_a_saved_dataset_is_an_input(call: Run, tmp_path: Path) -> None:

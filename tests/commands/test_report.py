@@ -1,4 +1,4 @@
-"""Text for people: tables and definitions."""
+"""Printed tables and definitions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Artifacts: what is written is read again, and each kind of damage is named on one line."""
+"""Artifacts: they are read as written, and each kind of damage is reported on one line."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_written_is_read(folder: Path) -> None:
+def test_an_artifact_is_read_as_written(folder: Path) -> None:
     content = KIND.read_description(folder)
     assert content == {"format": "seampack thing", "format_version": 3, "name": "é", "numbers": [1, 2.5, None]}
     np.testing.assert_array_equal(KIND.read_arrays(folder / "a.safetensors")["x"], [[0, 2], [3, 5]])

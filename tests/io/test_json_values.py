@@ -43,14 +43,14 @@ def test_each_value_is_a_line(
         text = f"\n[{' ,'.join(written)} ]\n"
     else:
         text = "\n".join(written)
-        if written and written[0].startswith("["):  # one array would be taken for the list of values
+        if written and written[0].startswith("["):  # a leading array would be read as the list of values
             return
     lines = read(text.encode(errors="surrogatepass"), size, block)
     assert lines.count(b"\n") == len(items)
     assert [json.loads(line) for line in lines.splitlines()] == items
 
 
-def test_long_numbers_and_bytes_that_are_no_text_pass_unchanged() -> None:
+def test_long_numbers_and_invalid_utf8_pass_unchanged() -> None:
     digits = b"9" * 10_000
     assert read(b"[" + digits + b"]") == digits + b"\n"
     assert read(b'{"a":\n"\xff"}') == b'{"a": "\xff"}\n'
@@ -75,7 +75,7 @@ def test_broken_text_names_the_value(text: bytes, message: str) -> None:
     assert str(error.value) == f"a.json: {message}"
 
 
-def test_a_mistake_is_found_without_reading_all_that_follows() -> None:
+def test_an_error_is_found_without_reading_the_rest() -> None:
     stream = io.BytesIO(b'{"a" 1}' + b" " * 10_000)
     with mock.patch.object(json_values, "_READ_BYTES", 100), pytest.raises(DataError):
         JsonLines(stream, "a.json").read(1)

@@ -12,11 +12,11 @@ from seampack.io.ragged import lengths_of, offsets_of, positions_of
 @given(st.lists(st.lists(st.integers(), max_size=5), max_size=20))
 def test_offsets_cut_the_joined_lists(lists: list[list[int]]) -> None:
     lengths = lengths_of(lists)
-    joined = [value for each in lists for value in each]
+    joined = [value for values in lists for value in values]
     offsets = offsets_of(lengths)
     assert offsets.dtype == lengths.dtype == np.int64
     assert [joined[a:b] for a, b in pairwise(offsets)] == lists
-    assert positions_of(lengths).tolist() == [place for each in lists for place in range(len(each))]
+    assert positions_of(lengths).tolist() == [position for values in lists for position in range(len(values))]
 
 
 def test_narrow_lengths_do_not_overflow() -> None:

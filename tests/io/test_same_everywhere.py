@@ -1,4 +1,4 @@
-"""The same bytes give the same texts to the packer, the segmenter and the methods, or are refused in the same words."""
+"""The packer, the segmenter and the methods read the same texts from the same bytes, or give the same error."""
 
 import bz2
 import gzip
@@ -115,9 +115,9 @@ READERS = {"pack": packed, "segment apply": segmented, "segment train": training
 
 @contextmanager
 def on_standard_input(content: bytes) -> Iterator[None]:
-    """Make a pipe with this content the standard input."""
+    """Replace standard input with a pipe that has this content."""
     read, write = os.pipe()
-    kept = os.dup(0)
+    original = os.dup(0)
     os.dup2(read, 0)
     os.close(read)
 
@@ -131,8 +131,8 @@ def on_standard_input(content: bytes) -> Iterator[None]:
         yield
     finally:
         thread.join()
-        os.dup2(kept, 0)
-        os.close(kept)
+        os.dup2(original, 0)
+        os.close(original)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -165,20 +165,20 @@ def test_the_same_files_of_a_glob_and_of_a_dataset_folder(tmp_path: Path, reader
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_same_words(tmp_path: Path, name: str) -> None:
+def test_the_same_error(tmp_path: Path, name: str) -> None:
     content, message = REFUSED[name]
     path = tmp_path / name
     path.write_bytes(content)
-    said = set()
+    messages = set()
     for reader in READERS.values():
         with pytest.raises(DataError) as error:
             reader(str(path))
-        said.add(str(error.value).removeprefix(f"{path}:").strip())
-    assert len(said) == 1
-    assert said.pop().startswith(message)
+        messages.add(str(error.value).removeprefix(f"{path}:").strip())
+    assert len(messages) == 1
+    assert messages.pop().startswith(message)
 
 
-def test_the_same_words_for_what_is_not_there(tmp_path: Path) -> None:
+def test_the_same_error_for_missing_inputs(tmp_path: Path) -> None:
     for name, message in (
         ("none.txt", "no such file"),
         ("*.txt", "no file matches"),
@@ -197,7 +197,7 @@ def test_the_same_words_for_what_is_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_a_slow_pipe_of_gzip_is_gzip(tmp_path: Path, arguments: tuple[str, ...], expected: bytes) -> None:
-    """The first byte comes alone, a second before the rest: it must not decide what the input is."""
+    """The first byte arrives a second before the rest: it alone must not decide the format."""
     process = subprocess.Popen(
         command(*arguments), cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

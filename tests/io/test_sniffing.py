@@ -1,4 +1,4 @@
-"""Detection: each kind of file is recognised by its first bytes, however they arrive, or refused with a remedy."""
+"""Detection: files are recognised by their first bytes, regardless of timing, or refused with a remedy."""
 
 import pytest
 
@@ -52,14 +52,14 @@ CASES = [
 
 
 @pytest.mark.parametrize(("data", "name", "expected"), CASES)
-def test_what_the_first_bytes_are(data: bytes, name: str | None, expected: Format) -> None:
+def test_formats_of_first_bytes(data: bytes, name: str | None, expected: Format) -> None:
     named = format_of_name(name) if name else None
     assert detect_format(data, True, named) == expected
 
 
 @pytest.mark.parametrize(("data", "name", "expected"), CASES)
-def test_how_bytes_arrive_decides_nothing(data: bytes, name: str | None, expected: Format) -> None:
-    """As long as the answer may change, more bytes are asked for."""
+def test_the_result_does_not_depend_on_timing(data: bytes, name: str | None, expected: Format) -> None:
+    """Detection asks for more bytes as long as the result may change."""
     named = format_of_name(name) if name else None
     for size in [*range(min(len(data), 80)), len(data)]:
         assert detect_format(data[:size], False, named) in (None, expected)
@@ -84,7 +84,7 @@ def test_a_named_format_overrides(wanted: Format) -> None:
         (b"some\0bytes\n", "binary data; expected text, JSON or a table"),
     ],
 )
-def test_what_cannot_be_read_is_refused(data: bytes, message: str) -> None:
+def test_unsupported_files_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(DataError) as error:
         detect_format(data, True, None)
     assert str(error.value).startswith(message)

@@ -1,4 +1,4 @@
-"""Sources: which files are read, what is in them after decompression, and what cannot be opened."""
+"""Sources: the files that are read, their content after decompression, and inputs that cannot be opened."""
 
 import bz2
 import gzip
@@ -58,13 +58,13 @@ def table_bytes(kind: str) -> bytes:
 
 
 def through_pipe(path: Path, data: bytes) -> threading.Thread:
-    """Feed a named pipe byte by byte at first, as a slow program does."""
+    """Feed a named pipe, its first bytes one by one, like a slow program."""
     os.mkfifo(path)
 
     def feed() -> None:
         with path.open("wb", buffering=0) as pipe:
-            for at in range(min(4, len(data))):
-                pipe.write(data[at : at + 1])
+            for index in range(min(4, len(data))):
+                pipe.write(data[index : index + 1])
             pipe.write(data[4:])
 
     thread = threading.Thread(target=feed)
@@ -167,8 +167,8 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 def test_expand_keeps_the_order_and_sorts_globs(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "[x].txt"):
         (tmp_path / name).write_text("a")
-    found = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
-    assert found == [f"{tmp_path}/b.txt", f"{tmp_path}/a.txt", f"{tmp_path}/b.txt", "-", f"{tmp_path}/[x].txt"]
+    paths = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
+    assert paths == [f"{tmp_path}/b.txt", f"{tmp_path}/a.txt", f"{tmp_path}/b.txt", "-", f"{tmp_path}/[x].txt"]
 
 
 def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
     ("name", "message"),
     [("none.jsonl", "no such file"), ("*.jsonl", "no file matches"), (".", "the folder is not a saved dataset")],
 )
-def test_expand_refuses_what_is_not_there(tmp_path: Path, name: str, message: str) -> None:
+def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         expand(tmp_path / name)
 

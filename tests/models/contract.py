@@ -10,6 +10,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from datasets import Dataset
 
 from seampack.config import Config
@@ -134,6 +135,8 @@ class AdapterContract:
     ) -> None:
         if not self.trains_fast:
             pytest.skip("training is too slow to run twice")
+        if torch.cuda.is_available():
+            pytest.skip("sums on a GPU depend on the order in which its threads end")
         found = []
         for name, each in (("first", artifact), ("second", adapter.train(prepared, config))):
             (tmp_path / name).mkdir()

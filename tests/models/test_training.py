@@ -103,7 +103,7 @@ def test_device_policy(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_placed_models_are_on_the_device_and_do_not_train() -> None:
     model = Line()
     assert training.place(model) is model
-    assert model.slope.device == training.device()
+    assert model.slope.device.type == training.device().type
     assert not model.training
 
 
@@ -233,7 +233,7 @@ def test_causal_models_are_loaded_in_float32(tmp_path: Path, capfd: pytest.Captu
     capfd.readouterr()
     model, tokens = training.load_causal(tmp_path)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    assert model.device == training.device()
+    assert model.device.type == training.device().type
     assert not model.training
     assert tokens.pad_token == "[PAD]"
     assert capfd.readouterr().err == ""
@@ -290,7 +290,8 @@ def test_parts_of_artifacts_are_placed(tmp_path: Path) -> None:
     model = training.load_part(AutoModelForCausalLM)(tmp_path / "model")
     assert model.dtype == torch.float32
     assert not model.training
-    assert training.load_part(AutoModel)(saved_encoder(tmp_path / "encoder")).device == training.device()
+    encoder = training.load_part(AutoModel)(saved_encoder(tmp_path / "encoder"))
+    assert encoder.device.type == training.device().type
     assert training.load_part(AutoTokenizer)(tmp_path / "model").get_vocab() == tokens.get_vocab()
 
 

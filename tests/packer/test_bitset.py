@@ -31,10 +31,10 @@ def test_queries(size: int, data: st.DataObject) -> None:
         change(bits, x, present)
     ordered = sorted(members)
     for x in data.draw(st.lists(value, max_size=20)) + [x for x, _ in changes]:
-        at = bisect.bisect_right(ordered, x)
-        assert predecessor(bits, x) == (ordered[at - 1] if at else -1)
-        at = bisect.bisect_left(ordered, x)
-        assert successor(bits, x) == (ordered[at] if at < len(ordered) else -1)
+        index = bisect.bisect_right(ordered, x)
+        assert predecessor(bits, x) == (ordered[index - 1] if index else -1)
+        index = bisect.bisect_left(ordered, x)
+        assert successor(bits, x) == (ordered[index] if index < len(ordered) else -1)
 
 
 def test_dense_and_empty() -> None:

@@ -1,4 +1,4 @@
-"""Faults injected into real runs: one line on standard error, the right exit code, and nothing that looks whole."""
+"""Faults injected into real runs: one line on standard error, the right exit code, and no partial output."""
 
 import gzip
 import json
@@ -65,7 +65,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
         (("--seq-len", 64, "--window-tokens", 9), "window_tokens: expected at least seq_len, 64; got 9"),
-        (("--id-column", "text"), "id_column: expected another field than the content's"),
+        (("--id-column", "text"), "id_column: expected a field other than the content's"),
     ],
 )
 def test_options_that_cannot_work(call: Run, tmp_path: Path, options: tuple[Any, ...], message: str) -> None:
@@ -114,7 +114,7 @@ def test_bad_records_among_good_ones(
     manifest = seampack.pack(path, strategy="pad", **options)
     assert (manifest.quarantined, manifest.accounting.documents) == (3, 397)
     records = [json.loads(line) for line in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
-    assert [(each["source"], each["position"], each["raw"]) for each in records] == [
+    assert [(record["source"], record["position"], record["raw"]) for record in records] == [
         (str(path), number, line) for number, line in wrong.items()
     ]
     (tmp_path / "good.jsonl").write_text("\n".join(line for line in lines if line not in wrong.values()))
@@ -122,7 +122,7 @@ def test_bad_records_among_good_ones(
     assert PackedFolder(tmp_path / "out").unpack().equals(PackedFolder(tmp_path / "good").unpack())
 
 
-def test_a_file_name_that_is_no_text_goes_into_the_quarantine(call: Run, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_is_escaped_in_the_quarantine(call: Run, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/n\xff.jsonl"
     Path(os.fsdecode(path)).write_text(GOOD + "{")
     result = call("pack", os.fsdecode(path), "-o", "out", *SMALL, "--on-bad", "quarantine")

@@ -51,7 +51,7 @@ def test_damage_is_found_and_the_shard_named(corpus: Path, tmp_path: Path, outpu
 
 @contextmanager
 def changed(folder: Path) -> Iterator[dict[str, Any]]:
-    """The manifest, to be changed and written; put back in the end."""
+    """The manifest, for a test to change and write; restored at the end."""
     path = folder / "manifest.json"
     whole = path.read_text()
     manifest = json.loads(whole)
@@ -82,8 +82,8 @@ def test_the_accounting_is_verified(packed: Path) -> None:
 
 
 @pytest.mark.parametrize("pad", [None, END])
-def test_rows_that_their_segments_do_not_make_up(tmp_path: Path, pad: str | None) -> None:
-    """As a program might write them: checksums and sums are right, the borders of the rows are not."""
+def test_rows_that_differ_from_their_segments(tmp_path: Path, pad: str | None) -> None:
+    """Checksums and sums are right, but the row borders are wrong, as a faulty writer might leave them."""
     (tmp_path / "a.jsonl").write_text('{"text": "seam pack seam"}\n{"text": "pack"}\n')
     out = tmp_path / "out"
     manifest = seampack.pack(tmp_path / "a.jsonl", out=out, seq_len=16, strategy="pad", pad=pad)
@@ -94,7 +94,7 @@ def test_rows_that_their_segments_do_not_make_up(tmp_path: Path, pad: str | None
     lengths[0][0], lengths[1][0] = lengths[0][0] + 16, lengths[1][0] - 16
     for name, values, message in (
         ("seq_lengths", lengths, "row 0: expected .*16.* in its segments; got"),
-        ("doc_ids", [[0, 1], []], "doc_ids: expected as many values in each row as seq_lengths has"),
+        ("doc_ids", [[0, 1], []], "doc_ids: expected as many values per row as seq_lengths has"),
         ("other", lengths, "expected a column seq_lengths; got input_ids, other"),
     ):
         place = column if name == "other" else table.column_names.index(name)

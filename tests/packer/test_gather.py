@@ -15,7 +15,7 @@ from tests.packer.test_planning import lengths_and_seq_len, options, rows_of
 
 
 def documents(lengths: list[int]) -> list[list[int]]:
-    """Documents whose tokens tell where they are from."""
+    """Documents whose tokens encode their document and position."""
     return [[1000 * document + position for position in range(length)] for document, length in enumerate(lengths)]
 
 
@@ -24,21 +24,21 @@ def column(values: list[Any], kind: pa.DataType | None = None) -> pa.Table:
 
 
 @given(lengths_and_seq_len, options, st.booleans(), st.booleans())
-def test_rows_hold_what_the_plan_says(
+def test_rows_have_the_tokens_of_the_plan(
     case: tuple[list[int], int], options: dict[str, Any], padded: bool, labels: bool
 ) -> None:
     lengths, seq_len = case
     texts = documents(lengths)
-    found = plan(lengths, seq_len=seq_len, **options)
-    packed = apply_plan(column(texts), found, pads={"input_ids": -7} if padded else None, labels=labels)
-    assert packed.num_rows == found.rows
-    repeated = found.repeated.tolist()
-    for k, (row, got) in enumerate(zip(rows_of(found, ordered=True), packed.to_pylist(), strict=True)):
+    planned = plan(lengths, seq_len=seq_len, **options)
+    packed = apply_plan(column(texts), planned, pads={"input_ids": -7} if padded else None, labels=labels)
+    assert packed.num_rows == planned.rows
+    repeated = planned.repeated.tolist()
+    for k, (row, got) in enumerate(zip(rows_of(planned, ordered=True), packed.to_pylist(), strict=True)):
         tokens = [token for document, start, length in row for token in texts[document][start : start + length]]
         missing = [-7] * (seq_len - len(tokens)) if padded else []
         assert got["input_ids"] == tokens + missing
         assert (got["doc_ids"], got["doc_starts"], got["seq_lengths"]) == tuple(map(list, zip(*row, strict=True)))
-        first = found.row_offsets[found.row_order[k]]
+        first = planned.row_offsets[planned.row_order[k]]
         assert got["repeated"] == repeated[first : first + len(row)]
         if labels:
             masked = []
@@ -50,8 +50,8 @@ def test_rows_hold_what_the_plan_says(
 @given(lengths_and_seq_len, options)
 def test_every_token_is_a_target_once(case: tuple[list[int], int], options: dict[str, Any]) -> None:
     lengths, seq_len = case
-    found = plan(lengths, seq_len=seq_len, **{**options, "extra_tokens": 0, "drop_last": False})
-    labels = apply_plan(column(documents(lengths)), found, labels=True)["labels"].to_pylist()
+    planned = plan(lengths, seq_len=seq_len, **{**options, "extra_tokens": 0, "drop_last": False})
+    labels = apply_plan(column(documents(lengths)), planned, labels=True)["labels"].to_pylist()
     targets = sorted(label for row in labels for label in row if label != IGNORE_INDEX)
     assert targets == sorted(token for document in documents(lengths) for token in document)
 
@@ -98,11 +98,11 @@ def test_given_labels_are_masked_not_replaced() -> None:
 
 def test_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = list(np.random.default_rng(0).integers(0, 30, 500))
-    found = plan(lengths, seq_len=20)
-    whole = apply_plan(column(documents(lengths)), found)
+    planned = plan(lengths, seq_len=20)
+    whole = apply_plan(column(documents(lengths)), planned)
     monkeypatch.setattr("seampack.packer.gather._BATCH_TOKENS", 100)
-    parts = apply_plan(column(documents(lengths)), found)
-    assert parts["input_ids"].num_chunks == -(-found.rows // 5)
+    parts = apply_plan(column(documents(lengths)), planned)
+    assert parts["input_ids"].num_chunks == -(-planned.rows // 5)
     assert parts.combine_chunks().equals(whole.combine_chunks())
 
 
@@ -110,10 +110,10 @@ def test_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     ("table", "message"),
     [
         (pa.table({"text": ["a", "b"]}), "column 'text': expected lists; got string"),
-        (column([[1, 2], [3, 4]]), "column 'input_ids': expected lists of the 2 lengths"),
+        (column([[1, 2], [3, 4]]), "column 'input_ids': expected lists with the 2 lengths of the plan"),
         (column([[1, 2]]), "got 1 lists"),
         (column([[1, 2], None]), "expected a list in every row; got 1 nulls"),
-        (column([[1, 2], [None]]), "a null among the values"),
+        (column([[1, 2], [None]]), "expected numbers; got a null"),
         (pa.table({}), "no column to pack"),
         (pa.table({"words": [["a", "b"], ["c"]]}), r"column 'words': expected lists of numbers; got list<"),
         (pa.table({"boxes": [[[1], [2]], [[3]]]}), "column 'boxes': expected lists of numbers"),
@@ -128,13 +128,13 @@ def test_bad_tables(table: pa.Table, message: str) -> None:
 def test_values_that_do_not_fit() -> None:
     table = column([[1, 2], [3]], pa.list_(pa.uint16()))
     for pad in (70_000, -1):
-        with pytest.raises(ConfigError, match=f"a value that uint16 holds in column 'input_ids'; got {pad}"):
+        with pytest.raises(ConfigError, match=f"a value that fits uint16 for column 'input_ids'; got {pad}"):
             apply_plan(table, plan([2, 1], seq_len=4), pads={"input_ids": pad})
     with pytest.raises(ConfigError, match="labels: expected a column 'input_ids' of integers; got float32"):
         apply_plan(column([[1, 2], [3]], pa.list_(pa.float32())), plan([2, 1], seq_len=4), labels=True)
     with pytest.raises(DataError, match=r"labels: expected ids below 2\^31; got 3000000000"):
         apply_plan(column([[3_000_000_000]]), plan([1], seq_len=4), labels=True)
-    with pytest.raises(DataError, match="doc_ids: expected one for each of 2 documents; got 1"):
+    with pytest.raises(DataError, match="doc_ids: expected one id for each of 2 documents; got 1"):
         apply_plan(table, plan([2, 1], seq_len=4), doc_ids=pa.array(["a"]))
 
 

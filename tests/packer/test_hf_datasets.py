@@ -1,4 +1,4 @@
-"""pack_dataset: a Dataset in, a Dataset out, beside what trl documents of its own."""
+"""pack_dataset: a Dataset in, a Dataset out, compared with the documented output of trl."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_indices_columns_and_format() -> None:
     assert [row["doc_ids"].tolist() for row in packed] == [[1], [2, 0], [1]]
 
 
-def test_a_format_of_columns_that_are_left_out() -> None:
+def test_a_format_of_columns_that_are_not_packed() -> None:
     dataset = datasets.Dataset.from_dict(ROWS).with_format("numpy", columns=["attention_mask"])
     packed = pack(dataset, columns=["input_ids"])
     assert packed.format["columns"] == []
@@ -76,7 +76,11 @@ def test_it_can_be_saved_and_mapped(tmp_path: Any) -> None:
         (datasets.Dataset.from_dict(ROWS), {"columns": ["ids"]}, "no column 'ids'; the dataset has input_ids"),
         (datasets.Dataset.from_dict({"input_ids": [[1], None]}), {}, "expected a list in every row; got 1 nulls"),
         ([[1, 2]], {}, "expected a datasets.Dataset or DatasetDict; got list"),
-        (datasets.Dataset.from_dict({"a": [[1, 2]], "b": [[1]]}), {}, "column 'b': expected lists of the 1 lengths"),
+        (
+            datasets.Dataset.from_dict({"a": [[1, 2]], "b": [[1]]}),
+            {},
+            "column 'b': expected lists with the 1 lengths of the plan",
+        ),
     ],
 )
 def test_errors(dataset: Any, options: dict[str, Any], message: str) -> None:

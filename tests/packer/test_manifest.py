@@ -17,7 +17,7 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest, is_packed_name, shard_name
 from tests.packer.corpus import SMALL, write_corpus
 
-# The file of version 1, as the first release wrote it. It must open in every later version.
+# A manifest of version 1, as the first release wrote it. Every later version must open it.
 VERSION_1: dict[str, Any] = {
     "format": "seampack packed shards",
     "format_version": 1,
@@ -71,7 +71,7 @@ VERSION_1: dict[str, Any] = {
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Return the path of every value in a manifest but the note."""
+    """Return the path of every value in a manifest except the note."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in items:
         if key != "pre_segment":
@@ -84,7 +84,7 @@ def value_at(content: Any, path: Sequence[Any]) -> Any:
 
 
 def written(path: tuple[Any, ...]) -> str:
-    """Return a path as messages show it: ``shards[0].rows``."""
+    """Return a path as in messages: ``shards[0].rows``."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
@@ -127,7 +127,7 @@ RIGHT: dict[type, list[Any]] = {str: ["text"], bool: [True], float: [-1, 1.5], t
 
 
 def damaged(path: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
-    """Return manifests in which one value is missing, null or of a wrong kind."""
+    """Return manifests in which one value is missing, null or of the wrong type."""
     *parent, key = path
     right = [None] if key == "pad_id" else RIGHT.get(type(value_at(VERSION_1, path)), [])
     for value in WRONG:
@@ -193,7 +193,7 @@ def test_values_that_contradict_each_other(path: tuple[Any, ...], value: Any, me
         ("[" * 99_999, "not a manifest of packed shards"),
         ('{"format_version": 1}', "not a manifest of packed shards"),
         (json.dumps({**VERSION_1, "shards": None}), "the manifest is damaged: shards: expected"),
-        (None, r"no manifest\.json: no packed folder, or a run that did not finish"),
+        (None, r"no manifest\.json: not a packed folder, or a run that did not finish"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -1,4 +1,4 @@
-"""Every option reaches what it governs: changed from its default, it changes the plan or the packed folder."""
+"""Every option has an effect: another value than the default changes the plan or the packed folder."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ from tests.packer.corpus import END, END_ID, TOKENIZER
 
 @dataclass
 class Option:
-    """A value other than the default, and its effect: a relation between the results without and with it."""
+    """A value other than the default, and its effect: a relation between the results without and with the value."""
 
     value: Any
     is_effect: Callable[[Any, Any], bool]
     given: dict[str, Any] = field(default_factory=dict)
-    """Other options, of both runs."""
+    """Other options of both runs."""
     corpus: str = "texts"
 
 

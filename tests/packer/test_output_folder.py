@@ -63,7 +63,7 @@ OTHERS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_overwrite_refuses_what_others_wrote(tmp_path: Path, case: str) -> None:
+def test_overwrite_refuses_files_of_other_programs(tmp_path: Path, case: str) -> None:
     name, content = OTHERS[case]
     out = tmp_path / "out"
     out.mkdir()
@@ -82,7 +82,7 @@ def test_overwrite_refuses_a_folder_of_a_shards_name(tmp_path: Path) -> None:
         seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
 
 
-def test_overwrite_replaces_what_an_unfinished_run_left(tmp_path: Path) -> None:
+def test_overwrite_replaces_the_files_of_an_unfinished_run(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for name in ("shard-00000.arrow", "shard-00001.arrow", "quarantine.jsonl"):
         (tmp_path / "out" / name).touch()
@@ -146,7 +146,7 @@ def test_a_folder_that_gets_files_during_the_run_is_left_alone(tmp_path: Path) -
 def test_an_overwrite_that_cannot_be_put_in_place(
     old: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    """The renames of whole folders: the old one aside, the new one in its place."""
+    """The two renames: the old folder to a hidden name, the new folder to its final name."""
     rename, calls = Path.rename, 0
 
     def fail(self: Path, target: Path) -> Path:
@@ -164,10 +164,10 @@ def test_an_overwrite_that_cannot_be_put_in_place(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_writer_that_was_left_writes_no_more(tmp_path: Path) -> None:
+def test_a_closed_writer_writes_no_more(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "out", PackConfig()) as writer:
         pass
-    with pytest.raises(ShardError, match="the run was given up"):
+    with pytest.raises(ShardError, match="the run has ended"):
         writer.write(pa.record_batch({"input_ids": [[1]]}))
     assert list(tmp_path.iterdir()) == []
 
@@ -180,7 +180,7 @@ SMALL_BLOCKS = (
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A run that has written shards, over those of an earlier run if there are any, and waits for more input."""
+    """A run that has written shards, overwriting an earlier run if there is one, and waits for more input."""
     with subprocess.Popen(
         [sys.executable, "-c", SMALL_BLOCKS, *map(str, ("pack", "-", "-o", "out", *SMALL, "--overwrite"))],
         cwd=tmp_path,
@@ -191,7 +191,7 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     ) as process:
         assert process.stdin is not None
         try:
-            process.stdin.write(GOOD.encode() * 10_000)  # some fifty blocks
+            process.stdin.write(GOOD.encode() * 10_000)  # about fifty blocks
             process.stdin.flush()
             for _ in range(600):
                 if list(tmp_path.glob(".out.partial-*/shard-00001.arrow")):
@@ -218,7 +218,7 @@ def test_an_impatient_user_leaves_nothing(slow: "subprocess.Popen[bytes]", tmp_p
     for _ in range(3):
         slow.send_signal(signal.SIGINT)
         time.sleep(pause)
-    assert slow.wait(60) in (130, -signal.SIGINT)  # the latter while the interpreter shuts down, after the clean-up
+    assert slow.wait(60) in (130, -signal.SIGINT)  # -SIGINT while the interpreter shuts down, after the clean-up
     assert not (tmp_path / "out").exists()
 
 
@@ -247,14 +247,14 @@ def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Ru
     assert hidden.name == f".out.partial-{slow.pid}"
     assert "manifest.json" not in contents(hidden)
     assert failed(call("inspect", "out")) == "out: no such folder"
-    assert "no manifest.json: no packed folder, or a run that did not finish" in failed(call("inspect", hidden))
+    assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(call("inspect", hidden))
     (tmp_path / "a.txt").write_text("a")
     assert call("pack", "a.txt", "-o", "out", *SMALL).returncode == 0
     assert call("inspect", "out", "--verify").returncode == 0
 
 
 def limit_files() -> None:
-    """Every file fails to grow beyond 20 kB, as on a disk that is full."""
+    """Make every file fail to grow beyond 20 kB, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, output_format: str) -> None:
 
 
 def test_nothing_is_written_after_a_failed_run_was_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last window is still being written when a later line turns out bad."""
+    """A window is still being written when a later line turns out to be bad."""
     source, out = tmp_path / "bad.jsonl", tmp_path / "out"
     source.write_text('{"text": "a few words"}\n' * 400 + "{\n")
     out.mkdir()
@@ -296,7 +296,7 @@ def test_nothing_is_written_after_a_failed_run_was_cleaned_up(tmp_path: Path, mo
 def test_an_output_folder_that_holds_the_input(tmp_path: Path) -> None:
     seampack.pack(CORPUS, out=tmp_path / "packed")
     before = {path.name for path in (tmp_path / "packed").iterdir()}
-    with pytest.raises(seampack.ConfigError, match="the input lies in the output folder"):
+    with pytest.raises(seampack.ConfigError, match="the input is in the output folder"):
         seampack.pack(tmp_path / "packed", out=tmp_path / "packed", overwrite=True)
     with pytest.raises(seampack.ConfigError, match="threads: expected at least 1"):
         seampack.pack(CORPUS, out=tmp_path / "packed", overwrite=True, threads=0)

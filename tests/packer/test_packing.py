@@ -1,4 +1,4 @@
-"""Packed folders: read by other libraries, and unpacked to the documents again."""
+"""Packed folders: read by other libraries, and unpacked to the original documents."""
 
 import json
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ def test_a_single_document(tmp_path: Path, strategy: str, text: str) -> None:
 
 def pack_ids(path: Path, ids: Sequence[Sequence[int]]) -> None:
     if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps({"input_ids": each}) + "\n" for each in ids))
+        path.write_text("".join(json.dumps({"input_ids": document}) + "\n" for document in ids))
     elif path.suffix == ".parquet":
         pq.write_table(pa.table({"input_ids": ids}), path)
     else:
@@ -135,7 +135,7 @@ def test_a_packed_folder_is_an_input(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"extra_room": "always", "leftover": "pad"}, {"drop_last": True}, {"max_overlap": 0.9}], ids=str
 )
-def test_what_was_dropped_is_missing_at_the_ends(
+def test_dropped_tokens_are_missing_at_the_ends(
     corpus: Path, tmp_path: Path, strategy: str, options: dict[str, Any]
 ) -> None:
     seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, **SMALL, **options)

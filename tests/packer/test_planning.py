@@ -1,4 +1,4 @@
-"""Plans against slow, obvious twins; invariants of every strategy; accounting; outside golden values."""
+"""Plans against slow, obvious twins; invariants of every strategy; accounting; published results."""
 
 from itertools import pairwise
 from typing import Any
@@ -60,49 +60,49 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
 def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str, Any], seed: int) -> None:
     """Every token of every document is in a row or declared dropped, and counted exactly once as new."""
     lengths, seq_len = case
-    found = plan(lengths, seq_len=seq_len, seed=seed, **options)
+    planned = plan(lengths, seq_len=seq_len, seed=seed, **options)
     seen = [[0] * length for length in lengths]
-    for row in rows_of(found):
+    for row in rows_of(planned):
         assert 0 < naive.tokens(row) <= seq_len
         for document, start, length in row:
             assert length > 0
             for position in range(start, start + length):
                 seen[document][position] += 1
     dropped = 0
-    for document, start, length in zip(*(column.tolist() for column in found.dropped), strict=True):
+    for document, start, length in zip(*(column.tolist() for column in planned.dropped), strict=True):
         dropped += length
         for position in range(start, start + length):
             assert seen[document][position] == 0
             seen[document][position] += 1
     counts = [count for document in seen for count in document]
-    account = found.account()
+    account = planned.account()
     assert min(counts, default=1) == 1
     assert account.repeated == sum(counts) - len(counts)
     assert account.dropped == dropped
     assert account.tokens_in == sum(lengths) == account.tokens_out - account.repeated + account.dropped
-    assert account.padding == found.rows * seq_len - account.tokens_out
+    assert account.padding == planned.rows * seq_len - account.tokens_out
     assert (account.documents, account.empty_documents) == (len(lengths), lengths.count(0))
-    pieces = [found.doc.tolist().count(document) for document in range(len(lengths))]
+    pieces = [planned.doc.tolist().count(document) for document in range(len(lengths))]
     assert account.documents_split == sum(count > 1 for count in pieces)
     assert account.cuts == sum(max(count - 1, 0) for count in pieces)
-    assert sorted(found.row_order.tolist()) == list(range(found.rows))
+    assert sorted(planned.row_order.tolist()) == list(range(planned.rows))
     if options["strategy"] != "seamless":
         assert account.repeated == 0
     if options["strategy"] in ("best_fit", "ffd", "pad"):
         assert account.dropped == 0
     if options["strategy"] == "seamless" and not options["drop_last"]:
-        assert account.dropped <= options["extra_tokens"] * found.rows
+        assert account.dropped <= options["extra_tokens"] * planned.rows
 
 
 @given(st.integers(1, 60), st.integers(0, 2000), st.floats(0, 0.999))
 def test_windows_never_lose_a_token(seq_len: int, length: int, share: float) -> None:
     config = PlanConfig(seq_len=seq_len, max_overlap=share, shuffle=False)
-    found = plan([length], config)
-    whole = [row[0] for row in rows_of(found) if row[0][2] == seq_len]
+    planned = plan([length], config)
+    whole = [row[0] for row in rows_of(planned) if row[0][2] == seq_len]
     overlaps = [a + n - b for (_, a, n), (_, b, _) in pairwise(whole)]
     assert all(0 <= overlap <= config.max_overlap_tokens for overlap in overlaps)
     assert max(overlaps, default=0) - min(overlaps, default=0) <= 1
-    assert found.account().dropped == 0
+    assert planned.account().dropped == 0
 
 
 def test_the_authors_windows_lose_tokens_where_ours_do_not() -> None:
@@ -125,25 +125,25 @@ def test_the_port_of_the_authors_code_is_sane(case: tuple[list[int], int]) -> No
 
 def test_trl_example() -> None:
     """The documented result of trl's pack_dataset, strategy bfd_split, on lengths 5, 2, 3, 1 at seq_length 4."""
-    found = plan([5, 2, 3, 1], seq_len=4, strategy="best_fit", shuffle=False)
-    assert found.length.tolist() == [4, 3, 1, 2, 1]
-    assert found.row_offsets.tolist() == [0, 1, 3, 5]
-    assert found.doc[found.row_offsets[:-1]].tolist() == [0, 2, 1]
+    planned = plan([5, 2, 3, 1], seq_len=4, strategy="best_fit", shuffle=False)
+    assert planned.length.tolist() == [4, 3, 1, 2, 1]
+    assert planned.row_offsets.tolist() == [0, 1, 3, 5]
+    assert planned.doc[planned.row_offsets[:-1]].tolist() == [0, 2, 1]
 
 
 def test_large_instance_against_bounds() -> None:
-    """No more rows than First-Fit-Decreasing may need: 11/9 of the optimum and 6/9 (Dosa 2007)."""
+    """First-Fit-Decreasing needs at most 11/9 of the optimal rows, plus 6/9 (Dosa 2007)."""
     lengths = np.random.default_rng(0).integers(1, 1000, 50_000)
-    found = plan(lengths, seq_len=1000, strategy="ffd")
+    planned = plan(lengths, seq_len=1000, strategy="ffd")
     least = -(-int(lengths.sum()) // 1000)
-    assert least <= found.rows <= 11 / 9 * least + 6 / 9
+    assert least <= planned.rows <= 11 / 9 * least + 6 / 9
     assert plan(lengths, seq_len=1000, strategy="best_fit").rows <= 11 / 9 * least + 6 / 9
 
 
 def test_more_patterns_than_the_first_allocation_holds() -> None:
     lengths = np.random.default_rng(1).integers(1, 100_000, 3_000)
-    found = plan(lengths, seq_len=131_072, strategy="ffd", shuffle=False)
-    assert rows_of(found) == naive.plan_rows(
+    planned = plan(lengths, seq_len=131_072, strategy="ffd", shuffle=False)
+    assert rows_of(planned) == naive.plan_rows(
         lengths.tolist(),
         seq_len=131_072,
         strategy="ffd",
@@ -164,7 +164,7 @@ def test_shuffle_depends_on_the_seed_alone() -> None:
 
 
 def test_shuffle_is_uniform() -> None:
-    """Each of the 24 orders of four rows about equally often: chi-square below the 0.1 % bound for 23 degrees."""
+    """The 24 orders of four rows are equally frequent: chi-square is below the 0.1 % bound for 23 degrees."""
     counts: dict[tuple[int, ...], int] = {}
     for seed in range(4_800):
         order = tuple(layout.shuffled(4, np.uint64(seed * 0x2545F4914F6CDD1D % 2**64)).tolist())
@@ -184,8 +184,8 @@ def test_any_integer_type(dtype: Any) -> None:
 @pytest.mark.parametrize("strategy", list(Strategy))
 @pytest.mark.parametrize("lengths", [[], [0], [0, 0, 0], [1], [7], [10**9]])
 def test_degenerate(strategy: str, lengths: list[int]) -> None:
-    found = plan(lengths, seq_len=7 if sum(lengths) < 10**9 else 1 << 20, strategy=strategy)
-    assert found.account().tokens_in == sum(lengths)
+    planned = plan(lengths, seq_len=7 if sum(lengths) < 10**9 else 1 << 20, strategy=strategy)
+    assert planned.account().tokens_in == sum(lengths)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         plan([1], **options)
 
 
-def test_a_damaged_plan_is_found_out() -> None:
+def test_a_damaged_plan_is_refused() -> None:
     good = plan([5, 9, 3], seq_len=4, shuffle=False)
     for name in ("start", "length", "doc"):
         columns = {key: getattr(good, key).copy() for key in ("doc", "start", "length", "repeated")}

@@ -1,4 +1,4 @@
-"""Readers against slow and obvious oracles, with blocks so small that borders fall everywhere."""
+"""Readers against slow and obvious twins, with blocks so small that borders fall everywhere."""
 
 import gzip
 import io
@@ -43,15 +43,15 @@ def read(path: Path, block: int = 1 << 20, vocab_size: int = 1 << 32, **options:
     documents: list[Any] = []
     bad: list[BadRecord] = []
     with mock.patch.object(text_blocks, "BLOCK_BYTES", block), mock.patch.object(column_blocks, "BLOCK_BYTES", block):
-        for found in (each.decode() for each in read_blocks([str(path)], PackConfig(**options), vocab_size)):
-            bad += found.bad
-            if isinstance(found, Texts):
-                documents += found.texts
+        for batch in (block.decode() for block in read_blocks([str(path)], PackConfig(**options), vocab_size)):
+            bad += batch.bad
+            if isinstance(batch, Texts):
+                documents += batch.texts
             else:
-                ends = found.offsets.tolist()
-                documents += [found.ids[a:b].tolist() for a, b in pairwise(ends)]
-            if found.names is not None:
-                assert len(found.names) == len(found.texts if isinstance(found, Texts) else found.lengths)
+                ends = batch.offsets.tolist()
+                documents += [batch.ids[a:b].tolist() for a, b in pairwise(ends)]
+            if batch.names is not None:
+                assert len(batch.names) == len(batch.texts if isinstance(batch, Texts) else batch.lengths)
     return documents, bad
 
 
@@ -60,8 +60,10 @@ def zstd(data: bytes) -> bytes:
 
 
 def parts(pack: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Compress in members of a few bytes, an empty one among them."""
-    return lambda data: pack(b"") + b"".join(pack(data[at : at + 9]) for at in range(0, len(data), 9)) + pack(b"")
+    """Compress in members of a few bytes, including an empty member."""
+    return lambda data: (
+        pack(b"") + b"".join(pack(data[start : start + 9]) for start in range(0, len(data), 9)) + pack(b"")
+    )
 
 
 COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
@@ -77,9 +79,9 @@ bom = st.sampled_from([b"", BOM])
 @st.composite
 def json_lines(draw: st.DrawFn) -> bytes:
     lines = []
-    for each in draw(st.lists(st.one_of(text, st.none()), max_size=8)):
-        record = {"n": 1, "text": each, "other": ["}\n{"]}
-        lines.append("  " if each is None else json.dumps(record, ensure_ascii=draw(st.booleans())))
+    for content in draw(st.lists(st.one_of(text, st.none()), max_size=8)):
+        record = {"n": 1, "text": content, "other": ["}\n{"]}
+        lines.append("  " if content is None else json.dumps(record, ensure_ascii=draw(st.booleans())))
         lines.append(draw(st.sampled_from(["\n", "\r\n", "\n\n"])))
     return "".join(lines if draw(st.booleans()) else lines[:-1]).encode()
 
@@ -110,8 +112,8 @@ def naive_paragraphs(content: str) -> list[str]:
         else:
             groups.append([])
     groups[-1].append(last)
-    found = ["\n".join(group).strip("\r\n") for group in groups]
-    return [paragraph for paragraph in found if paragraph.strip()]
+    paragraphs = ["\n".join(group).strip("\r\n") for group in groups]
+    return [paragraph for paragraph in paragraphs if paragraph.strip()]
 
 
 @given(few_characters, bom, block_bytes)
@@ -128,7 +130,7 @@ def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, ma
     assert read(folder / "f.txt", block, input_format="file", id_column="path") == ([content], [])
 
 
-# Lines that are no document, with a part of the reason that must be given.
+# Lines without a document, each with a part of the expected reason.
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON"),
     (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data"),
@@ -144,31 +146,33 @@ lines = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(BAD_LINES), st.jus
 
 
 @given(lines, block_bytes, st.sampled_from([b"\n", b"\r\n"]))
-def test_bad_json_lines_are_told_with_line_and_reason(folder: Path, mixed: list[Any], block: int, end: bytes) -> None:
+def test_bad_json_lines_are_reported_with_line_and_reason(
+    folder: Path, mixed: list[Any], block: int, end: bytes
+) -> None:
     raw = [b'{"text": "%d"}' % line if isinstance(line, int) else line and line[0] for line in mixed]
     path = folder / "bad.jsonl"
     path.write_bytes(BOM + end.join(raw))
     documents, bad = read(path, block, input_format="jsonl")
     assert documents == [str(line) for line in mixed if isinstance(line, int)]
     wrong = [(number, *line) for number, line in enumerate(mixed, 1) if isinstance(line, tuple)]
-    assert [(each.source, each.position) for each in bad] == [(str(path), number) for number, _, _ in wrong]
-    for each, (_, line, reason) in zip(bad, wrong, strict=True):
-        assert reason in each.reason
-        assert each.raw.strip() == line.decode(errors="backslashreplace")
+    assert [(record.source, record.position) for record in bad] == [(str(path), number) for number, _, _ in wrong]
+    for record, (_, line, reason) in zip(bad, wrong, strict=True):
+        assert reason in record.reason
+        assert record.raw.strip() == line.decode(errors="backslashreplace")
 
 
 @given(st.lists(st.sampled_from([b"good", b"bad\xff", b"  ", b"", "é".encode()]), max_size=12), block_bytes)
-def test_invalid_utf8_in_text_is_told_with_its_line(folder: Path, raw: list[bytes], block: int) -> None:
+def test_invalid_utf8_in_text_is_reported_with_its_line(folder: Path, raw: list[bytes], block: int) -> None:
     (folder / "bad.txt").write_bytes(b"\n".join(raw))
     wrong = [number for number, line in enumerate(raw, 1) if b"\xff" in line]
     documents, bad = read(folder / "bad.txt", block)
     assert documents == [line.decode() for line in raw if line.strip() and b"\xff" not in line]
-    assert [each.position for each in bad] == wrong
+    assert [record.position for record in bad] == wrong
     _, bad = read(folder / "bad.txt", block, input_format="paragraphs")
-    assert {each.position for each in bad} <= set(wrong)  # a paragraph is told with its first broken line
+    assert {record.position for record in bad} <= set(wrong)  # a paragraph is reported with its first broken line
     assert bool(bad) == bool(wrong)
     _, bad = read(folder / "bad.txt", block, input_format="file")
-    assert [each.position for each in bad] == wrong[:1]
+    assert [record.position for record in bad] == wrong[:1]
 
 
 def write_columns(path: Path, table: pa.Table, kind: str) -> Path:
@@ -194,7 +198,7 @@ def test_columns_of_text(tmp_path: Path, kind: str, type_: pa.DataType) -> None:
     names = pa.array(range(40)).cast(pa.string())
     path = write_columns(tmp_path / "x", pa.table({"other": texts, "text": column, "id": names}), kind)
     documents, bad = read(path, 64, id_column="id")
-    assert documents == [each for each in texts if each is not None]
+    assert documents == [text for text in texts if text is not None]
     assert [(b.position, b.reason) for b in bad] == [(n + 1, "null instead of a document") for n in range(2, 40, 6)]
 
 
@@ -206,7 +210,7 @@ def test_columns_of_token_ids(tmp_path: Path, kind: str, type_: pa.DataType) -> 
     documents, bad = read(path, 64, vocab_size=40)  # the last row has the id 40
     assert documents == [row for row in rows[:-1] if row]
     assert [b.position for b in bad] == [*range(3, 40, 6), 40]
-    assert bad[-1].reason == "token id 40: expected 0 to 39, the vocabulary's"
+    assert bad[-1].reason == "token id 40: expected an id of the vocabulary, 0 to 39"
     assert bad[-1].raw == "[39, 40]"
 
 
@@ -216,7 +220,7 @@ def test_wrong_token_ids_in_jsonl(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "ids.jsonl").write_bytes(good + b'{"input_ids": ' + line + b"}\n" + good)
     documents, bad = read(tmp_path / "ids.jsonl", vocab_size=9)
     assert documents == [[0, 8], [0, 8]]
-    assert [each.position for each in bad] == [2]
+    assert [record.position for record in bad] == [2]
 
 
 @KINDS
@@ -224,16 +228,16 @@ def test_null_names_and_null_ids_are_bad_rows(tmp_path: Path, kind: str) -> None
     table = pa.table({"input_ids": [[1], [2, None], [3], None], "id": ["a", "b", None, None]})
     documents, bad = read(write_columns(tmp_path / "x", table, kind), id_column="id")
     assert documents == [[1]]
-    assert [each.position for each in bad] == [2, 3, 4]
+    assert [record.position for record in bad] == [2, 3, 4]
 
 
 @KINDS
-def test_invalid_utf8_in_a_column_is_told_with_its_row(tmp_path: Path, kind: str) -> None:
+def test_invalid_utf8_in_a_column_is_reported_with_its_row(tmp_path: Path, kind: str) -> None:
     raw = pa.array([b"a", None, b"\xff", b"c", b"d\xff"])
     column = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
     documents, bad = read(write_columns(tmp_path / "x", pa.table({"text": column}), kind))
     assert documents == ["a", "c"]
-    assert [(each.position, each.raw) for each in bad] == [(2, ""), (3, "\\xff"), (5, "d\\xff")]
+    assert [(record.position, record.raw) for record in bad] == [(2, ""), (3, "\\xff"), (5, "d\\xff")]
 
 
 TEXTS = pa.table({"text": ["a" * 1000] * 100, "n": range(100)})
@@ -304,13 +308,13 @@ def test_options_that_contradict_the_input(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     with pytest.raises(DataError, match=r"a\.txt: plain text has no field 'uid'"):
         read(tmp_path / "a.txt", id_column="uid")
-    with pytest.raises(ConfigError, match="id_column: expected another field than the content's"):
+    with pytest.raises(ConfigError, match="id_column: expected a field other than the content's"):
         read(tmp_path / "a.txt", id_column="text")
 
 
 @pytest.mark.parametrize("data", [b'\n{"text": "hello"}\n', zstd(b'{"text": "hello"}\n')])
-def test_what_a_pipe_holds_does_not_depend_on_its_timing(tmp_path: Path, data: bytes) -> None:
-    """The first bytes come alone, seconds before the rest: they must not decide what the input is."""
+def test_the_format_of_a_pipe_does_not_depend_on_its_timing(tmp_path: Path, data: bytes) -> None:
+    """The first bytes arrive seconds before the rest: they alone must not decide the format."""
     process = subprocess.Popen(
         command("pack", "-", "--tokenizer", "bundled", "--json", "-o", tmp_path / "out"),
         stdin=subprocess.PIPE,
@@ -324,7 +328,7 @@ def test_what_a_pipe_holds_does_not_depend_on_its_timing(tmp_path: Path, data: b
     assert json.loads(out)["accounting"]["tokens_in"] < 4
 
 
-def test_several_objects_on_a_line_beside_blank_lines(tmp_path: Path) -> None:
+def test_several_objects_on_a_line_next_to_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text":"b"}{"text":"c"}\n\n')
     documents, bad = read(tmp_path / "a.jsonl")
     assert documents == []

@@ -1,4 +1,4 @@
-"""The fast path gives the reference's ids, and gives way where it does not."""
+"""The fast path gives the ids of the reference; if it does not, the reference is used."""
 
 import sys
 import warnings
@@ -98,7 +98,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, name: str) -> None:
         TextTokenizer(tmp_path / name)
 
 
-def test_without_fastokens_the_reference_serves_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fastokens_the_reference_is_used_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastokens", None)
     with pytest.warns(UserWarning, match="fastokens is not installed"):
         tokenizer = TextTokenizer()
@@ -116,7 +116,7 @@ def test_a_model_that_fastokens_cannot_load_is_left_to_the_reference(tmp_path: P
 
 
 class WrongOn:
-    """A fast path that loses the last token of every batch that holds a word, or fails on it."""
+    """A fast path that loses the last token of every batch with a given word, or fails on the batch."""
 
     def __init__(self, word: str, fails: bool = False) -> None:
         self.inner: Any = TextTokenizer()._fast

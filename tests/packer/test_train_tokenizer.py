@@ -1,4 +1,4 @@
-"""Training of tokenizers: every option has its effect, and the file is the same each time."""
+"""Training of tokenizers: every option has an effect, and the file is reproducible."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def trained(corpus: Path, **options: Any) -> tokenizers.Tokenizer:
-    """Train on the corpus and read the file with the library of its format."""
+    """Train on the corpus and read the file with the ``tokenizers`` library."""
     out = corpus.with_suffix(".json")
     size = seampack.train_tokenizer(corpus, out, **options)
     tokenizer = tokenizers.Tokenizer.from_file(str(out))
@@ -44,7 +44,7 @@ def test_every_option_reaches_what_it_governs(corpus: Path, name: str) -> None:
     assert has_effect(trained(corpus, config=TokenizerConfig(**{name: value})))
 
 
-def test_the_effects_are_of_all_options() -> None:
+def test_every_option_has_an_effect_to_test() -> None:
     assert set(EFFECTS) == {field.name for field in dataclasses.fields(TokenizerConfig)}
 
 

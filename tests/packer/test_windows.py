@@ -22,7 +22,9 @@ class Batch:
 
 
 def batches(lengths: Any, size: int) -> list[Batch]:
-    return [Batch(np.asarray(lengths[at : at + size], np.int64)) for at in range(0, max(len(lengths), 1), size)]
+    return [
+        Batch(np.asarray(lengths[start : start + size], np.int64)) for start in range(0, max(len(lengths), 1), size)
+    ]
 
 
 cases = st.integers(1, 20).flatmap(
@@ -43,36 +45,38 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     total = Accounting(seq_len=seq_len)
     segments = [0] * len(lengths)
     for window in plan_stream(batches(lengths, size), config):
-        found = window.plan
-        assert found.carried.tokens <= max(window_tokens // 4, seq_len - 1)
-        for doc, start, length, repeated in zip(found.doc, found.start, found.length, found.repeated, strict=True):
-            at = int(window.base[doc] + start)
+        planned = window.plan
+        assert planned.carried.tokens <= max(window_tokens // 4, seq_len - 1)
+        for doc, start, length, repeated in zip(
+            planned.doc, planned.start, planned.length, planned.repeated, strict=True
+        ):
+            begin = int(window.base[doc] + start)
             segments[window.document[doc]] += 1
-            for position in range(at + repeated, at + length):
+            for position in range(begin + repeated, begin + length):
                 seen[window.document[doc]][position] += 1
-        for doc, start, length in zip(*found.dropped, strict=True):
+        for doc, start, length in zip(*planned.dropped, strict=True):
             for position in range(window.base[doc] + start, window.base[doc] + start + length):
                 seen[window.document[doc]][position] += 1
         total += window.accounting
     assert all(count == 1 for document in seen for count in document)
     assert (total.documents, total.tokens_in) == (len(lengths), sum(lengths))
     assert total.empty_documents == lengths.count(0)
-    if not options["drop_last"]:  # which may drop the second part of a document that an earlier window cut
+    if not options["drop_last"]:  # it may drop the second part of a document that an earlier window cut
         assert total.documents_split == sum(count > 1 for count in segments)
         assert total.cuts == sum(max(count - 1, 0) for count in segments)
 
 
 @given(cases)
 def test_concat_in_windows_is_concat(case: tuple[int, int, list[int], int]) -> None:
-    """Joining end to end does not depend on where windows end."""
+    """Joining end to end does not depend on the ends of windows."""
     seq_len, window_tokens, lengths, size = case
     config = PackConfig(seq_len=seq_len, window_tokens=window_tokens, strategy="concat", shuffle=False)
     rows: list[list[tuple[int, int, int]]] = []
     for window in plan_stream(batches(lengths, size), config):
-        found = window.plan
-        documents, bases = window.document[found.doc], window.base[found.doc] + found.start
-        segments = list(zip(documents.tolist(), bases.tolist(), found.length.tolist(), strict=True))
-        rows += [segments[a:b] for a, b in zip(found.row_offsets, found.row_offsets[1:], strict=False)]
+        planned = window.plan
+        documents, bases = window.document[planned.doc], window.base[planned.doc] + planned.start
+        segments = list(zip(documents.tolist(), bases.tolist(), planned.length.tolist(), strict=True))
+        rows += [segments[a:b] for a, b in zip(planned.row_offsets, planned.row_offsets[1:], strict=False)]
     whole = plan(lengths, seq_len=seq_len, strategy="concat", shuffle=False)
     expected = list(zip(whole.doc.tolist(), whole.start.tolist(), whole.length.tolist(), strict=True))
     assert rows == [expected[a:b] for a, b in zip(whole.row_offsets, whole.row_offsets[1:], strict=False)]
@@ -80,7 +84,7 @@ def test_concat_in_windows_is_concat(case: tuple[int, int, list[int], int]) -> N
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 def test_windows_cost_little_fill(strategy: str) -> None:
-    """At the real ratio of window to row, windows lose less than 0.05 % of fill against one plan of everything."""
+    """At the default ratio of window to row, windows lose less than 0.05 % of fill against a single plan."""
     lengths = np.random.default_rng(0).lognormal(5.8, 1.2, 300_000).astype(np.int64) + 1
     config = PackConfig(strategy=strategy, window_tokens=1 << 24)
     total = Accounting(seq_len=config.seq_len)

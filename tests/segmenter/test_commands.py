@@ -44,10 +44,10 @@ def test_usage(call: Run, tmp_path: Path) -> None:
     for command in (("eval", "empty.txt"), ("compare",)):
         done = call("segment", *command, "--gold", "empty.txt")
         assert (done.returncode, done.stdout) == (1, b"")
-        assert b"empty.txt: no words; expected a text per line" in done.stderr
+        assert b"empty.txt: no words; expected one text per line" in done.stderr
     done = call("segment", "eval", "in.txt", "--gold", "gold.txt", "--threshold", "0")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"need a model: -m" in done.stderr
     done = call("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"models of the scripts th and zh: compare the models of one at a time" in done.stderr
+    assert b"models of the scripts th and zh: compare models of one script" in done.stderr

@@ -136,7 +136,7 @@ def seeded(config: CurriculumConfig) -> int:
     ]
     assert samples[0] != samples[1]
     weights = [module._first_model(ROWS, each.replace(warm_epochs=0))[0].lm_head.weight for each in (config, other)]
-    assert not np.array_equal(*(each.detach().numpy() for each in weights))
+    assert not np.array_equal(*(each.detach().cpu().numpy() for each in weights))
     return runs_of(config)[0].args.seed  # type: ignore[no-any-return]
 
 

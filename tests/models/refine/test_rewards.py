@@ -42,7 +42,9 @@ def test_quality_against_token_by_token(small: Refiner, chat: bool) -> None:
         values = []
         for token in tokenizer(response, add_special_tokens=False)["input_ids"][:4]:
             with torch.no_grad():
-                values.append(torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], -1)[token].item())
+                values.append(
+                    torch.log_softmax(model(torch.tensor([ids], device=model.device)).logits[0, -1], -1)[token].item()
+                )
             ids = [*ids, token]
         return float(np.mean(values))
 
