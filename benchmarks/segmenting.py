@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the test texts")
     parser.add_argument("--models", type=Path, help="folder of the trained models")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--tables", action="store_true", help="measure nothing; write the tables from the kept rows")
+    parser.add_argument("--tables", action="store_true", help="only write the tables, from saved results")
     options = parser.parse_args()
     if not options.tables and (options.data is None or options.models is None):
         parser.error("--data and --models are required unless --tables is given")

@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--verify", choices=("test", "dev"), default="test")
     parser.add_argument("--only", choices=tuple(VARIANTS), nargs="*", default=tuple(VARIANTS))
     parser.add_argument("--set", default="{}", help="changed options of the adapter, as JSON; only with --verify dev")
-    parser.add_argument("--anew", action="store_true", help="forget the rows that are kept")
+    parser.add_argument("--anew", action="store_true", help="discard the saved results and run all seeds again")
     options = parser.parse_args()
     torch.set_num_threads(1)
     changes = json.loads(options.set)
