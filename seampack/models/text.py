@@ -27,20 +27,21 @@ from seampack.models.training import load_encoder, loading, place, train_model
 SMALL = "small"
 """Name of the built-in small model, whose vocabulary and weights are learned from the training text alone."""
 
+_PREDICTED_ROWS = 128  # texts per batch in prediction; the batch has no effect on the results beyond rounding
 _POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # names of the position table, by family of encoders
 
 Texts = Sequence[str] | Sequence[list[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
     """Length and rates of a classifier's training."""
 
-    epochs: float = 3.0
-    batch_rows: int = 32
-    learning_rate: float = 1e-3
+    epochs: float
+    batch_rows: int
+    learning_rate: float
+    seed: int
     weight_decay: float = 0.0
-    seed: int = 0
 
 
 class TextClassifier(nn.Module):
@@ -156,7 +157,7 @@ def fit(
     options: FitOptions,
     *,
     column: str = "text",
-    max_tokens: int = 128,
+    max_tokens: int,
     change: Callable[[list[Any]], list[Any]] | None = None,
 ) -> list[float]:
     """Train a classifier in place and return the logged losses, one for every 20 steps.
@@ -200,8 +201,7 @@ def predict(
     tokenizer: Any,
     texts: Texts,
     *,
-    max_tokens: int = 128,
-    batch_rows: int = 128,
+    max_tokens: int,
     features: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Return the logits of each text, shape (texts, classes), or its features, shape (texts, hidden).
@@ -217,8 +217,8 @@ def predict(
     batches: list[npt.NDArray[np.float32]] = []
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(texts), batch_rows):
-            batch = collate(tokenizer, [texts[row] for row in order[start : start + batch_rows]], max_tokens)
+        for start in range(0, len(texts), _PREDICTED_ROWS):
+            batch = collate(tokenizer, [texts[row] for row in order[start : start + _PREDICTED_ROWS]], max_tokens)
             batch = {name: value.to(device) for name, value in batch.items()}
             outputs = model.features(**batch) if features else model(**batch)["logits"]
             batches.append(outputs.float().cpu().numpy())

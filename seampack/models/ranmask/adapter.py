@@ -66,7 +66,11 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
         encoder, tokenizer = text.encoder_and_tokenizer(config.encoder, plain, layers=layers, seed=config.seed)
         model = text.TextClassifier(encoder, len(classes))
         options = text.FitOptions(
-            config.epochs, config.batch_rows, config.learning_rate, config.weight_decay, config.seed
+            epochs=config.epochs,
+            batch_rows=config.batch_rows,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+            weight_decay=config.weight_decay,
         )
         mask = RandomMask(config, mask_token_of(tokenizer, config.encoder))
         used = dataset.select_columns(["words", "label"])

@@ -26,7 +26,12 @@ def fine_tuned(
 
     All weights are trained. The seed is ``config.seed + seed_offset``, so that two models of the same texts differ.
     """
-    options = FitOptions(config.suspect_epochs, config.batch_rows, config.learning_rate, seed=config.seed + seed_offset)
+    options = FitOptions(
+        epochs=config.suspect_epochs,
+        batch_rows=config.batch_rows,
+        learning_rate=config.learning_rate,
+        seed=config.seed + seed_offset,
+    )
     set_seed(options.seed)
     model = TextClassifier(copy.deepcopy(encoder), classes)
     fit(model, tokenizer, dataset, options, max_tokens=config.max_tokens)

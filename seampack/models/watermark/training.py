@@ -114,7 +114,9 @@ class WatermarkTrainer:
         return losses
 
     def _fit(self, dataset: Dataset, epochs: float, learning_rate: float) -> list[float]:
-        options = FitOptions(epochs, self.config.batch_rows, learning_rate, seed=self.config.seed)
+        options = FitOptions(
+            epochs=epochs, batch_rows=self.config.batch_rows, learning_rate=learning_rate, seed=self.config.seed
+        )
         return fit(self.model, self.tokenizer, dataset, options, max_tokens=self.config.max_tokens)
 
     def _starts(self) -> dict[str, int]:

@@ -47,9 +47,9 @@ def test_another_head_is_a_logistic_regression(classes: int) -> None:
     dataset = Dataset.from_dict({"text": REVIEWS, "label": labels})
     config = WatermarkConfig()
     found = with_new_head(model, tokenizer, dataset, config)
-    features = predict(model, tokenizer, REVIEWS, features=True)
+    features = predict(model, tokenizer, REVIEWS, max_tokens=9, features=True)
     reference = LogisticRegression(max_iter=1_000).fit(features, labels).predict_proba(features)
-    logits = torch.from_numpy(predict(found, tokenizer, REVIEWS))
+    logits = torch.from_numpy(predict(found, tokenizer, REVIEWS, max_tokens=9))
     np.testing.assert_allclose(logits.softmax(1).numpy(), reference, atol=1e-5)
     names = ["a", "b", "c"][:classes]
     assert labeller(found, tokenizer, names, config)(REVIEWS) == [names[at] for at in reference.argmax(1)]

@@ -55,8 +55,10 @@ def test_rows_only_leaves_every_other_weight(keep_norm: bool) -> None:
 def test_the_classifier_of_a_task_answers_as_the_joint_model() -> None:
     encoder, tokenizer = tiny(REVIEWS)
     trainer = WatermarkTrainer(encoder, tokenizer, {"two": 2, "three": 3}, FAST.replace(update="all"))
-    joint = predict(trainer.model, tokenizer, REVIEWS)
-    np.testing.assert_allclose(predict(trainer.classifier("three"), tokenizer, REVIEWS), joint[:, 2:], atol=1e-6)
+    joint = predict(trainer.model, tokenizer, REVIEWS, max_tokens=9)
+    np.testing.assert_allclose(
+        predict(trainer.classifier("three"), tokenizer, REVIEWS, max_tokens=9), joint[:, 2:], atol=1e-6
+    )
     with pytest.raises(ConfigError, match="no head for 'four'"):
         trainer.classifier("four")
 
