@@ -9,7 +9,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from seampack.models.progress import no_bars
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 """Turns rows into a batch of tensors."""
+IGNORED = -100
+"""Label of the tokens that the loss of a model of transformers ignores."""
 
 _LOGGERS = ("transformers", "trl")
 _LIBRARIES = r"(transformers|trl|peft|accelerate|datasets)(\.|$)"
@@ -137,6 +139,23 @@ def load_part(kind: Any) -> Callable[[Path], Any]:
         return place(part.float()) if isinstance(part, nn.Module) else part
 
     return load
+
+
+def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool = False) -> Tensor:
+    """Pad the rows with ``value`` at their end, or at their beginning if ``left``; shape (rows, longest row), int64."""
+    width = max([1, *map(len, rows)])
+    fillings = [[value] * (width - len(row)) for row in rows]
+    return torch.tensor(
+        [[*filling, *row] if left else [*row, *filling] for filling, row in zip(fillings, rows, strict=True)]
+    )
+
+
+def padded_batch(rows: Sequence[Sequence[int]], pad: int, *, left: bool = False) -> dict[str, Tensor]:
+    """Return the padded rows of token ids as ``input_ids``, and their ``attention_mask``; see ``padded``."""
+    return {
+        "input_ids": padded(rows, pad, left=left),
+        "attention_mask": padded([[1] * len(row) for row in rows], 0, left=left),
+    }
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:

@@ -324,3 +324,13 @@ def test_parts_of_artifacts_are_placed(tmp_path: Path) -> None:
 def test_end_tokens_of_a_response(of_tokenizer: int | None, of_model: Any, expected: list[int]) -> None:
     model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=of_model))
     assert training.end_tokens(model, SimpleNamespace(eos_token_id=of_tokenizer)) == expected
+
+
+def test_rows_are_padded_at_either_end() -> None:
+    assert training.padded([[5], [6, 7]], 0).tolist() == [[5, 0], [6, 7]]
+    assert training.padded([[]], 3).tolist() == [[3]]
+    batch = training.padded_batch([[5], [6, 7]], 9, left=True)
+    assert {name: value.tolist() for name, value in batch.items()} == {
+        "input_ids": [[9, 5], [6, 7]],
+        "attention_mask": [[0, 1], [1, 1]],
+    }

@@ -9,9 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from seampack.models.empathy.config import EmpathyConfig
+from seampack.models.training import IGNORED, padded, padded_batch
 
-IGNORED = -100
-"""Label of padding, which the loss ignores."""
 _SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
@@ -52,12 +51,6 @@ def _plain_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return encoded
 
 
-def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Pad the rows to one tensor, shape (rows, longest row)."""
-    width = max([1, *map(len, rows)])
-    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
-
-
 def piece_text(relation: str, tails: Sequence[str]) -> str:
     """Return a relation's knowledge as one text, such as ``xReact: happy; proud``; empty if there are no tails."""
     kept = [tail.strip() for tail in tails if tail.strip()]
@@ -81,8 +74,7 @@ def collate(
     knowledge = padded(pieces, pad).view(shape) if relations else torch.full((len(rows), 0, 1), pad)
     mask = padded([[1] * len(piece) for piece in pieces], 0).view(shape) if relations else torch.zeros_like(knowledge)
     return {
-        "input_ids": padded(contexts, pad),
-        "attention_mask": padded([[1] * len(context) for context in contexts], 0),
+        **padded_batch(contexts, pad),
         "knowledge_ids": knowledge,
         "knowledge_mask": mask,
         "labels": padded([target[1:] for target in targets], IGNORED),

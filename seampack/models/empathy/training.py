@@ -13,9 +13,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from seampack.errors import ConfigError, DataError
 from seampack.models.empathy.config import HEADS, POSITIONS, EmpathyConfig
 from seampack.models.empathy.model import EmpathyModel
-from seampack.models.empathy.tokens import IGNORED, byte_tokenizer, collate
+from seampack.models.empathy.tokens import byte_tokenizer, collate
 from seampack.models.text import SMALL
-from seampack.models.training import loading, place, quiet, train_model
+from seampack.models.training import IGNORED, loading, place, quiet, train_model
 
 
 def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConfig) -> tuple[EmpathyModel, Any]:

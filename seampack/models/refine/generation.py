@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig
 
-from seampack.models.training import end_tokens, quiet
+from seampack.models.training import end_tokens, padded_batch, quiet
 
 Prompt = str | list[dict[str, str]]
 """A text, or a chat, which is a list of messages with ``role`` and ``content``."""
@@ -71,22 +70,10 @@ def generate(
     model.eval()
     for start in range(0, len(order), batch_rows):
         rows = order[start : start + batch_rows]
-        batch = padded([prompts[row] for row in rows], tokenizer.pad_token_id, left=True)
+        batch = padded_batch([prompts[row] for row in rows], tokenizer.pad_token_id, left=True)
         batch = {name: value.to(model.device) for name, value in batch.items()}
         with torch.inference_mode(), quiet():
             new = model.generate(**batch, generation_config=options)[:, batch["input_ids"].shape[1] :]
         for row, text in zip(rows, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
             texts[row] = text.strip()
     return texts
-
-
-def padded(rows: Sequence[list[int]], pad: int, *, left: bool = False) -> dict[str, Tensor]:
-    """Return ``input_ids`` and ``attention_mask``, shape (rows, longest), int64."""
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), pad)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        span = slice(longest - len(row), None) if left else slice(0, len(row))
-        ids[index, span] = torch.tensor(row)
-        mask[index, span] = 1
-    return {"input_ids": ids, "attention_mask": mask}

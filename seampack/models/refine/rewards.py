@@ -8,8 +8,9 @@ from torch import Tensor
 
 from seampack.errors import DataError
 from seampack.models.refine.config import RefineConfig
-from seampack.models.refine.generation import chat, ids_of, padded, without_control
+from seampack.models.refine.generation import chat, ids_of, without_control
 from seampack.models.refine.scoring import OnRefined
+from seampack.models.training import padded_batch
 
 REFUSALS = (
     "i'm sorry",
@@ -136,7 +137,7 @@ class LogProbQuality(OnRefined):
 
     def _means(self, rows: Sequence[tuple[list[int], int]]) -> Tensor:
         """Return the mean log-probabilities of one batch of rows, shape (rows,), float32."""
-        batch = padded([ids for ids, _ in rows], self.tokenizer.pad_token_id)
+        batch = padded_batch([ids for ids, _ in rows], self.tokenizer.pad_token_id)
         batch = {name: value.to(self.model.device) for name, value in batch.items()}
         with torch.inference_mode():
             logits = self.model(**batch).logits[:, :-1].float()

@@ -12,12 +12,9 @@ from transformers import set_seed
 
 from seampack.errors import DataError
 from seampack.models.refine.config import RefineConfig
-from seampack.models.refine.generation import padded, without_control
+from seampack.models.refine.generation import without_control
 from seampack.models.refine.refiner import Refiner, warn_of_cut
-from seampack.models.training import import_extra, quiet, train_model, warmup_share
-
-IGNORED = -100
-"""Label of the tokens that the loss skips."""
+from seampack.models.training import IGNORED, import_extra, padded_batch, quiet, train_model, warmup_share
 
 
 class RefinerSFT:
@@ -104,7 +101,7 @@ class RefinerSFT:
 
     def _batch(self, pairs: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
         """Return question and answer as one sequence, cut at ``max_tokens``; ``labels`` are the ids or IGNORED."""
-        batch = padded(
+        batch = padded_batch(
             [(question + answer)[: self.config.max_tokens] for question, answer in pairs],
             self.refiner.tokenizer.pad_token_id,
         )
