@@ -19,6 +19,8 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, Texts, TokenBatch, id_type
 
 BUNDLED = "bundled"
+_FILE = "tokenizer.json"
+_HUB_SECONDS = 5
 _CHECK_CHARACTERS = 1 << 15
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
@@ -174,7 +176,7 @@ def _tokenizer_json(name: str) -> str:
         return (files("seampack") / "data" / "tokenizer.json").read_text("utf-8")
     path = Path(name)
     if path.is_dir():
-        path = path / "tokenizer.json"
+        path = path / _FILE
     if path.is_file():
         try:
             return path.read_text("utf-8")
@@ -182,8 +184,27 @@ def _tokenizer_json(name: str) -> str:
             raise ConfigError(f"{path}: cannot be read as a tokenizer.json: {error}") from error
     if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
         raise ConfigError(f"{path}: no such tokenizer; train one with: seampack tokenizer train CORPUS -o {path.name}")
+    return _hub_json(name)
+
+
+def _hub_json(name: str) -> str:
+    """Return the JSON of a tokenizer on the Hugging Face hub, or of the hub's cache if the hub is out of reach.
+
+    Raises ConfigError if neither has it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    problem: Exception | None = None
     try:
-        return str(tokenizers.Tokenizer.from_pretrained(name).to_str())
-    except Exception as error:  # network, authorisation, a name that does not exist: all plain Exception
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{name}: neither a file nor available from the Hugging Face hub: {first_line}") from error
+        # one attempt: a download from a hub out of reach is tried again and again for half a minute
+        get_hf_file_metadata(hf_hub_url(name, _FILE), timeout=_HUB_SECONDS)
+    except Exception as error:  # noqa: BLE001  # network, authorisation, a name that does not exist, an invalid name
+        problem = error
+    try:
+        return Path(hf_hub_download(name, _FILE, local_files_only=problem is not None)).read_text("utf-8")
+    except Exception as error:
+        reason = str(problem or error).strip() or type(problem or error).__name__
+        raise ConfigError(
+            f"{name}: no such file or folder, and no tokenizer of that name from the Hugging Face hub: "
+            f"{reason.splitlines()[0]:.200}"
+        ) from error

@@ -1,6 +1,7 @@
 """The fast path gives the ids of the reference; if it does not, the reference is used."""
 
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,3 +166,23 @@ def test_a_fast_path_that_agrees_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert TextTokenizer().check(["hello " * 10_000, "world"])
+
+
+def test_a_mistyped_folder_is_no_name_on_the_hub(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also where the hub is out of reach: without the retries of the hub's library and their messages."""
+    started = time.monotonic()
+    for name in ("no-such-owner/no-such-tokenizer", "a/path/of/folders", "gpt 2"):
+        with pytest.raises(ConfigError, match=rf"^{name}: no such file or folder, and no tokenizer of that name from"):
+            TextTokenizer(name)
+    assert time.monotonic() - started < 15
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_cache_of_the_hub_is_used_where_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cached(name: str, file: str, *, local_files_only: bool) -> str:
+        assert (name, file, local_files_only) == ("owner/name", "tokenizer.json", True)
+        return str(DATA / "tokenizer.json")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", mock.Mock(side_effect=OSError("no network")))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", cached)
+    assert TextTokenizer("owner/name").fingerprint == TextTokenizer().fingerprint
