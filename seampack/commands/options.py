@@ -1,6 +1,7 @@
 """Options of the commands: options made from a config, and options and arguments that several commands share."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from seampack.config import range_words, underscored
+from seampack.io.formats import CODECS
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
 
 if TYPE_CHECKING:
@@ -64,20 +67,68 @@ def click_type(field: "dataclasses.Field[Any]") -> Any:
     metadata = field.metadata
     kind, _ = value_type(field)
     if metadata["choices"] is not None:
-        return click.Choice([member.value for member in metadata["choices"]])
+        return _Choice([member.value for member in metadata["choices"]])
     if kind is int:
-        return click.IntRange(metadata["low"], metadata["high"])
+        return Integer(metadata["low"], metadata["high"])
     if kind is float:
         below = metadata["below"]
-        return click.FloatRange(
-            metadata["low"], metadata["high"] if below is None else below, max_open=below is not None
-        )
+        return _Number(metadata["low"], metadata["high"] if below is None else below, max_open=below is not None)
     return str
+
+
+class Integer(click.IntRange):
+    """An integer within bounds, with the messages of the configs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the integer. Raise click.BadParameter for other text."""
+        try:
+            return super().convert(value, param, ctx)
+        except (click.BadParameter, ValueError):
+            self.fail(f"expected an integer{range_words(self.min, self.max, None, ',')}; got {value!r}", param, ctx)
+
+
+class _Number(click.FloatRange):
+    """A number within bounds, with the messages of the configs; NaN and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raise click.BadParameter for other text."""
+        high, below = (None, self.max) if self.max_open else (self.max, None)
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"expected a number{range_words(self.min, high, below, 'g')}; got {value!r}", param, ctx)
+        return number
+
+
+class _Choice(click.Choice[str]):
+    """One of several words; a dash and an underscore are the same."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """Return the form of a choice that is compared."""
+        return underscored(super().normalize_choice(str(choice), ctx))
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Return the message of the configs."""
+        return f"expected one of {', '.join(self.choices)}; got {value!r}"
+
+
+_FORMATS = (
+    "files or globs of JSON lines, JSON, CSV, TSV, plain text, Parquet or Arrow, also compressed "
+    f"({', '.join(CODECS)}); folders of saved Hugging Face datasets"
+)
+
+
+def with_formats(command: Command) -> Command:
+    """Put the formats of input files into the help of a command, at ``{formats}``."""
+    command.__doc__ = (command.__doc__ or "").replace("{formats}", _FORMATS)
+    return command
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 threads = click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="Number of threads; by default one per core."
+    "--threads", type=Integer(min=1), default=None, help="Number of threads; by default one per core."
 )
 
 # seampack pack, compare, inspect and tokenizer

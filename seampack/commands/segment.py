@@ -6,7 +6,15 @@ from typing import Any
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import note, print_json, set_interrupted, stopwatch, warn
+from seampack.commands.report import (
+    note,
+    print_json,
+    set_interrupted,
+    set_memory_advice,
+    set_written,
+    stopwatch,
+    warn,
+)
 from seampack.commands.segment_scores import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import DistillConfig, TrainConfig
@@ -37,6 +45,7 @@ for command in (evaluate, compare, agree):
 @shared.config_options(TrainConfig)
 @shared.reading
 @shared.as_json
+@shared.with_formats
 def train(
     inputs: tuple[str, ...],
     out: str,
@@ -48,7 +57,7 @@ def train(
 ) -> None:
     """Train a segmenter on raw text alone.
 
-    RAW: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow, or - for standard input.
+    RAW: {formats}; or - for standard input.
 
     \b
     seampack segment train raw.txt -o zh.model
@@ -59,6 +68,7 @@ def train(
     from seampack.segmenter.training import train as run
 
     set_interrupted("interrupted; run the same command with --resume to continue from the last checkpoint")
+    set_memory_advice("all text is held in memory: give less of it, or use fewer --threads")
     elapsed = stopwatch()
     description = run(
         texts(inputs, **reading),
@@ -69,6 +79,7 @@ def train(
         threads=threads,
         on_report=_show_progress,
     )
+    set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
 
 
@@ -112,6 +123,7 @@ def distill(
     from seampack.segmenter.inputs import texts
     from seampack.segmenter.training import distill as run
 
+    set_memory_advice("all text is held in memory: give less of it")
     elapsed = stopwatch()
     description = run(
         [shared.load_segmenter(teacher) for teacher in teachers],
@@ -121,6 +133,7 @@ def distill(
         keep_teacher=keep_teacher,
         overwrite=overwrite,
     )
+    set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
 
 
@@ -145,6 +158,7 @@ def distill(
     metavar="N",
     help="Write the N best segmentations of each text: implies --output n-best.",
 )
+@shared.with_formats
 def apply(
     inputs: tuple[str, ...],
     model: str,
@@ -155,7 +169,7 @@ def apply(
 ) -> None:
     """Split text into words.
 
-    INPUT: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow; by default, or as -, standard input.
+    INPUT: {formats}; by default, or as -, standard input.
 
     \b
     echo 研究生命的起源 | seampack segment apply
@@ -177,6 +191,8 @@ def apply(
     config = ApplyConfig(**options)
     from seampack.segmenter.apply import apply as run
 
+    if out == "-":
+        set_interrupted("interrupted; standard output has a part of the text")
     run(shared.load_segmenter(model), inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
 
 

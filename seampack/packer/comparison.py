@@ -50,7 +50,7 @@ def compare(
 
     Needs four bytes of memory per document. Raises ConfigError or DataError as ``pack`` does.
     """
-    config = (config or PackConfig()).replace(**options)
+    config = PackConfig.given(config, **options)
     configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
     text_tokenizer = TextTokenizer(tokenizer, config)
     batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)

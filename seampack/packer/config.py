@@ -80,6 +80,16 @@ class PlanConfig(Config):
     )
     seed: int = seed_option("Seed of the shuffle.")
 
+    def idle_options(self) -> list[str]:
+        """Return the options that have no effect, because the strategy does not use them."""
+        idle = []
+        if self.strategy != Strategy.SEAMLESS:
+            idle += ["max_overlap", "extra_tokens", "extra_room", "leftover"]
+        joins = self.strategy == Strategy.CONCAT or (
+            self.strategy == Strategy.SEAMLESS and self.leftover == Leftover.CONCAT
+        )
+        return idle if joins else [*idle, "drop_last"]
+
     @property
     def max_overlap_tokens(self) -> int:
         """Largest overlap of two neighbouring windows in tokens; 0 for strategies without windows."""

@@ -174,7 +174,8 @@ def _accounting(content: object, seq_len: int) -> Accounting:
         ) from error
     given = _object("accounting.", content, ["padding", "fill"])
     for name, expected in {**accounting.to_dict(), "seq_len": seq_len}.items():
-        if check_number(f"accounting.{name}", given[name]) != expected:
+        value = given[name] if expected is None else check_number(f"accounting.{name}", given[name])
+        if value != expected:
             raise ConfigError(f"accounting.{name}: expected {expected}; got {given[name]}")
     return accounting
 

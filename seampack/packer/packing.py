@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from seampack._threads import thread_count
 from seampack.errors import ConfigError
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import STDIN, expand
@@ -26,7 +27,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.manifest import Manifest, TokenizerFacts, check_notes
-from seampack.packer.pipeline import Progress, check_threads, token_batches
+from seampack.packer.pipeline import Progress, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
@@ -66,10 +67,9 @@ def pack(
 
     Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
     """
-    config = config or PackConfig()
-    config = config.replace(**options) if options else config
+    config = PackConfig.given(config, **options)
     check_notes(notes or {})
-    workers = check_threads(threads)
+    workers = thread_count(threads)
     paths = expand(source)
     _refuse_own_input(paths, Path(out))
     with ThreadPoolExecutor(1) as loading:

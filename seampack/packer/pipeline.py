@@ -1,6 +1,5 @@
 """Reading and tokenising in parallel threads, with results in the order of the input."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -8,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from seampack.errors import ConfigError
+from seampack._threads import thread_count
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import BadRecord, Split, Texts, TokenBatch
 from seampack.packer.readers import Block, read_blocks
@@ -44,15 +43,6 @@ def ordered_map(
             future.cancel()
 
 
-def check_threads(threads: int | None) -> int:
-    """Return the number of worker threads, by default all cores. Raise ConfigError if it is less than 1."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads: expected at least 1; got {threads}")
-    if threads is not None:
-        return threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def token_batches(
     paths: Sequence[str],
     tokenizer: TextTokenizer,
@@ -70,7 +60,7 @@ def token_batches(
 
     Raises DataError for inputs that cannot be read and, with ``config.on_bad == "stop"``, at the first such record.
     """
-    workers = check_threads(threads)
+    workers = thread_count(threads)
     stop = config.on_bad == OnBad.STOP
     advice = "; skip such records with --on-bad quarantine" if on_bad is not None else ""
     checked = threading.Event()

@@ -53,7 +53,7 @@ def apply(
         DataError: An input cannot be read.
         ShardError: ``out`` cannot be written.
     """
-    config, decode = config or ApplyConfig(), decode or DecodeConfig()
+    config, decode = ApplyConfig.given(config), DecodeConfig.given(decode)
     check_options(Output(config.output), decode, dictionary)
     source = blocks(
         inputs,

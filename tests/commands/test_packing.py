@@ -1,10 +1,12 @@
 """``seampack pack``, ``compare``, ``inspect`` and ``tokenizer train``: from the command line to files and back."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from datasets import Dataset
 
 from seampack.packer.folder import PackedFolder
@@ -138,11 +140,63 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/manifest.json").read_text())["config"] == chosen
 
 
-def test_an_input_without_documents_is_a_warning(call: Run) -> None:
-    for options in ((), ("--json",)):
-        result = call("pack", "-", "-o", f"out{len(options)}", *SMALL, *options, stdin=b"\n")
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [(b"\n", "the input has no documents"), (b'{"text": ""}\n' * 3, "no document of the input has a token")],
+)
+def test_nothing_to_pack_is_a_warning(call: Run, tmp_path: Path, stdin: bytes, message: str) -> None:
+    shown, written = (
+        call("pack", "-", "-o", name, *SMALL, *name.split()[1:], stdin=stdin) for name in ("a", "b --json")
+    )
+    compared = call("compare", "-", *SMALL[:6], stdin=stdin)
+    for result in (shown, written, compared):
+        assert (result.returncode, result.stderr.decode()) == (0, f"seampack: warning: {message}\n")
+    assert shown.stdout.decode().splitlines()[7].split() == ["fill", "-"]
+    assert json.loads(written.stdout)["accounting"]["fill"] is None
+    assert compared.stdout.decode().splitlines()[1].split()[:3] == ["seamless", "0", "-"]
+    packed = PackedFolder(tmp_path / "a")
+    packed.verify()
+    assert packed.manifest.accounting.fill is None
+
+
+def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None:
+    def warnings_of(*options: object) -> list[str]:
+        result = call("pack", "-", "-o", "out", "--overwrite", *SMALL, *options, stdin=b"a\n")
         assert result.returncode == 0
-        assert result.stderr == b"seampack: warning: the input has no documents\n"
+        return result.stderr.decode().splitlines()
+
+    idle = "seampack: warning: --{} has no effect with --strategy {}".format
+    assert warnings_of("--strategy", "pad", "--max-overlap", 0.3) == [idle("max-overlap", "pad")]
+    assert warnings_of("--strategy", "best-fit", "--drop-last", "--extra-tokens", 5) == [
+        idle("extra-tokens", "best_fit"),
+        idle("drop-last", "best_fit"),
+    ]
+    assert warnings_of("--leftover", "pad", "--drop-last") == [idle("drop-last", "seamless")]
+    assert warnings_of("--strategy", "concat", "--drop-last") == []
+    assert warnings_of("--max-overlap", 0.2, "--leftover", "concat", "--drop-last") == []
+    assert warnings_of("--strategy", "ffd") == []
+
+
+def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("one\ntwo\n")
+    note = b"seampack: each line of the 2 text files (a.txt, ...) is a document; if each file is one, give "
+    for arguments in (("pack", "*.txt", "-o", "out", *SMALL), ("compare", "a.txt", "b.txt", *SMALL[:6])):
+        assert call(*arguments).stderr == note + b"--input-format file\n"
+    assert call("tokenizer", "train", "*.txt", "-o", "t.json").stderr.startswith(note)
+    for arguments in (("a.txt",), ("*.txt", "--input-format", "file")):
+        assert call("pack", *arguments, "-o", "out", "--overwrite", *SMALL).stderr == b""
+
+
+def test_many_small_shards_are_a_warning(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some words\n" * 150)
+    small = ("--tokenizer", "bundled", "--seq-len", 8, "--strategy", "pad")
+    with warnings.catch_warnings(action="always"):
+        result = call("pack", "a.txt", "-o", "out", *small, "--shard-tokens", 5)
+    assert result.returncode == 0
+    assert result.stderr.startswith(b"seampack: warning: out: 100 shards of about ")
+    assert result.stderr.endswith(b" bytes so far; a larger shard_tokens than 5 makes fewer files\n")
+    assert call("pack", "a.txt", "-o", "few", *small, "--shard-tokens", 80).stderr == b""
 
 
 def test_quarantined_records_are_counted(call: Run) -> None:

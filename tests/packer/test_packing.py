@@ -144,3 +144,26 @@ def test_dropped_tokens_are_missing_at_the_ends(
     unpacked = folder.unpack()
     for number, ids in zip(unpacked["doc_ids"].to_pylist(), unpacked["input_ids"].to_pylist(), strict=True):
         assert TOKENS[number][: len(ids)] == ids
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threads": "2"}, "threads: expected an integer of at least 1; got '2'"),
+        ({"threads": True}, "threads: expected an integer of at least 1; got True"),
+        ({"threads": -1}, "threads: expected an integer of at least 1; got -1"),
+        ({"overwrite": "no"}, "overwrite: expected true or false; got 'no'"),
+        ({"config": {"seq_len": 8}}, "expected a PackConfig or options by name; got a dict"),
+        ({"config": seampack.PlanConfig()}, "expected a PackConfig or options by name; got a PlanConfig"),
+        ({"seq_lens": 8}, "seq_lens: no such option; did you mean seq_len?"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    calls: list[Any] = [seampack.pack] if "overwrite" in arguments else [seampack.pack, seampack.compare]
+    for function in calls:
+        out = {"out": tmp_path / "out"} if function is seampack.pack else {}
+        with pytest.raises(seampack.ConfigError) as error:
+            function(tmp_path / "a.txt", **out, **arguments)
+        assert str(error.value) == message
+    assert not (tmp_path / "out").exists()
