@@ -20,7 +20,7 @@ Kernel = Callable[..., Any]
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of a kernel on disk. Whatever is wrong with it, the kernel is compiled."""
+    """Numba's cache of a kernel on disk. If anything is wrong with it, the kernel is compiled."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled kernel, or None if it has to be compiled. Empty a cache that cannot be read."""

@@ -12,7 +12,7 @@ on one line and exits with code 1.
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out; torch raises RuntimeErrors of its own."""
+    """Return whether an error says that memory ran out; torch raises RuntimeErrors for it."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

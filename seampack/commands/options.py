@@ -105,9 +105,10 @@ class _Number(click.FloatRange):
 class _Choice(click.Choice[str]):
     """One of several words; a dash and an underscore are the same."""
 
-    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
-        """Return the form of a choice that is compared."""
-        return underscored(super().normalize_choice(str(choice), ctx))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the choice that the word names. Raise click.BadParameter for other words."""
+        same = [choice for choice in self.choices if underscored(choice) == underscored(value)]
+        return super().convert(same[0] if same else value, param, ctx)
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
         """Return the message of the configs."""

@@ -27,7 +27,7 @@ def note(message: str) -> None:
 
 
 def discard(stream: Any) -> None:
-    """Discard all further output of a standard stream that cannot be written, also what it has buffered."""
+    """Drop all further output of a standard stream that cannot be written, also what it has buffered."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -51,7 +51,7 @@ def interrupted(context: click.Context) -> str:
 
 
 def set_written(out: str) -> None:
-    """State that the output of the running command is complete; only its report on standard output may be missing."""
+    """Mark that the output of the running command is complete; only its report on standard output may be missing."""
     click.get_current_context().meta[_WRITTEN] = out
     set_interrupted(f"interrupted; {out} is complete")
 

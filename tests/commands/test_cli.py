@@ -112,6 +112,7 @@ def test_a_group_without_a_command_shows_its_help(call: Run, group: tuple[str, .
         ("segment train a -o out --epochs inf", "'--epochs': expected a number from "),
         ("pack a.jsonl -o out --threads 0", "expected an integer of at least 1; got '0' (see seampack pack --help)"),
         ("tokenizer train a.txt -o out --vocab-size 0", "Invalid value for '--vocab-size'"),
+        ("inspect out --row first", "Invalid value for '--row': expected an integer; got 'first'"),
         ("inspect", "Missing argument 'FOLDER' (see seampack inspect --help)"),
         ("segment apply --n-best 0", "Invalid value for '--n-best': expected an integer from 1 to 1,000; got '0'"),
         ("segment apply --n-best 2 --posteriors", "--posteriors and --n-best: give one of the two"),

@@ -215,7 +215,7 @@ def test_bad_lengths(lengths: Any, message: str) -> None:
         ({"max_overlap": 1.0}, "max_overlap: expected a number from 0 to below 1"),
         ({"max_overlap": "a"}, "max_overlap: expected a number from 0 to below 1"),
         ({"seed": -1}, "seed: expected"),
-        ({"sequence": 5}, "sequence: no such option; expected one of seq_len"),
+        ({"sequence": 5}, r"sequence: no such option; did you mean seq_len\?"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
