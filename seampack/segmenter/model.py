@@ -108,7 +108,7 @@ class Segmenter:
             exact: Use the language models (extra ``segmenter``) instead of the student.
             decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
             threshold: Lowest probability at which a word ends; with ``exact`` it implies the decoder ``boundary``.
-            dictionary: Words that override the model.
+            dictionary: Words that override the model, but not the spelling: some boundaries do not exist in Thai.
 
         Raises:
             ConfigError: An option is invalid, or options contradict each other.
@@ -130,6 +130,7 @@ class Segmenter:
             ends = (self._unit_probabilities(units, exact) >= threshold).astype(np.uint8)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
+        ends[units.bonds == 1] = 0
         return Spans.of_ends(ends, units, starts)
 
     def pieces(self, texts: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -151,8 +152,9 @@ class Segmenter:
     ) -> list[npt.NDArray[np.float32]]:
         """Return, for each text, the probability that a word ends after each character, shape (characters,).
 
-        The probability is 0 between characters of one unit. It is 1 after white space, before and after a unit that is
-        a word by itself, and where an entry of the ``dictionary`` begins or ends.
+        The probability is 0 between characters of one unit, and where the spelling allows no end (``Units.bonds``). It
+        is 1 after white space, before and after a unit that is a word by itself, and where an entry of the
+        ``dictionary`` begins or ends.
 
         Raises DataError if an item is not a text, ShardError if the segmenter lacks the required part.
         """
@@ -160,6 +162,7 @@ class Segmenter:
         ends = self._unit_probabilities(units, exact or not self.has_student)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
+            ends[units.bonds == 1] = 0
         probabilities = np.zeros(int(starts[-1]), np.float32)
         probabilities[units.end - 1] = ends
         edges = np.zeros(int(starts[-1]) + 1, np.int32)
@@ -182,6 +185,7 @@ class Segmenter:
         units, starts = self.units(texts)
         lattices = self.teacher.lattices(units)
         ends, totals = lattices.n_best(count)
+        ends[:, units.bonds == 1] = 0
         chunk_text = np.searchsorted(units.offsets, lattices.offsets[:-1], side="right") - 1
         result: list[list[tuple[float, list[str]]]] = [[] for _ in texts]
         for rank in range(count):
@@ -226,6 +230,7 @@ class Segmenter:
             return self.student.end_probabilities(units)
         probabilities = self.teacher.lattices(units).end_posteriors()
         probabilities[units.forced_ends] = 1
+        probabilities[units.bonds == 1] = 0
         return probabilities.astype(np.float32)
 
 

@@ -9,7 +9,7 @@ import torch
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
-from seampack.segmenter.decoders import Lattices
+from seampack.segmenter.decoders import IMPOSSIBLE, Lattices
 from seampack.segmenter.language_model import SegmentalLM
 from seampack.segmenter.units import Units
 
@@ -42,12 +42,17 @@ class Teacher:
             self._models.append(model.eval())
 
     def lattices(self, units: Units) -> Lattices:
-        """Return the scores of all segments of all chunks, in the order of the units."""
+        """Return the scores of all segments of all chunks, in the order of the units.
+
+        A segment that begins or ends where the spelling allows no word to end has the score IMPOSSIBLE.
+        """
         corpus = ChunkCorpus.of(units, self.vocabulary, max(self.config.chunk_units, _CHUNK_UNITS))
         forward = self._scores(self._models[0], corpus)
         mirrored = self._scores(self._models[1], corpus.reversed())
         backward = np.empty_like(mirrored)
         kernels.reverse_lattice(mirrored, corpus.offsets, backward)
+        for scores in (forward, backward):
+            kernels.forbid_bonds(scores, corpus.offsets, units.bonds, IMPOSSIBLE)
         return Lattices(forward, backward, corpus.offsets, self.config.forward_weight)
 
     def _scores(self, model: SegmentalLM, corpus: ChunkCorpus) -> npt.NDArray[np.float32]:

@@ -194,7 +194,7 @@ def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
     parts = [alphabet.units(batch)[0] for batch in lines]
     if not parts:
         raise DataError("there is no text")
-    names = ("begin", "end", "kind", "key", "spaced")
+    names = ("begin", "end", "kind", "key", "spaced", "bonds")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
     return Units(**columns, offsets=offsets_of(units_per_text))

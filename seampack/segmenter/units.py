@@ -43,14 +43,16 @@ class Units:
 
     Unit ``u`` is the code points ``begin[u]:end[u]`` of the concatenated texts. Equal units have the same ``key``: the
     code points of a script unit or other character; all numbers share one key, and all foreign words another.
-    ``spaced`` flags the units after white space or at the begin of their text.
+    ``spaced`` flags the units after white space or at the begin of their text, ``bonds`` the units after which the
+    spelling allows no word to end.
     """
 
-    begin: npt.NDArray[np.int64]  # shape (units,), like the next four
+    begin: npt.NDArray[np.int64]  # shape (units,), like the next five
     end: npt.NDArray[np.int64]
     kind: npt.NDArray[np.uint8]
     key: npt.NDArray[np.uint64]
     spaced: npt.NDArray[np.uint8]
+    bonds: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]  # shape (texts + 1,)
 
     @property
@@ -102,7 +104,8 @@ class Alphabet:
         joined = "".join(texts).encode("utf-32-le", "surrogatepass")
         points = np.frombuffer(joined, np.uint32)
         begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
-        return Units(begin, end, kind, key, spaced, offsets), starts
+        bonds = kernels.find_bonds(points, begin, end, kind, spaced)
+        return Units(begin, end, kind, key, spaced, bonds, offsets), starts
 
 
 def _class_of(character: str) -> int:

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.segmenter import decoders
 from seampack.segmenter._unit_kernels import KIND_SCRIPT
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
@@ -191,6 +194,31 @@ def test_the_bundled_models(name: str, words: list[str], exact: bool) -> None:
     if exact:
         pytest.importorskip("torch")
     assert Segmenter.load(name).segment(["".join(words)], exact=exact) == [words]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"threshold": 0.0}, {"exact": True, "threshold": 0.0}, *({"decoder": name} for name in decoders.DECODERS)],
+    ids=str,
+)
+def test_no_word_ends_where_thai_allows_none(options: dict[str, Any]) -> None:
+    if options.keys() != {"threshold"} and options:
+        pytest.importorskip("torch")
+    th = Segmenter.load("th")
+    texts = ["โรงเรียนอยู่ไกลเกินไปสำหรับเขา", "วันจันทร์เขาซื้อหนังสือวิทยาศาสตร์"]
+    words = th.segment(texts, dictionary=Dictionary.of(["วั", "ไ", "หรับเ"]), **options)
+    assert not [word for split in words for word in split if re.search("^[ะาำๅ]|^.์|[เ-ไ]$|[ัื][่-๋]?$", word)]
+    units, _ = th.units(texts)
+    probabilities = np.concatenate(th.end_probabilities(texts, exact="exact" in options))
+    assert not probabilities[units.end - 1][units.bonds == 1].any()
+
+
+def test_none_of_the_best_ends_where_thai_allows_none() -> None:
+    pytest.importorskip("torch")
+    th = Segmenter.load("th")
+    found = [words for _, words in th.n_best(["ไปซื้อมา"], 50)[0]]
+    assert len(found) > 3
+    assert {word for words in found for word in words} <= {"ไป", "ซื้อ", "มา", "ไปซื้อ", "ซื้อมา", "ไปซื้อมา"}
 
 
 def test_pieces_for_the_packer(zh: Segmenter, tmp_path: Path) -> None:
