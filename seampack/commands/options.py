@@ -118,11 +118,11 @@ decoding = all_of(
 )
 
 
-def load_segmenter(model: str) -> "Segmenter":
-    """Load a segmenter from its folder, or a bundled one by its name."""
+def load_segmenter(model: str, **options: Any) -> "Segmenter":
+    """Load a segmenter from its folder, or a bundled one by its name. Options: see ``Segmenter.load``."""
     from seampack.segmenter.model import Segmenter
 
-    return Segmenter.load(model)
+    return Segmenter.load(model, **options)
 
 
 def taken_decoding(options: dict[str, Any]) -> "tuple[DecodeConfig, Dictionary | None]":

@@ -135,6 +135,13 @@ def distill(
     help="Segmenter: the folder of a trained one, or zh or th, the bundled ones for Chinese and Thai.",
 )
 @shared.decoding
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Number of threads of the language models (--exact): with 2, both run at the same time; more seldom help.",
+)
 @click.option("--posteriors", is_flag=True, help="Write probabilities of word ends: short for --output posteriors.")
 @_out
 @shared.config_options(ApplyConfig, skip=("n_best",))
@@ -148,6 +155,7 @@ def distill(
 def apply(
     inputs: tuple[str, ...],
     model: str,
+    threads: int,
     posteriors: bool,
     n_best: int | None,
     out: str,
@@ -177,7 +185,8 @@ def apply(
     config = ApplyConfig(**options)
     from seampack.segmenter.apply import apply as run
 
-    run(shared.load_segmenter(model), inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
+    segmenter = shared.load_segmenter(model, threads=threads)
+    run(segmenter, inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
 
 
 @segment.command()

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 
 class Segmenter:
-    """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models."""
+    """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models.
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    ``threads``: number of threads of the language models; with 2 or more, both run at the same time.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, threads: int = 2) -> None:
+        self.threads = check_integer("threads", threads, 1)
         self.folder = artifact.find(folder)
         self.description = artifact.load_description(self.folder)
         try:
@@ -34,12 +38,12 @@ class Segmenter:
             raise ShardError(f"{self.folder / artifact.DESCRIPTION}: {error}; {artifact.REMEDY}") from error
 
     @classmethod
-    def load(cls, name: str | os.PathLike[str]) -> Self:
+    def load(cls, name: str | os.PathLike[str], *, threads: int = 2) -> Self:
         """Return the segmenter in a folder, or a bundled one by its name (``zh``, ``th``).
 
-        Raises ShardError if the segmenter is missing or damaged.
+        Raises ShardError if the segmenter is missing or damaged, ConfigError if ``threads`` is below 1.
         """
-        return cls(name)
+        return cls(name, threads=threads)
 
     @property
     def script(self) -> str:
@@ -79,7 +83,7 @@ class Segmenter:
             longest = arrays.pop("longest", np.array([config.longest]))  # the bundled models have none
             if longest.shape != (1,) or longest[0] != config.longest:
                 raise ValueError(f"longest: expected {config.longest} as in the description; got {longest.tolist()}")
-            return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays)
+            return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays, self.threads)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise self._damaged("teacher", "a language model", error) from error
 

@@ -69,6 +69,7 @@ def train(
         SeampackError: A training process was killed.
     """
     folder = Path(out)
+    threads = threads or len(os.sched_getaffinity(0))
     check_folder(folder, overwrite=overwrite, resume=resume)
     units = _joined_units(lines, Alphabet(config.script))
     vocabulary = Vocabulary.of(units, config.least_count)
@@ -88,7 +89,7 @@ def train(
         with writing(folder):
             checkpoints.mkdir(exist_ok=True)
             corpus.save(checkpoints / CORPUS)
-        train_directions(checkpoints, config, resume, threads or len(os.sched_getaffinity(0)), on_report)
+        train_directions(checkpoints, config, resume, threads, on_report)
 
         results = {
             direction: torch.load(result_path(checkpoints, direction), weights_only=True) for direction in DIRECTIONS
@@ -98,7 +99,7 @@ def train(
             for direction, result in results.items()
             for name, value in result["model"].items()
         }
-        lattices = Teacher(vocabulary, config, state).lattices(units)
+        lattices = Teacher(vocabulary, config, state, threads).lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
         facts = {
             "script": config.script,

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,31 @@ def test_student_and_language_models_end_words_there_alike(both: Segmenter, thre
                 at += len(word)
                 assert len(runs(word)) == 1
     assert both.segment(MIXED, exact=True, threshold=1) == list(map(runs, MIXED))
+
+
+def test_threads_change_the_time_only(both: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own threads wait actively for each other: on a busy machine, two of them take eight times as long."""
+    torch = pytest.importorskip("torch")
+    from seampack.segmenter.language_model import SegmentalLM
+
+    seen: list[tuple[int, int]] = []
+    forward = SegmentalLM.forward
+
+    def watched(*arguments: Any) -> Any:
+        seen.append((torch.get_num_threads(), threading.get_ident()))
+        return forward(*arguments)
+
+    monkeypatch.setattr(SegmentalLM, "forward", watched)
+    before = torch.get_num_threads()
+    expected = both.segment(MIXED, exact=True)
+    for threads, each in ((1, 1), (2, 1), (3, 1), (4, 2)):
+        seen.clear()
+        assert Segmenter.load(both.folder, threads=threads).segment(MIXED, exact=True) == expected
+        assert {count for count, _ in seen} == {each}
+        assert len({thread for _, thread in seen}) <= threads
+        assert torch.get_num_threads() == before
+    with pytest.raises(ConfigError, match="threads: expected"):
+        Segmenter.load(both.folder, threads=0)
 
 
 def test_none_of_the_best_joins_them(both: Segmenter) -> None:
