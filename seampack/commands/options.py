@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad
 
 if TYPE_CHECKING:
     from seampack.segmenter.dictionary import Dictionary
@@ -106,7 +106,16 @@ def splitter(model: str | None) -> Any:
 
 raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-reading = config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format"))
+reading = all_of(
+    config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format", "on_bad")),
+    click.option(
+        "--on-bad",
+        type=click.Choice([OnBad.STOP.value, OnBad.REPLACE.value]),
+        default=OnBad.STOP.value,
+        show_default=True,
+        help="Action on text that is not valid Unicode: stop, or replace invalid characters with U+FFFD.",
+    ),
+)
 decoding = all_of(
     config_options(DecodeConfig),
     click.option(

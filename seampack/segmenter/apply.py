@@ -6,6 +6,7 @@ A file appears under its name when it is complete; standard output receives each
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from seampack.errors import DataError
@@ -14,10 +15,11 @@ from seampack.io.output import output_stream
 from seampack.io.sources import STDIN, Inputs
 from seampack.segmenter import formats
 from seampack.segmenter.annotations import annotate, check_options
-from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, Output
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad, Output
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.inputs import Block, Lines, blocks
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.quarantine import Quarantine
 from seampack.segmenter.writers import Writer, resolved, writer
 
 
@@ -55,16 +57,18 @@ def apply(
     """
     config, decode = config or ApplyConfig(), decode or DecodeConfig()
     check_options(Output(config.output), decode, dictionary)
+    quarantine = Quarantine(out) if config.on_bad == OnBad.QUARANTINE else None
     source = blocks(
         inputs,
         text_column=config.text_column,
         input_format=config.input_format,
         on_bad=config.on_bad,
+        quarantine=None if quarantine is None else quarantine.add,
     )
     applied = Applied()
     block_writer: Writer | None = None
     kind: type[Block] = Lines
-    with output_stream(out) as sink:
+    with output_stream(out) as sink, quarantine or nullcontext():
         for block in source:
             if block_writer is None:
                 kind = type(block)

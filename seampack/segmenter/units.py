@@ -1,7 +1,8 @@
 """Units, the smallest parts of a text that a segmenter sees. The text itself is never changed.
 
 A unit is one character of the script (with the marks that combine with it), a run of digits, a run of letters of
-another script, or one other character. White space is not part of any unit: it separates words.
+another script, or one other character. White space is not part of any unit: it separates words. So do the zero-width
+spaces, one of which is the byte order mark.
 """
 
 import unicodedata
@@ -83,6 +84,7 @@ class Alphabet:
         self._class[0x1F1E6:0x1F200] = REGIONAL
         self._class[0x1F3FB:0x1F400] = MARK  # skin tones
         self._class[[0x200C, 0x200D]] = JOINER
+        self._class[[0x200B, 0xFEFF]] = SPACE  # zero-width spaces, which str.isspace does not know
         for point in np.flatnonzero(self._class == SCRIPT)[: 1 << 16]:
             if unicodedata.category(chr(point)) in ("Mn", "Mc", "Me"):
                 self._class[point] = MARK

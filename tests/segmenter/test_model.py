@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, DataError, ShardError
-from seampack.segmenter import decoders
+from seampack.segmenter import decoders, formats
 from seampack.segmenter._unit_kernels import KIND_SCRIPT
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
@@ -109,6 +109,13 @@ def test_threads_change_the_time_only(both: Segmenter, monkeypatch: pytest.Monke
 def test_no_n_best_segmentation_joins_them(both: Segmenter) -> None:
     (found,) = both.n_best(["在OK，"], 5)
     assert [words for _, words in found] == [["在", "OK", "，"]]
+
+
+@given(st.text("研ab \ufeff\u200b\u3000", max_size=12))
+def test_zero_width_spaces_belong_to_no_word(joining: Segmenter, text: str) -> None:
+    found = joining.spans([text])
+    assert not {"\ufeff", "\u200b"} & set("".join(found.words([text])[0]))
+    assert formats.unspaced(formats.spaced(text, found.begin.tolist(), found.end.tolist())) == text
 
 
 def test_entries_of_the_dictionary_hold_across_them(joining: Segmenter) -> None:

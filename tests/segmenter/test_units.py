@@ -14,8 +14,13 @@ from seampack.segmenter.units import Alphabet, Units
 
 ALPHABETS = {script: Alphabet(script) for script in ("zh", "ja", "th", "latin", "symbols", "a-cß")}
 TEXT = st.text(
-    st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d👩👍🏽🇩🇪é\u0301\t\n。，")), max_size=30
+    st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d\u200b\ufeff👩👍🏽🇩🇪é\u0301\t\n。，")),
+    max_size=30,
 )
+
+
+def is_space(character: str) -> bool:
+    return character.isspace() or character in "\u200b\ufeff"
 
 
 def pieces(text: str, script: str = "zh") -> list[tuple[str, int]]:
@@ -31,7 +36,7 @@ def test_units_cover_all_but_white_space(texts: list[str], script: str) -> None:
     for begin, end in zip(units.begin, units.end, strict=True):
         assert begin < end
         covered[begin:end] += 1
-    assert covered.tolist() == [int(not c.isspace()) for c in joined]
+    assert covered.tolist() == [int(not is_space(c)) for c in joined]
     assert np.all(units.begin[1:] >= units.end[:-1])
     for t, text in enumerate(texts):
         mine = slice(units.offsets[t], units.offsets[t + 1])
@@ -40,7 +45,7 @@ def test_units_cover_all_but_white_space(texts: list[str], script: str) -> None:
         )
         for unit in range(mine.start, mine.stop):
             at = int(units.begin[unit] - starts[t])
-            assert units.spaced[unit] == (at == 0 or text[at - 1].isspace())
+            assert units.spaced[unit] == (at == 0 or is_space(text[at - 1]))
 
 
 def test_kinds() -> None:
