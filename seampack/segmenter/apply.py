@@ -9,10 +9,10 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 from seampack.io.formats import Format
 from seampack.io.output import output_stream
-from seampack.io.sources import STDIN, Inputs
+from seampack.io.sources import STDIN, Inputs, expand
 from seampack.segmenter import formats
 from seampack.segmenter.annotations import annotate, check_options
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad, Output
@@ -51,12 +51,14 @@ def apply(
         dictionary: Words that hold regardless of the model.
 
     Raises:
-        ConfigError: Input and output do not fit together, or an option cannot change the output.
+        ConfigError: Input and output do not fit together, the output is an input, or an option cannot change the
+            output.
         DataError: An input cannot be read.
         ShardError: ``out`` cannot be written.
     """
     config, decode = config or ApplyConfig(), decode or DecodeConfig()
     check_options(Output(config.output), decode, dictionary)
+    _check_output(inputs, out)
     quarantine = Quarantine(out) if config.on_bad == OnBad.QUARANTINE else None
     source = blocks(
         inputs,
@@ -85,8 +87,24 @@ def apply(
     return applied
 
 
+def _check_output(inputs: Inputs, out: str | os.PathLike[str]) -> None:
+    """Raise ConfigError if the output file is one of the input files, which it would replace."""
+    if os.fspath(out) == STDIN or not os.path.isfile(out):
+        return
+    for path in expand(inputs):
+        if os.path.isfile(path) and os.path.samefile(path, out):
+            raise ConfigError(
+                f"{os.fspath(out)}: the output is also an input, which it would replace; name another file"
+            )
+
+
 def restore(inputs: Inputs, out: str | os.PathLike[str] = STDIN) -> None:
-    """Restore the original texts from spaced text written by ``apply``. Raises DataError for any other text."""
+    """Restore the original texts from spaced text written by ``apply``.
+
+    Raises DataError for a line that ``apply`` cannot have written. Other text that looks like its output cannot be
+    recognised: it loses the single spaces between its words.
+    """
+    _check_output(inputs, out)
     with output_stream(out) as sink:
         ended = True
         for block in blocks(inputs, input_format=Format.LINES):
