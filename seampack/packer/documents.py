@@ -1,6 +1,5 @@
 """The output of readers: batches of documents, as text or token ids, and the records that could not be read."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -8,31 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seampack.errors import DataError
-from seampack.io.sources import place
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """A record that could not be read: its place and the reason."""
-
-    source: str
-    position: int
-    """Number of the record in its source, from 1."""
-    reason: str
-    raw: str
-    """The record as text; bytes that are not UTF-8 as ``\\xNN``."""
-    unit: str = "line"
-    """Unit of ``position``: ``line``, ``value`` of JSON, or ``row`` of a table."""
-
-    def error(self, advice: str = "") -> DataError:
-        """Return the error that stops a run at this record."""
-        return DataError(f"{place(self.source, self.position, self.unit)}: {self.reason}{advice}")
-
-    def to_dict(self) -> dict[str, str | int]:
-        """Return the record as an object of the quarantine file."""
-        return dataclasses.asdict(self)
-
+from seampack.io.bad_records import BadRecord
 
 LABELS, MASK = "labels", "attention_mask"
 _KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"

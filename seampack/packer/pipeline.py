@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from seampack._threads import thread_count
+from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import BadRecord, Split, Texts, TokenBatch
+from seampack.packer.documents import Split, Texts, TokenBatch
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
