@@ -26,6 +26,7 @@ _COLUMNS = {
     "dropped": "dropped",
     "repeated": "repeated",
     "documents_split": "split",
+    "documents_fit_but_cut": "fit but cut",
     "cuts": "cuts",
     "plan_seconds": "CPU-s",
 }

@@ -23,6 +23,8 @@ def test_pack_shows_the_accounting(call: Run, tmp_path: Path) -> None:
     shown = result.stdout.decode()
     for word in ("documents", "rows", "tokens in", "repeated", "dropped", "tokens out", "padding", "fill", "time"):
         assert word in shown
+    accounting = PackedFolder(tmp_path / "out").manifest.accounting
+    assert f"fit but cut{accounting.documents_fit_but_cut:>15,}" in shown
     assert PackedFolder(tmp_path / "out").rows > 0
 
 
@@ -152,8 +154,14 @@ def test_quarantined_records_are_counted(call: Run) -> None:
 
 def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     shown = call("compare", CORPUS, *SMALL[:6]).stdout.decode().splitlines()
-    assert shown[0].split() == ["strategy", "rows", "fill", "padding", "dropped", "repeated", "split", "cuts", "CPU-s"]
-    assert [line.split()[0] for line in shown[1:]] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    headings = [name.strip() for name in shown[0].split("  ") if name]
+    assert headings[:6] == ["strategy", "rows", "fill", "padding", "dropped", "repeated"]
+    assert headings[6:] == ["split", "fit but cut", "cuts", "CPU-s"]
+    cells = {line.split()[0]: line.split() for line in shown[1:]}
+    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
+    assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
+    assert int(cut["concat"].replace(",", "")) > 0
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:
