@@ -1,6 +1,6 @@
 """``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,10 @@ from seampack.commands.report import (
     table,
     warn,
 )
-from seampack.packer.config import PackConfig
+from seampack.packer.config import AUTO, PackConfig
+
+if TYPE_CHECKING:
+    from seampack.packer.tokenizing import TextTokenizer
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "on_bad", "pad", "labels", "output_format", "shard_tokens")
@@ -75,6 +78,7 @@ def pack(
             overwrite=overwrite,
             split=shared.splitter(pre_segment),
             notes={"pre_segment": pre_segment} if pre_segment else None,
+            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
             on_progress=on_progress,
         )
     times = elapsed()
@@ -110,7 +114,12 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
     keep_freed_memory()
     with progress_bar(inputs) as on_progress:
         comparisons = run(
-            inputs, config, tokenizer=_tokenizer_name(tokenizer), threads=threads, on_progress=on_progress
+            inputs,
+            config,
+            tokenizer=_tokenizer_name(tokenizer),
+            threads=threads,
+            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
+            on_progress=on_progress,
         )
     rows = [comparison.to_dict() for comparison in comparisons]
     if as_json:
@@ -124,3 +133,11 @@ def _tokenizer_name(given: str | None) -> str:
         return given
     note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
     return "bundled"
+
+
+def _note_special_tokens(tokenizer: "TextTokenizer") -> None:
+    """Say which tokens are put around documents."""
+    advice = "choose others with --bos and --eos"
+    if tokenizer.eos.name is None:
+        advice = "a model does not learn to end a text without one: name one with --eos"
+    note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")

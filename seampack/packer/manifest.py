@@ -54,6 +54,12 @@ class TokenizerFacts:
     vocab_size: int
     pad_id: int | None = None
     """Id of the padding token; None for rows that are not padded."""
+    bos: str | None = None
+    """Token before each document; None for no token."""
+    bos_id: int | None = None
+    eos: str | None = None
+    """Token after each document; None for no token."""
+    eos_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +162,10 @@ class Manifest:
 _NAMES = tuple(entry.name for entry in dataclasses.fields(Manifest))
 
 # Fields that were added to version 1 after its first release: None for a folder that lacks them.
-_ADDED = ("accounting.documents_fit_but_cut",)
+_ADDED = (
+    "accounting.documents_fit_but_cut",
+    *(f"tokenizer.{name}" for name in ("bos", "bos_id", "eos", "eos_id")),
+)
 
 
 def check_notes(notes: Mapping[str, Any]) -> None:

@@ -22,7 +22,16 @@ VERSION_1: dict[str, Any] = {
     "format": "seampack packed shards",
     "format_version": 1,
     "seampack_version": "0.1.0",
-    "tokenizer": {"name": "bundled", "fingerprint": "sha256:00", "vocab_size": 8192, "pad_id": None},
+    "tokenizer": {
+        "name": "bundled",
+        "fingerprint": "sha256:00",
+        "vocab_size": 8192,
+        "pad_id": None,
+        "bos": None,
+        "bos_id": None,
+        "eos": "<|endoftext|>",
+        "eos_id": 0,
+    },
     "pre_segment": "zh",
     "config": {
         "seq_len": 2048,
@@ -69,7 +78,10 @@ VERSION_1: dict[str, Any] = {
     "quarantined": 0,
     "shards": [{"file": "shard-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
 }
-ADDED = [("accounting", "documents_fit_but_cut")]
+ADDED = [
+    ("accounting", "documents_fit_but_cut"),
+    *(("tokenizer", name) for name in ("bos", "bos_id", "eos", "eos_id")),
+]
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
