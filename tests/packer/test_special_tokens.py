@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -21,6 +20,7 @@ from tokenizers.processors import BertProcessing, ByteLevel, RobertaProcessing, 
 import seampack
 from seampack.errors import ConfigError
 from seampack.packer import _copy_kernels as kernels
+from seampack.packer import tokenizing
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.special_tokens import SpecialToken
@@ -173,9 +173,7 @@ def test_a_named_token_that_the_vocabulary_lacks_is_ignored_with_a_warning(tmp_p
 
 def test_settings_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_tokenizer(tmp_path, [END, "<|im_end|>"], None, {"eos_token": "<|im_end|>"})
-    local = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    stub = SimpleNamespace(from_pretrained=lambda name: local, from_str=tokenizers.Tokenizer.from_str)
-    monkeypatch.setattr(tokenizers, "Tokenizer", stub)
+    monkeypatch.setattr(tokenizing, "_tokenizer_json", lambda name: (folder / "tokenizer.json").read_text())
     hub = mock.Mock()
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
     hub.return_value = str(folder / CONFIG)
