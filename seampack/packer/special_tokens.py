@@ -182,16 +182,22 @@ def _read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _fetched(repository: str) -> Path | None:
-    """Return the settings of a tokenizer on the Hugging Face hub; None if it has none.
+    """Return the settings of a tokenizer on the Hugging Face hub, or of the hub's cache; None if it has none.
 
-    Warns, and returns None, if the hub cannot be asked.
+    Warns, and returns None, if the hub is out of reach and its cache lacks them.
     """
-    from huggingface_hub import hf_hub_download  # a dependency of tokenizers
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url  # a dependency of tokenizers
+    from huggingface_hub.errors import EntryNotFoundError
 
+    is_reached = True
     try:
-        return Path(hf_hub_download(repository, _SETTINGS, etag_timeout=5))
-    except Exception as error:  # noqa: BLE001  # network, authorisation, full disk: of several libraries
-        if not isinstance(error, EntryNotFoundError) or isinstance(error, LocalEntryNotFoundError):
-            warnings.warn(f"{repository}: {_SETTINGS} cannot be fetched; it may name other tokens", stacklevel=2)
+        get_hf_file_metadata(hf_hub_url(repository, _SETTINGS), timeout=5)  # once; a download would try for 24 seconds
+    except EntryNotFoundError:
+        return None
+    except Exception:  # noqa: BLE001  # network, authorisation: of several libraries
+        is_reached = False
+    try:
+        return Path(hf_hub_download(repository, _SETTINGS, local_files_only=not is_reached))
+    except Exception:  # noqa: BLE001  # the same, and a full disk
+        warnings.warn(f"{repository}: {_SETTINGS} cannot be fetched; it may name other tokens", stacklevel=2)
         return None

@@ -174,16 +174,19 @@ def test_a_named_token_that_the_vocabulary_lacks_is_ignored_with_a_warning(tmp_p
 def test_settings_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_tokenizer(tmp_path, [END, "<|im_end|>"], None, {"eos_token": "<|im_end|>"})
     monkeypatch.setattr(tokenizing, "_tokenizer_json", lambda name: (folder / "tokenizer.json").read_text())
-    hub = mock.Mock()
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
-    hub.return_value = str(folder / CONFIG)
+    ask, fetch = mock.Mock(), mock.Mock(return_value=str(folder / CONFIG))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", ask)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     assert load(Path("owner/name")).eos.name == "<|im_end|>"
-    assert hub.call_args.args == ("owner/name", CONFIG)
-    hub.side_effect = EntryNotFoundError("no such file")
-    assert load(Path("owner/name")).eos.name == END
-    hub.side_effect = LocalEntryNotFoundError("no network, and not in the cache")
+    assert fetch.call_args == mock.call("owner/name", CONFIG, local_files_only=False)
+    ask.side_effect = ConnectionError("no network, but it is in the cache")
+    assert load(Path("owner/name")).eos.name == "<|im_end|>"
+    assert fetch.call_args == mock.call("owner/name", CONFIG, local_files_only=True)
+    fetch.side_effect = LocalEntryNotFoundError("no network, and it is not in the cache")
     with pytest.warns(UserWarning, match=r"owner/name: tokenizer_config\.json cannot be fetched"):
         assert load(Path("owner/name")).eos.name == END
+    ask.side_effect = EntryNotFoundError("no such file")
+    assert load(Path("owner/name")).eos.name == END
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=6), st.integers(-1, 3), st.integers(-1, 3))
