@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,19 @@ It returns the pieces of all texts in one list, and the index of each text's fir
 """
 
 
+class Doubled(NamedTuple):
+    """Documents that had a token to put around them already."""
+
+    begun: int = 0
+    """Documents that begin with the begin token, which was not added again."""
+    ended: int = 0
+    """Documents that end with the end token, which was not added again."""
+    begun_as_text: int = 0
+    """Documents whose text begins with the name of the begin token, which is packed as plain text after the token."""
+    ended_as_text: int = 0
+    """Documents whose text ends with the name of the end token, which is packed as plain text before the token."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
     """Documents as token ids, ragged: document ``d`` is ``ids[offsets[d]:offsets[d + 1]]``."""
@@ -44,6 +58,7 @@ class TokenBatch:
     offsets: npt.NDArray[np.int64]  # shape (documents + 1,)
     names: pa.Array | None = None  # shape (documents,)
     bad: list[BadRecord] = field(default_factory=list)
+    doubled: Doubled = Doubled()  # noqa: RUF009  # immutable
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
