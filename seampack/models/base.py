@@ -10,18 +10,17 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy.typing as npt
 from datasets import Dataset
 
-from seampack.config import Config
 from seampack.errors import ConfigError
 from seampack.io.output import FolderKind
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.data import set_aside
+from seampack.models.options import MethodConfig
 from seampack.models.progress import no_bars_in_files
 
 if TYPE_CHECKING:
@@ -32,20 +31,9 @@ EVALUATION = FolderKind(
 )
 """The folder that ``Evaluation.save`` fills."""
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=MethodConfig)
 Row = dict[str, Any]
 Draw = Callable[["Axes"], None]
-
-
-class Scope(StrEnum):
-    """Effect in evaluation of the value that an option had in training."""
-
-    SAVED = "saved"
-    """Evaluation uses the saved value unless another is given."""
-    FIXED = "fixed"
-    """The trained model depends on the value; evaluation rejects any other."""
-    PER_RUN = "per run"
-    """The option applies to a single run; evaluation starts from the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +53,6 @@ class Adapter(ABC, Generic[C]):
 
     name: ClassVar[str]
     config: type[C]
-    """The config class; its defaults fit the columns named in ``columns``."""
-    columns: ClassVar[Mapping[str, str]]
-    """Required columns of a dataset and their meanings; ``NAME_column`` options of the config choose other names."""
-    fixed: ClassVar[tuple[str, ...]] = ()
-    """Options that the trained model depends on: evaluation rejects any value that differs from training."""
-    per_run: ClassVar[tuple[str, ...]] = ()
-    """Options of a single run, such as the folder of its checkpoints: evaluation starts from their defaults."""
 
     @abstractmethod
     def prepare(self, dataset: Dataset, config: C) -> Dataset:
@@ -108,24 +89,12 @@ class Adapter(ABC, Generic[C]):
     def _check_fixed(self, artifact: Artifact, config: C) -> None:
         """Raise ConfigError if a ``fixed`` option differs from its value in the artifact."""
         given, trained = config.to_dict(), self.config().to_dict() | artifact.config
-        for name in self.fixed:
+        for name in self.config.fixed:
             if given[name] != trained[name]:
                 raise ConfigError(
                     f"{name}: fixed by training; expected {trained[name]!r}, as in the artifact; got {given[name]!r}; "
                     "omit the option, or train again with it"
                 )
-
-    def saved_config(self, artifact: Artifact) -> C:
-        """Return the initial config of evaluation: the artifact's config with defaults for the ``per_run`` options."""
-        saved = {name: value for name, value in artifact.config.items() if name not in self.per_run}
-        config: C = self.config().replace(**saved)
-        return config
-
-    def scope(self, option: str) -> Scope:
-        """Return the effect in evaluation of the value that an option had in training."""
-        if option in self.fixed:
-            return Scope.FIXED
-        return Scope.PER_RUN if option in self.per_run else Scope.SAVED
 
 
 @dataclass(frozen=True, slots=True)

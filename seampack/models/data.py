@@ -1,6 +1,5 @@
 """Loading of datasets from files or the hub, and checks of columns and labels shared by the adapters."""
 
-import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from seampack.errors import DataError
 from seampack.io.formats import PLAIN_TEXT, TABLES
 from seampack.io.output import FolderKind
 from seampack.io.records import objects, plain_lines
-from seampack.io.sources import STDIN, expand, open_source
+from seampack.io.sources import expand, open_source
 from seampack.io.tables import read_table
+from seampack.models.sources import check_source, is_hub_name
 
 PREPARED = FolderKind(
     "a prepared dataset",
@@ -40,14 +40,10 @@ def load(source: str, split: str | None = None) -> Dataset:
 
     Raises DataError if the source cannot be read.
     """
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "dataset_dict.json").is_file():
-            expand(source)  # raises an error if the folder is not a dataset or lacks files
-        return _chosen(_saved(path), source, split)
-    if source != STDIN and not path.exists() and not glob.has_magic(source):
-        if path.suffix or source.startswith((".", "/")):
-            raise DataError(f"{source}: no such file or folder")
+    check_source(source)
+    if Path(source).is_dir():
+        return _chosen(_saved(Path(source)), source, split)
+    if is_hub_name(source):
         return _chosen(_from_hub(source), source, split)
     if split is not None:
         raise DataError(f"{source}: a file has no splits; omit --split")

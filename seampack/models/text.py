@@ -22,10 +22,8 @@ from transformers import (
 )
 
 from seampack.errors import ConfigError, DataError
+from seampack.models.options import SMALL
 from seampack.models.training import load_encoder, loading, place, train_model
-
-SMALL = "small"
-"""Name of the built-in small model, whose vocabulary and weights are learned from the training text alone."""
 
 _POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # names of the position table, by family of encoders
 

@@ -8,15 +8,20 @@ from typing import ClassVar
 import numpy as np
 from datasets import Dataset
 
-from seampack.config import Config, option
+from seampack.config import option
 from seampack.models import data
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Evaluation, Fitted, with_results
+from seampack.models.options import MethodConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MajorityConfig(Config):
+class MajorityConfig(MethodConfig):
     """Options of the majority."""
+
+    columns: ClassVar[Mapping[str, str]] = {"text": "a text", "label": "its class"}
+    fixed: ClassVar[tuple[str, ...]] = ("share",)
+    per_run: ClassVar[tuple[str, ...]] = ("digits",)
 
     text_column: str = option("text", "Column of the texts.")
     label_column: str = option("label", "Column of the labels.")
@@ -29,9 +34,6 @@ class Majority(Adapter[MajorityConfig]):
 
     name = "majority"
     config = MajorityConfig
-    columns: ClassVar[Mapping[str, str]] = {"text": "a text", "label": "its class"}
-    fixed = ("share",)
-    per_run = ("digits",)
 
     def prepare(self, dataset: Dataset, config: MajorityConfig) -> Dataset:
         data.require(dataset, [config.text_column, config.label_column])

@@ -27,7 +27,9 @@ REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
 
 @pytest.fixture(autouse=True, scope="module")
 def majority() -> Any:
-    METHODS["majority"] = registry.Method("predicts the most frequent label", "tests.models.dummy")
+    METHODS["majority"] = registry.Method(
+        "predicts the most frequent label", "tests.models.dummy:MajorityConfig", "tests.models.dummy:ADAPTER"
+    )
     yield
     del METHODS["majority"]
 
@@ -45,13 +47,13 @@ class TestMajority(AdapterContract):
         assert artifact.facts["classes"] == ["negative", "positive"]
 
     def test_scopes(self, adapter: "Adapter[Any]") -> None:
-        scopes = {name: adapter.scope(name).value for name in ("share", "digits", "text_column")}
+        scopes = {name: adapter.config.scope(name).value for name in ("share", "digits", "text_column")}
         assert scopes == {"share": "fixed", "digits": "per run", "text_column": "saved"}
 
     def test_a_fixed_option_is_refused_by_name(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact
     ) -> None:
-        config = adapter.saved_config(artifact)
+        config = adapter.config.of_training(artifact.config)
         assert adapter.evaluate(prepared, artifact, config.replace(digits=2)).metrics
         with pytest.raises(ConfigError) as refusal:
             adapter.evaluate(prepared, artifact, config.replace(share=0.5))
@@ -61,7 +63,7 @@ class TestMajority(AdapterContract):
 
     def test_options_of_a_run_are_not_inherited(self, adapter: "Adapter[Any]", prepared: Dataset) -> None:
         artifact = adapter.train(prepared, adapter.config(share=0.5, digits=2))
-        assert adapter.saved_config(artifact) == adapter.config(share=0.5)
+        assert adapter.config.of_training(artifact.config) == adapter.config(share=0.5)
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -207,7 +209,9 @@ def test_numbers_are_readable(value: Any, digits: int, text: str) -> None:
 def test_missing_methods_and_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no such method; expected one of"):
         get("nothing")
-    monkeypatch.setitem(METHODS, "lost", registry.Method("needs a missing package", "no_such_package.module"))
+    monkeypatch.setitem(
+        METHODS, "lost", registry.Method("needs a missing package", "a:B", "no_such_package.module:ADAPTER")
+    )
     with pytest.raises(MissingExtraError, match=r"no_such_package.*seampack\[models\]"):
         get("lost")
 

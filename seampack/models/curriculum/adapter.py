@@ -1,7 +1,6 @@
 """The adapter: builds a curriculum from questions with worked solutions, and trains a model along it."""
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ from seampack.models.curriculum.sampling import TransformersSampler
 from seampack.models.curriculum.small import model_and_tokenizer
 from seampack.models.curriculum.stages import CurriculumBuilder, composition, draw_stages
 from seampack.models.curriculum.training import CurriculumTrainer
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL
 from seampack.models.training import load_causal, load_part
 
 ROWS = "rows.parquet"
@@ -36,17 +35,6 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
 
     name: ClassVar[str] = "curriculum"
     config: type[CurriculumConfig] = CurriculumConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "question": "The question, as text.",
-        "answer": "Its worked solution, which ends with the final answer.",
-        "steps": "Optional, with final, instead of answer: the solution's steps, which concatenate to its text.",
-        "final": "Optional, with steps: the final answer.",
-    }
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("placement", "hint_template", "stages", "guide", "ratios", "threshold", "algorithm", "order", "epochs"),
-        *("learning_rate", "batch_rows", "replay", "generations", "beta", "warm_epochs"),
-    )
-    per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
         """Return the dataset with the columns ``question, steps, final``; all other columns are kept.

@@ -1,7 +1,6 @@
 """The adapter: injects label noise, trains networks of increasing width, and measures the curve by width."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,24 +29,6 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
 
     name: ClassVar[str] = "double_descent"
     config = DoubleDescentConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "features": "Vectors, images or nested lists of numbers, all rows of one size; or text.",
-        "label": "Class of the row, as text, integer or ClassLabel.",
-    }
-    fixed = (
-        "noise",
-        "noise_kind",
-        "test_share",
-        "scaling",
-        "seed",
-        "widths",
-        "seeds",
-        "epochs",
-        "batch_rows",
-        "learning_rate",
-        "momentum",
-        "decay_epochs",
-    )
 
     def prepare(self, dataset: Dataset, config: DoubleDescentConfig) -> Dataset:
         """Return rows of features (float32), label, label_clean, is_flipped and part (train or test).

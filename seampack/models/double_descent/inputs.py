@@ -14,7 +14,8 @@ from torch import Tensor
 
 from seampack.errors import DataError
 from seampack.models.double_descent.config import DoubleDescentConfig, Scaling
-from seampack.models.text import SMALL, TextClassifier, encoder_and_tokenizer, predict
+from seampack.models.options import SMALL
+from seampack.models.text import TextClassifier, encoder_and_tokenizer, predict
 from seampack.models.training import device
 
 Floats = npt.NDArray[np.float32]

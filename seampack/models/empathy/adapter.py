@@ -1,7 +1,7 @@
 """The adapter: predicts emotions, knowledge weights and responses for dialogues with knowledge."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
@@ -37,16 +37,6 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
 
     name = "empathy"
     config = EmpathyConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "context": "the dialogue so far: a list of utterances, the last one the speaker's; or one text",
-        "emotion": "the speaker's emotion, as text, whole number or ClassLabel",
-        "target": "the response",
-        "knowledge": "mapping from relations, such as those of ATOMIC, to lists of texts; unused by selection=none",
-    }
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("relations", "selection", "temperature", "base_model", "hidden_size", "layers", "vocabulary"),
-        *("epochs", "learning_rate", "emotion_weight", "seed"),
-    )
 
     def prepare(self, dataset: Dataset, config: EmpathyConfig) -> Dataset:
         """Return rows with context (list of texts), label, target and knowledge (relation: list of texts).

@@ -14,7 +14,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.models.empathy.config import HEADS, POSITIONS, EmpathyConfig
 from seampack.models.empathy.model import EmpathyModel
 from seampack.models.empathy.tokens import IGNORED, byte_tokenizer, collate
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL
 from seampack.models.training import loading, place, quiet, train_model
 
 

@@ -28,11 +28,6 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
 
     name: ClassVar[str] = "ranmask"
     config = RanmaskConfig
-    columns: ClassVar[dict[str, str]] = {
-        "text": "Text; its words are separated by white space.",
-        "label": "Class of the text, a name or an integer.",
-    }
-    fixed = ("encoder", "layers", "epochs", "batch_rows", "learning_rate", "weight_decay")
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
         """Add ``words``, lists of at most ``max_words`` words, and convert ``label`` to class ids."""

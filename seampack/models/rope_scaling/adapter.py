@@ -36,16 +36,6 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
 
     name: ClassVar[str] = "rope_scaling"
     config = RopeScalingConfig
-    columns: ClassVar[dict[str, str]] = {
-        "ordered_kv_records": "list of [key, value] in the order of the context, all text",
-        "key": "the gold key, one of the records' keys",
-        "value": "the value of the gold key",
-    }
-    # not position_weights: their number depends on positions, which evaluation may change
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("base", "low", "high", "step", "control_points", "fitness"),
-        *("population", "generations", "elite", "mutation_sigma"),
-    )
 
     def prepare(self, dataset: Dataset, config: RopeScalingConfig) -> Dataset:
         """Return one prompt per row and position, for ``config.rows`` rows from ``config.first_row`` on.
