@@ -111,8 +111,10 @@ class WatermarkConfig(MethodConfig):
         high=1_000,
         unit="triggers",
     )
-    alpha: float = option(0.001, "P-value below which a watermark is claimed.", low=0, high=1)
-    claim_wesr: float = option(0.5, "Smallest share of flipped texts (WESR) for a claim.", low=0, high=1)
+    alpha: float = option(0.001, "P-value below which a watermark is claimed.", low=1e-300, high=1)
+    claim_wesr: float = option(
+        0.5, "Smallest WESR (watermark extraction success rate: share of flipped texts) for a claim.", low=0, high=1
+    )
     seed: int = seed_option("Seed of the parts, the trigger, the poisoned texts and all training.")
 
     def check_rules(self) -> None:
