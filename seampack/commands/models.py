@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import definitions, print_json, readable, stopwatch, table
+from seampack.commands.report import definitions, print_json, readable, stopwatch, table, warn
 from seampack.config import bounds
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS, config_of, get
@@ -154,6 +154,7 @@ def train(
     with _output(out, FOLDER, overwrite) as folder:
         artifact = adapter.train(adapter.prepare(load(data, split), config), config)
         artifact.save(folder)
+    _warn_of(artifact.facts["notes"])
     times = elapsed()
     if as_json:
         print_json({"method": method, "facts": artifact.facts, "config": artifact.config, **times})
@@ -194,8 +195,10 @@ def evaluate(
     with _output(out, EVALUATION, overwrite) as folder:
         evaluation = adapter.evaluate(adapter.prepare(load(data, split), config), artifact, config)
         evaluation.save(folder)
+    _warn_of(evaluation.notes)
     if as_json:
-        print_json({"method": method, "metrics": evaluation.metrics, "tables": evaluation.tables})
+        report = {"metrics": evaluation.metrics, "notes": list(evaluation.notes), "tables": evaluation.tables}
+        print_json({"method": method} | report)
         return
     for name, value in evaluation.metrics.items():
         click.echo(f"{name:<28} {readable(value, 4)}")
@@ -210,6 +213,12 @@ def _checked_adapter(method: str, data: str) -> "Adapter[Any]":
 
     check_source(data)
     return get(method)
+
+
+def _warn_of(notes: Sequence[str]) -> None:
+    """Print each note on results that mean nothing."""
+    for note in notes:
+        warn(note)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ evaluate(dataset, artifact, config) -> evaluation      by the method's ``measure
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -46,6 +46,8 @@ class Fitted:
     """Facts as JSON types, such as classes and losses; a dict ``data`` is merged into the facts about the dataset."""
     parts: Mapping[str, Any] = field(default_factory=dict)
     """Objects with ``save_pretrained``: models and tokenizers of transformers, by name."""
+    notes: Sequence[str] = ()
+    """Why the training may mean nothing, and what to do; see ``models/notes.py``. They become the fact ``notes``."""
 
 
 class Adapter(ABC, Generic[C]):
@@ -74,17 +76,23 @@ class Adapter(ABC, Generic[C]):
     def train(self, dataset: Dataset, config: C) -> Artifact:
         """Fit the method to a prepared dataset and return the artifact.
 
-        The artifact holds the config of the run, the facts of the method, and ``data``: the ``fingerprint`` and number
-        of ``rows`` of the dataset.
+        The artifact holds the config of the run, the facts of the method, ``notes``, and ``data``: the ``fingerprint``
+        and number of ``rows`` of the dataset.
         """
         fitted = self.fit(dataset, config)
         data = {"fingerprint": fingerprint(dataset), "rows": len(dataset), **fitted.facts.get("data", {})}
-        return Artifact(self.name, config.to_dict(), fitted.tensors, {**fitted.facts, "data": data}, fitted.parts)
+        facts = {**fitted.facts, "data": data, "notes": list(fitted.notes)}
+        return Artifact(self.name, config.to_dict(), fitted.tensors, facts, fitted.parts)
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
-        """Measure an artifact on a prepared dataset. Raises ConfigError if a ``fixed`` option has another value."""
+        """Measure an artifact on a prepared dataset. The notes of the training precede those of the evaluation.
+
+        Raises ConfigError if a ``fixed`` option has another value.
+        """
         self._check_fixed(artifact, config)
-        return self.measure(dataset, artifact, config)
+        evaluation = self.measure(dataset, artifact, config)
+        trained = [f"in training: {note}" for note in artifact.facts.get("notes", [])]
+        return replace(evaluation, notes=(*trained, *evaluation.notes))
 
     def _check_fixed(self, artifact: Artifact, config: C) -> None:
         """Raise ConfigError if a ``fixed`` option differs from its value in the artifact."""
@@ -109,11 +117,14 @@ class Evaluation:
     """Small tables for the reader, as lists of rows by name."""
     pictures: dict[str, Draw] = field(default_factory=dict)
     """Pictures by name, as functions that draw on matplotlib axes."""
+    notes: Sequence[str] = ()
+    """Why results may mean nothing, and what to do; see ``models/notes.py``."""
 
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
-        """Write ``metrics.json``, ``rows.parquet``, each table as CSV, and each picture as PNG and SVG."""
-        (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        """Write ``metrics.json`` with the notes, ``rows.parquet``, each table as CSV, each picture as PNG and SVG."""
+        metrics = self.metrics | {"notes": list(self.notes)}
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         self.rows.to_parquet(str(folder / "rows.parquet"))
         for name, rows in self.tables.items():
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:

@@ -175,7 +175,9 @@ class AdapterContract:
         evaluation.save(tmp_path)
         assert capfd.readouterr().err == ""  # no progress bars without a terminal
         assert datasets.is_progress_bar_enabled()
-        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics
+        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics | {
+            "notes": list(evaluation.notes)
+        }
         assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
         for name in evaluation.pictures:
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -43,7 +43,8 @@ class Majority(Adapter[MajorityConfig]):
     def fit(self, dataset: Dataset, config: MajorityConfig) -> Fitted:
         votes = Counter(dataset["label"][: int(config.share * len(dataset))])
         facts = {"classes": dataset.features["label"].names, "data": {"votes": votes.total()}}
-        return Fitted({"best": np.array([votes.most_common(1)[0][0]])}, facts)
+        notes = [] if len(votes) > 1 else ["one label alone; use more rows"]
+        return Fitted({"best": np.array([votes.most_common(1)[0][0]])}, facts, notes=notes)
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: MajorityConfig) -> Evaluation:
         dataset = data.with_labels(dataset, "label", artifact.facts["classes"])
@@ -55,6 +56,7 @@ class Majority(Adapter[MajorityConfig]):
             with_results(dataset, {"correct": correct}),
             {"accuracy": [{"class": artifact.facts["classes"][best], "accuracy": accuracy}]},
             {"accuracy": lambda axes: axes.bar(["accuracy"], [accuracy])},
+            [f"every label is given as {artifact.facts['classes'][best]}; use another method"],
         )
 
 

@@ -221,6 +221,17 @@ def test_a_part_in_memory_is_not_loaded() -> None:
     assert Artifact("m", {}, parts={"model": part}).part("model", lambda folder: None) is part
 
 
+def test_notes_of_training_are_said_again_in_evaluation(call: Any, tmp_path: Path) -> None:
+    rows = ("--data", "rows.csv", "-o")
+    (tmp_path / "rows.csv").write_text("text,label\na,so\nb,so\n", "utf-8")
+    note = "one label alone; use more rows"
+    assert call("models", "train", "majority", *rows, "artifact").stderr.decode() == f"seampack: warning: {note}\n"
+    measured = call("models", "evaluate", "majority", "--artifact", "artifact", *rows, "out", "--json")
+    expected = [f"in training: {note}", "every label is given as so; use another method"]
+    assert json.loads(measured.stdout)["notes"] == expected
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))["notes"] == expected
+
+
 def test_the_commands(call: Any, tmp_path: Path) -> None:
     listed = json.loads(call("models", "list", "--json").stdout)
     assert {row["method"] for row in listed} == set(METHODS)
@@ -244,7 +255,9 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
     assert measured.returncode == 0
     assert b"0.5000" in measured.stdout
     assert measured.stdout.split()[4:8] == [b"even", b"yes", b"p", b"1.0e-09"]
-    metrics = {"accuracy": 0.5, "undefined": None, "even": True, "p": 1e-9}
+    note = "every label is given as positive; use another method"
+    assert f"seampack: warning: {note}\n" in measured.stderr.decode()
+    metrics = {"accuracy": 0.5, "undefined": None, "even": True, "p": 1e-9, "notes": [note]}
     assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8")) == metrics
     again = call(*evaluate)
     assert again.returncode == 1

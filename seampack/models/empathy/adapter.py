@@ -24,6 +24,7 @@ from seampack.models.empathy.metrics import EmpathyMetrics
 from seampack.models.empathy.model import EmpathyModel
 from seampack.models.empathy.selection import MOST_PIECES
 from seampack.models.empathy.training import Scores, model_and_tokenizer, score, train
+from seampack.models.notes import at_chance, one_text
 from seampack.models.training import load_part
 
 if TYPE_CHECKING:
@@ -125,6 +126,15 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
             _with_scores(dataset, scores, classes, relations, predicted.tolist()),
             tables,
             pictures,
+            [
+                *at_chance(
+                    "the emotion classifier",
+                    float((predicted == truth).mean()),
+                    truth.tolist(),
+                    "raise epochs or emotion_weight, or use more rows",
+                ),
+                *one_text("responses", responses, dataset["context"][: len(responses)], "raise epochs, use more rows"),
+            ],
         )
 
 

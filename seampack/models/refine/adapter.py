@@ -7,6 +7,7 @@ from datasets import Dataset
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Evaluation, Fitted
+from seampack.models.notes import flat_rewards, one_text
 from seampack.models.options import SMALL
 from seampack.models.refine.assembly import judge_of, scorer_of
 from seampack.models.refine.config import RefineConfig, Stage
@@ -21,7 +22,7 @@ from seampack.models.refine.inputs import (
     where,
 )
 from seampack.models.refine.refiner import Refiner, new_refiner
-from seampack.models.refine.reinforcement import RefinerRL
+from seampack.models.refine.reinforcement import FLAT_REMEDY, RefinerRL
 from seampack.models.refine.safety import SafetyClassifier, measure_safety
 from seampack.models.refine.training import RefinerSFT
 
@@ -81,6 +82,12 @@ class RefineAdapter(Adapter[RefineConfig]):
             Dataset.from_list(refined.rows),
             {"kinds": refined.kinds},
             {"curve": lambda axes: draw_curve(axes, curve, losses)},
+            one_text(
+                "rewordings",
+                [row["refined"] for row in refined.rows],
+                queries,
+                "train on more pairs or for more epochs, or start from a pretrained model",
+            ),
         )
 
 
@@ -109,7 +116,8 @@ def _fit_refiner(dataset: Dataset, config: RefineConfig) -> Fitted:
         refiner = reinforced.refiner
         facts |= {"curve": reinforced.curve, "cut_queries": sum(map(refiner.cuts, queries))}
     facts["instruction"] = refiner.config.instruction
-    return Fitted(facts=facts, parts={"model": refiner.model, "tokenizer": refiner.tokenizer})
+    notes = flat_rewards(f"{len(facts['curve']):,} steps", [step["flat"] for step in facts["curve"]], FLAT_REMEDY)
+    return Fitted(facts=facts, parts={"model": refiner.model, "tokenizer": refiner.tokenizer}, notes=notes)
 
 
 ADAPTER = RefineAdapter()

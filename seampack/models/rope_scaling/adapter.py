@@ -1,5 +1,6 @@
 """The adapter: searches factors on retrieval prompts and measures them on other prompts."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,7 +85,13 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
         }
         searched = np.unique(np.concatenate([prompt_hashes(dataset), source_hashes(dataset)]))
         scaling = LayerFactors(base=config.base, factors=tuple(best.factors.tolist()))
-        return Fitted({"factors": best.factors, "searched": searched}, facts, {"scaling": scaling})
+        notes = []
+        if best.fitness <= best.unscaled:
+            notes.append(
+                f"no curve had a better {config.fitness} than no scaling ({best.unscaled:.4g}), so the factors change "
+                "nothing; raise generations and population, widen low and high, or use prompts that the model fails on"
+            )
+        return Fitted({"factors": best.factors, "searched": searched}, facts, {"scaling": scaling}, notes)
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: RopeScalingConfig) -> Evaluation:
         """Measure log-probability and accuracy by position, and the perplexity of ``config.long_text``.
@@ -125,7 +132,7 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             "factors": partial(draw_factors, {"": scaling.factors}),
         }
         tables = {"by_position": positions, "convergence": convergence, "factors": factors}
-        return Evaluation(metrics, with_results(dataset, results), tables, pictures)
+        return Evaluation(metrics, with_results(dataset, results), tables, pictures, _notes(metrics))
 
 
 def load_model(source: str) -> tuple[Any, Any]:
@@ -133,6 +140,20 @@ def load_model(source: str) -> tuple[Any, Any]:
     if not source:
         raise ConfigError("model: expected a folder or hub name; got none; set it with --set model=FOLDER")
     return load_causal(source, generates=False)
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Note that the gain is within chance, or that accuracies say nothing."""
+    notes = []
+    low = metrics["log_prob_gain_low"]
+    if low is not None and low <= 0:
+        notes.append(
+            f"the gain in log-probability is not measurably above 0 (95 % interval from {low:.3g} to "
+            f"{metrics['log_prob_gain_high']:.3g} nats); evaluate more rows, or search longer"
+        )
+    if not metrics["accuracy_scaled"] and not metrics["accuracy_unscaled"]:
+        notes.append("no prompt is answered rightly, so accuracies say nothing; use fewer pairs or a stronger model")
+    return notes
 
 
 def _read(path: str) -> str:

@@ -96,20 +96,23 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
             classes, target = trained[task]["classes"], trained[task]["target"]
             tuning, test = (_rows_of(task_rows, task, part, classes) for part in PARTS[1:])
             _check_every_class(tuning, task, classes)
-            trials[task] = Trial(config, tokenizer, trigger, classes, target, tuning, test)
+            trials[task] = Trial(task, config, tokenizer, trigger, classes, target, tuning, test)
         survival: list[Row] = []
         innocent: list[Row] = []
         rows: list[Row] = []
+        notes: list[str] = []
         for task, trial in trials.items():
             verdicts = trial.run(released, control)
             survival += [{"task": task} | row for row in verdicts.survival]
             innocent += [{"task": task} | row for row in verdicts.innocent]
             rows += [{"task": task} | row for row in verdicts.rows]
+            notes += verdicts.notes
         return Evaluation(
             metrics(survival, innocent, config),
             Dataset.from_list(rows),
             {"survival": survival, "innocent": innocent},
             {"survival": lambda axes: draw(axes, survival)},
+            notes,
         )
 
 

@@ -88,6 +88,9 @@ class TestCurriculum(AdapterContract):
         assert curriculum_of(again).to_dict() == curriculum_of(artifact).to_dict()
         evaluation = adapter.evaluate(small, artifact, config)
         assert not any(name.startswith("trained") for name in evaluation.metrics)
+        stages, responses = evaluation.notes
+        assert stages.startswith("in training: all 12 pass rates are 0, so the stages are random; use a stronger model")
+        assert responses.startswith("no response of any model is right")
         assert len(list((tmp_path / "kept").iterdir())) == 3
 
     def test_the_model_before_may_be_elsewhere(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from seampack.errors import ConfigError, DataError
 from seampack.models import text
@@ -68,6 +68,14 @@ def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, con
     nothing = ADAPTER.evaluate(rows, artifact, options.replace(rate=0.0))
     assert nothing.metrics["accuracy"] == nothing.metrics["accuracy_unmasked"]
     assert nothing.metrics["certified_accuracy_1"] == 0
+    assert nothing.notes == (
+        "no right prediction is certified against a changed word; raise rate or masks, or use longer texts",
+    )
+    assert one.notes == ()
+    names = rows.features["label"].names
+    swapped = rows.cast_column("label", ClassLabel(names=names[::-1]))
+    (note,) = ADAPTER.evaluate(swapped, artifact, options).notes[:1]
+    assert note.startswith("the smoothed classifier is right on")
 
 
 def test_an_attack_without_words_is_skipped(config: RanmaskConfig) -> None:
