@@ -19,7 +19,7 @@ from datasets import Dataset
 from seampack.errors import ConfigError
 from seampack.io.output import FolderKind
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.data import set_aside
+from seampack.models.data import set_aside, with_names
 from seampack.models.options import MethodConfig
 from seampack.models.progress import no_bars_in_files
 
@@ -122,10 +122,13 @@ class Evaluation:
 
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
-        """Write ``metrics.json`` with the notes, ``rows.parquet``, each table as CSV, each picture as PNG and SVG."""
+        """Write ``metrics.json`` with the notes, ``rows.parquet``, each table as CSV, each picture as PNG and SVG.
+
+        The rows have the names of classes, not their ids.
+        """
         metrics = self.metrics | {"notes": list(self.notes)}
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        self.rows.to_parquet(str(folder / "rows.parquet"))
+        with_names(self.rows).to_parquet(str(folder / "rows.parquet"))
         for name, rows in self.tables.items():
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]) if rows else [])

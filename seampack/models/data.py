@@ -150,10 +150,10 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
 
 
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
-    """Replace ``column`` with the column ``label``, which holds the labels as ids of ``classes``.
+    """Add the column ``label``, which holds the labels of ``column`` as ids of ``classes``.
 
-    An existing column ``label`` other than ``column`` is kept as ``label_given``. Raises DataError if a label is
-    unknown.
+    A ``column`` of another name is kept. An existing column ``label`` with other content is kept as ``label_given``.
+    Raises DataError if a label is unknown.
     """
     label_feature = ClassLabel(names=list(classes))
     feature = dataset.features[column]
@@ -169,10 +169,24 @@ def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Datase
     if unknown := sorted(set(names) - set(ids_by_name)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
     ids = [ids_by_name[name] for name in names]
-    others = [name for name in dataset.column_names if name != column]
-    if not others:
+    if dataset.features.get("label") == label_feature and dataset["label"][:] == ids:
+        return dataset
+    if dataset.column_names == ["label"]:
         return Dataset.from_dict({"label": ids}, Features({"label": label_feature}))
-    return set_aside(dataset.select_columns(others), ["label"]).add_column("label", ids, feature=label_feature)
+    others = dataset.remove_columns("label") if column == "label" else set_aside(dataset, ["label"])
+    return others.add_column("label", ids, feature=label_feature)
+
+
+def with_names(dataset: Dataset) -> Dataset:
+    """Return the dataset with class names, as text, instead of class ids; a row without a class becomes null."""
+    for column, feature in dataset.features.items():
+        if isinstance(feature, ClassLabel):
+            names = [None if number is None or number < 0 else feature.names[number] for number in dataset[column][:]]
+            place = dataset.column_names
+            named = Dataset.from_dict({column: names}, Features({column: Value("string")}))
+            rest = dataset.remove_columns(column)
+            dataset = concatenate_datasets([rest, named], axis=1).select_columns(place) if rest.column_names else named
+    return dataset
 
 
 def _check_labelled(ids: Sequence[int], column: str) -> None:

@@ -178,7 +178,12 @@ class AdapterContract:
         assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics | {
             "notes": list(evaluation.notes)
         }
-        assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
+        saved = pq.read_table(tmp_path / "rows.parquet")
+        assert saved.num_rows == len(evaluation.rows)
+        assert saved.column_names == evaluation.rows.column_names
+        for name, feature in evaluation.rows.features.items():
+            if isinstance(feature, datasets.ClassLabel):
+                assert {*saved[name].to_pylist()} <= {*feature.names, None}, name
         for name in evaluation.pictures:
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
             assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()

@@ -145,7 +145,8 @@ def test_labels() -> None:
     named = data.with_labels(both, "stars", ["yes", "no"])
     assert named["label"][:] == [0, 1, 0]
     assert named["label_given"][:] == ["x", "y", "z"]
-    assert "stars" not in named.column_names
+    assert named["stars"][:] == [0, 1, 0]
+    assert data.with_labels(named, "stars", ["yes", "no"]) is named
     alone = data.with_labels(rows.select_columns("label"), "label", ["yes", "no"])
     assert alone.to_dict() == {"label": [0, 1, 0]}
     unlabelled = Dataset.from_dict({"label": [0, -1]}, Features({"label": ClassLabel(names=["yes", "no"])}))
@@ -163,6 +164,20 @@ def test_labels() -> None:
         data.require(Dataset.from_dict({"text": ["a", None]}), ["text"])
     with pytest.raises(DataError, match="expected text; got int64"):
         data.require_text(numbers, "label")
+
+
+def test_names_instead_of_ids() -> None:
+    feature = ClassLabel(names=["no", "yes"])
+    columns = {"label": [1, 0, -1, None], "text": ["a", "b", "c", "d"], "guess": [1, 1, 0, 0]}
+    rows = Dataset.from_dict(columns, Features({"label": feature, "text": Value("string"), "guess": feature}))
+    named = data.with_names(rows)
+    assert named.to_dict() == {
+        "label": ["yes", "no", None, None],
+        "text": ["a", "b", "c", "d"],
+        "guess": ["yes", "yes", "no", "no"],
+    }
+    assert data.with_names(rows.select_columns("guess").select([2]))["guess"][:] == ["no"]
+    assert data.with_names(named) is named
 
 
 def test_fingerprint_is_of_the_values() -> None:

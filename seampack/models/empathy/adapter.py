@@ -53,7 +53,7 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
         if empty := sum(not target.strip() for target in dataset[config.target_column][:]):
             raise DataError(f"column {config.target_column!r}: {empty:,} responses are empty; drop those rows first")
         classes = classes_of(dataset, config.emotion_column)
-        labels = with_labels(dataset.select_columns([config.emotion_column]), config.emotion_column, classes)
+        labels = with_labels(dataset, config.emotion_column, classes).select_columns(["label"])
         texts = Dataset.from_dict(
             {"context": contexts, "target": dataset[config.target_column][:]},
             features=Features({"context": List(Value("string")), "target": Value("string")}),

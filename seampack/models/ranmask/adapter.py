@@ -94,7 +94,11 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             "median_radius_of_right": float(np.median(right)) if right.size else None,
             "mean_radius_of_right": float(right.mean()) if right.size else None,
         }
-        results: dict[str, Any] = {"pred": smoothed.pred, "p_hat": smoothed.p_hat, **certified.columns()}
+        named = {
+            "pred": (smoothed.pred, dataset.features["label"]),
+            "guess": (certified.guess, dataset.features["label"]),
+        }
+        results: dict[str, Any] = {"p_hat": smoothed.p_hat, **certified.columns(), **named}
         attack_rows: list[Row] = []
         for kind, candidates in attacks.items():
             if candidates is None:

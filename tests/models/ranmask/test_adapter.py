@@ -1,8 +1,10 @@
 """The adapter on real sentences: certified accuracy, attacks, encoders, columns."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset
 
@@ -56,6 +58,22 @@ def test_masked_training_certifies_sentences(evaluation: Evaluation, artifact: A
         assert row["robust_accuracy"] <= row["clean_accuracy"]
     attacked = evaluation.rows["attacked_bugs"]
     assert [line is None for line in attacked] == [False] * 3 + [True] * 77
+
+
+def test_rows_have_names_and_the_labels_of_the_user(
+    sentences: Dataset, artifact: Artifact, config: RanmaskConfig, tmp_path: Path
+) -> None:
+    names = artifact.facts["classes"]
+    own = sentences.select(range(12)).rename_column("label", "my label")
+    options = config.replace(label_column="my label", attack_rows=0)
+    prepared = ADAPTER.prepare(own, options)
+    assert ADAPTER.prepare(prepared, options).to_dict() == prepared.to_dict()
+    evaluation = ADAPTER.evaluate(prepared, artifact, options)
+    evaluation.save(tmp_path)
+    saved = pq.read_table(tmp_path / "rows.parquet").to_pydict()
+    assert saved["my label"] == saved["label"] == own["my label"][:]
+    assert saved["pred"] == [names[number] for number in evaluation.rows["pred"]]
+    assert set(saved["guess"]) <= set(names)
 
 
 def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, config: RanmaskConfig) -> None:
