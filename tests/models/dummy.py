@@ -30,7 +30,7 @@ class MajorityConfig(MethodConfig):
 
 
 class Majority(Adapter[MajorityConfig]):
-    """Predicts the label that most rows have."""
+    """Predicts the most frequent label."""
 
     name = "majority"
     config = MajorityConfig
