@@ -117,7 +117,11 @@ def test_splits(tmp_path: Path) -> None:
         ("a.csv", "text,label\nonly one\n", r"a\.csv:2: cannot be read: expected 2 fields"),
         ("a.parquet", "nonsense", r"a\.parquet: cannot be read"),
         ("a.csv", "text,text\na,b\n", r"a\.csv: cannot be read: a column name appears twice"),
-        ("a.jsonl", '{"a": 123456789012345678901234567890}', r"a\.jsonl: cannot be read"),
+        (
+            "a.jsonl",
+            '{"a": 123456789012345678901234567890}',
+            r"a\.jsonl:1: field 'a': expected a value",
+        ),
         ("a.docx", "PK\x03\x04", r"a\.docx: a zip archive; expected text, JSON or a table"),
         ("a.csv.gz", "\x1f\x8b not gzip", r"a\.csv\.gz: cannot be read"),
     ],
@@ -130,6 +134,51 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: str, message: s
         data.load(str(tmp_path / "missing.csv"))
     with pytest.raises(DataError, match="the folder is not a saved dataset"):
         data.load(str(tmp_path))
+
+
+def test_records_have_the_union_of_all_fields(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n\n{"b": ["x"]}\n{"a": 2.5, "c": null}\n{"c": {"d": true}}\n', "utf-8")
+    found = data.load(str(path))
+    assert found.column_names == ["a", "b", "c"]
+    assert found["a"][:] == [1.0, None, 2.5, None]
+    assert found["b"][:] == [None, ["x"], None, None]
+    assert found["c"][:] == [None, None, None, {"d": True}]
+    path.write_text("[]", "utf-8")
+    assert len(data.load(str(path))) == 0
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (
+            '{"a": "x", "b": 1}\n\n{"b": 2}\n{"b": "y"}',
+            r"rows.jsonl:4: field 'b': expected int64, as in the lines",
+        ),
+        ('{"a": ["x"]}\n{"a": null}\n{"a": "x"}', r"rows.jsonl:3: field 'a': expected list<.*string>, as .*; got 'x'"),
+        (
+            '{"a": {"b": 1}}\n{"a": {"b": "z"}}',
+            r"rows.jsonl:2: field 'a': expected struct<b: int64>, .*'z'",
+        ),
+    ],
+)
+def test_values_of_two_types_are_named_by_line_and_field(tmp_path: Path, records: str, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(records, "utf-8")
+    with pytest.raises(DataError, match=message):
+        data.load(str(tmp_path / "rows.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([0], "row 1"),
+        ([2, 6], "rows 3 and 7"),
+        ([0, 1, 2, 3, 4], "rows 1, 2, 3, 4 and 5"),
+        (list(range(9, 2_009)), "rows 10, 11, 12, 13, 14 and 1,995 others"),
+    ],
+)
+def test_rows_are_named_from_1(rows: list[int], words: str) -> None:
+    assert data.named_rows(rows) == words
 
 
 def test_labels() -> None:
@@ -150,17 +199,17 @@ def test_labels() -> None:
     alone = data.with_labels(rows.select_columns("label"), "label", ["yes", "no"])
     assert alone.to_dict() == {"label": [0, 1, 0]}
     unlabelled = Dataset.from_dict({"label": [0, -1]}, Features({"label": ClassLabel(names=["yes", "no"])}))
-    with pytest.raises(DataError, match=r"1 rows have no label \(-1\)"):
+    with pytest.raises(DataError, match=r"1 of 2 labels are missing \(-1\), in row 2; drop"):
         data.with_labels(unlabelled, "label", ["yes", "no"])
     numbers = Dataset.from_dict({"label": [3, 1, 10]})
     assert data.classes_of(numbers, "label") == ["1", "3", "10"]
     with pytest.raises(DataError, match="whole numbers"):
         data.classes_of(Dataset.from_dict({"label": [0.5]}), "label")
-    with pytest.raises(DataError, match="some rows have an empty label"):
+    with pytest.raises(DataError, match="the label of row 2 is empty"):
         data.classes_of(Dataset.from_dict({"label": ["yes", ""]}), "label")
     with pytest.raises(DataError, match="text or whole numbers"):
         data.classes_of(Dataset.from_dict({"label": [{"a": 1}]}), "label")
-    with pytest.raises(DataError, match="1 of 2 values are null"):
+    with pytest.raises(DataError, match="1 of 2 values are null, in row 2"):
         data.require(Dataset.from_dict({"text": ["a", None]}), ["text"])
     with pytest.raises(DataError, match="expected text; got int64"):
         data.require_text(numbers, "label")

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
-from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
+from seampack.models.data import classes_of, named_rows, require, require_text, set_aside, with_labels
 from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.inputs import (
     join_columns,
@@ -50,8 +50,10 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
         require(dataset, [config.context_column, config.emotion_column, config.target_column])
         require_text(dataset, config.target_column)
         contexts = utterances(dataset, config.context_column)
-        if empty := sum(not target.strip() for target in dataset[config.target_column][:]):
-            raise DataError(f"column {config.target_column!r}: {empty:,} responses are empty; drop those rows first")
+        if empty := [row for row, target in enumerate(dataset[config.target_column][:]) if not target.strip()]:
+            raise DataError(
+                f"column {config.target_column!r}: the response of {named_rows(empty)} is empty; drop those rows first"
+            )
         classes = classes_of(dataset, config.emotion_column)
         labels = with_labels(dataset, config.emotion_column, classes).select_columns(["label"])
         texts = Dataset.from_dict(

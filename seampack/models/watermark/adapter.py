@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Fitted, Row
-from seampack.models.data import classes_of, require, require_text, with_labels
+from seampack.models.data import check_labelled, classes_of, require, require_text, with_labels
 from seampack.models.options import SMALL
 from seampack.models.text import encoder_and_tokenizer
 from seampack.models.training import load_encoder, load_part
@@ -163,10 +163,7 @@ def _names(dataset: Dataset, column: str) -> list[str]:
     names, values = classes_of(dataset, column), dataset[column][:]
     if not isinstance(dataset.features[column], ClassLabel):
         return [str(value) for value in values]
-    if unlabelled := sum(value < 0 for value in values):
-        raise DataError(
-            f"column {column!r}: {unlabelled:,} of {len(values):,} rows have no label; drop those rows first"
-        )
+    check_labelled(values, column)
     return [names[value] for value in values]
 
 

@@ -165,7 +165,7 @@ def test_bad_values_are_named() -> None:
     for change, message in (
         ({"context": []}, "row 1: all utterances are empty"),
         ({"context": 3}, "expected a list of texts; got 3"),
-        ({"target": " "}, "16 responses are empty"),
+        ({"target": " "}, "the response of rows 1, 2, 3, 4, 5 and 11 others is empty"),
         ({"knowledge": "sad"}, "expected a mapping from relations to lists of texts"),
         ({"knowledge": {"xReact": 3}}, "knowledge 'xReact': expected a list of texts"),
     ):

@@ -46,7 +46,7 @@ class TestAdapter:
         assert ADAPTER.prepare(prepared, part).to_dict() == ADAPTER.prepare(data, part).to_dict()
         assert ADAPTER.prepare(ADAPTER.prepare(data, part), part).to_dict() == ADAPTER.prepare(data, part).to_dict()
         with pytest.raises(
-            DataError, match="no prompt belongs to the rows 5 to the last; the prepared data has rows 1 to 4"
+            DataError, match="no prompt belongs to the rows 6 to the last; the prepared data has rows 2 to 5"
         ):
             ADAPTER.prepare(prepared, config.replace(first_row=5))
 

@@ -107,7 +107,7 @@ def test_prepare_makes_names_of_labels_and_one_task() -> None:
     with pytest.raises(DataError, match="all labels are 'positive'"):
         ADAPTER.prepare(Dataset.from_dict({"text": REVIEWS, "label": ["positive"] * 6}), WatermarkConfig())
     unlabelled = Dataset.from_dict({"text": REVIEWS, "label": [0, 1, -1] * 2}, reviews().features)
-    with pytest.raises(DataError, match="2 of 6 rows have no label"):
+    with pytest.raises(DataError, match=r"2 of 6 labels are missing \(-1\), in rows 3 and 6"):
         ADAPTER.prepare(unlabelled, WatermarkConfig())
 
 
