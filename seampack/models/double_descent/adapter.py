@@ -20,6 +20,7 @@ from seampack.models.double_descent.neighbours import FeatureKNN, hidden_and_log
 from seampack.models.double_descent.noise import as_classes, inject_label_noise
 from seampack.models.double_descent.sweep import Perceptron, Trained, WidthSweep
 from seampack.models.notes import at_chance
+from seampack.models.progress import progress
 from seampack.models.text import load_tensors, tensors_of
 from seampack.models.training import place
 
@@ -106,10 +107,11 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
                 "measured; use the same dataset, seed, noise and scaling as in training"
             )
         networks = [_restored(artifact, width, seed) for width, seed in facts["networks"]]
-        runs = [
-            {"width": network.width, "seed": network.seed, **measure(network.model, data, config)}
-            for network in networks
-        ]
+        runs = []
+        with progress("evaluation", len(networks), "network") as advance:
+            for network in networks:
+                runs.append({"width": network.width, "seed": network.seed, **measure(network.model, data, config)})
+                advance(1)
         curve = summarise(runs)
         peak = find_double_descent(curve, config.peak_ratio)
         widest = curve[-1]

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from datasets import Dataset
-from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
-from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
+from seampack.models.base import Adapter, Draw, Evaluation, Fitted, with_results
+from seampack.models.progress import progress
 from seampack.models.rope_scaling.config import Fitness, RopeScalingConfig
 from seampack.models.rope_scaling.metrics import by_position, gain, summary
 from seampack.models.rope_scaling.pictures import draw_convergence, draw_factors, draw_positions
@@ -69,13 +69,8 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             return float(np.average(values, weights=weights))
 
         search = BezierSearch(fitness, config, layers=len(rotary_of(model)[0]))
-        with tqdm(total=config.generations + 1, desc="generations", disable=None) as bar:
-
-            def report(row: Row) -> None:
-                bar.set_postfix(best=row["best"], refresh=False)
-                bar.update()
-
-            best = search.run(report)
+        with progress("search", config.generations + 1, "generation") as advance:
+            best = search.run(lambda _: advance(1))
         facts = {
             "control_points": list(best.control_points),
             "mean_factor": float(best.factors.mean()),
