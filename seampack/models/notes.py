@@ -15,7 +15,7 @@ _FLAT = 0.9
 
 
 def at_chance(who: str, accuracy: float, labels: Sequence[Any], remedy: str) -> Notes:
-    """Note that a classifier is not measurably better than the most frequent label.
+    """Return a note if a classifier is not measurably better than the most frequent label.
 
     Args:
         who: The classifier, as the subject of a sentence.
@@ -35,7 +35,7 @@ def at_chance(who: str, accuracy: float, labels: Sequence[Any], remedy: str) -> 
 
 
 def one_text(what: str, texts: Sequence[str], sources: Sequence[Any], remedy: str) -> Notes:
-    """Note that all ``texts``, written for different ``sources``, are the same; ``what`` names them in the plural."""
+    """Return a note if all ``texts``, written for different ``sources``, are the same; ``what`` names them in the plural."""
     if len(set(map(str, sources))) < 2 or len(set(texts)) > 1:
         return []
     shown = texts[0] if len(texts[0]) <= 60 else f"{texts[0][:60]}..."
@@ -43,7 +43,7 @@ def one_text(what: str, texts: Sequence[str], sources: Sequence[Any], remedy: st
 
 
 def flat_rewards(when: str, shares: Sequence[float], remedy: str) -> Notes:
-    """Note that rewards have no spread.
+    """Return a note if rewards have no spread.
 
     Args:
         when: The steps, as the end of ``in ...``.

@@ -150,7 +150,7 @@ def _curriculum(dataset: Dataset, model: Any, tokenizer: Any, config: Curriculum
 
 
 def _training_notes(curriculum: Dataset, history: Sequence[Row], config: CurriculumConfig) -> list[str]:
-    """Note that the pass rates do not order the questions, or that rewards have no spread."""
+    """Return the notes: the pass rates do not order the questions, rewards have no spread."""
     notes = []
     rates = set(curriculum["pass_rate"])
     if len(rates) == 1 and len(curriculum) > 1:
@@ -167,7 +167,7 @@ def _training_notes(curriculum: Dataset, history: Sequence[Row], config: Curricu
 
 
 def _notes(sampled: Mapping[str, Verdicts]) -> list[str]:
-    """Note that no model gives a right response."""
+    """Return a note if no model gives a right response."""
     if any(right.any() for right in sampled.values()):
         return []
     return [f"no response of any model is right, so they cannot be compared; use a stronger model, and {_CHECK}"]

@@ -133,7 +133,7 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
 
 
 def _notes(data: NoisySet, curve: Sequence[Row], noisy: int) -> list[str]:
-    """Note that networks guess, that none fits its training rows, or that there is no noise."""
+    """Return the notes: networks guess, none fits its training rows, there is no noise."""
     best, fitted = (max(row[name] for row in curve) for name in ("test_accuracy", "train_accuracy"))
     labels = data.clean[~data.train].tolist()
     notes = at_chance("the best network", best, labels, "raise epochs or widths, or use other features or more rows")

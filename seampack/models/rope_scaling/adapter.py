@@ -138,7 +138,7 @@ def load_model(source: str) -> tuple[Any, Any]:
 
 
 def _notes(metrics: Mapping[str, Any]) -> list[str]:
-    """Note that the gain is within chance, or that accuracies say nothing."""
+    """Return the notes: the gain is within chance, accuracies say nothing."""
     notes = []
     low = metrics["log_prob_gain_low"]
     if low is not None and low <= 0:

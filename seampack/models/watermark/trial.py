@@ -85,7 +85,7 @@ class Trial:
         return verify(suspect, self.test, trigger, self.target, control, self.config)
 
     def _notes(self, tuned: Row) -> list[str]:
-        """Note that the fine-tuned suspect or its control guesses, or that there are too few texts for a claim."""
+        """Return the notes: the fine-tuned suspect or its control guesses, there are too few texts for a claim."""
         labels = list(self.test["label"])
         remedy = "raise suspect_epochs, use more rows or a stronger encoder"
         notes = [
