@@ -35,7 +35,7 @@ def at_chance(who: str, accuracy: float, labels: Sequence[Any], remedy: str) -> 
 
 
 def one_text(what: str, texts: Sequence[str], sources: Sequence[Any], remedy: str) -> Notes:
-    """Return a note if all ``texts``, written for different ``sources``, are the same; ``what`` names them in the plural."""
+    """Return a note if all texts (``what``, a plural) are the same although their sources differ."""
     if len(set(map(str, sources))) < 2 or len(set(texts)) > 1:
         return []
     shown = texts[0] if len(texts[0]) <= 60 else f"{texts[0][:60]}..."
