@@ -2,35 +2,34 @@
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
-from datasets import Dataset
 
 from seampack._version import __version__
-from seampack.config import Config
 from seampack.errors import ConfigError, ShardError
 from seampack.io.artifact import ArtifactKind, finite_facts, to_bytes
 from seampack.io.output import FolderKind, write_file
+from seampack.models.options import RETRAIN
 from seampack.models.progress import no_bars_in_files
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DESCRIPTION = "artifact.json"
 TENSORS = "tensors.safetensors"
-KIND = ArtifactKind(
-    "seampack model", 1, DESCRIPTION, "seampack models train METHOD", "train the artifact again with this version"
-)
+KIND = ArtifactKind("seampack model", 1, DESCRIPTION, "seampack models train METHOD", RETRAIN)
 FOLDER = FolderKind(
     "a trained model", DESCRIPTION, lambda entry: entry.is_dir() or entry.name in (DESCRIPTION, TENSORS)
 )
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 Part = TypeVar("Part")
-C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +108,7 @@ class Artifact:
         return artifact
 
 
-def saved_options(kind: type[C], saved: object, method: str) -> C:
-    """Return the options saved with a trained method as a config; options that are not saved have their defaults.
-
-    Raises ShardError if another version saved them, so that options are missing altogether, unknown or unusable.
-    """
-    reason = ""
-    if not isinstance(saved, Mapping):
-        reason = "no options are saved"
-    elif unknown := sorted(saved.keys() - {field.name for field in fields(kind)}):  # type: ignore[arg-type]
-        reason = f"unknown option {unknown[0]!r}"
-    else:
-        try:
-            return kind().replace(**saved)
-        except ConfigError as error:
-            reason = str(error)
-    raise ShardError(f"artifact of {method}: made by another version of seampack: {reason}; {KIND.remedy}")
-
-
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: "Dataset") -> str:
     """Return a hash of a dataset's columns, types and values, independent of the files or slices that store them."""
     digest = xxhash.xxh3_128()
     table = dataset.with_format("arrow")[:]

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from datasets import Dataset
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from seampack.errors import DataError, MissingExtraError, SeampackError
-from seampack.models.progress import no_bars
+from seampack.models.progress import no_bars, progress
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 """Turns rows into a batch of tensors."""
@@ -222,10 +222,35 @@ def training_settings(model: Any) -> Iterator[None]:
         model.eval()
 
 
+class _ProgressLines(TrainerCallback):
+    """Shows the steps of a trainer by ``progress``."""
+
+    def __init__(self) -> None:
+        self.shown = ExitStack()
+        self.advance: Callable[[int], None] = lambda steps: None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the progress; only now is the number of steps known."""
+        self.advance = self.shown.enter_context(progress("training", state.max_steps, "step"))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count a step."""
+        self.advance(1)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the progress."""
+        self.shown.close()
+
+
 def run_trainer(trainer: Any) -> list[dict[str, Any]]:
     """Train and return the logged rows that have a ``loss``; to be called within ``training_settings``."""
     trainer.remove_callback(PrinterCallback)
+    lines = None if sys.stderr.isatty() else _ProgressLines()  # on a terminal, transformers shows a bar
+    if lines:
+        trainer.add_callback(lines)
     trainer.train()
+    if lines:
+        trainer.remove_callback(lines)
     return [row for row in trainer.state.log_history if "loss" in row]
 
 

@@ -16,9 +16,10 @@ from datasets import Dataset
 from seampack.config import Config
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.output import staged_folder
-from seampack.models import METHODS, get
+from seampack.models import METHODS, config_of, get
 from seampack.models.artifact import DESCRIPTION, FOLDER, Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Scope
+from seampack.models.base import Adapter, Evaluation
+from seampack.models.options import Scope
 
 
 def scopes(saved: str = "", fixed: str = "", per_run: str = "") -> dict[str, Scope]:
@@ -71,7 +72,8 @@ class AdapterContract:
     def test_is_registered(self, adapter: "Adapter[Any]") -> None:
         assert adapter.name == self.method
         assert METHODS[self.method].summary
-        assert adapter.columns
+        assert adapter.config is config_of(self.method)
+        assert adapter.config.columns
 
     def test_config_is_frozen_and_has_help(self, adapter: "Adapter[Any]") -> None:
         config = adapter.config()
@@ -105,13 +107,14 @@ class AdapterContract:
     def test_bad_data_raises_a_clear_error(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
         with pytest.raises(DataError, match="empty"):
             adapter.prepare(dataset.select([]), config)
-        for column in adapter.columns:
+        for column in adapter.config.columns:
             if column in dataset.column_names:
                 with pytest.raises(DataError, match=column):
                     adapter.prepare(dataset.remove_columns(column), config)
 
     def test_scope_of_every_option(self, adapter: "Adapter[Any]", config: Config) -> None:
-        assert {name: adapter.scope(name) for name in config.to_dict()} == self.scopes
+        assert {name: adapter.config.scope(name) for name in config.to_dict()} == self.scopes
+        assert {*adapter.config.fixed, *adapter.config.per_run, *adapter.config.renamed.values()} <= {*config.to_dict()}
 
     def test_artifact_describes_its_training(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
@@ -121,13 +124,13 @@ class AdapterContract:
         assert artifact.facts["data"]["fingerprint"] == fingerprint(prepared)
         assert artifact.facts["data"]["rows"] == len(prepared)
         assert type(config)().replace(**artifact.config) == config
-        defaults = {name: getattr(type(config)(), name) for name in adapter.per_run}
-        assert adapter.saved_config(artifact) == config.replace(**defaults)
+        defaults = {name: getattr(type(config)(), name) for name in adapter.config.per_run}
+        assert adapter.config.of_training(artifact.config, self.method) == config.replace(**defaults)
 
     def test_fixed_options_are_refused(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
     ) -> None:
-        for name in adapter.fixed:
+        for name in adapter.config.fixed:
             other = dataclasses.replace(artifact, config=artifact.config | {name: "another"})
             given = re.escape(repr(config.to_dict()[name]))
             message = rf"^{name}: fixed by training; expected 'another', as in the artifact; got {given}; omit"
@@ -137,21 +140,23 @@ class AdapterContract:
     def test_options_of_other_versions(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
     ) -> None:
-        for old, new in adapter.renamed.items():
+        for old, new in adapter.config.renamed.items():
             assert old not in artifact.config
             saved = {name: value for name, value in artifact.config.items() if name != new}
             earlier = dataclasses.replace(artifact, config=saved | {old: artifact.config[new]})
-            assert adapter.saved_config(earlier) == adapter.saved_config(artifact)
-            adapter.check_fixed(earlier, config)
-            if new in adapter.fixed:
+            assert adapter.config.of_training(earlier.config, self.method) == adapter.config.of_training(
+                artifact.config, self.method
+            )
+            config.check_fixed(earlier.config)
+            if new in adapter.config.fixed:
                 other = dataclasses.replace(artifact, config=saved | {old: "another"})
                 with pytest.raises(ConfigError, match=f"^{new}: fixed by training; expected 'another'"):
-                    adapter.check_fixed(other, config)
+                    config.check_fixed(other.config)
         unknown = dataclasses.replace(artifact, config=artifact.config | {"older": 1})
         with pytest.raises(
             ShardError, match=f"^artifact of {self.method}: made by another version of seampack: unknown"
         ):
-            adapter.saved_config(unknown)
+            adapter.config.of_training(unknown.config, self.method)
 
     def test_training_twice_gives_the_same_files(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config, tmp_path: Path
@@ -194,8 +199,15 @@ class AdapterContract:
         evaluation.save(tmp_path)
         assert capfd.readouterr().err == ""  # no progress bars without a terminal
         assert datasets.is_progress_bar_enabled()
-        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics
-        assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
+        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics | {
+            "notes": list(evaluation.notes)
+        }
+        saved = pq.read_table(tmp_path / "rows.parquet")
+        assert saved.num_rows == len(evaluation.rows)
+        assert saved.column_names == evaluation.rows.column_names
+        for name, feature in evaluation.rows.features.items():
+            if isinstance(feature, datasets.ClassLabel):
+                assert {*saved[name].to_pylist()} <= {*feature.names, None}, name
         for name in evaluation.pictures:
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
             assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()

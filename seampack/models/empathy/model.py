@@ -18,10 +18,10 @@ from transformers import BartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.bart.modeling_bart import BartAttention, BartDecoderLayer
 
-from seampack.models.artifact import saved_options
 from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.emotion import EmotionReader, Reading
 from seampack.models.empathy.selection import KnowledgeSelector
+from seampack.models.options import saved_options
 
 CLOSED = 2.0
 """Offset subtracted in the decoder's gates: they start nearly closed and do not disturb a pretrained decoder."""
