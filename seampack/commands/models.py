@@ -11,7 +11,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.report import definitions, print_json, readable, stopwatch, table
-from seampack.config import bounds
+from seampack.config import bounds, value_type
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS, get
 
@@ -214,7 +214,7 @@ def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
 def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict[str, Any]:
     """Return an option for JSON: its metadata, and its scope, which says how evaluation uses the trained value."""
     metadata = field.metadata
-    kind, is_list = shared.value_type(field)
+    kind, is_list = value_type(field.type)
     return {
         "option": field.name,
         "kind": _NOUNS[kind],
@@ -233,7 +233,7 @@ def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict
 
 def _accepted(field: "dataclasses.Field[Any]") -> str:
     """Return the values that an option accepts in words: ``integer, 1 to 100 tokens`` or ``one of sft, grpo``."""
-    kind, is_list = shared.value_type(field)
+    kind, is_list = value_type(field.type)
     limits = bounds(field)
     if field.metadata["choices"] is not None:
         return f"list, each {limits}" if is_list else limits
@@ -261,7 +261,7 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
             values |= loads(Path(path).read_text("utf-8"))
         except ValueError as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
-    types = {field.name: shared.value_type(field) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    types = {field.name: value_type(field.type) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     for change in changes:
         name, equals, text = change.partition("=")
         name = name.strip()

@@ -2,9 +2,7 @@
 
 import dataclasses
 import re
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from seampack._version import __version__
-from seampack.config import check_choice, check_integer, check_number
+from seampack.config import check_choice, check_integer, check_number, check_value
 from seampack.errors import ConfigError, SeampackError, ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import OutputFormat, PackConfig
@@ -130,12 +128,12 @@ class Manifest:
         return cls(
             tokenizer=TokenizerFacts(**_fields(TokenizerFacts, "tokenizer.", top["tokenizer"])),
             config=config,
-            columns={name: _plain(f"columns.{name}", kind, str) for name, kind in columns.items()},
+            columns={name: check_value(f"columns.{name}", kind, str, {}) for name, kind in columns.items()},
             accounting=_accounting(top["accounting"], config["seq_len"]),
             quarantined=check_integer("quarantined", top["quarantined"], low=0),
             shards=_shards(top["shards"], config["output_format"]),
             notes={name: value for name, value in content.items() if name not in _NAMES},
-            seampack_version=_plain("seampack_version", top["seampack_version"], str),
+            seampack_version=check_value("seampack_version", top["seampack_version"], str, {}),
         )
 
     @classmethod
@@ -193,7 +191,7 @@ def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
     return tuple(shards)
 
 
-def _object(prefix: str, content: object, names: typing.Iterable[str] = ()) -> dict[str, Any]:
+def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str, Any]:
     """Return the content. Raise ConfigError unless it is a JSON object that has all ``names``."""
     if not isinstance(content, dict):
         raise ConfigError(f"{prefix.removesuffix('.')}: expected an object; got {content!r}")
@@ -207,19 +205,6 @@ def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
     fields = dataclasses.fields(kind)
     values = _object(prefix, content, [entry.name for entry in fields])
-    return {entry.name: _plain(prefix + entry.name, values[entry.name], entry.type) for entry in fields}
-
-
-def _plain(name: str, value: Any, annotation: Any) -> Any:
-    """Return the value. Raise ConfigError unless it has the annotated type."""
-    if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
-        if value is None:
-            return None
-        annotation = next(kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
-    if annotation is int:
-        return check_integer(name, value, low=0)
-    if annotation is float:
-        return check_number(name, value)
-    if not isinstance(value, annotation):
-        raise ConfigError(f"{name}: expected {'text' if annotation is str else 'true or false'}; got {value!r}")
-    return value
+    return {
+        entry.name: check_value(prefix + entry.name, values[entry.name], entry.type, {"low": 0}) for entry in fields
+    }
