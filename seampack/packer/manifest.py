@@ -1,8 +1,9 @@
 """The manifest of a packed folder: dataclasses, JSON (format version 1), and the file names of the format."""
 
 import dataclasses
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -64,11 +65,11 @@ class Shard:
     checksum: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Manifest(Mapping[str, Any]):
     """The description of a packed folder, returned by ``pack`` and held by ``PackedFolder``.
 
-    ``manifest["accounting"]["fill"]`` also works: indexing gives the entries of ``to_dict``.
+    It is also a mapping of the entries of ``to_dict``: ``manifest["accounting"]["fill"]``.
     """
 
     tokenizer: TokenizerFacts
@@ -88,6 +89,12 @@ class Manifest:
 
     def __getitem__(self, name: str) -> Any:
         return self.to_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``manifest.json``; the notes are entries of the top level."""
@@ -154,11 +161,21 @@ class Manifest:
 _NAMES = tuple(entry.name for entry in dataclasses.fields(Manifest))
 
 
-def check_notes(notes: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a note has the name of a manifest field."""
-    for name in notes:
-        if name in _NAMES:
+def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the notes as a manifest holds them: lists for tuples, text for the keys of objects.
+
+    Raises ConfigError for a note with the name of a manifest field, or that JSON cannot express.
+    """
+    checked = {}
+    for name, value in notes.items():
+        if not isinstance(name, str) or name in _NAMES:
             raise ConfigError(f"notes: expected a name that the manifest does not use; got {name!r}")
+        try:
+            text = json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+            checked.update(msgspec.json.decode(text))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"notes: expected a value of {name!r} that JSON can express; got {error}") from error
+    return checked
 
 
 def _accounting(content: object, seq_len: int) -> Accounting:

@@ -68,7 +68,7 @@ def pack(
     """
     config = config or PackConfig()
     config = config.replace(**options) if options else config
-    check_notes(notes or {})
+    notes = check_notes(notes or {})
     workers = check_threads(threads)
     paths = expand(source)
     _refuse_own_input(paths, Path(out))

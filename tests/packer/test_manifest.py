@@ -4,7 +4,7 @@ import copy
 import functools
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ VERSION_1: dict[str, Any] = {
 }
 
 
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Return the path of every value in a manifest except the note."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -120,6 +124,36 @@ def test_pack_returns_the_manifest_with_the_notes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^notes: expected a name that the manifest does not use; got 'shards'$"):
         seampack.pack(corpus, out=tmp_path / "other", notes={"shards": 1})
     assert not (tmp_path / "other").exists()
+
+
+def test_a_manifest_is_a_mapping_of_its_json() -> None:
+    manifest = Manifest.from_dict(VERSION_1)
+    assert isinstance(manifest, Mapping)
+    assert dict(manifest) == manifest == VERSION_1
+    assert list(manifest) == list(VERSION_1)
+    assert len(manifest) == len(VERSION_1)
+    assert "shards" in manifest
+    assert "notes" not in manifest
+    assert manifest.get("pre_segment") == "zh"
+    assert manifest.get("nothing", 5) == 5
+    assert {**manifest}["shards"][0]["rows"] == 2
+    assert manifest != Manifest.from_dict({**VERSION_1, "pre_segment": "th"})
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, Path("a"), float("nan"), [1, float("inf")], b"bytes", "\ud800", {(1, 2): 3}, CYCLE, object()]
+)
+def test_notes_that_json_cannot_express_are_refused_before_the_run(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^notes: expected a value of 'origin' that JSON can express; got "):
+        seampack.pack(tmp_path / "no such corpus", out=tmp_path / "out", notes={"day": 1, "origin": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_are_returned_as_the_file_holds_them(tmp_path: Path) -> None:
+    notes = {"sizes": (1, 2), "by id": {7: "x"}, "ä": None, "share": 0.1, "big": 2**70}
+    manifest = seampack.pack(write_corpus(tmp_path / "a.jsonl", ["a"]), out=tmp_path / "out", notes=notes)
+    assert manifest.notes == {**notes, "sizes": [1, 2], "by id": {"7": "x"}}
+    assert manifest == PackedFolder(tmp_path / "out").manifest
 
 
 WRONG: list[Any] = [None, [], {"a": 1}, True, -1, 1.5, "text"]
