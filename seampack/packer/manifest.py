@@ -1,4 +1,7 @@
-"""The manifest of a packed folder: dataclasses, JSON (format version 1), and the file names of the format."""
+"""The manifest of a packed folder: dataclasses, JSON (format version 2), and the file names of the format.
+
+Version 1 lacked ``files`` and ``digest``; it is read, but not written.
+"""
 
 import dataclasses
 import json
@@ -14,14 +17,18 @@ from seampack._version import __version__
 from seampack.config import check_choice, check_integer, check_number, check_value
 from seampack.errors import ConfigError, SeampackError, ShardError
 from seampack.packer.accounting import Accounting
+from seampack.packer.checksums import digest
 from seampack.packer.config import OutputFormat, PackConfig
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_SINCE_2 = ("files", "digest")
 
+_NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
+"""Fields of the config that reading a folder needs."""
 _SHARD = re.compile(r"shard-[0-9]{5,}\.(arrow|parquet)")
 
 
@@ -65,6 +72,15 @@ class Shard:
     checksum: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file without rows: one that ``datasets`` reads, or the quarantine."""
+
+    file: str
+    bytes: int
+    checksum: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Manifest(Mapping[str, Any]):
     """The description of a packed folder, returned by ``pack`` and held by ``PackedFolder``.
@@ -81,6 +97,8 @@ class Manifest(Mapping[str, Any]):
     quarantined: int
     """Number of records in ``quarantine.jsonl``."""
     shards: tuple[Shard, ...]
+    files: tuple[File, ...] = ()
+    """The other files of the folder; none in version 1."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Entries that the caller of ``pack`` added, such as ``pre_segment``."""
     seampack_version: str = __version__
@@ -97,8 +115,11 @@ class Manifest(Mapping[str, Any]):
         return len(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of ``manifest.json``; the notes are entries of the top level."""
-        return {
+        """Return the content of ``manifest.json``; the notes are entries of the top level.
+
+        ``digest`` is the checksum of all other entries.
+        """
+        content = {
             "format": self.format,
             "format_version": self.format_version,
             "seampack_version": self.seampack_version,
@@ -110,6 +131,15 @@ class Manifest(Mapping[str, Any]):
             "quarantined": self.quarantined,
             "shards": [dataclasses.asdict(shard) for shard in self.shards],
         }
+        if self.format_version == 1:
+            return content
+        content["files"] = [dataclasses.asdict(file) for file in self.files]
+        return content | {"digest": digest(content)}
+
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        """Names of the files without rows."""
+        return _other_files(self.config["output_format"], self.quarantined)
 
     @classmethod
     def from_dict(cls, content: object) -> Self:
@@ -117,8 +147,8 @@ class Manifest(Mapping[str, Any]):
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ShardError(f'not a manifest of packed shards: expected "format": "{FORMAT}"')
         version = content.get("format_version")
-        if version != FORMAT_VERSION or isinstance(version, bool):
-            raise ShardError(f"format version {version}; this program reads version {FORMAT_VERSION}")
+        if version not in (1, FORMAT_VERSION) or not isinstance(version, int) or isinstance(version, bool):
+            raise ShardError(f"format version {version}; this program reads versions 1 to {FORMAT_VERSION}")
         try:
             return cls._from_fields(content)
         except ConfigError as error:
@@ -126,22 +156,31 @@ class Manifest(Mapping[str, Any]):
 
     @classmethod
     def _from_fields(cls, content: dict[str, Any]) -> Self:
-        top = _object("", content, [name for name in _NAMES if name != "notes"])
-        config = top["config"]
-        _fields(PackConfig, "config.", config)
-        check_choice("config.output_format", config["output_format"], OutputFormat)
-        check_integer("config.seq_len", config["seq_len"], low=1)
+        version = content["format_version"]
+        names = [name for name in _NAMES if version > 1 or name not in _SINCE_2]
+        top = _object("", content, names)
+        config = _config(top["config"])
         columns = _object("columns.", top["columns"])
-        return cls(
+        quarantined = check_integer("quarantined", top["quarantined"], low=0)
+        manifest = cls(
             tokenizer=TokenizerFacts(**_fields(TokenizerFacts, "tokenizer.", top["tokenizer"])),
             config=config,
             columns={name: check_value(f"columns.{name}", kind, str, {}) for name, kind in columns.items()},
             accounting=_accounting(top["accounting"], config["seq_len"]),
-            quarantined=check_integer("quarantined", top["quarantined"], low=0),
+            quarantined=quarantined,
             shards=_shards(top["shards"], config["output_format"]),
-            notes={name: value for name, value in content.items() if name not in _NAMES},
+            files=_files(top["files"], _other_files(config["output_format"], quarantined)) if version > 1 else (),
+            notes={name: value for name, value in content.items() if name not in names},
             seampack_version=check_value("seampack_version", top["seampack_version"], str, {}),
+            format_version=version,
         )
+        if version > 1:
+            given = {name: value for name, value in content.items() if name != "digest"}
+            if top["digest"] != (expected := digest(given)):
+                raise ConfigError(
+                    f"digest: expected {expected}; got {top['digest']!r}: an entry was changed after packing"
+                )
+        return manifest
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -158,7 +197,7 @@ class Manifest(Mapping[str, Any]):
             raise ShardError(f"{path}: {error}") from error
 
 
-_NAMES = tuple(entry.name for entry in dataclasses.fields(Manifest))
+_NAMES = (*(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "notes"), "digest")
 
 
 def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +207,7 @@ def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
     """
     checked = {}
     for name, value in notes.items():
-        if not isinstance(name, str) or name in _NAMES:
+        if not isinstance(name, str) or name in (*_NAMES, "notes"):
             raise ConfigError(f"notes: expected a name that the manifest does not use; got {name!r}")
         try:
             text = json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
@@ -176,6 +215,22 @@ def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"notes: expected a value of {name!r} that JSON can express; got {error}") from error
     return checked
+
+
+def _other_files(output_format: str, quarantined: int) -> tuple[str, ...]:
+    """Return the names of the files that a folder has besides the shards and the manifest."""
+    return (DATASET_FILES if output_format == OutputFormat.ARROW else ()) + ((QUARANTINE,) if quarantined else ())
+
+
+def _config(content: object) -> dict[str, Any]:
+    """Return the fields of the PackConfig that wrote the folder; another version may have more or fewer fields."""
+    config = _object("config.", content, _NEEDED)
+    for entry in dataclasses.fields(PackConfig):
+        if entry.name in config:
+            check_value(f"config.{entry.name}", config[entry.name], entry.type, {"low": 0})
+    check_choice("config.output_format", config["output_format"], OutputFormat)
+    check_integer("config.seq_len", config["seq_len"], low=1)
+    return config
 
 
 def _accounting(content: object, seq_len: int) -> Accounting:
@@ -206,6 +261,18 @@ def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
             raise ConfigError(f"shards[{number}].file: expected {expected}; got {shard.file!r}")
         shards.append(shard)
     return tuple(shards)
+
+
+def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:
+    """Return the files without rows. Raise ConfigError unless they have the given names, in this order."""
+    if not isinstance(content, list) or len(content) != len(names):
+        raise ConfigError(f"files: expected {', '.join(names) or 'an empty list'}; got {content!r}")
+    files = []
+    for number, (name, entry) in enumerate(zip(names, content, strict=True)):
+        files.append(File(**_fields(File, f"files[{number}].", entry)))
+        if files[-1].file != name:
+            raise ConfigError(f"files[{number}].file: expected {name}; got {files[-1].file!r}")
+    return tuple(files)
 
 
 def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_rows_are_shown_as_text(call: Run) -> None:
     assert "second\n" in shown
     assert "document 0, tokens 0.." in shown
     verified = call("inspect", "out", "--verify").stdout.decode()
-    outcome = "verified: every checksum, and the accounting against the rows\n"
+    outcome = "verified: every file, and the manifest against the rows\n"
     assert verified.endswith(outcome)
     assert call("inspect", "out", "--row", 0, "--verify").stdout.decode() == shown + outcome
 
