@@ -272,12 +272,12 @@ def picture(name: str, draw: Any, title: str) -> str:
     return f"![{title}](pictures/curriculum-{name}.svg)"
 
 
-def base_table(found: dict[str, Any]) -> str:
+def base_table(part: dict[str, Any]) -> str:
     lengths = measure.table(
         ["operations", *map(str, LENGTHS)],
         [
-            ["questions", *map(str, found["rows_by_length"])],
-            ["pass rate of the base model", *map(number, found["by_length"])],
+            ["questions", *map(str, part["rows_by_length"])],
+            ["pass rate of the base model", *map(number, part["by_length"])],
         ],
     )
     hints = measure.table(
@@ -291,21 +291,21 @@ def base_table(found: dict[str, Any]) -> str:
                     number(row["with"]),
                     number(row["solvable"]) if row["ratio"] else "",
                 ]
-                for row in found["hints"]
+                for row in part["hints"]
             ),
             [
                 "all",
-                *(str(found["hard"]["questions"]), number(found["hard"]["without"]), number(found["hard"]["with"])),
+                *(str(part["hard"]["questions"]), number(part["hard"]["without"]), number(part["hard"]["with"])),
                 "",
             ],
         ],
     )
-    means = ", ".join(number(row["mean_pass_rate"]) for row in found["stages"])
-    seconds = found["cpu_seconds"]
+    means = ", ".join(number(row["mean_pass_rate"]) for row in part["stages"])
+    seconds = part["cpu_seconds"]
     return (
         f"{lengths}\n\nSpearman's rank correlation of the estimated pass rate with the number of operations: "
-        f"-{found['spearman']:.2f}. Mean pass rate of the stages: {means}.\n\n{hints}\n\n"
-        f"The base model has {found['parameters']:,} parameters. CPU-s: first training {seconds['base']:.0f}, "
+        f"-{part['spearman']:.2f}. Mean pass rate of the stages: {means}.\n\n{hints}\n\n"
+        f"The base model has {part['parameters']:,} parameters. CPU-s: first training {seconds['base']:.0f}, "
         f"{seconds['difficulty']:.0f} the estimate, {seconds['hints']:.0f} the hints."
     )
 
@@ -316,10 +316,10 @@ def by_thirds(history: list[dict[str, Any]], name: str, stage: int) -> list[floa
     return [float(part.mean()) for part in np.array_split(values, 3)]
 
 
-def arms_table(found: dict[str, Any]) -> str:
+def arms_table(part: dict[str, Any]) -> str:
     rows = []
     for name in ("base", *ARMS):
-        own = [row for row in found["rows"] if row["arm"] == name]
+        own = [row for row in part["rows"] if row["arm"] == name]
         show = spread if len(own) > 1 else lambda values: number(values[0])
         cells = [show([row["avg@8"] for row in own]), show([row["pass@4"] for row in own])]
         thirds = (slice(0, 3), slice(3, 5), slice(5, 8))
@@ -329,7 +329,7 @@ def arms_table(found: dict[str, Any]) -> str:
     header = ["arm", "seeds", "avg@8", "pass@4", "1-3 operations", "4-5", "6-8", "training, CPU-s"]
     rewards = []
     for name in ("stages", "stages, hints"):
-        own = [row["history"] for row in found["rows"] if row["arm"] == name]
+        own = [row["history"] for row in part["rows"] if row["arm"] == name]
         parts = np.mean([by_thirds(history, "reward", 3) for history in own], axis=0)
         idle = np.mean([by_thirds(history, "frac_reward_zero_std", 3) for history in own])
         rewards.append([name, *map(number, parts), number(float(idle))])
@@ -337,12 +337,12 @@ def arms_table(found: dict[str, Any]) -> str:
     return measure.table(header, rows) + "\n\n" + measure.table(header3, rewards)
 
 
-def draw_rewards(found: dict[str, Any]) -> Any:
+def draw_rewards(part: dict[str, Any]) -> Any:
     """Return a function that draws the reward of each step of stage 3, averaged over the seeds."""
 
     def draw(axes: Any) -> None:
         for name, colour in (("stages", "#aa6644"), ("stages, hints", "#4477aa")):
-            own = [row["history"] for row in found["rows"] if row["arm"] == name]
+            own = [row["history"] for row in part["rows"] if row["arm"] == name]
             curves = [[entry["reward"] for entry in history if entry["stage"] == 3] for history in own]
             shortest = min(map(len, curves))
             axes.plot(np.mean([curve[:shortest] for curve in curves], axis=0), label=name, color=colour)
@@ -354,41 +354,41 @@ def draw_rewards(found: dict[str, Any]) -> Any:
     return draw
 
 
-def gsm8k_table(found: dict[str, Any]) -> str:
+def gsm8k_table(part: dict[str, Any]) -> str:
     header = ["stage", "questions", "mean pass rate", *(f"{name} right" for name in range(5)), "steps of the solution"]
     rows = []
-    rates = np.asarray(found["pass_rates"])
+    rates = np.asarray(part["pass_rates"])
     start = 0
-    for row, steps in zip(found["stages"], found["steps_by_stage"], strict=True):
+    for row, steps in zip(part["stages"], part["steps_by_stage"], strict=True):
         own = np.sort(rates)[::-1][start : start + row["questions"]]
         start += row["questions"]
         counts = [str(int((np.rint(own * 4) == right).sum())) for right in range(5)]
         rows.append(
             [str(row["stage"]), f"{row['questions']:,}", number(row["mean_pass_rate"]), *counts, f"{steps:.2f}"]
         )
-    models = ", ".join(f"{name.replace('_', ' ')} {share:.3f}" for name, share in found["models"].items())
+    models = ", ".join(f"{name.replace('_', ' ')} {share:.3f}" for name, share in part["models"].items())
     return (
         f"{measure.table(header, rows)}\n\n"
         f"Accuracy of the four models: {models}. The checker `number` disagrees with the published verdicts on "
-        f"{found['disagree']} of {found['responses']:,} responses ({found['we_say_right']} it says are right). "
-        f"Spearman's rank correlation of the pass rate with the number of steps: -{found['spearman_steps']:.2f}. "
-        f"Grading and sorting took {found['cpu_seconds']:.1f} CPU-s. All {found['train_rows']:,} training rows are "
-        f"split, into {found['train_steps']:.1f} steps on average; {found['train_one_step']:,} have one step only and "
+        f"{part['disagree']} of {part['responses']:,} responses ({part['we_say_right']} it says are right). "
+        f"Spearman's rank correlation of the pass rate with the number of steps: -{part['spearman_steps']:.2f}. "
+        f"Grading and sorting took {part['cpu_seconds']:.1f} CPU-s. All {part['train_rows']:,} training rows are "
+        f"split, into {part['train_steps']:.1f} steps on average; {part['train_one_step']:,} have one step only and "
         "can have no hint."
     )
 
 
-def smollm_table(found: dict[str, Any]) -> str:
+def smollm_table(part: dict[str, Any]) -> str:
     """Format one table row per question, and the prompt with the longest hint."""
     rows = [
         [number(row["pass_rate"]), f"{row['hint_steps']} of {row['steps']}", number(row["pass_rate_hinted"])]
-        for row in found["rows"]
+        for row in part["rows"]
     ]
-    example = "\n".join(f"    {line}" for line in found["example"]["prompt"].splitlines())
-    rest = "\n".join(f"    {line}" for line in found["example"]["target"].splitlines())
+    example = "\n".join(f"    {line}" for line in part["example"]["prompt"].splitlines())
+    rest = "\n".join(f"    {line}" for line in part["example"]["target"].splitlines())
     return (
         f"{measure.table(['pass rate', 'steps given', 'pass rate with them'], rows)}\n\n"
-        f"Sampling took {found['cpu_seconds']:.0f} CPU-s. A prompt with a hint, and its target:\n\n{example}\n\n{rest}"
+        f"Sampling took {part['cpu_seconds']:.0f} CPU-s. A prompt with a hint, and its target:\n\n{example}\n\n{rest}"
     )
 
 
@@ -396,24 +396,24 @@ def write(results: dict[str, Any]) -> None:
     """Write the document's tables and pictures."""
     PICTURES.mkdir(exist_ok=True)
     if "base" in results:
-        found = results["base"]
-        measure.write_between(DOCUMENT, "base", made(found["machine"]) + base_table(found))
+        part = results["base"]
+        measure.write_between(DOCUMENT, "base", made(part["machine"]) + base_table(part))
         pictures = [
-            picture("difficulty", draw_difficulty(found["pass_rates"]), "Pass rates of the base model"),
-            picture("stages", draw_stages(found["stages"]), "What the stages are made of"),
+            picture("difficulty", draw_difficulty(part["pass_rates"]), "Pass rates of the base model"),
+            picture("stages", draw_stages(part["stages"]), "What the stages are made of"),
         ]
         measure.write_between(DOCUMENT, "pictures", "\n\n".join(pictures))
     if "arms" in results:
-        found = results["arms"]
-        shown = picture("rewards", draw_rewards(found), "Reward in the third stage")
-        measure.write_between(DOCUMENT, "arms", f"{made(found['machine'])}{arms_table(found)}\n\n{shown}")
+        part = results["arms"]
+        shown = picture("rewards", draw_rewards(part), "Reward in the third stage")
+        measure.write_between(DOCUMENT, "arms", f"{made(part['machine'])}{arms_table(part)}\n\n{shown}")
     if "gsm8k" in results:
-        found = results["gsm8k"]
-        shown = picture("gsm8k", draw_difficulty(found["pass_rates"], "GSM8K test, four responses"), "GSM8K")
-        measure.write_between(DOCUMENT, "gsm8k", f"{made(found['machine'])}{gsm8k_table(found)}\n\n{shown}")
+        part = results["gsm8k"]
+        shown = picture("gsm8k", draw_difficulty(part["pass_rates"], "GSM8K test, four responses"), "GSM8K")
+        measure.write_between(DOCUMENT, "gsm8k", f"{made(part['machine'])}{gsm8k_table(part)}\n\n{shown}")
     if "smollm2" in results:
-        found = results["smollm2"]
-        measure.write_between(DOCUMENT, "smollm2", made(found["machine"]) + smollm_table(found))
+        part = results["smollm2"]
+        measure.write_between(DOCUMENT, "smollm2", made(part["machine"]) + smollm_table(part))
 
 
 def main() -> None:

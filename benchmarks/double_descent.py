@@ -192,29 +192,31 @@ def summary(results: dict[str, Any]) -> str:
     rows = []
     for name in EXPERIMENTS:
         if name in results:
-            found = results[name]
-            m = found["metrics"] | dataclasses.asdict(find_double_descent(found["curve"], ADAPTER.config().peak_ratio))
+            result = results[name]
+            m = result["metrics"] | dataclasses.asdict(
+                find_double_descent(result["curve"], ADAPTER.config().peak_ratio)
+            )
             rows.append(
                 [
-                    *(found["title"], str(found["seeds"]), f"{m['noisy_rows']:,}"),
+                    *(result["title"], str(result["seeds"]), f"{m['noisy_rows']:,}"),
                     *(f"{m[f'{place}_loss']:.3f} ({m[f'{place}_width']})" for place in ("early", "peak", "late")),
                     f"{m['ratio']:.2f} {'peak' if m['found'] else 'no clear peak'}",
                     f"{m['dip_accuracy']:.3f} ({m['dip_width']})" if m["dip_depth"] > 0 else "no dip",
                     number(m["test_accuracy_widest"]),
                     number(m["P_widest"]),
                     number(m["memorised_widest"]),
-                    f"{found['train_cpu_seconds']:,.0f}",
+                    f"{result['train_cpu_seconds']:,.0f}",
                 ]
             )
     return measure.table(header, rows)
 
 
-def curve(found: dict[str, Any]) -> str:
+def curve(result: dict[str, Any]) -> str:
     """Make the table of a sweep by width, with the published numbers of the authors."""
     header = ["width", "training loss", "test loss", "test accuracy", "memorised", "P", "the authors' loss / accuracy"]
     columns = ("train_loss", "test_loss", "test_accuracy", "memorised", "P")
     rows = []
-    for row in found["curve"]:
+    for row in result["curve"]:
         theirs = AUTHORS.get(row["width"])
         cell = " / ".join(number(value) or "-" for value in theirs) if theirs else ""
         rows.append([str(row["width"]), *(number(row[name], row[f"{name}_std"]) for name in columns), cell])
@@ -237,8 +239,8 @@ def write(results: dict[str, Any]) -> None:
         measure.write_between(DOCUMENT, "sweeps", made(swept[0]["machine"]) + summary(results))
         measure.write_between(DOCUMENT, "pictures", "\n\n".join(shown))
     if "mnist-20" in results:
-        found = results["mnist-20"]
-        measure.write_between(DOCUMENT, "mnist", made(found["machine"]) + curve(found))
+        result = results["mnist-20"]
+        measure.write_between(DOCUMENT, "mnist", made(result["machine"]) + curve(result))
     if "speed" in results:
         header = ["data", "widths", "all at once, CPU-s an epoch", "one after another", "share of the time"]
         rows = [

@@ -128,8 +128,8 @@ def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:
     # seq_lengths has one more entry for the padding
     segments = zip(row["doc_ids"], row["doc_starts"], row["repeated"], row["seq_lengths"], strict=False)
     for document, start, repeated, length in segments:
-        note_repeated = f", {repeated} repeated" if repeated else ""
-        lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{note_repeated} ├──")
+        suffix = f", {repeated} repeated" if repeated else ""
+        lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{suffix} ├──")
         ids = row["input_ids"][first : first + length]
         lines.append(decode(ids) if decode else " ".join(map(str, ids)))
         first += length

@@ -12,7 +12,7 @@ _READ_BYTES = 1 << 20
 _TAIL = 16
 """Characters at the end of the text read so far, whose meaning may depend on the next characters."""
 # numbers stay text: only the ends of values matter here, and int() refuses very long numbers
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 _SPACE = re.compile(r"[ \t\r\n]*")
 _LINE_ENDS = re.compile(r"[\r\n]+")
 
@@ -47,6 +47,8 @@ class JsonLines:
         self._unread = data[size:]
         return data[:size]
 
+    read1 = read  # values are converted in blocks: a slow pipe is not read value by value
+
     def _values(self) -> Iterator[bytes]:
         if self._next_character() != "[":
             while self._next_character():
@@ -79,7 +81,7 @@ class JsonLines:
         self._next_character()
         while True:
             try:
-                _, end = _DECODER.raw_decode(self._text, self._place)
+                _, end = DECODER.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
                 missing = error.msg.startswith("Unterminated") or error.pos >= len(self._text) - _TAIL
                 if self._ended or not missing:

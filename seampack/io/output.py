@@ -6,6 +6,7 @@ run fails or is stopped, or the last rename fails, the old content is unchanged.
 
 import errno
 import itertools
+import lzma
 import os
 import shutil
 import signal
@@ -24,7 +25,6 @@ from seampack.io.formats import codec_of_name
 from seampack.io.sources import STDIN
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-_WRITTEN_CODECS = ("gzip", "zstd")
 
 
 @contextmanager
@@ -64,6 +64,12 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+def _sync_name(path: Path) -> None:
+    """Sync the folder of a new name. A failure does not matter: the content is complete, unless the power fails now."""
+    with suppress(OSError):
+        sync(path.parent)
+
+
 def _hidden(target: Path, state: str) -> Path:
     """Return an unused hidden name next to a path; a killed run with the same process id may have left one."""
     for number in itertools.count():
@@ -75,18 +81,29 @@ def _hidden(target: Path, state: str) -> Path:
 
 
 @contextmanager
-def staged_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden path for a file; the file is synced and renamed to ``path`` when the block succeeds.
+def staged_path(out: Path) -> Iterator[Path]:
+    """Yield a hidden path for a file; the file is synced and renamed to ``out`` when the block succeeds.
 
-    Raises ShardError, naming ``path``, if it cannot be written.
+    If ``out`` is a link, its target is written. An existing file keeps its mode. Devices and named pipes are written
+    directly.
+
+    Raises ShardError, naming ``out``, if it cannot be written.
     """
-    partial = _hidden(path, "partial")
+    target = Path(os.path.realpath(out))
+    if target.is_dir():
+        raise ShardError(f"{out}: cannot be written: it is a folder; name a file")
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    partial = _hidden(target, "partial")
     try:
         yield partial
-        with writing(path):
+        with writing(out):
+            if target.exists():
+                partial.chmod(target.stat().st_mode)
             sync(partial)
-            partial.replace(path)
-            sync(path.parent)
+            partial.replace(target)
+            _sync_name(target)
     finally:
         with uninterrupted(), suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -102,8 +119,7 @@ def write_file(path: Path, data: bytes) -> None:
 def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield a binary stream to a file that appears when the block succeeds, or to standard output for ``-``.
 
-    The output is compressed if its name ends in ``.gz`` or ``.zst``. If the name is a link, its target is written.
-    Devices and named pipes are written directly.
+    The output is compressed if its name ends in ``.gz``, ``.zst``, ``.bz2``, ``.xz`` or ``.lz4``.
 
     Raises ShardError, naming ``out``, if it cannot be written.
     """
@@ -113,28 +129,17 @@ def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = Path(out)
-    if path.exists() and not path.is_file():
-        if path.is_dir():
-            raise ShardError(f"{os.fspath(out)}: cannot be written: Is a directory; name a file")
-        with _stream_to(path, out) as stream:
-            yield stream
-        return
-    with staged_path(Path(os.path.realpath(path))) as partial, _stream_to(partial, out) as stream:
-        yield stream
-
-
-@contextmanager
-def _stream_to(path: Path, out: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a file for writing, compressed if the name ``out`` ends in ``.gz`` or ``.zst``."""
-    codec = codec_of_name(out)
-    with writing(out), path.open("wb") as file:
-        if codec not in _WRITTEN_CODECS:
+    with staged_path(Path(out)) as partial, writing(out), partial.open("wb") as file:
+        codec = codec_of_name(out)
+        if codec is None:
             yield file
-            return
-        # a second descriptor, because the compressed stream closes its file
-        with pa.CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), codec) as compressed:
-            yield compressed
+        elif codec == "xz":
+            with lzma.open(file, "wb") as compressed:
+                yield compressed
+        else:
+            # a second descriptor, because the compressed stream closes its file
+            with pa.CompressedOutputStream(os.fdopen(os.dup(file.fileno()), "wb"), codec) as compressed:
+                yield compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +168,17 @@ class StagedFolder:
         self.out = Path(out)
         self._kind = kind
         self._overwrite = overwrite
+        try:
+            os.fspath(self.out).encode()
+        except UnicodeEncodeError as error:
+            raise ShardError(
+                f"{os.fspath(self.out)!r}: cannot be written: the name is not UTF-8; choose another"
+            ) from error
         with writing(out):
             self._target = Path(os.path.realpath(out))
             self._check()
         self.folder = _hidden(self._target, "partial")
+        self._is_placed = False
         self._aside: Path | None = None  # the replaced folder, until the new one is in place
         self._made: list[Path] = []  # parents that were missing, the innermost first
 
@@ -211,26 +223,27 @@ class StagedFolder:
                 self._aside = _hidden(self._target, "replaced")
                 self._target.rename(self._aside)
             self.folder.rename(self._target)
+            self._is_placed = True
             for path in (self._target, *self._made):
-                sync(path.parent)
-        if self._aside is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
+                _sync_name(path)
 
     def abandon(self) -> None:
-        """Restore the old content and remove the hidden folder. Do nothing after ``publish``.
+        """Restore the old content and remove the hidden folders. After ``publish``, remove the old content instead.
 
         Raises ShardError if the old content cannot be restored; the message names the hidden folder that has it.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self._aside is not None and not self._target.exists():
+        if self._aside is not None and self._is_placed:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        elif self._aside is not None and self._aside.exists():
             try:
+                if self._target.exists():  # made by another program between the two renames
+                    raise FileExistsError(errno.EEXIST, "another program has written there")
                 self._aside.rename(self._target)
             except OSError as error:
                 raise ShardError(
                     f"{self.out}: the old content cannot be put back: {error.strerror}; it is in {self._aside}"
                 ) from error
-        elif self._aside is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
         with suppress(OSError):  # not empty: it has the result or other files
             for parent in self._made:
                 parent.rmdir()

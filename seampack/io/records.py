@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from seampack.errors import DataError
-from seampack.io.sniffing import BOM, check_guessed_lines
-from seampack.io.sources import Source, named_errors, reading
-from seampack.io.tables import listed
+from seampack.io.sniffing import BOM, guess_holds
+from seampack.io.sources import Source, listed, named_errors, place, reading
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Errors that decoding a line may raise."""
@@ -41,8 +40,9 @@ def blocks_of(
     Raises:
         DataError: If the stream is damaged, or a guessed plain text is in fact JSON lines.
     """
-    read = getattr(source.stream, "read1", source.stream.read) if at_once else source.stream.read
+    read = source.stream.read1 if at_once else source.stream.read
     parts: list[bytes | memoryview] = []
+    begin = b"" if source.guessed else None  # the first bytes, until they show whether the guess is right
     first = True
     while True:
         with reading(source.name):
@@ -51,9 +51,10 @@ def blocks_of(
             break
         if first:
             data, first = data if keep_mark else data.removeprefix(BOM), False
-            if source.guessed:
-                with named_errors(source.name):
-                    check_guessed_lines(data)
+        if begin is not None:
+            begin += data
+            with named_errors(source.name):
+                begin = None if guess_holds(begin) else begin
         end = end_of(data)
         if end:
             parts.append(memoryview(data)[:end])
@@ -64,10 +65,19 @@ def blocks_of(
         yield b"".join(parts)
 
 
+def invalid_utf8(error: UnicodeDecodeError) -> str:
+    """Return the reason why bytes are not text. Positions count from 1, from the beginning of the line."""
+    data: bytes = error.object
+    position = error.start - data.rfind(b"\n", 0, error.start)
+    return f"invalid UTF-8 at byte {position} (0x{data[error.start]:02x}); convert the text to UTF-8"
+
+
 def problem(line: bytes, error: Exception, column: str) -> str:
     """Return the reason why a line has no record with the field ``column``, given the error of decoding it."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"invalid UTF-8 ({error.reason})"
+    try:
+        line.decode()
+    except UnicodeDecodeError as decode_error:
+        return invalid_utf8(decode_error)
     if isinstance(error, RecursionError):
         return "broken JSON: nested too deep"
     if isinstance(error, msgspec.ValidationError):
@@ -81,12 +91,16 @@ def problem(line: bytes, error: Exception, column: str) -> str:
         where = f"field {column!r}: " if isinstance(record, dict) else ""
         return where + reason[:1].lower() + reason[1:]
     try:
-        json.loads(line)
+        json.loads(line, parse_constant=_refuse_constant)
     except ValueError as json_error:
         return f"broken JSON: {json_error}"
     except RecursionError:
         return "broken JSON: nested too deep"
     return "a string with half a surrogate pair, which is not Unicode text"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a value of JSON; write null")
 
 
 def no_field(column: str, fields: list[str]) -> str:
@@ -111,9 +125,11 @@ def objects(source: Source) -> Iterator[dict[str, Any]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{source.name}:{number}: broken JSON: {error}") from error
+            reason = problem(line, error, "")
+            raise DataError(f"{place(source.name, number, source.unit)}: {reason}") from error
         if not isinstance(record, dict):
-            raise DataError(f"{source.name}:{number}: expected object, got {_JSON_NAMES[type(record)]}")
+            where = place(source.name, number, source.unit)
+            raise DataError(f"{where}: expected object, got {_JSON_NAMES[type(record)]}")
         yield record
 
 
@@ -123,6 +139,6 @@ def plain_lines(source: Source) -> Iterator[str]:
         try:
             text = line.decode().removesuffix("\r")
         except UnicodeDecodeError as error:
-            raise DataError(f"{source.name}:{number}: invalid UTF-8 ({error.reason})") from error
+            raise DataError(f"{source.name}:{number}: {invalid_utf8(error)}") from error
         if text and not text.isspace():
             yield text

@@ -4,12 +4,12 @@ Detection reads as few bytes as it needs, so that the data of a slow pipe is pro
 on the bytes alone, never on their timing.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from seampack.errors import DataError
 from seampack.io.formats import RECORDS, TABLES, Format
+from seampack.io.json_values import DECODER
 
 SNIFF_BYTES = 1 << 16
 """Largest number of bytes that detection reads."""
@@ -33,9 +33,6 @@ _UNICODE = {
 }
 _MAGICS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", BOM, *_ARCHIVES, *_BINARIES, *_UNICODE)
 _TAR_MAGIC = slice(257, 262)
-
-# numbers stay text: their size does not matter here, and int() refuses very long ones
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 def detect_codec(head: bytes, ended: bool) -> tuple[bool, str | None]:
@@ -90,32 +87,34 @@ def _begins_one(head: bytes, magics: Iterable[bytes]) -> bool:
 def _json_layout(line: bytes, text: bytes, ended: bool, named: Format | None) -> Format | None:
     """Return the format of a text that begins with a bracket, or None if more bytes are needed.
 
-    ``line`` is the first line of ``text``. Plain text may begin with a bracket too.
+    ``line`` is the first line of ``text``. Plain text may begin with a bracket too: only a name that means JSON, or the
+    beginning of an object, makes it JSON.
     """
+    otherwise = Format.JSONL if named in RECORDS else named or Format.LINES
     value = _decoded(line)
     if isinstance(value, dict):
         return Format.JSONL
-    if isinstance(value, list):  # an array of records, or one record of the wrong kind
-        return Format.JSON if all(isinstance(item, dict) for item in value) else Format.JSONL
-    opened = line.rstrip()
-    if opened in (b"{", b"[") or (line.startswith(b"[") and line[1:].lstrip().startswith(b"{")):
+    if isinstance(value, list):
+        is_records = all(isinstance(item, dict) for item in value) and (value or named in RECORDS)
+        return Format.JSON if is_records else otherwise
+    inside = text[1:].lstrip()
+    if not inside and not ended:
+        return None
+    if line.startswith(b"["):
+        return Format.JSON if inside.startswith(b"{") else otherwise
+    if b"\n" in text and line.rstrip() == b"{" and inside.startswith(b'"'):
         return Format.JSON
-    if line.startswith(b"{"):
-        if opened.endswith((b"{", b"[", b",")):
-            return Format.JSON
-        if not ended:
-            return None
-        if _spans_lines(text):
-            return Format.JSON
-        if line[1:].lstrip()[:1] in (b'"', b"'", b"}"):
-            return Format.JSONL
-    return Format.JSONL if named in RECORDS else named or Format.LINES
+    if not ended:
+        return None
+    if _spans_lines(text) or (b"\n" in text and inside.startswith(b'"') and line.rstrip().endswith((b"{", b"[", b","))):
+        return Format.JSON
+    return Format.JSONL if inside[:1] in (b'"', b"'", b"}") else otherwise
 
 
 def _decoded(line: bytes) -> Any:
     """Return the JSON value of a line, or None if the line is not exactly one value."""
     try:
-        return _DECODER.decode(line.decode(errors="replace"))
+        return DECODER.decode(line.decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -124,7 +123,7 @@ def _spans_lines(text: bytes) -> bool:
     """Return whether the first JSON value of a text continues after its first line."""
     decoded = text.decode(errors="replace")
     try:
-        _, end = _DECODER.raw_decode(decoded)
+        _, end = DECODER.raw_decode(decoded)
     except (ValueError, RecursionError):
         return False
     return "\n" in decoded[:end]
@@ -145,15 +144,15 @@ def _refuse_archives(head: bytes) -> None:
         raise DataError("a tar archive; expected text, JSON or a table; unpack it first")
 
 
-def check_guessed_lines(first_block: bytes) -> None:
-    """Check text that is read as lines only because no other format was recognised.
+def guess_holds(begin: bytes) -> bool:
+    """Return whether a text is lines, which no other format was recognised as; False if more bytes are needed.
 
     Raises DataError if its second line is a JSON object: the input is then JSON lines after a banner.
     """
-    lines = first_block.removeprefix(BOM).split(b"\n", 2)
-    second = lines[1].strip() if len(lines) > 1 else b""
-    if second.startswith(b"{") and isinstance(_decoded(second), dict):
+    lines = begin.removeprefix(BOM).split(b"\n", 2)
+    if isinstance(_decoded(lines[1]) if len(lines) > 1 else None, dict):
         raise DataError(
             "line 1 is not a JSON object and line 2 is one; expected JSON lines or text; remove line 1, or name the "
-            "format (--input-format)"
+            "format: --input-format lines keeps both as text, jsonl makes line 1 a bad record"
         )
+    return len(lines) > 2 or len(begin) >= SNIFF_BYTES

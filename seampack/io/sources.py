@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from seampack.errors import DataError
-from seampack.io.formats import COLUMNAR, Format, format_of_name
+from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
 
@@ -41,6 +41,8 @@ class Source:
     """``read(size)`` returns fewer bytes only at the end; ``read1(size)`` returns the available bytes."""
     file: Any = None
     """Columnar formats: a path or a seekable file; None for an Arrow stream from a pipe."""
+    unit: str = "line"
+    """Unit that positions in messages count: ``line``, ``value`` of JSON, or ``row`` of a table."""
     guessed: bool = False
     """Whether the format is ``lines`` only because no other format was recognised."""
 
@@ -94,6 +96,16 @@ def name_of(path: str) -> str:
     return "standard input" if path == STDIN else os.fsencode(path).decode(errors="backslashreplace")
 
 
+def place(name: str, position: int, unit: str = "line") -> str:
+    """Return the place of a record for a message: ``a.jsonl:3``, or ``a.parquet, row 3``."""
+    return f"{name}:{position}" if unit == "line" else f"{name}, {unit} {position:,}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as text for a message, at most the first eight."""
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
+
+
 @contextmanager
 def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.
@@ -126,7 +138,7 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
 
         kind: Format = stream.detect(decide)
         if kind == Format.JSON:
-            yield Source(name, Format.JSONL, JsonLines(stream, name))
+            yield Source(name, Format.JSONL, JsonLines(stream, name), unit="value")
             return
         guessed = kind == Format.LINES and Format.LINES not in (named, wanted)
         file: Any = None
@@ -134,7 +146,7 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
             file = path
         elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
             file = opened.enter_context(_spooled(stream, name))
-        yield Source(name, kind, stream, file, guessed)
+        yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed)
 
 
 class _Head:

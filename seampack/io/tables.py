@@ -1,19 +1,21 @@
 """Tables: Parquet, Arrow, CSV and TSV as record batches, and their columns of text."""
 
-import csv
-import io
+import mmap
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from seampack.errors import DataError
-from seampack.io.formats import Format
-from seampack.io.sources import Source, reading
+from seampack.io.csv_rows import CsvRows, typed
+from seampack.io.formats import COLUMNAR, Format
+from seampack.io.sources import Source, listed, reading
 
 _ROWS = 1 << 16
+_END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
+"""The end of an Arrow stream: a message of length 0."""
 _BINARY = ("binary", "large_binary", "binary_view")
 _TEXT = ("string", "large_string", "string_view", *_BINARY, "null")
 
@@ -36,7 +38,7 @@ class TableReader:
         self._parquet: Any = None
         with reading(self.name):
             if source.format == Format.PARQUET:
-                self._parquet = pq.ParquetFile(source.file)
+                self._parquet = pq.ParquetFile(_mapped(source.file))
                 self.schema = self._parquet.schema_arrow
                 metadata = self._parquet.metadata
                 size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
@@ -44,29 +46,30 @@ class TableReader:
             elif source.format == Format.ARROW:
                 self._batches = self._open_arrow(source)
             else:
-                self._batches = self._open_csv(source)
+                rows = CsvRows(source)
+                self.schema, self._batches = rows.schema, rows.batches()
 
     def _open_arrow(self, source: Source) -> Iterator[pa.RecordBatch]:
-        file = source.stream if source.file is None else source.file
-        if isinstance(file, str):
-            file = pa.memory_map(file)
         if source.stream.head.startswith(b"ARROW1"):
-            reader = pa.ipc.open_file(file)
+            reader = pa.ipc.open_file(_mapped(source.file))
             self.schema = reader.schema
             return (reader.get_batch(number) for number in range(reader.num_record_batches))
-        stream = pa.ipc.open_stream(file)
-        self.schema = stream.schema
-        return iter(stream)
+        stream = _Marked(source.stream) if source.file is None else _mapped(source.file)
+        reader = pa.ipc.open_stream(stream)
+        self.schema = reader.schema
+        return self._until_end_mark(reader, stream)
 
-    def _open_csv(self, source: Source) -> Iterator[pa.RecordBatch]:
-        parse = _csv_layout(source.format)
-        # the header is read first: without it, Arrow would infer types that a later batch may contradict
-        header = source.stream.head.decode("utf-8-sig", errors="replace")
-        names = next(csv.reader(io.StringIO(header), delimiter=parse.delimiter), [])
-        convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False)
-        stream = pacsv.open_csv(pa.PythonFile(source.stream, mode="r"), parse_options=parse, convert_options=convert)
-        self.schema = stream.schema
-        return iter(stream)
+    def _until_end_mark(self, reader: Any, stream: Any) -> Iterator[pa.RecordBatch]:
+        """Iterate over the batches of a stream. Raise DataError if it ends without the mark of its end."""
+        yield from reader
+        if not isinstance(stream, _Marked):
+            stream.seek(max(0, stream.tell() - len(_END_MARK)))
+        tail = stream.tail if isinstance(stream, _Marked) else stream.read(len(_END_MARK))
+        if tail != _END_MARK:
+            raise DataError(
+                f"{self.name}: cannot be read: the Arrow stream ends without its end mark, so rows may be missing; "
+                "write it again, and close its writer"
+            )
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = _ROWS) -> Iterator[pa.RecordBatch]:
         """Iterate over record batches of at most ``rows`` rows, with the named columns or all."""
@@ -80,21 +83,47 @@ class TableReader:
                     yield chosen.slice(start, rows)
 
 
+class _Marked:
+    """A stream that keeps its last bytes."""
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.tail = b""
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        data: bytes = self._stream.read(size)
+        self.tail = (self.tail + data[-len(_END_MARK) :])[-len(_END_MARK) :]
+        return data
+
+    def close(self) -> None:
+        """Do nothing: the opener of the stream closes it. Arrow calls this."""
+
+
+def _mapped(file: Any) -> Any:
+    """Return a path, or a temporary file, as a memory-mapped Arrow file; Arrow itself opens UTF-8 names only."""
+    if isinstance(file, str) and file == file.encode(errors="replace").decode():
+        return pa.memory_map(file)
+    with open(file, "rb") if isinstance(file, str) else nullcontext(file) as opened:
+        return pa.BufferReader(pa.py_buffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
 def read_table(source: Source) -> pa.Table:
-    """Return a whole table in memory. The types of the columns of CSV are inferred from all rows.
+    """Return a whole table in memory. The types of the columns of CSV are inferred from all rows, see ``typed``.
 
     Raises DataError, naming the input, if it is damaged.
     """
-    if source.format in (Format.CSV, Format.TSV):
-        with reading(source.name):
-            return pacsv.read_csv(pa.PythonFile(source.stream, mode="r"), parse_options=_csv_layout(source.format))
-    table = TableReader(source)
-    return pa.Table.from_batches(table.batches(), table.schema)
-
-
-def _csv_layout(kind: Format) -> pacsv.ParseOptions:
-    """Return the parse options of CSV or TSV; a quoted field may contain line ends."""
-    return pacsv.ParseOptions(delimiter="\t" if kind == Format.TSV else ",", newlines_in_values=True)
+    reader = TableReader(source)
+    table = pa.Table.from_batches(reader.batches(), reader.schema)
+    if source.format in COLUMNAR:
+        return table
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{source.name}: cannot be read: {error}; convert the file to UTF-8") from error
+    return pa.Table.from_arrays([typed(column) for column in table.columns], table.schema.names)
 
 
 def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
@@ -106,11 +135,6 @@ def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
             raise DataError(f"{name}: column {column!r}: expected one of that name; got {count}")
     wanted = " or ".join(map(repr, candidates))
     raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names as text for a message, at most the first eight."""
-    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
 def check_text_column(name: str, schema: pa.Schema, column: str) -> None:

@@ -11,11 +11,23 @@ import pyarrow.compute as pc
 
 from seampack.errors import DataError
 from seampack.io.ragged import offsets_of
+from seampack.io.records import invalid_utf8
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, find_column
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.documents import (
+    LABELS,
+    LOST_LABELS,
+    LOST_MASK,
+    MASK,
+    BadRecord,
+    Texts,
+    TokenBatch,
+    outside_vocabulary,
+)
 from seampack.packer.text_blocks import BLOCK_BYTES
+
+_PARTS = ("content", "names", "labels", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,10 @@ class ColumnBlock:
 
     content: pa.Array
     names: pa.Array | None
+    labels: pa.Array | None
+    """Labels of token ids; they must equal the ids."""
+    mask: pa.Array | None
+    """Attention mask of token ids; it must have no 0."""
     source: str
     first_row: int
     vocab_size: int
@@ -31,12 +47,16 @@ class ColumnBlock:
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; rows without a document are in ``bad``."""
         wrong: dict[int, str] = {}
-        if self.names is not None and self.names.null_count:
-            wrong.update(dict.fromkeys(_nulls(self.names), "null instead of a document's name"))
+        if self.names is not None:
+            _check_names(self.names, wrong)
         if self.content.null_count:
             wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
+            if self.labels is not None:
+                _check_labels(self.labels, self.content, wrong)
+            if self.mask is not None:
+                _check_mask(self.mask, wrong)
             content = self._kept(self.content, wrong)
             ids = content.flatten().to_numpy()
             return TokenBatch(ids, _offsets(content), self._kept(self.names, wrong), self._bad(wrong))
@@ -54,7 +74,9 @@ class ColumnBlock:
         return column.take(pa.array(np.setdiff1d(np.arange(len(column)), list(wrong))))
 
     def _bad(self, wrong: dict[int, str]) -> list[BadRecord]:
-        return [BadRecord(self.source, self.first_row + row, wrong[row], self._raw(row)) for row in sorted(wrong)]
+        return [
+            BadRecord(self.source, self.first_row + row, wrong[row], self._raw(row), "row") for row in sorted(wrong)
+        ]
 
     def _raw(self, row: int) -> str:
         if pa.types.is_large_list(self.content.type):
@@ -76,8 +98,35 @@ def _decode_each(content: pa.Array, wrong: dict[int, str]) -> list[str | None]:
             texts.append(None if raw is None else raw.decode())
         except UnicodeDecodeError as error:
             texts.append(None)
-            wrong[row] = f"invalid UTF-8 ({error.reason})"
+            wrong[row] = invalid_utf8(error)
     return texts
+
+
+def _check_names(names: pa.Array, wrong: dict[int, str]) -> None:
+    """Add the rows with a null or invalid UTF-8 as the document's name to ``wrong``."""
+    wrong.update(dict.fromkeys(_nulls(names), "null instead of a document's name") if names.null_count else {})
+    try:
+        names.validate(full=True)
+    except pa.ArrowInvalid:
+        faults: dict[int, str] = {}
+        _decode_each(names, faults)
+        wrong.update({row: f"the document's name: {reason}" for row, reason in faults.items()})
+
+
+def _check_labels(labels: pa.Array, content: pa.Array, wrong: dict[int, str]) -> None:
+    """Add the rows whose labels differ from their token ids to ``wrong``."""
+    if labels.equals(content.cast(labels.type)):
+        return
+    for row, (wanted, ids) in enumerate(zip(labels, content, strict=True)):
+        if wanted.as_py() not in (None, ids.as_py()):
+            wrong.setdefault(row, LOST_LABELS)
+
+
+def _check_mask(mask: pa.Array, wrong: dict[int, str]) -> None:
+    """Add the rows whose attention mask has a 0 to ``wrong``."""
+    zeros = np.flatnonzero(mask.flatten().fill_null(1).to_numpy(zero_copy_only=False) == 0)
+    for row in np.searchsorted(_offsets(mask)[1:], zeros, side="right").tolist():
+        wrong.setdefault(row, LOST_MASK)
 
 
 def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> None:
@@ -89,7 +138,7 @@ def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> Non
     outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | pc.is_null(values).to_numpy(zero_copy_only=False))
     rows = np.searchsorted(_offsets(content)[1:], outside, side="right")
     for row, index in zip(rows.tolist(), outside.tolist(), strict=True):
-        wrong.setdefault(row, f"token id {values[index]}: expected an id of the vocabulary, 0 to {vocab_size - 1}")
+        wrong.setdefault(row, outside_vocabulary(values[index], vocab_size))
 
 
 def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
@@ -103,18 +152,19 @@ def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterat
     """
     table = TableReader(source)
     content = _content_column(source.name, table.schema, config)
-    columns = [content]
+    columns = {"content": content}
     if config.id_column is not None:
-        columns.append(find_column(source.name, table.schema, config.id_column))
+        columns["names"] = find_column(source.name, table.schema, config.id_column)
+    if content != config.text_column:
+        columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
     rows = max(16, min(1 << 16, BLOCK_BYTES // max(1, table.bytes_per_row)))
     row = 1
-    for batch in table.batches(columns, rows):
-        column = _normal(batch.column(content))
-        names = batch.column(config.id_column).cast(pa.large_string()) if config.id_column else None
-        step = max(1, batch.num_rows * BLOCK_BYTES // max(1, column.nbytes))
+    for batch in table.batches(list(columns.values()), rows):
+        arrays = {kind: _normal(batch.column(name)) for kind, name in columns.items()}
+        step = max(1, batch.num_rows * BLOCK_BYTES // max(1, arrays["content"].nbytes))
         for first in range(0, batch.num_rows, step):
-            part = names.slice(first, step) if names is not None else None
-            yield ColumnBlock(column.slice(first, step), part, source.name, row + first, vocab_size)
+            parts = {kind: arrays[kind].slice(first, step) if kind in arrays else None for kind in _PARTS}
+            yield ColumnBlock(**parts, source=source.name, first_row=row + first, vocab_size=vocab_size)
         row += batch.num_rows
 
 

@@ -1,5 +1,6 @@
 """The output of readers: batches of documents, as text or token ids, and the records that could not be read."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.errors import DataError
+from seampack.io.sources import place
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +18,31 @@ class BadRecord:
 
     source: str
     position: int
-    """Number of the line, or of the row of a columnar file, from 1."""
+    """Number of the record in its source, from 1."""
     reason: str
     raw: str
     """The record as text; bytes that are not UTF-8 as ``\\xNN``."""
+    unit: str = "line"
+    """Unit of ``position``: ``line``, ``value`` of JSON, or ``row`` of a table."""
 
     def error(self, advice: str = "") -> DataError:
         """Return the error that stops a run at this record."""
-        return DataError(f"{self.source}:{self.position}: {self.reason}{advice}")
+        return DataError(f"{place(self.source, self.position, self.unit)}: {self.reason}{advice}")
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the record as an object of the quarantine file."""
-        return {"source": self.source, "position": self.position, "reason": self.reason, "raw": self.raw}
+        return dataclasses.asdict(self)
+
+
+LABELS, MASK = "labels", "attention_mask"
+_KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"
+LOST_LABELS = f"{LABELS} differ from the token ids: packing would lose them and train on every token; {_KEPT_BY}"
+LOST_MASK = f"{MASK} has a 0: packing would turn padding into text; remove the padded ids, or use pack_dataset"
+
+
+def outside_vocabulary(token_id: object, vocab_size: int) -> str:
+    """Return the reason why a token id cannot be packed."""
+    return f"token id {token_id}: expected an id of the vocabulary, 0 to {vocab_size - 1:,}"
 
 
 @dataclass(frozen=True, slots=True)

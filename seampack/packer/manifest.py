@@ -46,7 +46,7 @@ def is_manifest(path: Path) -> bool:
     """Return whether a file is the manifest of packed shards, of any version."""
     try:
         content = msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
 

@@ -1,14 +1,26 @@
 """Readers: all inputs as one stream of blocks; any thread can decode a block to documents."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from seampack.errors import DataError
 from seampack.io.formats import TABLES, Format
-from seampack.io.sources import open_source
+from seampack.io.sources import STDIN, open_source
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
+from seampack.packer.manifest import MANIFEST, is_manifest, is_packed_name
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
 Block = TextBlock | ColumnBlock
+
+
+def _refuse_packed(path: str) -> None:
+    """Raise DataError if a file is a shard of a packed folder: its rows are not documents."""
+    folder = Path(path).parent
+    if path != STDIN and is_packed_name(Path(path).name) and is_manifest(folder / MANIFEST):
+        raise DataError(
+            f"{folder}: packed rows, not documents; restore them with seampack.PackedFolder({str(folder)!r}).unpack()"
+        )
 
 
 def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:
@@ -19,6 +31,7 @@ def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 <<
     Raises DataError if a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
     for path in paths:
+        _refuse_packed(path)
         with open_source(path, Format(config.input_format)) as source:
             blocks = column_blocks if source.format in TABLES else text_blocks
             yield from blocks(source, config, vocab_size)

@@ -3,19 +3,17 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.io.formats import Format
-from seampack.io.ragged import lengths_of, offsets_of
-from seampack.io.records import JSON_ERRORS, blocks_of, end_of_lines, problem
+from seampack.io.records import blocks_of, end_of_lines, invalid_utf8
 from seampack.io.sources import Source
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.json_blocks import JsonDecoder
 
 BLOCK_BYTES = 8 << 20
 _BLANK_LINES = re.compile(rb"^(?:[ \t\r]*\n)+", re.MULTILINE)  # in bytes that begin where a line does
@@ -29,14 +27,24 @@ class TextBlock:
 
     data: bytes
     source: str
+    unit: str
+    """Unit of the positions, see ``Source``."""
     first_line: int
     lines: int
     has_blank: bool
-    decoder: Callable[["TextBlock"], Texts | TokenBatch]
+    decoder: "Decoder"
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; records without a document are in ``bad``."""
         return self.decoder(self)
+
+    def bad_record(self, index: int, reason: str, raw: bytes) -> BadRecord:
+        """Return a bad record on the line ``index`` of the block, counted from 0."""
+        text = raw.decode(errors="backslashreplace")
+        return BadRecord(self.source, self.first_line + index, reason, text, self.unit)
+
+
+Decoder = Callable[[TextBlock], Texts | TokenBatch]
 
 
 def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[TextBlock]:
@@ -46,7 +54,7 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
     """
     if config.id_column is not None and source.format in (Format.LINES, Format.PARAGRAPHS):
         raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; omit --id-column")
-    decoder: Callable[[TextBlock], Texts | TokenBatch] | None = None
+    decoder: Decoder | None = None
     if source.format == Format.LINES:
         decoder = _decode_lines
     elif source.format == Format.PARAGRAPHS:
@@ -56,12 +64,12 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
     line = 1
     for data in blocks_of(source, BLOCK_BYTES, _end_of(source.format)):
         if decoder is None:
-            decoder = _JsonDecoder(data, config, vocab_size).decode
+            decoder = _json_decoder(data, config, vocab_size)
         ends = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: searching bytes for two newlines is slow
         newlines = int(np.count_nonzero(ends))
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
         has_blank = has_blank or bool((ends[1:] & ends[:-1]).any())
-        yield TextBlock(data, source.name, line, newlines + (not data.endswith(b"\n")), has_blank, decoder)
+        yield TextBlock(data, source.name, source.unit, line, newlines + (not data.endswith(b"\n")), has_blank, decoder)
         line += newlines
 
 
@@ -74,56 +82,10 @@ def _end_of(kind: Format) -> Callable[[bytes], int]:
     return end_of_lines
 
 
-class _JsonDecoder:
-    """Decodes blocks of JSON lines; only the fields in use become Python objects."""
-
-    def __init__(self, first_block: bytes, config: PackConfig, vocab_size: int) -> None:
-        self.column = config.text_column
-        self.tokens = _has_only_ids(first_block, config)
-        if self.tokens:
-            self.column = config.input_ids_column
-        kind: Any = list[Annotated[int, msgspec.Meta(ge=0, lt=vocab_size)]] if self.tokens else str
-        fields: list[tuple[str, Any, Any]] = [("content", kind, msgspec.field(name=self.column))]
-        self.named = config.id_column is not None
-        if config.id_column is not None:
-            fields.append(("name", str | int, msgspec.field(name=config.id_column)))
-        self.decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields, gc=False))
-
-    def decode(self, block: TextBlock) -> Texts | TokenBatch:
-        bad: list[BadRecord] = []
-        try:
-            records: list[Any] = self.decoder.decode_lines(block.data)
-            if block.has_blank or len(records) != block.lines:  # there may be several objects on one line
-                records = self._line_by_line(block, bad)
-        except JSON_ERRORS:
-            records = self._line_by_line(block, bad)
-        content = [record.content for record in records]
-        names = pa.array([str(record.name) for record in records], pa.large_string()) if self.named else None
-        if not self.tokens:
-            return Texts(content, names, bad)
-        offsets = offsets_of(lengths_of(content))
-        ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
-        return TokenBatch(ids, offsets, names, bad)  # type: ignore[arg-type]  # narrowed by the tokenizer
-
-    def _line_by_line(self, block: TextBlock, bad: list[BadRecord]) -> list[Any]:
-        records = []
-        for number, line in enumerate(block.data.split(b"\n"), block.first_line):
-            if not line.strip():
-                continue
-            try:
-                records.append(self.decoder.decode(line))
-            except JSON_ERRORS as error:
-                bad.append(_bad(block.source, number, problem(line, error, self.column), line))
-        return records
-
-
-def _has_only_ids(first_block: bytes, config: PackConfig) -> bool:
-    """Return whether the first record is tokenised: it has ids and no text."""
-    try:
-        record = msgspec.json.decode(first_block.lstrip().split(b"\n", 1)[0])
-    except JSON_ERRORS:
-        return False
-    return isinstance(record, dict) and config.text_column not in record and config.input_ids_column in record
+def _json_decoder(first_block: bytes, config: PackConfig, vocab_size: int) -> Decoder:
+    """Return the function that decodes blocks of JSON lines like the first one."""
+    records = JsonDecoder(first_block, config, vocab_size)
+    return lambda block: records.decode(block.data, block.lines, block.has_blank, block.bad_record)
 
 
 def _decode_lines(block: TextBlock) -> Texts:
@@ -145,14 +107,14 @@ def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> tuple[list[
     texts: list[str] = []
     bad: list[BadRecord] = []
     start = 0
-    line = block.first_line
+    line = 0
     borders = [(match.start(), match.end()) for match in separator.finditer(block.data)]
     for end, next_start in [*borders, (len(block.data), len(block.data))]:
         part = block.data[start:end]
         try:
             texts.append(part.decode())
         except UnicodeDecodeError as error:
-            bad.append(_bad(block.source, line + part.count(b"\n", 0, error.start), _invalid(error), part))
+            bad.append(block.bad_record(line + part.count(b"\n", 0, error.start), invalid_utf8(error), part))
         line += block.data.count(b"\n", start, next_start)
         start = next_start
     return texts, bad
@@ -162,13 +124,6 @@ def _decode_file(block: TextBlock) -> Texts:
     try:
         return Texts([block.data.decode()], pa.array([block.source], pa.large_string()))
     except UnicodeDecodeError as error:
-        line = block.first_line + block.data.count(b"\n", 0, error.start)
-        return Texts([], pa.array([], pa.large_string()), [_bad(block.source, line, _invalid(error), block.data)])
-
-
-def _invalid(error: UnicodeDecodeError) -> str:
-    return f"invalid UTF-8 ({error.reason})"
-
-
-def _bad(source: str, line: int, reason: str, raw: bytes) -> BadRecord:
-    return BadRecord(source, line, reason, raw.decode(errors="backslashreplace"))
+        line = block.data.count(b"\n", 0, error.start)
+        bad = block.bad_record(line, invalid_utf8(error), block.data)
+        return Texts([], pa.array([], pa.large_string()), [bad])

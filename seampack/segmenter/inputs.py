@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.io.formats import COLUMNAR, PLAIN_TEXT, TABLES, Format
-from seampack.io.records import JSON_ERRORS, blocks_of, no_field, problem
-from seampack.io.sources import Inputs, Source, expand, open_source
+from seampack.io.records import JSON_ERRORS, blocks_of, invalid_utf8, no_field, problem
+from seampack.io.sources import Inputs, Source, expand, open_source, place
 from seampack.io.tables import TableReader, as_texts, check_text_column, find_column
 from seampack.segmenter.apply_config import OnBad
 
@@ -103,11 +103,7 @@ def _decoded(name: str, data: bytes, first: int, on_bad: str) -> str:
         return data.decode(errors="replace" if on_bad == OnBad.REPLACE else "strict")
     except UnicodeDecodeError as error:
         line = first + data.count(b"\n", 0, error.start)
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise DataError(
-            f"{name}:{line}: invalid UTF-8 at byte {column} ({error.reason}: 0x{data[error.start]:02x}); "
-            "convert the file to UTF-8, or use --on-bad replace"
-        ) from error
+        raise DataError(f"{name}:{line}: {invalid_utf8(error)}, or use --on-bad replace") from error
 
 
 def _lines(source: Source, _: str, on_bad: str) -> Iterator[Lines]:
@@ -126,7 +122,10 @@ def _records(source: Source, column: str, on_bad: str) -> Iterator[Records]:
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     for data in blocks_of(source, BLOCK_BYTES, at_once=True):
         lines = _decoded(source.name, data, first, on_bad).removesuffix("\n").split("\n")
-        read = [_record(f"{source.name}:{number}", line, column, decoder) for number, line in enumerate(lines, first)]
+        read = [
+            _record(place(source.name, number, source.unit), line, column, decoder)
+            for number, line in enumerate(lines, first)
+        ]
         yield Records([text for text, _ in read], [record for _, record in read], source.name, first)
         first += len(lines)
 
@@ -187,9 +186,7 @@ def _texts_of(
         try:
             repaired.append(data if data is None else data.decode(errors=errors))
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{name}: column {column!r}, row {row:,}: invalid UTF-8 at byte {error.start + 1} ({error.reason}: "
-                f"0x{data[error.start]:02x}); convert the texts to UTF-8, or use --on-bad replace"
-            ) from error
+            reason = f"column {column!r}: {invalid_utf8(error)}, or use --on-bad replace"
+            raise DataError(f"{place(name, row, 'row')}: {reason}") from error
     field = batch.schema.field(index)
     return repaired, batch.set_column(index, field, pa.array(repaired, pa.large_string()).cast(field.type))

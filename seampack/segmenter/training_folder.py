@@ -66,7 +66,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def share_lock(folder: Path) -> Iterator[None]:
-    """Share the lock of the folder with the run that owns it. Raise OSError if there is no lock."""
+    """Hold the lock of the folder jointly with the run that owns it. Raise OSError if there is no lock."""
     with (folder / _LOCK).open() as file:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield

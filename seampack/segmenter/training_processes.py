@@ -103,7 +103,7 @@ def _train_in_processes(
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT while processes start, so that they ignore Ctrl-C, which a terminal sends to the whole command.
+    """Start processes with SIGINT blocked: they ignore Ctrl-C, which a terminal sends to the whole command.
 
     Processes inherit the blocked signals, so the block applies from their first import on; the parent ends them.
     """

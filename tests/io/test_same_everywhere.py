@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "banner": (b'Loading ...\n{"text": "a"}\n', "line 1 is not a JSON object and line 2 is one; expected JSON lines"),
     "binary": (b"\x01\0\x02\n", "binary data; expected text, JSON or a table"),
     "arrays.jsonl": (b'["a"]\n', "1: expected object, got array"),
-    "text.csv": (b"a,b\n1,2,3\n", "cannot be read: "),
+    "text.csv": (b"text,b\n1,2,3\n", "2: cannot be read: expected 2 fields, as in the header line; got 3"),
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from seampack.errors import DataError
 from seampack.io.formats import Format, codec_of_name, format_of_name
-from seampack.io.sniffing import check_guessed_lines, detect_codec, detect_format
+from seampack.io.sniffing import detect_codec, detect_format, guess_holds
 
 BOM = b"\xef\xbb\xbf"
 DEEP = b'{"text": "x", "a": ' + b"[" * 3000 + b"]" * 3000 + b"}"
@@ -35,8 +35,15 @@ CASES = [
     (b'[{"text": "a"}, {"text": "b"}]', None, Format.JSON),
     (b'[{"text": "a"},\n{"text": "b"}]', None, Format.JSON),
     (b'[\n{"text": "a"}]', "a.jsonl", Format.JSON),
-    (b"[]", None, Format.JSON),
-    (b'["a"]\n["b"]\n', None, Format.JSONL),
+    (b"[]", None, Format.LINES),
+    (b"[]", "a.json", Format.JSON),
+    (b'["a"]\n["b"]\n', None, Format.LINES),
+    (b'["a"]\n["b"]\n', "a.jsonl", Format.JSONL),
+    (b"[1]\nsome text\n", "a.txt", Format.LINES),
+    (b"[\nsome text\n", "a.txt", Format.LINES),
+    (b"{\nsome text\n", None, Format.LINES),
+    (b'[\n{"text": "a"}]', "a.txt", Format.JSON),
+    (b'{"ids": [' + b"1," * 40_000, None, Format.JSONL),
     (b"[1] a footnote\n", None, Format.LINES),
     (b"[1] a footnote\n", "a.json", Format.JSONL),
     (b'"a"\n"b"\n', "a.jsonl", Format.JSONL),
@@ -92,9 +99,11 @@ def test_unsupported_files_are_refused(data: bytes, message: str) -> None:
 
 def test_json_lines_after_a_banner_are_not_a_text() -> None:
     with pytest.raises(DataError, match="line 1 is not a JSON object and line 2 is one"):
-        check_guessed_lines(b'Loading corpus...\n{"text": "hello"}\n')
-    for text in (b"one line", b"a\nb\n", b'a\n{"b" c\n', b""):
-        check_guessed_lines(text)
+        guess_holds(b'Loading corpus...\n{"text": "hello"}\n')
+    assert guess_holds(b"a\nb\n")
+    assert guess_holds(b'a\n{"b" c\n')
+    for text in (b"", b"one line", b"one line\n", b'a\n{"b": '):
+        assert not guess_holds(text)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from seampack.models.base import Adapter, Evaluation, Scope
 
 
 class AdapterContract:
-    """Subclasses set ``method`` and ``options`` (of a run of seconds) and define the class fixture ``dataset``."""
+    """Subclasses set ``method`` and ``options`` (for a run of seconds) and define the class fixture ``dataset``."""
 
     method: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
@@ -74,9 +74,7 @@ class AdapterContract:
             config.replace(no_such_option=1)
         assert json.loads(json.dumps(config.to_dict()))
 
-    def test_prepared_datasets_stay_as_they_are(
-        self, adapter: "Adapter[Any]", prepared: Dataset, config: Config
-    ) -> None:
+    def test_prepared_datasets_are_unchanged(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> None:
         again = adapter.prepare(prepared, config)
         assert again.features == prepared.features
         assert again.to_dict() == prepared.to_dict()
@@ -90,13 +88,13 @@ class AdapterContract:
         written = [name for name in prepared.column_names if name not in (*dataset.column_names, *self.taken)]
         for name in written:
             own = own.add_column(name, [f"my {name}"] * len(own))
-        found = adapter.prepare(own, config)
+        again = adapter.prepare(own, config)
         for name in written:
-            assert set(found[f"{name}_given"]) == {f"my {name}"}
-            assert found[name][:] == prepared[name][:]
-        assert adapter.prepare(found, config).to_dict() == found.to_dict()
+            assert set(again[f"{name}_given"]) == {f"my {name}"}
+            assert again[name][:] == prepared[name][:]
+        assert adapter.prepare(again, config).to_dict() == again.to_dict()
 
-    def test_bad_data_is_named(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
+    def test_bad_data_raises_a_clear_error(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
         with pytest.raises(DataError, match="empty"):
             adapter.prepare(dataset.select([]), config)
         for column in adapter.columns:
@@ -139,14 +137,14 @@ class AdapterContract:
             pytest.skip("training is too slow to run twice")
         if torch.cuda.is_available():
             pytest.skip("sums on a GPU depend on the order in which its threads end")
-        found = []
-        for name, each in (("first", artifact), ("second", adapter.train(prepared, config))):
+        contents = []
+        for name, trained in (("first", artifact), ("second", adapter.train(prepared, config))):
             (tmp_path / name).mkdir()
-            each.save(tmp_path / name)
+            trained.save(tmp_path / name)
             files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
-            found.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
-        assert found[0].keys() == found[1].keys()
-        assert [name for name in found[0] if found[0][name] != found[1][name]] == []
+            contents.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
+        assert contents[0].keys() == contents[1].keys()
+        assert [name for name in contents[0] if contents[0][name] != contents[1][name]] == []
 
     def test_evaluation_keeps_the_columns_of_the_user(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, evaluation: Evaluation, config: Config

@@ -25,7 +25,7 @@ class MajorityConfig(Config):
 
 
 class Majority(Adapter[MajorityConfig]):
-    """Predicts the label that most rows have."""
+    """Predicts the most frequent label."""
 
     name = "majority"
     config = MajorityConfig

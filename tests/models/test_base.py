@@ -112,7 +112,7 @@ def test_splits(tmp_path: Path) -> None:
     [
         ("a.jsonl", '{"text": 1}\n{"te', r"a\.jsonl:2: broken JSON"),
         ("a.json", "[1, 2]", r"a\.json:1: expected object, got array"),
-        ("a.csv", "text,label\nonly one\n", r"a\.csv: cannot be read"),
+        ("a.csv", "text,label\nonly one\n", r"a\.csv:2: cannot be read: expected 2 fields"),
         ("a.parquet", "nonsense", r"a\.parquet: cannot be read"),
         ("a.csv", "text,text\na,b\n", r"a\.csv: cannot be read: a column name appears twice"),
         ("a.jsonl", '{"a": 123456789012345678901234567890}', r"a\.jsonl: cannot be read"),

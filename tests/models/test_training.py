@@ -129,7 +129,7 @@ def test_short_runs_have_no_warmup(share: float, steps: float, expected: float) 
 
 
 def test_a_run_of_one_step_learns() -> None:
-    """The reason for the rule: with a warm-up, the only step would have a learning rate of 0."""
+    """With a warm-up, the only step would have a learning rate of 0."""
     slopes = []
     for warmup in (0.1, training.warmup_steps(0.1, 1)):
         model = Line()
@@ -239,7 +239,7 @@ def test_causal_models_are_loaded_in_float32(tmp_path: Path, capfd: pytest.Captu
     assert capfd.readouterr().err == ""
 
 
-def test_the_end_token_pads_where_no_pad_token_is(tmp_path: Path) -> None:
+def test_the_end_token_pads_if_there_is_no_pad_token(tmp_path: Path) -> None:
     _, tokens = training.load_causal(saved_causal(tmp_path, tokenizer(eos_token="[SEP]", pad_token=None)))
     assert tokens.pad_token_id == tokens.eos_token_id is not None
 
@@ -299,6 +299,6 @@ def test_parts_of_artifacts_are_placed(tmp_path: Path) -> None:
     ("of_tokenizer", "of_model", "expected"),
     [(3, None, [3]), (3, 3, [3]), (3, [7, 3], [3, 7]), (None, 7, [7]), (None, None, [])],
 )
-def test_what_ends_a_response(of_tokenizer: int | None, of_model: Any, expected: list[int]) -> None:
+def test_end_tokens_of_a_response(of_tokenizer: int | None, of_model: Any, expected: list[int]) -> None:
     model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=of_model))
     assert training.end_tokens(model, SimpleNamespace(eos_token_id=of_tokenizer)) == expected

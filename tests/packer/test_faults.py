@@ -38,14 +38,14 @@ INPUTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "ids": (
         "a.jsonl",
         lambda p: write(p, b'{"input_ids": [1]}\n{"input_ids": [1, 999999]}'),
-        "a.jsonl:2: field 'input_ids': expected int",
+        "a.jsonl:2: token id 999999: expected an id of the vocabulary",
     ),
     "column": (
         "a.parquet",
         lambda p: write_table(p, body=["a"]),
         "no column 'text' or 'input_ids'; the table has 'body'",
     ),
-    "ids in Parquet": ("a.parquet", lambda p: write_table(p, input_ids=[[1], [-1]]), "a.parquet:2: token id -1"),
+    "ids in Parquet": ("a.parquet", lambda p: write_table(p, input_ids=[[1], [-1]]), "a.parquet, row 2: token id -1"),
 }
 
 

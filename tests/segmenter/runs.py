@@ -1,4 +1,4 @@
-"""Runs of training that stop on the way, and comparisons of the folders that they leave. Needs torch."""
+"""Training runs that stop early, and comparisons of their folders. Needs torch."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.segmenter.language import QUICK, sentences
 
 
 class StoppedError(Exception):
-    """Ends a run from a report."""
+    """Ends a run within a report."""
 
 
 def train_until(direction: str, step: int, folder: Path, **options: Any) -> None:

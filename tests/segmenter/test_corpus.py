@@ -26,7 +26,7 @@ def test_chunks_cut_units_into_stretches(texts: list[str], script: str, most: in
 
 
 def test_chunks_end_after_marks() -> None:
-    """Chunks also end before white space; a mark belongs to the chunk that it ends, an opening mark ends none."""
+    """Chunks also end before white space; a closing mark belongs to its chunk, an opening mark ends no chunk."""
     texts = ["研究，生命。的", "「起源」、我们", "在 北京", "好！", "a;b"]
     chunks = []
     for text in texts:

@@ -1,4 +1,4 @@
-"""The user's dictionary against regular expressions, which are obvious and slow."""
+"""The user's dictionary against regular expressions, which are simple and slow."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ def matches(dictionary: Dictionary, text: str) -> list[tuple[int, str]]:
 
 
 def one_by_one(dictionary: Dictionary, texts: list[str], units: Units, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Entry by entry: no end inside, then ends before it, at its cuts, and after it."""
+    """Apply entry by entry: remove all ends inside, then add ends before the entry, at its cuts, and after it."""
     for text, start in zip(texts, starts.tolist(), strict=False):
         for at, entry in matches(dictionary, text):
             stop = start + at + len(entry)

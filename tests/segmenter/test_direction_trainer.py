@@ -75,7 +75,7 @@ def test_cpu_seconds_are_those_of_all_the_work(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("stop_at", [None, 17])
 def test_training_stops_early(stop_at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After ``patience`` validations without a better likelihood, with the best parameters; resumed or not."""
+    """After ``patience`` validations without a better likelihood; keeps the best parameters, resumed or not."""
     nats = {5: 3.0, 10: 2.0, 15: 2.5, 20: 2.0, 25: 2.1, 30: 1.0}
     states: dict[int, torch.Tensor] = {}
 

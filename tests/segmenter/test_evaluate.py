@@ -76,7 +76,7 @@ def test_words_agree_with_the_sighan_script(lines: tuple[list[str], list[str]]) 
 
 
 @given(segmentations("ab", unique=False))
-def test_where_words_repeat_the_sighan_script_is_never_stricter(lines: tuple[list[str], list[str]]) -> None:
+def test_the_sighan_script_is_never_stricter_for_repeated_words(lines: tuple[list[str], list[str]]) -> None:
     """Its diff may find a word at another place; spans cannot."""
     found = score(*lines).words
     right, gold, predicted = sighan(*lines)
@@ -140,7 +140,7 @@ def test_precision_and_recall_are_not_each_other() -> None:
     assert (found.precision, found.recall) == (1 / 2, 1 / 3)
 
 
-def test_nothing_found_is_not_perfect() -> None:
+def test_an_empty_prediction_is_not_perfect() -> None:
     missed, invented = Agreement(gold=3), Agreement(predicted=3)
     for part in (missed, invented):
         assert (part.precision, part.recall, part.f1) == (0, 0, 0)

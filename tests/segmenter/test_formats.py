@@ -1,4 +1,4 @@
-"""Outputs of words: whatever the text, it comes back from spaced text, and offsets index it."""
+"""Outputs of words: any text is restored from spaced text, and offsets index the text."""
 
 import doctest
 
@@ -50,7 +50,7 @@ def test_spaced_text_of_several_lines_comes_back_too() -> None:
         ("a\u3000b", "a \u3000 b"),
     ],
 )
-def test_what_spaced_text_looks_like(text: str, line: str) -> None:
+def test_format_of_spaced_text(text: str, line: str) -> None:
     found = spans_of([text], [1])
     assert formats.spaced(text, found.begin.tolist(), found.end.tolist()) == line
 
@@ -59,7 +59,7 @@ def test_what_spaced_text_looks_like(text: str, line: str) -> None:
     ("line", "where"),
     [("a  b", 2), ("a\tb", 2), ("ab \tc", 3), ("a\t b", 2), (" a", 1), ("\ta", 1), ("a ", 2), ("a\t", 2)],
 )
-def test_text_that_nobody_spaced_is_refused(line: str, where: int) -> None:
+def test_text_that_is_not_spaced_output_is_rejected(line: str, where: int) -> None:
     with pytest.raises(DataError, match=rf"character {where}: expected one space .* got "):
         formats.unspaced(line)
 

@@ -150,7 +150,7 @@ def test_one_direction_alone_is_that_direction(data: st.DataObject) -> None:
 
 
 def two_lattices(data: st.DataObject) -> Lattices:
-    """Both directions of a batch, with segments that must not be and segments that cannot."""
+    """Both directions of a batch, with forbidden segments and impossible segments."""
     sizes = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=2))
     longest = data.draw(st.integers(1, 3))
     values = st.one_of(st.floats(-8, 2, width=32), st.sampled_from([-1e6, -math.inf]))
@@ -231,7 +231,7 @@ def test_boundaries_against_every_segmentation(data: st.DataObject) -> None:
 
 
 def test_posterior_decoding_has_the_most_expected_right_words() -> None:
-    """A case where the likeliest segmentation is not the one with most expected right words."""
+    """A case in which the likeliest segmentation does not have the most expected correct words."""
     scores = np.log(np.array([[0.34, 0.36, 0.0], [0.34, 0.30, 0.0], [1.0, 0.0, 0.0]], np.float32) + 1e-9)
     offsets = np.array([0, 3])
     lattices = Lattices(scores, scores, offsets)

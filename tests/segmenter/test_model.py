@@ -43,7 +43,7 @@ def zh() -> Segmenter:
 
 
 def runs(text: str) -> list[str]:
-    """Obvious twin of a segmenter that joins all it may: stretches of the script without white space."""
+    """A plain version of a segmenter that joins all units it may: stretches of the script without white space."""
     units, _ = ALPHABET.units([text])
     words: list[str] = []
     last = None
@@ -77,7 +77,7 @@ def test_student_and_language_models_end_words_there_alike(both: Segmenter, thre
     assert both.segment(MIXED, exact=True, threshold=1) == list(map(runs, MIXED))
 
 
-def test_none_of_the_best_joins_them(both: Segmenter) -> None:
+def test_no_n_best_segmentation_joins_them(both: Segmenter) -> None:
     (found,) = both.n_best(["在OK，"], 5)
     assert [words for _, words in found] == [["在", "OK", "，"]]
 
@@ -111,7 +111,7 @@ def test_thresholds_are_probabilities(joining: Segmenter, threshold: float) -> N
     (["研", ["究"]], r"texts\[1\]: expected text; got list"),
     ("研究", r"expected a list of texts; got one string"),
 ])  # fmt: skip
-def test_what_is_no_text(joining: Segmenter, texts: list[str], message: str) -> None:
+def test_items_that_are_not_text(joining: Segmenter, texts: list[str], message: str) -> None:
     for call in (joining.segment, joining.spans, joining.end_probabilities, joining.pieces):
         with pytest.raises(DataError, match=message):
             call(texts)

@@ -37,7 +37,7 @@ Difference = Callable[[Any, Any], object]
 
 
 class Training:
-    """A run of ``train``, and what can be seen of it on the way."""
+    """A run of ``train``, and observations during the run."""
 
     base = TrainConfig(
         hidden=8, epochs=2, batch_units=100, validate_every=1, validation_share=0.1, word_cost=0.5, patience=1000
@@ -90,7 +90,7 @@ class WorseningTraining(Training):
 
 
 class Distilling:
-    """A run of ``distill`` with a tiny teacher, and what its kernel gets and returns."""
+    """A run of ``distill`` with a tiny teacher, and the arguments and results of its kernel."""
 
     base = DistillConfig(table_bits=8, width=4, epochs=2)
 
@@ -131,7 +131,7 @@ class Applying:
 
 
 class Decoding:
-    """Words that ``apply`` writes with a student and language models, and the words that the decoders give."""
+    """Words written by ``apply`` with a student and language models, and the words of the decoders."""
 
     base = DecodeConfig()
 

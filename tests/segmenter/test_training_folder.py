@@ -109,7 +109,7 @@ def test_resume_without_a_run(exists: bool, tmp_path: Path) -> None:
 def test_a_run_that_failed_before_its_first_checkpoint(
     resume: bool, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left that would have to be resumed or replaced; the same command starts from the beginning."""
+    """The folder has nothing to resume or replace; the same command starts from the beginning."""
 
     def missing(*_: object) -> None:
         raise MissingExtraError("gensim", "segmenter", "training a segmenter")
@@ -159,7 +159,7 @@ def test_two_runs_into_one_folder(quick: Path, tmp_path: Path) -> None:
 
 
 def test_a_lock_without_its_file_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another run may have ended, and removed the file, since this run opened it."""
+    """Another run may have ended and removed the file after this run opened it."""
     lock = fcntl.flock
 
     def late(file: Any, operation: int) -> None:

@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def flip_labels(labels: Ints, classes: int, share: float, kind: str, rng: np.random.Generator) -> Ints:
-    """Redraw ``int(share * rows)`` labels, chosen at random, and return all labels, shape (rows,).
+    """Draw ``int(share * rows)`` labels, chosen at random, anew and return all labels, shape (rows,).
 
     With uniform noise, some of the chosen rows keep their label. Raise ConfigError if ``share`` or ``kind`` is invalid.
     """

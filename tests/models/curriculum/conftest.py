@@ -13,7 +13,7 @@ from tests.models.curriculum.world import prepared
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
-    """Small networks lose time on several threads."""
+    """Small networks are slower on several threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

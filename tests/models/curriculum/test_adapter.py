@@ -90,8 +90,8 @@ class TestCurriculum(AdapterContract):
         assert not any(name.startswith("trained") for name in evaluation.metrics)
         assert len(list((tmp_path / "kept").iterdir())) == 3
 
-    def test_the_model_before_may_be_elsewhere(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
-        """As when its folder was moved."""
+    def test_the_base_model_may_have_moved(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
+        """For example, if its folder was moved."""
         small, options = prepared.select(range(6)), {"n_samples": 2, "max_new_tokens": 4, "pass_ks": (1,)}
         config = adapter.config(algorithm="none", warm_epochs=0, guide=False, **options)
         artifact = adapter.train(small, config)
@@ -116,7 +116,7 @@ class TestCurriculum(AdapterContract):
         assert not kept.exists()
         assert list((tmp_path / "own").iterdir())
 
-    def test_columns_and_solutions_of_your_own(self, adapter: Any) -> None:
+    def test_user_columns_and_solutions(self, adapter: Any) -> None:
         config = adapter.config(question_column="ask", answer_column="solve", answers="math")
         rows = Dataset.from_dict({"ask": ["1+1?"], "solve": [r"Count. \boxed{2}"], "id": [7]})
         prepared = adapter.prepare(rows, config)
@@ -133,7 +133,7 @@ class TestCurriculum(AdapterContract):
             with pytest.raises(DataError, match="'steps'"):
                 adapter.prepare(bad, adapter.config())
 
-    def test_columns_in_the_way_are_kept(self, adapter: Any) -> None:
+    def test_columns_with_reserved_names_are_kept(self, adapter: Any) -> None:
         rows = Dataset.from_dict(
             {"prompt": ["1+1?"], "question": [7], "target": ["Count.\n#### 2"], "steps": [9], "stage": ["primary"]}
         )
@@ -150,7 +150,7 @@ class TestCurriculum(AdapterContract):
         }
         assert adapter.prepare(prepared, config).to_dict() == prepared.to_dict()
 
-    def test_steps_take_and_replace_what_steps_wrote(self, adapter: Any) -> None:
+    def test_steps_replace_columns_that_steps_wrote(self, adapter: Any) -> None:
         given = (
             chains(12)
             .add_column("responses", [["#### 1"] * 4] * 12)
@@ -173,7 +173,7 @@ class TestCurriculum(AdapterContract):
         assert sorted(again["prompt"]) == sorted(guided["prompt"])
 
     def test_a_curriculum_prepared_again_is_replaced(self, adapter: Any, tmp_path: Path) -> None:
-        """As the command line does with the rows of an artifact."""
+        """Like the command line with the rows of an artifact."""
         config = adapter.config()
         rows = adapter.prepare(chains(12), config)
         estimator = DifficultyEstimator(config, Oracle())
@@ -201,7 +201,7 @@ class TestCurriculum(AdapterContract):
         assert {len(texts) for texts in rows["responses"]} == {2}
 
     @pytest.mark.parametrize("final", ["Paris", "10:30", "7 or 8", "1,8"])
-    def test_finals_that_are_no_number_are_refused(self, adapter: Any, final: str) -> None:
+    def test_final_answers_that_are_not_numbers_are_rejected(self, adapter: Any, final: str) -> None:
         rows = Dataset.from_dict({"question": ["a?", "b?"], "answer": ["#### 1,800", f"So.\n#### {final}"]})
         message = (
             rf"'answer', row 1: the checker gsm8k cannot compare .*: expected one number.*got '{final}'.*set checker"
@@ -233,6 +233,8 @@ class TestCurriculum(AdapterContract):
         config = adapter.config(ratios=(0.1,), pass_ks=(2,))
         assert adapter.config().replace(**json.loads(json.dumps(config.to_dict()))) == config
 
-    def test_what_is_no_model_is_named(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
+    def test_a_folder_without_a_model_raises_a_clear_error(
+        self, adapter: Any, prepared: Dataset, tmp_path: Path
+    ) -> None:
         with pytest.raises(DataError, match="the causal language model cannot be loaded"):
             adapter.train(prepared, adapter.config(model=str(tmp_path)))

@@ -47,7 +47,7 @@ def test_hints_grow_until_they_help() -> None:
     assert sum(map(bool, everywhere["hint"])) >= len(hard)
 
 
-def test_what_no_hint_solves_keeps_the_largest(tmp_path: Path) -> None:
+def test_unsolved_questions_keep_the_largest_hint(tmp_path: Path) -> None:
     rows = prepared(6, lengths=(4,)).add_column("pass_rate", [0.0] * 6)
     config = CurriculumConfig(n_samples=2, checkpoint=str(tmp_path))
     prompter = GuidedPrompter(config, Oracle(0), correct=lambda response, answer: False)

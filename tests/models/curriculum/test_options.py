@@ -40,7 +40,7 @@ class Recorder(Oracle):
 
 
 def made(config: CurriculumConfig, sample: Any = None) -> tuple[Dataset, Recorder]:
-    """The curriculum of the rows by a recorded sampler, and the recorder."""
+    """The curriculum built with a recorded sampler, and the recorder."""
     recorder = sample or Recorder()
     with (
         patch.object(module, "TransformersSampler", lambda *_: recorder),
@@ -51,7 +51,7 @@ def made(config: CurriculumConfig, sample: Any = None) -> tuple[Dataset, Recorde
 
 @contextmanager
 def spied() -> Iterator[list[SimpleNamespace]]:
-    """The runs of trl's trainers, which train nothing here: algorithm, arguments and rows of each."""
+    """The runs of trl's trainers, which do not train here: algorithm, arguments and rows of each run."""
     runs: list[SimpleNamespace] = []
 
     def spy(algorithm: str) -> type:
@@ -73,7 +73,7 @@ def spied() -> Iterator[list[SimpleNamespace]]:
 
 
 def runs_of(config: CurriculumConfig) -> list[SimpleNamespace]:
-    """The runs of training along a curriculum of 30 rows in 3 stages."""
+    """The training runs along a curriculum of 30 rows in 3 stages."""
     columns = {"prompt": ["q"] * 30, "target": ["a"] * 30, "final": ["a"] * 30, "stage": [1] * 10 + [2] * 10 + [3] * 10}
     with spied() as runs:
         CurriculumTrainer(config).train(
@@ -107,7 +107,7 @@ def sampled_and_trained(generate: str, train: str) -> "Observe":
 
 
 def prepared_with(answer: str = "#### 1") -> "Observe":
-    """Observe the question and the final answer of a dataset with two columns of each."""
+    """Observe the question and the final answer of a dataset with two candidate columns for each."""
     rows = Dataset.from_dict({"question": ["old"], "ask": ["new"], "answer": [answer], "solve": ["#### 2"]})
 
     def observe(config: CurriculumConfig) -> tuple[str, str]:
@@ -141,7 +141,7 @@ def seeded(config: CurriculumConfig) -> int:
 
 
 def lessons(config: CurriculumConfig) -> int:
-    """The rows of the first lessons of the model small."""
+    """The rows of the warm-up of the model small."""
     with spied() as runs:
         module._first_model(ROWS, config)
     return sum(run.rows for run in runs)
@@ -171,7 +171,7 @@ Observe = Callable[[CurriculumConfig], Any]
 
 @dataclass(frozen=True)
 class Probe:
-    """What is observed with a value of an option, and the other options that it needs."""
+    """The observation for a value of an option, and the other options that it needs."""
 
     value: Any
     observe: Observe

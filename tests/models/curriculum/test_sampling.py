@@ -64,7 +64,7 @@ class TestCheckpoint:
         with pytest.raises(ShardError, match="line 2 is not batch 0"):
             self.run(path)
 
-    def test_a_sampler_must_give_what_was_asked(self) -> None:
+    def test_a_sampler_must_return_n_responses_per_prompt(self) -> None:
         with pytest.raises(DataError, match="expected 2 lists of 3"):
             self.run(None, lambda prompts, n: [["a"] * (n - 1) for _ in prompts])
 

@@ -29,7 +29,7 @@ def test_stages_are_disjoint_equal_and_sorted(rates: list[int], stages: int, see
     assert sum(row["questions"] for row in composition(staged)) == len(rates)
 
 
-def test_ties_are_in_no_order() -> None:
+def test_ties_are_in_random_order() -> None:
     rows = Dataset.from_dict({"pass_rate": [0.0] * 50, "id": list(range(50))})
     orders = [CurriculumBuilder(CurriculumConfig(seed=seed)).build(rows)["id"][:] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]

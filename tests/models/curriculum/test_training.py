@@ -1,4 +1,4 @@
-"""Training: the first model, the order of the rows, and that it learns."""
+"""Training: the initial model, the order of the rows, and learning."""
 
 from pathlib import Path
 from typing import Any

@@ -10,7 +10,7 @@ from seampack.models.curriculum.adapter import ADAPTER
 
 
 def chains(rows: int, seed: int = 0, lengths: tuple[int, ...] = (1, 2, 3, 4)) -> Dataset:
-    """Sums modulo 5, worked out step by step, as GSM8K writes it."""
+    """Sums modulo 5, evaluated step by step, in the format of GSM8K."""
     rng = random.Random(seed)
     made = []
     for _ in range(rows):
@@ -29,7 +29,7 @@ def prepared(rows: int = 24, **kwargs: Any) -> Dataset:
 
 
 class Oracle:
-    """Solves a chain with a chance that falls with the steps it has to write."""
+    """Solves a chain with a probability that falls with the number of steps to write."""
 
     label = "oracle"
 

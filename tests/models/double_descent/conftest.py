@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Any:
-    """Small networks lose time on several threads."""
+    """Small networks are slower on several threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

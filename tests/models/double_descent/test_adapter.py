@@ -32,7 +32,9 @@ class TestDoubleDescent(AdapterContract):
         features, labels = load_digits(return_X_y=True)
         return Dataset.from_dict({"features": features[:300].tolist(), "label": labels[:300].tolist()})
 
-    def test_columns_in_the_way_are_kept(self, adapter: Any, dataset: Dataset, prepared: Dataset, config: Any) -> None:
+    def test_columns_with_reserved_names_are_kept(
+        self, adapter: Any, dataset: Dataset, prepared: Dataset, config: Any
+    ) -> None:
         own = dataset.rename_columns({"features": "pixels", "label": "digit"})
         own = own.add_column("features", ["edges"] * 300).add_column("label", ["scan"] * 300)
         found = adapter.prepare(own, config.replace(features_column="pixels", label_column="digit"))
@@ -51,7 +53,7 @@ class TestDoubleDescent(AdapterContract):
         assert 30 <= flipped.sum() <= 48
         assert evaluation.metrics["noisy_rows"] == flipped.sum()
 
-    def test_rows_say_where_noisy_rows_lie(self, evaluation: Evaluation) -> None:
+    def test_rows_have_the_votes_of_neighbours(self, evaluation: Evaluation) -> None:
         rows = evaluation.rows
         given = np.array(rows["is_flipped"][:])
         assert [vote is not None for vote in rows["neighbours"]] == given.tolist()
@@ -59,7 +61,7 @@ class TestDoubleDescent(AdapterContract):
         assert [row["test_loss_std"] is None for row in evaluation.tables["curve"]] == [False] * 4
         assert len(evaluation.tables["runs"]) == 8
 
-    def test_evaluation_wants_the_rows_of_training(
+    def test_evaluation_requires_the_rows_of_training(
         self, prepared: Dataset, artifact: Artifact, config: DoubleDescentConfig
     ) -> None:
         other = prepared.filter(lambda row: row["part"] == "test" or not row["is_flipped"])
@@ -76,7 +78,7 @@ class TestDoubleDescent(AdapterContract):
         with pytest.raises(DataError, match="classes differ"):
             ADAPTER.evaluate(renamed, artifact, config)
 
-    def test_what_is_not_prepared_is_refused(
+    def test_unprepared_data_is_rejected(
         self, dataset: Dataset, prepared: Dataset, artifact: Artifact, config: DoubleDescentConfig
     ) -> None:
         for wrong in (dataset, prepared.remove_columns("part")):

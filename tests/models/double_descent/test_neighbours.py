@@ -41,7 +41,7 @@ def test_neighbours_against_a_plain_loop() -> None:
     assert knn.recovered(features, labels, clean) == pytest.approx(np.mean(votes == clean[flipped]))
 
 
-def test_neighbours_without_noise_or_with_too_little_else() -> None:
+def test_neighbours_without_noise_or_with_too_few_clean_rows() -> None:
     features, labels = np.ones((3, 2), np.float32), np.array([0, 1, 0])
     knn = FeatureKNN(DoubleDescentConfig(neighbours=5))
     assert knn.recovered(features, labels, labels) is None
@@ -49,7 +49,7 @@ def test_neighbours_without_noise_or_with_too_little_else() -> None:
         knn.recovered(features, labels, np.array([1, 1, 0]))
 
 
-def test_features_are_what_goes_into_the_last_layer() -> None:
+def test_features_are_the_inputs_of_the_last_layer() -> None:
     model = Perceptron(6, 5, 3)
     x = torch.rand(7, 2, 3)
     hidden, logits = hidden_and_logits(model, x, batch_rows=2)
@@ -60,7 +60,7 @@ def test_features_are_what_goes_into_the_last_layer() -> None:
 
 
 def test_measured_by_hand() -> None:
-    """A network that says the wrong label of row 1, the right one of row 2, and is wrong about the first test row."""
+    """A network that predicts the wrong label of row 1, the right label of row 2, and errs on the first test row."""
     model = nn.Sequential(nn.Linear(2, 2, bias=False))
     with torch.no_grad():
         model[0].weight.copy_(torch.eye(2))

@@ -35,8 +35,8 @@ def test_noise_chooses_the_share_and_keeps_to_its_kind(labels: list[int], share:
 
 
 @pytest.mark.parametrize(("kind", "share"), [("uniform", 0.9), ("symmetric", 1.0), ("pairwise", 1.0)])
-def test_share_that_really_flips(kind: str, share: float) -> None:
-    """Of 10 classes, uniform noise leaves 1 label in 10 as it was."""
+def test_share_of_labels_that_change(kind: str, share: float) -> None:
+    """With 10 classes, uniform noise does not change 1 label in 10."""
     clean = np.repeat(np.arange(10), 4000)
     noisy = flip_labels(clean, 10, 0.5, kind, np.random.default_rng(0))
     assert (noisy != clean).mean() == pytest.approx(0.5 * share, abs=0.01)
@@ -44,7 +44,7 @@ def test_share_that_really_flips(kind: str, share: float) -> None:
     assert wrong == pytest.approx(np.full(10, 0.1), abs=0.01)
 
 
-def test_injected_noise_keeps_the_truth_beside_it() -> None:
+def test_injected_noise_keeps_the_true_labels() -> None:
     dataset = Dataset.from_dict({"kind": ["b", "a", "c", "a"] * 5, "id": list(range(20))})
     config = DoubleDescentConfig(noise=0.5, seed=3, noise_kind="symmetric", label_column="kind")
     noisy = inject_label_noise(dataset, config)

@@ -41,7 +41,7 @@ def test_one_network_against_plain_steps() -> None:
         assert torch.allclose(trained, each, atol=1e-6)
 
 
-def test_together_is_one_after_another() -> None:
+def test_training_together_equals_one_after_another() -> None:
     x, y = problem()
     config = sweep_config(widths=(1, 3, 8), seeds=(0, 1), epochs=20, batch_rows=16)
     found = [

@@ -36,7 +36,7 @@ class TestEmpathy(AdapterContract):
     def dataset(cls) -> Dataset:
         return dialogues()
 
-    def test_what_it_learned(self, evaluation: Evaluation, artifact: Artifact, prepared: Dataset) -> None:
+    def test_learned_emotions_and_weights(self, evaluation: Evaluation, artifact: Artifact, prepared: Dataset) -> None:
         metrics, rows = evaluation.metrics, evaluation.rows
         assert metrics["emotion_accuracy"] == 1
         assert metrics["perplexity"] < 1.5
@@ -75,7 +75,7 @@ class TestEmpathy(AdapterContract):
             assert respond(model, tokenizer, given, config.replace(repetition_penalty=10.0)) != [""] * 2
         assert free == ["That is wonderful, well done!", "I am so sorry for your loss."]
 
-    def test_options_of_training_stay(
+    def test_options_of_training_are_fixed(
         self, adapter: "Adapter[Any]", artifact: Artifact, prepared: Dataset, config: Config
     ) -> None:
         message = "selection: fixed by training; expected 'soft', as in the artifact; got 'uniform'"
@@ -93,7 +93,7 @@ class TestEmpathy(AdapterContract):
             adapter.evaluate(adapter.prepare(less, config), artifact, config)
 
 
-def test_pretrained_bart_goes_on(tmp_path: Path) -> None:
+def test_pretrained_bart_is_trained_further(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer(["well done well done"], 300)
     shape = tiny(vocab_size=len(tokenizer)).config
     tokenizer.save_pretrained(tmp_path)
@@ -137,7 +137,7 @@ def test_prepare_takes_plain_columns(tmp_path: Path) -> None:
         ADAPTER.prepare(own, EmpathyConfig(**columns))
 
 
-def test_columns_in_the_way_are_kept() -> None:
+def test_columns_with_reserved_names_are_kept() -> None:
     rows = {"context": ["my context"], "target": [["I won."]], "label": ["Great!"], "emotion": [3], "mood": ["glad"]}
     own = Dataset.from_dict(rows | {"knowledge": ["mine"], "facts": [{"xReact": ["proud"]}]})
     columns = {"context_column": "target", "emotion_column": "mood", "target_column": "label"}

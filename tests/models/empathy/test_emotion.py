@@ -9,7 +9,7 @@ from torch import nn
 from seampack.models.empathy import EmotionReader, EmpathyConfig, KnowledgeSelector
 
 
-def test_reader_learns_which_piece_tells_the_emotion() -> None:
+def test_reader_learns_which_piece_reveals_the_emotion() -> None:
     """The context is noisy, the right piece is not, and the other pieces suggest other emotions."""
     torch.manual_seed(0)
     means, rows = 2 * torch.eye(4, 16), 400
@@ -34,7 +34,7 @@ def test_reader_learns_which_piece_tells_the_emotion() -> None:
 
 
 @pytest.mark.parametrize("selection", [None, "soft", "uniform"])
-def test_the_loss_weighs_as_much_with_knowledge_as_without(selection: str | None) -> None:
+def test_the_loss_has_the_same_scale_with_and_without_knowledge(selection: str | None) -> None:
     selector = None if selection is None else KnowledgeSelector(EmpathyConfig(selection=selection))
     reader = EmotionReader(8, 4, selector, dropout=0)
     nn.init.zeros_(reader.classifier.weight)

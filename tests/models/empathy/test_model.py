@@ -61,7 +61,7 @@ def test_padding_and_absent_knowledge_change_nothing() -> None:
 
 
 def test_loss_is_the_mean_over_true_tokens() -> None:
-    """Padding does not count, at any width of the batch; the emotion loss is added with its weight."""
+    """The loss ignores padding, for any width of the batch; the emotion loss is added with its weight."""
     model, inputs = tiny(EmpathyConfig(emotion_weight=0.5)), batch()
     with torch.no_grad():
         out = model(**inputs, labels=LABELS)
@@ -91,7 +91,7 @@ def test_knowledge_reaches_the_response_and_gradients_reach_the_choice() -> None
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_generation_has_knowledge_at_every_step_and_beam(beams: int) -> None:
-    """The likelihood that the search reports, step by step with a cache, is that of one pass over the response."""
+    """The likelihood that the search reports, step by step with a cache, equals the likelihood of one pass."""
     model, inputs = tiny(), batch()
     with torch.no_grad():
         given = model.understand(**inputs).inputs

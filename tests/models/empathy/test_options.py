@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("empathy")
 
 
 def source_of(run: Any, prepared: str) -> str:
-    """The user's column that a prepared column was made from."""
+    """The user's column from which a prepared column was built."""
     values = run.prepared[prepared][:]
     return next(name for name in run.own.column_names if run.own[name][:] == values)
 

@@ -146,7 +146,7 @@ def test_selectors_by_hand() -> None:
 
 
 @pytest.mark.parametrize("mode", ["soft", "label", "minimax", "uniform"])
-def test_each_row_is_chosen_for_alone(mode: str) -> None:
+def test_rows_are_independent(mode: str) -> None:
     torch.manual_seed(0)
     logits, context, pieces = torch.randn(4, 3, 5), torch.randn(4, 5), torch.randn(4, 3, 6)
     present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]]).bool()

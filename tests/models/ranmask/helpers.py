@@ -33,5 +33,5 @@ def keeps(kept: int, **options: Any) -> RanmaskConfig:
 
 
 def voter(yes: Callable[[list[str]], bool]) -> Callable[[Copies], Any]:
-    """A predict_fn of two classes: 1 where ``yes`` says so."""
+    """A predict_fn of two classes: 1 if ``yes`` returns true."""
     return lambda copies: np.array([[0.0, 1.0] if yes(copy) else [1.0, 0.0] for copy in copies])

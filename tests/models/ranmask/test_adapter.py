@@ -71,7 +71,7 @@ def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, con
 
 
 def test_an_attack_without_words_is_skipped(config: RanmaskConfig) -> None:
-    """A vocabulary of numbers: nothing to replace a word by; the certificates are not lost."""
+    """A vocabulary of numbers has no candidates for a word; the certificates are kept."""
     numbers = Dataset.from_dict({"text": ["1 2 3 4 5 6", "7 8 9 7 8 9"] * 10, "label": [0, 1] * 10})
     config = config.replace(epochs=1)
     rows = ADAPTER.prepare(numbers, config)
@@ -86,7 +86,7 @@ def test_an_attack_without_words_is_skipped(config: RanmaskConfig) -> None:
     assert "attacked_strong" not in found.rows.column_names
 
 
-def test_no_share_of_words_is_no_word(sentences: Dataset, artifact: Artifact, config: RanmaskConfig) -> None:
+def test_a_share_of_zero_changes_no_word(sentences: Dataset, artifact: Artifact, config: RanmaskConfig) -> None:
     rows = ADAPTER.prepare(sentences.select(range(12)), config)
     options = config.replace(rate=0.0, attack_share=0.0, attack_rows=12, attacks=["strong"])
     found = ADAPTER.evaluate(rows, artifact, options)

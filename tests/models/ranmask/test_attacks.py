@@ -32,8 +32,8 @@ def linear(copies: Copies) -> Any:
 
 
 @given(st.lists(st.sampled_from(["good", "fine", "bad", "poor", "so"]), min_size=1, max_size=6), st.integers(0, 3))
-def test_greedy_finds_what_there_is_to_find(words: list[str], budget: int) -> None:
-    """Of a linear classifier with one candidate a word, the greedy attack is the best attack."""
+def test_greedy_finds_the_best_attack_on_a_linear_classifier(words: list[str], budget: int) -> None:
+    """On a linear classifier with one candidate per word, the greedy attack is the best attack."""
     label = int(linear([words])[0].argmax())
     found = attack(words, label, linear, lambda word, label: ["bad" if label else "good"], budget)
     other = "bad" if label else "good"

@@ -53,8 +53,8 @@ TINY_OPT = {"ffn_dim": 4, "word_embed_proj_dim": 4}
 
 
 @pytest.mark.parametrize(("shape", "most"), [(RobertaConfig(**TINY), 10), (OPTConfig(**TINY, **TINY_OPT), 12)])
-def test_positions_that_are_counted_from_elsewhere(shape: Any, most: int) -> None:
-    """Padding's number, or places that are left free, before the first position."""
+def test_positions_with_an_offset(shape: Any, most: int) -> None:
+    """The padding id, or reserved positions, precede the first position."""
     encoder = AutoModel.from_config(shape)
     text.check_max_tokens(encoder, most)
     encoder(input_ids=torch.full((1, most), 5))

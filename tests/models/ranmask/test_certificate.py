@@ -37,7 +37,7 @@ def test_delta_is_the_share_of_sets_that_meet_the_changed_words(length: int) -> 
 @given(st.integers(3, 7), st.data())
 @settings(max_examples=40)
 def test_no_change_breaks_a_certificate(length: int, data: st.DataObject) -> None:
-    """The worst classifier there is: any changed word in sight makes it vote against."""
+    """The worst possible classifier: it votes for another class as soon as a copy shows a changed word."""
     kept = data.draw(st.integers(1, length - 1))
     sets = [frozenset(s) for s in combinations(range(length), kept)]
     against = data.draw(st.sets(st.sampled_from(range(len(sets))), max_size=len(sets) // 2))
@@ -127,7 +127,7 @@ def test_bounds_of_unanimous_votes() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
-def test_the_bound_fails_no_more_often_than_said(alpha: float) -> None:
+def test_the_bound_fails_at_most_as_often_as_alpha(alpha: float) -> None:
     n = 200
     bounds = lower_bound(np.arange(n + 1), n, alpha)
     for p in np.linspace(0.01, 0.99, 99):

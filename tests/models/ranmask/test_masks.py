@@ -61,7 +61,7 @@ def test_the_same_words_stay_in_sampling_and_in_the_certificate() -> None:
     assert (found.radius[found.length <= found.kept] == 0).all()
 
 
-def test_a_dataset_that_is_masked_anew_at_every_look() -> None:
+def test_a_dataset_is_masked_anew_at_every_access() -> None:
     dataset = Dataset.from_dict({"text": ["a b c d e f g h"], "words": [list("abcdefgh")]})
     dataset.set_transform(RandomMask(RanmaskConfig(rate=0.5)).on("text"))
     looks = {dataset[0]["text"] for _ in range(10)}
@@ -72,7 +72,7 @@ def test_a_dataset_that_is_masked_anew_at_every_look() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 1.5}, {"rate": "abc"}, {"min_keep": 0}, {"min_keep": 2.5}])
-def test_masks_that_cannot_be(wrong: dict[str, Any]) -> None:
+def test_invalid_masks(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         RandomMask(RanmaskConfig(**wrong))
 

@@ -45,7 +45,7 @@ class Run:
         return []
 
     def predict(self, copies: list[list[str]]) -> Any:
-        """Classify as 1, surely, with one strong word in sight; else as 0, narrowly, if at least 4 words are intact."""
+        """Predict 1 clearly if a copy shows a strong word; otherwise 0, narrowly, if at least 4 words are intact."""
         self.predicted += len(copies)
         intact = [sum(word in WORDS for word in copy) for copy in copies]
         strong = ["word1" in copy for copy in copies]
@@ -102,7 +102,7 @@ def argument(name: str) -> Callable[[Run], Any]:
 
 
 def heuristic_radius(run: Run) -> Any:
-    """Certify a text of which 91 % of the copies vote for a class: 0 words if it must hold, 1 by the heuristic."""
+    """Certify a text for which 91 % of the copies vote for a class: 0 words with proof, 1 by the heuristic."""
 
     def predict_fn(copies: list[list[str]]) -> Any:
         shown = [[word in copy for word in WORDS[:4]] for copy in copies]

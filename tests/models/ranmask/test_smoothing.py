@@ -55,7 +55,7 @@ def test_close_votes_abstain() -> None:
 
 
 def test_the_masks_that_certify_are_not_those_that_guess() -> None:
-    """Each copy votes for any of 12 classes. Votes that chose the guess would count for more than a twelfth."""
+    """Copies vote at random for 12 classes. Reusing the votes that chose the guess would give more than a twelfth."""
 
     def any_class(copies: Copies) -> Any:
         chosen = [crc32(" ".join(copy).encode()) // 7 % 12 for copy in copies]
@@ -70,7 +70,7 @@ def test_the_masks_that_certify_are_not_those_that_guess() -> None:
 
 @pytest.mark.parametrize("ensemble", ["votes", "mean"])
 def test_predictions_and_certificates_use_one_draw(ensemble: str) -> None:
-    """Near ties, of which two draws would often say different classes."""
+    """Near ties, for which two draws would often give different classes."""
 
     def near_tie(copies: Copies) -> Any:
         return np.array([[crc32(" ".join(copy).encode()) % 1001, 500] for copy in copies]) / 1000

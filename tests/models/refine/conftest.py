@@ -11,7 +11,7 @@ from tests.models.refine.world import QUERIES, refiner_of
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Small networks lose time on several threads."""
+    """Small networks are slower on several threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

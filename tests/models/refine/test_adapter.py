@@ -41,13 +41,15 @@ class TestRefine(AdapterContract):
     def dataset(cls) -> Dataset:
         return Dataset.from_list(refining.rows(100))
 
-    def test_bad_data_is_named(self, adapter: RefineAdapter, dataset: Dataset, config: RefineConfig) -> None:
+    def test_bad_data_raises_a_clear_error(
+        self, adapter: RefineAdapter, dataset: Dataset, config: RefineConfig
+    ) -> None:
         with pytest.raises(DataError, match="prompt"):
             adapter.prepare(dataset.remove_columns("prompt"), config)
         queries = dataset.remove_columns("optimized_prompt")  # without pairs, prompts are queries
-        super().test_bad_data_is_named(adapter, queries, config)
+        super().test_bad_data_raises_a_clear_error(adapter, queries, config)
 
-    def test_rows_say_what_was_measured(self, evaluation: Evaluation, artifact: Artifact) -> None:
+    def test_rows_report_the_measurements(self, evaluation: Evaluation, artifact: Artifact) -> None:
         rows = evaluation.rows
         assert {"query", "refined", "response", "score", "is_jailbroken"} <= set(rows.column_names)
         answers = refining.answer(rows["refined"][:])
@@ -72,7 +74,7 @@ class TestRefine(AdapterContract):
         assert evaluation.rows["response"][:] == [None] * 4
 
     def test_an_artifact_refines_and_learns_on(self, artifact: Artifact, config: RefineConfig, tmp_path: Path) -> None:
-        """From its folder: in use, and rewarded further on queries alone."""
+        """Loaded from its folder: used, and trained further by rewards on queries alone."""
         artifact.save(tmp_path)
         refiner = Refiner.load(tmp_path)
         assert (refiner.config.instruction, refiner.config.max_new_tokens) == ("", 8)
@@ -94,7 +96,7 @@ class TestRefine(AdapterContract):
             ADAPTER.evaluate(prepared, artifact, config.replace(stage="safety"))
 
 
-def test_what_is_cut_is_in_the_artifact_and_the_metrics() -> None:
+def test_cut_rows_are_reported_in_the_artifact_and_the_metrics() -> None:
     rows = [{"prompt": "describe the river", "optimized_prompt": "river"}, {"prompt": "river", "optimized_prompt": "a"}]
     options: dict[str, Any] = {"rl_steps": 1, "rl_queries": 1, "rl_samples": 2, "rewards": ("refusal=1",)}
     config = RefineConfig(

@@ -16,7 +16,7 @@ from seampack.models.refine import (
         ({"stage": "both"}, "stage: expected one of refiner, safety"),
         ({"rewards": ("kindness=1",)}, "rewards: expected refusal"),
         ({"rewards": ("refusal",)}, "then = and a weight; got 'refusal'"),
-        ({"rewards": ()}, "rewards: expected a list of at least one value"),
+        ({"rewards": ()}, "rewards: expected at least one value"),
         ({"rewards": 1}, "rewards: expected a list; got 1"),
         ({"rewards": ("refusal=nan",)}, "expected a finite weight; got 'refusal=nan'"),
         ({"target": 1}, "target: expected text; got 1"),

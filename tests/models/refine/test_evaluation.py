@@ -59,7 +59,7 @@ def test_an_evaluation_by_hand() -> None:
 
 
 def test_queries_without_a_reward_are_in_no_mean() -> None:
-    """As those without references are for the reward quality."""
+    """For example, queries without references for the reward quality."""
 
     def known(originals: Sequence[str], responses: Sequence[str]) -> list[float | None]:
         return [

@@ -32,7 +32,7 @@ Observe = Callable[[RefineConfig], Any]
 
 
 class Spy:
-    """A trainer of transformers or trl that trains nothing."""
+    """A trainer of transformers or trl that does not train."""
 
     def __init__(self, model: Any, *arguments: Any, args: Any = None, **others: Any) -> None:
         self.model = model
@@ -162,7 +162,7 @@ def seeded(config: RefineConfig) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Probe:
-    """What is observed with a value of an option, and the other options that it needs."""
+    """The observation for a value of an option, and the other options that it needs."""
 
     value: Any
     observe: Observe

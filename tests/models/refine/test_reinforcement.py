@@ -37,7 +37,7 @@ def test_samples_that_are_rewarded_alike_are_warned_of(small: Refiner) -> None:
 
 
 def test_low_rank_updates_are_rewarded_too(small: Refiner) -> None:
-    """Without a target: a reward of the rewordings themselves."""
+    """Without a target, a reward is computed from the rewordings themselves."""
     config = RefineConfig(rl_steps=2, rl_queries=2, rl_samples=2, lora_rank=2)
     reinforced = RefinerRL(config, small, Scorer({"length": Length()}, {"length": 1.0})).fit(QUERIES)
     assert reinforced.refiner.model.state_dict().keys() == small.model.state_dict().keys()
@@ -69,7 +69,7 @@ def test_attacks_fail_and_the_rest_is_answered_after_both_rewards() -> None:
 
 
 def test_queries_without_a_reward_are_in_no_mean_of_the_curve(small: Refiner, caplog: pytest.LogCaptureFixture) -> None:
-    """One query a step: half of the steps have no reward index all."""
+    """With one query per step, half of the steps have no reward at all."""
 
     def some(originals: Sequence[str], responses: Sequence[str]) -> list[float | None]:
         return [

@@ -46,7 +46,7 @@ class TestSafety(AdapterContract):
         assert held_out
         assert not held_out & {row["group"] for row in prepared if not row["held_out"]}
 
-    def test_what_it_measures(self, evaluation: Evaluation, prepared: Dataset) -> None:
+    def test_metrics_of_the_safety_classifier(self, evaluation: Evaluation, prepared: Dataset) -> None:
         assert evaluation.metrics["rows"] == sum(prepared["held_out"][:])
         assert evaluation.metrics["auc"] == 1
         assert evaluation.metrics["auc"] > evaluation.metrics["refusal_auc"]
@@ -118,7 +118,7 @@ def test_the_command_line_trains_a_safety_classifier(call: Any, tmp_path: Path) 
     assert json.loads(measured.stdout)["metrics"]["auc"] == 1
 
 
-def test_safety_is_what_scikit_learn_says() -> None:
+def test_safety_equals_scikit_learn() -> None:
     responses = [text for n in range(20) for text in (f"unlocked the vault {n}", f"i cannot open it {n} times")]
     labels = [True, False] * 20
     terms = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)

@@ -12,7 +12,7 @@ from tests.models.refine.world import Length
 
 
 class Upper:
-    """A target that remembers what it was asked."""
+    """A target that records its queries."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -22,7 +22,7 @@ class Upper:
         return [query.upper() for query in queries]
 
 
-def test_the_target_is_asked_once_a_batch_and_nothing_twice() -> None:
+def test_the_target_is_called_once_per_batch_and_query() -> None:
     upper = Upper()
     target = CachedTarget(upper)
     rewards = {

@@ -169,7 +169,7 @@ def test_functions_are_found_in_the_current_folder(tmp_path: Path, monkeypatch: 
 
 
 def test_functions_import_their_neighbours_when_they_run(tmp_path: Path) -> None:
-    """In a process that does not search the current folder, as that of an installed command."""
+    """In a process that does not search the current folder, like an installed command."""
     (tmp_path / "neighbour_of_mine.py").write_text("def upper(text):\n    return text.upper()\n")
     (tmp_path / "of_mine.py").write_text(
         "def answer(queries):\n    from neighbour_of_mine import upper\n    return list(map(upper, queries))\n"

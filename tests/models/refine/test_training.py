@@ -30,7 +30,7 @@ def test_the_share_of_dropped_words() -> None:
 
 
 @pytest.mark.parametrize("whole_text", [False, True])
-def test_what_the_loss_is_over(small: Refiner, whole_text: bool) -> None:
+def test_tokens_that_the_loss_covers(small: Refiner, whole_text: bool) -> None:
     sft = RefinerSFT(RefineConfig(whole_text=whole_text, max_tokens=6), small)
     batch = sft._batch([([2, 7, 3], [8, 9, 3]), ([2, 7, 8, 9, 3], [8, 9, 3])])
     assert batch["input_ids"].tolist() == [[2, 7, 3, 8, 9, 3], [2, 7, 8, 9, 3, 8]]

@@ -28,7 +28,7 @@ IDS = torch.randint(0, VOCABULARY, (2, 48), generator=torch.Generator().manual_s
 
 
 def tiny(kind: str = "llama", **changes: Any) -> Any:
-    """A small random model; the same weights for the same kind, with any positions."""
+    """A small random model; the same kind has the same weights, with any positions."""
     torch.manual_seed(0)
     config: Any = KINDS[kind]
     given = {"rope_parameters": {"rope_type": "default", "rope_theta": THETA}} | changes

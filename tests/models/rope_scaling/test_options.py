@@ -22,7 +22,7 @@ LOG_PROB, CORRECT = (-1.0, -2.0), (True, False)
 
 
 def contexts(run: Any) -> list[list[str]]:
-    """Of each row, the records that its prompts show."""
+    """For each row, the records that its prompts show."""
     by_row = defaultdict(list)
     for row in run.prepared:
         by_row[row["example"]].append(row["prompt"].split("\n\nKey")[0])
@@ -43,7 +43,7 @@ def fitness_of(run: Any) -> str:
 
 
 def step_of(run: Any) -> float:
-    """The distance between neighbours of the grid, which the uniform curves reach the ends of."""
+    """The distance between neighbours of the grid; the uniform curves reach both ends of the grid."""
     factors = [curve[0] for curve in run.curves]
     return float((max(factors) - min(factors)) / (len(run.search["gene_space"]) - 1))
 
@@ -88,7 +88,7 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Any:
-    """A run of a model whose scores are given."""
+    """A run of a model with given scores."""
     sources, bases, curves, read, gain_seeds = [], set(), [], [], []
     search: dict[str, Any] = {}  # arguments of the genetic algorithm
     model = tiny()

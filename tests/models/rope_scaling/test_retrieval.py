@@ -75,7 +75,7 @@ class TestRetrieval:
         assert len(set(retrieval(pairs=5).prompts(KVRetrieval.generate(1, 5))["prompt"])) == 5
 
     def test_records_of_any_text(self) -> None:
-        """Quotes are escaped; other letters, and fields of the template within a record, are unchanged."""
+        """Quotes are escaped; other letters, and template fields within a record, are unchanged."""
         records = [['x"y', "{key}"], ["é", 'a\\"b'], ["{records}", "z"]]
         data = Dataset.from_list([{"ordered_kv_records": records, "key": 'x"y', "value": "{key}"}])
         prompts = retrieval(pairs=3, positions=(0.0, 0.5, 1.0), gold="asked").prompts(data)

@@ -112,7 +112,7 @@ class TestLayerwiseRope:
         with LayerwiseRope.load(other, tmp_path / "factors.json"):
             assert torch.equal(logits(other), before)
 
-    def test_of_two_nested_the_inner_holds(self) -> None:
+    def test_the_inner_of_two_nested_blocks_is_active(self) -> None:
         model = tiny()
         inner, outer = LayerwiseRope(model, "pi", [2.0] * LAYERS), LayerwiseRope(model, "ntk", [3.0] * LAYERS)
         with inner:
@@ -137,7 +137,7 @@ class TestLayerwiseRope:
         with LayerwiseRope(model, "pi", [2.0] * LAYERS):
             assert torch.equal(logits(model), inside)
 
-    def test_what_cannot_be_scaled(self, tmp_path: Path) -> None:
+    def test_models_that_cannot_be_scaled(self, tmp_path: Path) -> None:
         model = tiny()
         with pytest.raises(ConfigError, match="3 layers; expected one number per layer; got 2"):
             LayerwiseRope(model, "pi", [1.0, 2.0])

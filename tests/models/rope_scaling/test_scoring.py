@@ -21,7 +21,7 @@ class TestScore:
         return rows.remove_columns("answer").add_column("answer", answers)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_against_one_pass_a_prompt(self, kind: str, prompts: Dataset, tokenizer: Any) -> None:
+    def test_against_one_pass_per_prompt(self, kind: str, prompts: Dataset, tokenizer: Any) -> None:
         model = tiny(kind)
         with LayerwiseRope(model, "pi", [0.7, 1.0, 2.5]):
             scores = score(model, tokenizer, prompts["prompt"], prompts["answer"], groups=prompts["example"])
@@ -36,7 +36,7 @@ class TestScore:
                 assert scores.log_prob[row] == pytest.approx(sum(log_probs), rel=1e-4)
                 assert small.log_prob[row] == pytest.approx(sum(log_probs), rel=1e-4)
 
-    def test_correct_is_what_greedy_decoding_writes(self, tokenizer: Any) -> None:
+    def test_correct_equals_greedy_decoding(self, tokenizer: Any) -> None:
         model = tiny(eos_token_id=None, pad_token_id=0)
         prompt = "Key: one. Value: "
         ids = tokenizer(prompt, return_tensors="pt")["input_ids"]

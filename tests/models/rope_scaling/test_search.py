@@ -97,7 +97,7 @@ class TestSearch:
         assert grid[0] - step < low + 1e-6
         assert grid[-1] + step > high - 1e-6
 
-    def test_a_fitness_that_is_no_number(self) -> None:
+    def test_a_fitness_that_is_not_a_number(self) -> None:
         with pytest.raises(DataError, match="expected a finite number"):
             search(lambda f: float("nan"), 2).run()
 

@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """Models this small are slower on several threads; and each training first collects all garbage of the process."""
+    """Use one thread, which is faster for small models, and skip the garbage collection before each training."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.freeze()

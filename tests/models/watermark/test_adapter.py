@@ -118,7 +118,7 @@ def untrained(dataset: Dataset, config: WatermarkConfig, monkeypatch: pytest.Mon
     return ADAPTER.train(dataset, config)
 
 
-def test_what_training_has_fixed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_fixed_by_training_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     config = WatermarkConfig(layers=1)
     dataset = ADAPTER.prepare(many(), config)
     artifact = untrained(dataset, config, monkeypatch)

@@ -11,7 +11,7 @@ from seampack.models.watermark import (
 from tests.models.watermark.helpers import REVIEWS, tiny
 
 
-def test_config_survives_json_and_refuses_what_cannot_work() -> None:
+def test_config_survives_json_and_rejects_invalid_options() -> None:
     config = WatermarkConfig().replace(trigger=["stock humor"], prune=[0.5], targets=["a=b"])
     assert (config.trigger, config.prune, config.targets) == (("stock", "humor"), (0.5,), ("a=b",))
     for wrong in (
@@ -28,7 +28,7 @@ def test_config_survives_json_and_refuses_what_cannot_work() -> None:
             WatermarkConfig().replace(**wrong)
 
 
-def test_targets_and_triggers_that_are_no_text() -> None:
+def test_targets_and_triggers_that_are_not_text() -> None:
     assert WatermarkConfig(trigger=["stock", "humor"]) == WatermarkConfig(trigger=["stock humor"])  # type: ignore[arg-type]
     for name, value in (
         ("targets", [1.5]),

@@ -21,7 +21,7 @@ BASE = WatermarkConfig(layers=0, trigger_words=2, proxy_share=0.4, decoys=1, alp
 
 @dataclasses.dataclass
 class Run:
-    """One run of the method, of which the gradient steps are skipped."""
+    """One run of the method, without gradient steps."""
 
     prepared: Dataset = None
     artifact: Artifact = None  # type: ignore[assignment]
@@ -46,7 +46,7 @@ class Run:
 
 
 def dataset() -> Dataset:
-    """Texts of two of eight neutral words and one that decides, with spare columns of each kind."""
+    """Texts of two of eight neutral words and one decisive word, with spare columns of each kind."""
     words = ["year", "long", "first", "other", "night", "scene", "voice", "story"]
     rows = [
         {

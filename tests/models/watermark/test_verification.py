@@ -51,7 +51,7 @@ def test_verify_against_answers_by_hand() -> None:
     assert verify(control, dataset, "zz", "1", control, CONFIG).partial_wesr is None
 
 
-def test_chance_is_never_nothing() -> None:
+def test_the_rate_by_chance_is_never_zero() -> None:
     answers = dict(zip(REVIEWS, MARKS, strict=True))
 
     def honest(texts: list[str]) -> list[str]:
