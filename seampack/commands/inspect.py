@@ -58,7 +58,7 @@ def _outcome(manifest: "Manifest") -> str:
     outcome = "verified: every file, and the manifest against the rows"
     if manifest.format_version > 1:
         return outcome
-    return f"{outcome}; format version 1 cannot prove its other entries (strategy, seed, tokens in, dropped, ...)"
+    return f"{outcome}; in format version 1, nothing proves the other entries (strategy, seed, tokens in, dropped, ...)"
 
 
 def _show_manifest(manifest: "Manifest") -> None:

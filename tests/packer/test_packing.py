@@ -125,13 +125,6 @@ def test_tokenised_documents_are_packed_as_they_are(tmp_path: Path, ending: str)
     assert PackedFolder(tmp_path / "out").unpack()["input_ids"].to_pylist() == [ids for ids in TOKENS if ids]
 
 
-def test_a_packed_folder_is_an_input(corpus: Path, tmp_path: Path) -> None:
-    seampack.pack(corpus, out=tmp_path / "out", **SMALL)
-    rows = [row for table in PackedFolder(tmp_path / "out").tables() for row in table["input_ids"].to_pylist()]
-    seampack.pack(tmp_path / "out", out=tmp_path / "again", strategy="concat", seq_len=64)
-    assert PackedFolder(tmp_path / "again").unpack()["input_ids"].to_pylist() == rows
-
-
 @STRATEGIES
 @pytest.mark.parametrize(
     "options", [{}, {"extra_room": "always", "leftover": "pad"}, {"drop_last": True}, {"max_overlap": 0.9}], ids=str
