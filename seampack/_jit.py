@@ -1,27 +1,77 @@
-"""The only module that imports numba: all kernels are compiled with the same options and cached on disk."""
+"""The only module that imports numba: all kernels are compiled with the same options and cached on disk.
+
+Without a place for the cache, kernels are compiled in memory. A damaged cache is deleted and made again.
+"""
 
 import ctypes
+import functools
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import cgutils, types
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic, overload
 
 Kernel = Callable[..., Any]
 
 
+class _Cache(FunctionCache):
+    """Numba's cache of a kernel on disk. If anything is wrong with it, the kernel is compiled."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled kernel, or None if it has to be compiled. Empty a cache that cannot be read."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except OSError:  # the folder cannot be read; nor can it be written, of which save_overload warns
+            return None
+        except Exception:  # noqa: BLE001  # a damaged file of pickled objects raises anything
+            with suppress(OSError):
+                self.flush()  # type: ignore[no-untyped-call]
+            _warn_once(f"{self.cache_path}: the cache of compiled kernels is damaged; it is made again")
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save a compiled kernel if the disk allows it."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001  # OSError, or a damaged index of a folder that cannot be written
+            _warn_once(f"{self.cache_path}: {_NOT_CACHED} ({error})")
+
+
+_NOT_CACHED = (
+    "compiled kernels cannot be cached, so that each start compiles them for about ten seconds; set NUMBA_CACHE_DIR to "
+    "a folder that can be written"
+)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
+def _compiled(function: Kernel, **options: Any) -> Kernel:
+    compiled: Any = numba.njit(nogil=True, **options)(function)
+    if hasattr(compiled, "enable_caching"):  # not with NUMBA_DISABLE_JIT
+        try:
+            compiled._cache = _Cache(function)  # type: ignore[no-untyped-call]
+        except RuntimeError:  # no folder can be written: not that of the module, and no home
+            _warn_once(_NOT_CACHED)
+    kernel: Kernel = compiled
+    return kernel
+
+
 def kernel(function: Kernel) -> Kernel:
     """Compile a loop over arrays, once per machine. It uses no Python objects and releases the GIL."""
-    compiled: Kernel = numba.njit(cache=True, nogil=True, boundscheck=False)(function)
-    return compiled
+    return _compiled(function, boundscheck=False)
 
 
 def inlined(function: Kernel) -> Kernel:
     """Compile like ``kernel``, and inline into every caller; for short functions in hot loops."""
-    compiled: Kernel = numba.njit(cache=True, nogil=True, inline="always")(function)
-    return compiled
+    return _compiled(function, inline="always")
 
 
 def highest_bit(word: int) -> int:

@@ -3,45 +3,78 @@
     0    success
     1    SeampackError, OSError, or out of memory
     2    wrong usage: an unknown command or option, a value of the wrong type or out of range
-    130  interrupted
+    129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM
+    141  standard output was closed by its reader (``| head``); 0 if the output was complete by then
 
 Results go to standard output. Messages, warnings and progress go to standard error, one line each, after ``seampack:``.
 """
 
+import errno
+import os
 import signal
 import sys
 import warnings
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from seampack._signals import STOPPING, ignore_signals
 from seampack._version import __version__
 from seampack.commands.inspect import inspect
 from seampack.commands.models import models
 from seampack.commands.pack import compare, pack
-from seampack.commands.report import interrupted, note, warn
+from seampack.commands.report import discard, interrupted, memory_advice, note, warn, written
 from seampack.commands.segment import segment
 from seampack.commands.tokenizer import tokenizer
-from seampack.errors import SeampackError
+from seampack.errors import SeampackError, is_out_of_memory
 
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
+_CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal that stops the run; its argument is the number of the signal."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped(number)
 
 
 class _Group(click.Group):
     """Group that turns each expected error into a message. A closed pipe (``| head``) ends it without a message."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an interrupt exits here, because click's handler would print an empty line first."""
+        """Run the command. Handle what click would handle otherwise: interrupts, closed pipes, the end of a file."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _fail(interrupted(ctx), _INTERRUPTED)
+        except KeyboardInterrupt as error:
+            ignore_signals()  # until the process has ended: a further Ctrl-C would break the end of its threads
+            _fail(interrupted(ctx), 128 + error.args[0] if isinstance(error, _Stopped) else _INTERRUPTED)
+        except EOFError as error:
+            raise RuntimeError(f"internal error: unexpected end of a file: {error}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _fail(f"out of memory{memory_advice(ctx)}", 1)
+        except OSError as error:
+            out = written(ctx)
+            if error.errno == errno.EPIPE and not error.filename:
+                discard(sys.stdout)
+                sys.exit(_CLOSED_PIPE if out is None else 0)
+            if out is None:
+                raise
+            discard(sys.stdout)
+            warn(f"standard output cannot be written: {error.strerror or error}; {out} is complete")
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         """Run the command line and exit."""
+        _open_closed_descriptors()
         warnings.showwarning = lambda message, *_: warn(str(message))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:  # ignored by nohup, or in the background of a script
+                signal.signal(number, _stop)
         try:
             super().main(*args, **{"prog_name": "seampack", **settings, "standalone_mode": False})
             if sys.stdout is not None:  # None if it was closed by >&-
@@ -55,15 +88,25 @@ class _Group(click.Group):
             command = error.ctx.command_path if error.ctx else "seampack"
             _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code)
         except (KeyboardInterrupt, click.Abort):
+            ignore_signals()
             _fail("interrupted", _INTERRUPTED)
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
         except OSError as error:
             file = f"{error.filename}: " if error.filename else ""
             _fail(f"{file}{error.strerror or error}", 1)
-        except MemoryError:
-            _fail("out of memory; pack and compare need less memory with a smaller --window-tokens", 1)
         sys.exit(0)
+
+
+def _open_closed_descriptors() -> None:
+    """Open /dev/null for standard streams that are closed (``2>&-``), so that no file of the run gets their numbers."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # open until the process ends
 
 
 def _fail(message: str, code: int) -> NoReturn:

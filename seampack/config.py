@@ -8,6 +8,7 @@ metadata, so a range or a choice is written once.
 """
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
@@ -68,10 +69,26 @@ def choice_names(choices: Iterable[StrEnum]) -> str:
 
 
 def check_choice(name: str, value: object, choices: Iterable[StrEnum]) -> str:
-    """Return the value as a plain str. Raise ConfigError unless it is one of ``choices``: an enum or some members."""
-    if not isinstance(value, str) or value not in list(choices):
-        raise ConfigError(f"{name}: expected one of {choice_names(choices)}; got {value!r}")
-    return str(value)
+    """Return the choice that the value names, as a plain str; ``choices`` are an enum or some members.
+
+    Raises ConfigError for another value.
+    """
+    for member in choices:
+        if isinstance(value, str) and underscored(value) == underscored(member.value):
+            return member.value
+    raise ConfigError(f"{name}: expected one of {choice_names(choices)}; got {_shown(value)}")
+
+
+def underscored(choice: str) -> str:
+    """Return a choice with underscores for dashes: the two are the same in a choice."""
+    return choice.replace("-", "_")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return the value. Raise ConfigError unless it is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: expected true or false; got {_shown(value)}")
+    return value
 
 
 def check_integer(
@@ -79,7 +96,7 @@ def check_integer(
 ) -> int:
     """Return the value as an int. Raise ConfigError unless it is an integer within the bounds."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not _is_within(int(value), low, high, below):
-        raise ConfigError(f"{name}: expected an integer{_bounds(low, high, below, ',')}; got {value!r}")
+        raise ConfigError(f"{name}: expected an integer{range_words(low, high, below, ',')}; got {_shown(value)}")
     return int(value)
 
 
@@ -90,18 +107,32 @@ def check_number(
     if (
         isinstance(value, bool)
         or not isinstance(value, Real)
-        or not math.isfinite(value)
+        or not _is_finite(value)
         or not _is_within(float(value), low, high, below)
     ):
-        raise ConfigError(f"{name}: expected a number{_bounds(low, high, below, 'g')}; got {value!r}")
+        raise ConfigError(f"{name}: expected a number{range_words(low, high, below, 'g')}; got {_shown(value)}")
     return value if isinstance(value, int) else float(value)
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _is_within(value: float, low: float | None, high: float | None, below: float | None) -> bool:
     return (low is None or value >= low) and (high is None or value <= high) and (below is None or value < below)
 
 
-def _bounds(low: float | None, high: float | None, below: float | None, style: str) -> str:
+def range_words(low: float | None, high: float | None, below: float | None, style: str) -> str:
     """Return the bounds in words after a leading space, with numbers in the given format style."""
     if high is not None:
         return f" from {low:{style}} to {high:{style}}" if low is not None else f" of at most {high:{style}}"
@@ -117,7 +148,7 @@ def bounds(field: "dataclasses.Field[Any]") -> str:
     if metadata["choices"] is not None:
         return f"one of {choice_names(metadata['choices'])}"
     style = "," if value_type(field.type)[0] is int else "g"
-    words = _bounds(metadata["low"], metadata["high"], metadata["below"], style).removeprefix(" from").strip()
+    words = range_words(metadata["low"], metadata["high"], metadata["below"], style).removeprefix(" from").strip()
     return " ".join(word for word in (words.removeprefix("of "), metadata["unit"]) if word)
 
 
@@ -146,14 +177,12 @@ def check_value(name: str, value: Any, annotation: Any, metadata: Mapping[str, A
     may_be_empty = metadata.get("empty", True)
     if is_list:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{name}: expected a list; got {value!r}")
+            raise ConfigError(f"{name}: expected a list; got {_shown(value)}")
         if not value and not may_be_empty:
             raise ConfigError(f"{name}: expected at least one value; got an empty list")
         return tuple(check_value(name, item, kind, {**metadata, "empty": False}) for item in value)
     if kind is bool:
-        if not isinstance(value, bool):
-            raise ConfigError(f"{name}: expected true or false; got {value!r}")
-        return value
+        return check_flag(name, value)
     if kind is int:
         return check_integer(name, value, low, high, below)
     if kind is float:
@@ -161,16 +190,38 @@ def check_value(name: str, value: Any, annotation: Any, metadata: Mapping[str, A
     if choices is not None:
         return check_choice(name, value, choices)
     if not isinstance(value, str):
-        raise ConfigError(f"{name}: expected text; got {value!r}")
+        raise ConfigError(f"{name}: expected text; got {_shown(value)}")
     if not value and not may_be_empty:
         raise ConfigError(f"{name}: expected text; got none")
     return value
+
+
+def check_names(config: type["Config"], names: Iterable[str]) -> None:
+    """Raise ConfigError for a name that is no option of the config class; the message has the nearest name."""
+    known = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            expected = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            raise ConfigError(f"{name}: no such option; {expected}")
 
 
 class Config:
     """Base class of the frozen config dataclasses. Fields are declared by ``option`` and checked by its metadata."""
 
     __slots__ = ()
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Raise ConfigError for an option that does not exist; a dataclass raises a bare TypeError."""
+        check_names(cls, options)
+        return super().__new__(cls)
+
+    @classmethod
+    def given(cls, config: Self | None, **changes: Any) -> Self:
+        """Return the config, by default that of all defaults, with changes. Raise ConfigError for another object."""
+        if config is not None and not isinstance(config, cls):
+            raise ConfigError(f"expected a {cls.__name__} or options by name; got a {type(config).__name__}")
+        return (config or cls()).replace(**changes)
 
     def __post_init__(self) -> None:
         """Check each field by itself, then the rules between fields."""
@@ -184,10 +235,6 @@ class Config:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with the given fields changed, and check it. Raise ConfigError for an unknown field."""
-        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
-        for name in changes:
-            if name not in names:
-                raise ConfigError(f"{name}: no such option; expected one of {', '.join(names)}")
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def to_dict(self) -> dict[str, Any]:

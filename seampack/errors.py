@@ -11,6 +11,15 @@ on one line and exits with code 1.
 """
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out; torch raises RuntimeErrors for it."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
 class SeampackError(Exception):
     """Base class of the errors that seampack raises on purpose."""
 

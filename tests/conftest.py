@@ -13,6 +13,7 @@ import click
 import pytest
 from hypothesis import settings
 
+from seampack._signals import STOPPING
 from seampack.cli import main
 
 DATA = Path(__file__).parent.parent / "seampack" / "data"
@@ -69,7 +70,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
     """Run seampack within this process, a second faster than ``run``. Standard input is a file, not a pipe."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # restored after the test
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
 
     def start(*arguments: object, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         with tempfile.TemporaryFile() as file, monkeypatch.context() as patch:
@@ -82,7 +83,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
         return subprocess.CompletedProcess(arguments, stop.value.code, *capfdbinary.readouterr())
 
     yield start
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import seampack
 from seampack.commands.options import config_options
-from seampack.config import MAX_SEED, Config, bounds, option, seed_option
+from seampack.config import MAX_SEED, Config, bounds, check_choice, option, seed_option
 from seampack.errors import ConfigError
 
 
@@ -22,6 +22,13 @@ class Colour(StrEnum):
 
     RED = "red"
     BLUE = "blue"
+
+
+class Shape(StrEnum):
+    """Choices of two words."""
+
+    BEST_FIT = "best_fit"
+    N_BEST = "n-best"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +162,36 @@ def test_messages(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         Sample(**changes)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["400 digits", "negative", "5,000 digits"])
+def test_huge_integers(value: int) -> None:
+    for name in ("share", "count"):
+        with pytest.raises(ConfigError, match=rf"^{name}: expected an? (number|integer) from .*; got "):
+            Sample(**{name: value})
+
+
+def test_a_dash_and_an_underscore_are_the_same_in_a_choice() -> None:
+    for given in ("best-fit", "best_fit", Shape.BEST_FIT):
+        assert check_choice("shape", given, Shape) == "best_fit"
+    for given in ("n_best", "n-best"):
+        assert check_choice("shape", given, Shape) == "n-best"
+    with pytest.raises(ConfigError):
+        check_choice("shape", "best fit", Shape)
+
+
+def test_unknown_options_get_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"^colours: no such option; did you mean colour\?$"):
+        Sample(colours="red")  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"^zzz: no such option; expected one of count, share, "):
+        Sample(zzz=1)  # type: ignore[call-arg]
+
+
+def test_a_config_is_a_config() -> None:
+    assert Sample.given(None, count=4) == Sample.given(Sample(count=4)) == Sample(count=4)
+    for wrong_config in ({"count": 4}, "Sample", 5):
+        with pytest.raises(ConfigError, match=r"^expected a Sample or options by name; got a (dict|str|int)$"):
+            Sample.given(wrong_config)  # type: ignore[arg-type]
 
 
 def test_bounds_in_words() -> None:

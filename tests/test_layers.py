@@ -14,7 +14,7 @@ import seampack
 ROOT = Path(seampack.__file__).parent
 STANDARD = sys.stdlib_module_names | {"__future__"}
 
-FLOOR = {"seampack.errors", "seampack._version", "seampack.config"}
+FLOOR = {"seampack.errors", "seampack._version", "seampack.config", "seampack._signals", "seampack._threads"}
 KERNELS = {"numpy", "seampack._jit", "seampack.packer._bitset"}
 PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
@@ -28,6 +28,8 @@ LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "_memory": set(),
+    "_signals": set(),
+    "_threads": {"seampack.config"},
     "_jit": {"numba", "numpy"},
     "config": {"seampack.errors"},
     "io": {*FLOOR, "seampack.io", "numpy", "pyarrow", "msgspec", "safetensors"},

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder")
 @click.option(
-    "--row", "rows", type=int, multiple=True, metavar="N", help="Show row N, counted from 0, as text. Can be repeated."
+    "--row",
+    "rows",
+    type=shared.Integer(),
+    multiple=True,
+    metavar="N",
+    help="Show row N, counted from 0, as text. Can be repeated.",
 )
 @click.option("--verify", is_flag=True, help="Check the files against the manifest, and the manifest against the rows.")
 @click.option(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import definitions, print_json, readable, stopwatch, table
-from seampack.config import bounds, value_type
+from seampack.commands.report import definitions, print_json, readable, set_memory_advice, set_written, stopwatch, table
+from seampack.config import bounds, check_names, value_type
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS, get
 
@@ -207,8 +207,10 @@ def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
     from seampack.io.output import staged_folder
     from seampack.models.progress import no_bars_in_files
 
+    set_memory_advice("use less data, or a smaller batch: --set batch_rows=8, where the method has this option")
     with no_bars_in_files(), staged_folder(out, kind, overwrite=overwrite) as folder:
         yield folder
+    set_written(out)
 
 
 def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict[str, Any]:
@@ -261,6 +263,7 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
             values |= loads(Path(path).read_text("utf-8"))
         except ValueError as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
+        _check_file(path, values, type(config))
     types = {field.name: value_type(field.type) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     for change in changes:
         name, equals, text = change.partition("=")
@@ -270,8 +273,21 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
         kind, is_list = types.get(name, (object, False))
         is_text = kind is str and not (is_list and text.lstrip().startswith("["))
         value = text if is_text else _value(text)
+        if is_list and kind is not str and isinstance(value, str) and "," in value:
+            raise ConfigError(f"--set {change}: write a list in brackets: --set '{name}=[{text.strip()}]'")
         values[name] = [value] if is_list and not isinstance(value, list) else value
     return config.replace(**values)
+
+
+def _check_file(path: str, values: dict[str, Any], config: "type[Config]") -> None:
+    """Raise ConfigError, naming the file, for a section or an unknown option in a TOML file."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"{path}: [{name}]: expected options without a section, NAME = VALUE")
+    try:
+        check_names(config, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _value(text: str) -> Any:

@@ -1,13 +1,15 @@
 """Options of the commands: options made from a config, and options and arguments that several commands share."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack.config import value_type
-from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
+from seampack.config import range_words, underscored, value_type
+from seampack.io.formats import CODECS
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad
 
 if TYPE_CHECKING:
     from seampack.segmenter.dictionary import Dictionary
@@ -53,20 +55,69 @@ def click_type(field: "dataclasses.Field[Any]") -> Any:
     metadata = field.metadata
     kind, _ = value_type(field.type)
     if metadata["choices"] is not None:
-        return click.Choice([member.value for member in metadata["choices"]])
+        return _Choice([member.value for member in metadata["choices"]])
     if kind is int:
-        return click.IntRange(metadata["low"], metadata["high"])
+        return Integer(metadata["low"], metadata["high"])
     if kind is float:
         below = metadata["below"]
-        return click.FloatRange(
-            metadata["low"], metadata["high"] if below is None else below, max_open=below is not None
-        )
+        return _Number(metadata["low"], metadata["high"] if below is None else below, max_open=below is not None)
     return str
+
+
+class Integer(click.IntRange):
+    """An integer within bounds, with the messages of the configs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the integer. Raise click.BadParameter for other text."""
+        try:
+            return super().convert(value, param, ctx)
+        except (click.BadParameter, ValueError):
+            self.fail(f"expected an integer{range_words(self.min, self.max, None, ',')}; got {value!r}", param, ctx)
+
+
+class _Number(click.FloatRange):
+    """A number within bounds, with the messages of the configs; NaN and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raise click.BadParameter for other text."""
+        high, below = (None, self.max) if self.max_open else (self.max, None)
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"expected a number{range_words(self.min, high, below, 'g')}; got {value!r}", param, ctx)
+        return number
+
+
+class _Choice(click.Choice[str]):
+    """One of several words; a dash and an underscore are the same."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the choice that the word names. Raise click.BadParameter for other words."""
+        same = [choice for choice in self.choices if underscored(choice) == underscored(value)]
+        return super().convert(same[0] if same else value, param, ctx)
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        """Return the message of the configs."""
+        return f"expected one of {', '.join(self.choices)}; got {value!r}"
+
+
+_FORMATS = (
+    "files or globs of JSON lines, JSON, CSV, TSV, plain text, Parquet or Arrow, also compressed "
+    f"({', '.join(CODECS)}); folders of saved Hugging Face datasets"
+)
+
+
+def with_formats(command: Command) -> Command:
+    """Put the formats of input files into the help of a command, at ``{formats}``."""
+    command.__doc__ = (command.__doc__ or "").replace("{formats}", _FORMATS)
+    return command
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 threads = click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="Number of threads; by default one per core."
+    "--threads", type=Integer(min=1), default=None, help="Number of threads; by default one per core."
 )
 
 # seampack pack, compare, inspect and tokenizer
@@ -95,7 +146,16 @@ def splitter(model: str | None) -> Any:
 
 raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-reading = config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format"))
+reading = all_of(
+    config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format", "on_bad")),
+    click.option(
+        "--on-bad",
+        type=click.Choice([OnBad.STOP.value, OnBad.REPLACE.value]),
+        default=OnBad.STOP.value,
+        show_default=True,
+        help="Action on text that is not valid Unicode: stop, or replace invalid characters with U+FFFD.",
+    ),
+)
 decoding = all_of(
     config_options(DecodeConfig),
     click.option(
@@ -107,11 +167,11 @@ decoding = all_of(
 )
 
 
-def load_segmenter(model: str) -> "Segmenter":
-    """Load a segmenter from its folder, or a bundled one by its name."""
+def load_segmenter(model: str, **options: Any) -> "Segmenter":
+    """Load a segmenter from its folder, or a bundled one by its name. Options: see ``Segmenter.load``."""
     from seampack.segmenter.model import Segmenter
 
-    return Segmenter.load(model)
+    return Segmenter.load(model, **options)
 
 
 def taken_decoding(options: dict[str, Any]) -> "tuple[DecodeConfig, Dictionary | None]":

@@ -1,23 +1,34 @@
 """``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from seampack.commands import options as shared
 from seampack.commands.report import (
     accounting_lines,
     note,
+    note_lines,
     print_json,
     progress_bar,
+    set_memory_advice,
+    set_written,
     stopwatch,
     table,
     warn,
 )
-from seampack.packer.config import PackConfig
+from seampack.packer.config import AUTO, PackConfig
+
+if TYPE_CHECKING:
+    from seampack.packer.tokenizing import TextTokenizer
+
+if TYPE_CHECKING:
+    from seampack.packer.accounting import Accounting
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "on_bad", "pad", "labels", "output_format", "shard_tokens")
+_MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {
     "strategy": "strategy",
     "rows": "rows",
@@ -26,6 +37,7 @@ _COLUMNS = {
     "dropped": "dropped",
     "repeated": "repeated",
     "documents_split": "split",
+    "documents_fit_but_cut": "fit but cut",
     "cuts": "cuts",
     "plan_seconds": "CPU-s",
 }
@@ -40,6 +52,7 @@ _COLUMNS = {
 @shared.config_options(PackConfig)
 @shared.threads
 @shared.as_json
+@shared.with_formats
 def pack(
     inputs: tuple[str, ...],
     out: str,
@@ -52,8 +65,7 @@ def pack(
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
 
-    INPUT: files or globs of JSON lines, JSON, CSV, TSV, plain text, Parquet or Arrow, also compressed (.gz, .zst);
-    folders of saved Hugging Face datasets; or - for standard input.
+    INPUT: {formats}; or - for standard input.
 
     \b
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
@@ -63,6 +75,9 @@ def pack(
     from seampack.packer.packing import pack as run
 
     keep_freed_memory()
+    set_memory_advice(_MEMORY_ADVICE)
+    _warn_of_idle_options(config)
+    note_lines(inputs, config.input_format)
     elapsed = stopwatch()
     with progress_bar(inputs) as on_progress:
         manifest = run(
@@ -74,11 +89,12 @@ def pack(
             overwrite=overwrite,
             split=shared.splitter(pre_segment),
             notes={"pre_segment": pre_segment} if pre_segment else None,
+            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
             on_progress=on_progress,
         )
+    set_written(out)
     times = elapsed()
-    if not manifest.accounting.documents:
-        warn("the input has no documents")
+    _warn_of_nothing(manifest.accounting)
     if as_json:
         print_json(manifest.to_dict() | times)
         return
@@ -107,10 +123,18 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
     from seampack.packer.comparison import compare as run
 
     keep_freed_memory()
+    set_memory_advice(_MEMORY_ADVICE)
+    note_lines(inputs, config.input_format)
     with progress_bar(inputs) as on_progress:
         comparisons = run(
-            inputs, config, tokenizer=_tokenizer_name(tokenizer), threads=threads, on_progress=on_progress
+            inputs,
+            config,
+            tokenizer=_tokenizer_name(tokenizer),
+            threads=threads,
+            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
+            on_progress=on_progress,
         )
+    _warn_of_nothing(comparisons[0].accounting)
     rows = [comparison.to_dict() for comparison in comparisons]
     if as_json:
         print_json(rows)
@@ -118,8 +142,31 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
         click.echo(table(rows, _COLUMNS))
 
 
+def _warn_of_idle_options(config: PackConfig) -> None:
+    """Warn of each option on the command line that the chosen strategy does not use."""
+    given = click.get_current_context().get_parameter_source
+    for name in config.idle_options():
+        if given(name) == ParameterSource.COMMANDLINE:
+            warn(f"--{name.replace('_', '-')} has no effect with --strategy {config.strategy}")
+
+
+def _warn_of_nothing(accounting: "Accounting") -> None:
+    if not accounting.documents:
+        warn("the input has no documents")
+    elif not accounting.tokens_in:
+        warn("no document of the input has a token")
+
+
 def _tokenizer_name(given: str | None) -> str:
     if given is not None:
         return given
     note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
     return "bundled"
+
+
+def _note_special_tokens(tokenizer: "TextTokenizer") -> None:
+    """Say which tokens are put around documents."""
+    advice = "choose others with --bos and --eos"
+    if tokenizer.eos.name is None:
+        advice = "a model does not learn to end a text without one: name one with --eos"
+    note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")

@@ -1,20 +1,37 @@
 """Output of the commands: results on standard output; notes, warnings and progress on standard error."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
-_INTERRUPTED = "seampack.interrupted"
+from seampack.io.formats import Format, format_of_name
+
+_INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
 
 
 def note(message: str) -> None:
-    """Print a message on one line of standard error, after the name of the program."""
-    click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
+    """Print a message on one line of standard error, after the name of the program.
+
+    A run does not fail because standard error is closed or full.
+    """
+    try:
+        click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: Any) -> None:
+    """Drop all further output of a standard stream that cannot be written, also what it has buffered."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def warn(message: str) -> None:
@@ -31,6 +48,41 @@ def interrupted(context: click.Context) -> str:
     """Return the message that a command prints if it is interrupted."""
     message: str = context.meta.get(_INTERRUPTED, "interrupted; no partial output was kept")
     return message
+
+
+def set_written(out: str) -> None:
+    """Mark that the output of the running command is complete; only its report on standard output may be missing."""
+    click.get_current_context().meta[_WRITTEN] = out
+    set_interrupted(f"interrupted; {out} is complete")
+
+
+def written(context: click.Context) -> str | None:
+    """Return the output that a command has completed, or None."""
+    out: str | None = context.meta.get(_WRITTEN)
+    return out
+
+
+def set_memory_advice(advice: str) -> None:
+    """Set what the user can do if the running command runs out of memory."""
+    click.get_current_context().meta[_MEMORY] = advice
+
+
+def memory_advice(context: click.Context) -> str:
+    """Return what the user can do if a command runs out of memory, after a semicolon, or nothing."""
+    advice: str | None = context.meta.get(_MEMORY)
+    return f"; {advice}" if advice else ""
+
+
+def note_lines(inputs: Sequence[str], input_format: str) -> None:
+    """Say that each line is a document if there are several files of plain text, which may be a document each."""
+    from seampack.io.sources import expand
+
+    files = [path for path in expand(inputs) if format_of_name(path) == Format.LINES]
+    if input_format == Format.AUTO and len(files) > 1:
+        note(
+            f"each line of the {len(files):,} text files ({files[0]}, ...) is a document; if each file is one, give "
+            "--input-format file"
+        )
 
 
 def print_json(value: Any) -> None:
@@ -80,7 +132,12 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
 
 
 def _cell(key: str, value: Any) -> str:
-    return f"{value:.4%}" if key == "fill" else readable(value)
+    return percent(value) if key == "fill" else readable(value)
+
+
+def percent(share: float | None) -> str:
+    """Return a share in per cent, or a dash for the share of nothing."""
+    return "-" if share is None else f"{share:.4%}"
 
 
 def readable(value: Any, digits: int = 3) -> str:
@@ -108,15 +165,18 @@ def accounting_lines(accounting: dict[str, Any]) -> str:
         f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated, "
         f"{a['empty_documents']:,} empty"
     )
-    lines = [
-        documents,
+    lines = [documents]
+    if a["documents_fit_but_cut"] is not None:
+        fit = f"documents of at most {a['seq_len']:,} tokens, split or truncated"
+        lines.append(f"  fit but cut{a['documents_fit_but_cut']:>15,}   {fit}")
+    lines += [
         f"rows        {a['rows']:>16,}   of {a['seq_len']:,} tokens, {a['segments']:,} segments, {a['cuts']:,} cuts",
         f"tokens in   {a['tokens_in']:>16,}",
         f"  + repeated{a['repeated']:>16,}   {a['repeated'] * share:.3f} %",
         f"  - dropped {a['dropped']:>16,}   {a['dropped'] * share:.3f} %",
         f"tokens out  {a['tokens_out']:>16,}",
         f"padding     {a['padding']:>16,}",
-        f"fill        {a['fill']:>16.4%}",
+        f"fill        {percent(a['fill']):>16}",
     ]
     return "\n".join(lines)
 

@@ -1,12 +1,21 @@
 """``seampack segment``: train and apply segmenters. The commands that score them are in ``segment_scores``."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import note, print_json, set_interrupted, stopwatch, warn
+from seampack.commands.report import (
+    note,
+    print_json,
+    set_interrupted,
+    set_memory_advice,
+    set_written,
+    stopwatch,
+    warn,
+)
 from seampack.commands.segment_scores import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import DistillConfig, TrainConfig
@@ -15,6 +24,9 @@ _READING = ("text_column", "input_format", "on_bad")
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _LOW_AGREEMENT = 0.7
 """Cohen's kappa below which a trained model has probably not learned words."""
+_FEW_UNITS = 1.4
+"""Units per word at the first validation below which a direction will probably not learn words."""
+_REMEDY = "train with --word-cost 0.25 or more, or with another --seed"
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
 
@@ -37,6 +49,7 @@ for command in (evaluate, compare, agree):
 @shared.config_options(TrainConfig)
 @shared.reading
 @shared.as_json
+@shared.with_formats
 def train(
     inputs: tuple[str, ...],
     out: str,
@@ -48,7 +61,7 @@ def train(
 ) -> None:
     """Train a segmenter on raw text alone.
 
-    RAW: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow, or - for standard input.
+    RAW: {formats}; or - for standard input.
 
     \b
     seampack segment train raw.txt -o zh.model
@@ -59,6 +72,7 @@ def train(
     from seampack.segmenter.training import train as run
 
     set_interrupted("interrupted; run the same command with --resume to continue from the last checkpoint")
+    set_memory_advice("all text is held in memory: give less of it, or use fewer --threads")
     elapsed = stopwatch()
     description = run(
         texts(inputs, **reading),
@@ -67,8 +81,9 @@ def train(
         resume=resume,
         overwrite=overwrite,
         threads=threads,
-        on_report=_show_progress,
+        on_report=_progress(),
     )
+    set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
 
 
@@ -112,6 +127,7 @@ def distill(
     from seampack.segmenter.inputs import texts
     from seampack.segmenter.training import distill as run
 
+    set_memory_advice("all text is held in memory: give less of it")
     elapsed = stopwatch()
     description = run(
         [shared.load_segmenter(teacher) for teacher in teachers],
@@ -121,6 +137,7 @@ def distill(
         keep_teacher=keep_teacher,
         overwrite=overwrite,
     )
+    set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
 
 
@@ -135,6 +152,13 @@ def distill(
     help="Segmenter: the folder of a trained one, or zh or th, the bundled ones for Chinese and Thai.",
 )
 @shared.decoding
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Number of threads of the language models (--exact): with 2, both run at the same time; more seldom help.",
+)
 @click.option("--posteriors", is_flag=True, help="Write probabilities of word ends: short for --output posteriors.")
 @_out
 @shared.config_options(ApplyConfig, skip=("n_best",))
@@ -145,9 +169,11 @@ def distill(
     metavar="N",
     help="Write the N best segmentations of each text: implies --output n-best.",
 )
+@shared.with_formats
 def apply(
     inputs: tuple[str, ...],
     model: str,
+    threads: int,
     posteriors: bool,
     n_best: int | None,
     out: str,
@@ -155,7 +181,7 @@ def apply(
 ) -> None:
     """Split text into words.
 
-    INPUT: files or globs of text, JSONL (plain, .gz, .zst), Parquet or Arrow; by default, or as -, standard input.
+    INPUT: {formats}; by default, or as -, standard input.
 
     \b
     echo 研究生命的起源 | seampack segment apply
@@ -177,7 +203,10 @@ def apply(
     config = ApplyConfig(**options)
     from seampack.segmenter.apply import apply as run
 
-    run(shared.load_segmenter(model), inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
+    if out == "-":
+        set_interrupted("interrupted; standard output has a part of the text")
+    segmenter = shared.load_segmenter(model, threads=threads)
+    run(segmenter, inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
 
 
 @segment.command()
@@ -186,13 +215,31 @@ def apply(
 def restore(inputs: tuple[str, ...], out: str) -> None:
     """Restore the original of apply's spaced text.
 
-    The result equals the original text, character for character.
+    The result equals the original text, character for character. Only restore what apply wrote as spaced text: other
+    text cannot always be recognised, and then loses the single spaces between its words.
 
     INPUT: files or globs of spaced text; by default, or as -, standard input.
     """
     from seampack.segmenter.apply import restore as run
 
     run(inputs or ("-",), out)
+
+
+def _progress() -> Callable[[Any], None]:
+    """Return a function that shows the reports of training, and warns if the first of a direction has hardly a word."""
+    seen: set[str] = set()
+
+    def show(report: Any) -> None:
+        _show_progress(report)
+        if report.direction not in seen and report.units_per_word < _FEW_UNITS:
+            warn(
+                f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation: almost every "
+                f"unit is a word, and this seldom improves; stop (Ctrl-C) and {_REMEDY}, or wait for the agreement of "
+                "both directions at the end"
+            )
+        seen.add(report.direction)
+
+    return show
 
 
 def _show_progress(report: Any) -> None:
@@ -207,10 +254,7 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     """Print a trained model. Warn if the two directions of its language model hardly agree."""
     has_agreement, kappa = "agreement" in description, description.get("agreement")
     if has_agreement and (kappa is None or kappa < _LOW_AGREEMENT):
-        warn(
-            "such low agreement means that at least one direction makes every unit a word; "
-            "train with --word-cost 0.25 or more, or with another --seed"
-        )
+        warn(f"such low agreement means that at least one direction makes every unit a word; {_REMEDY}")
     if as_json:
         print_json({**description, "seconds": seconds})
         return

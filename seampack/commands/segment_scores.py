@@ -33,7 +33,7 @@ _gold = click.option(
 )
 @shared.decoding
 @click.option(
-    "--errors", type=click.IntRange(min=0), default=10, show_default=True, help="Number of frequent errors to show."
+    "--errors", type=shared.Integer(min=0), default=10, show_default=True, help="Number of frequent errors to show."
 )
 @click.option(
     "--known",

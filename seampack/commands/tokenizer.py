@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.report import note_lines, set_memory_advice, set_written
 from seampack.packer.config import PackConfig, TokenizerConfig
 
 _NOT_READING = [
@@ -41,6 +42,8 @@ def train(
     reading = PackConfig(text_column=text_column, input_format=input_format)
     from seampack.packer.train_tokenizer import train_tokenizer
 
+    set_memory_advice("train on a part of the corpus")
+    note_lines(inputs, input_format)
     size = train_tokenizer(
         inputs,
         out,
@@ -49,4 +52,5 @@ def train(
         split=shared.splitter(pre_segment),
         show_progress=sys.stderr.isatty(),
     )
+    set_written(out)
     click.echo(f"{out}: {size:,} tokens")

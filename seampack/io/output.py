@@ -5,22 +5,22 @@ run fails or is stopped, or the last rename fails, the old content is unchanged.
 """
 
 import errno
-import itertools
 import lzma
 import os
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from seampack._signals import uninterrupted
+from seampack.config import check_flag
 from seampack.errors import DataError, ShardError
+from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hidden_path
 from seampack.io.formats import codec_of_name
 from seampack.io.sources import STDIN
 
@@ -50,34 +50,10 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore further Ctrl-C and SIGTERM during a clean-up; only the main thread receives them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
 def _sync_name(path: Path) -> None:
     """Sync the folder of a new name. A failure does not matter: the content is complete, unless the power fails now."""
     with suppress(OSError):
         sync(path.parent)
-
-
-def _hidden(target: Path, state: str) -> Path:
-    """Return an unused hidden name next to a path; a killed run with the same process id may have left one."""
-    for number in itertools.count():
-        suffix = f"-{number}" if number else ""
-        path = target.with_name(f".{target.name}.{state}-{os.getpid()}{suffix}")
-        if not path.exists():
-            break
-    return path
 
 
 @contextmanager
@@ -95,15 +71,20 @@ def staged_path(out: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    partial = _hidden(target, "partial")
+    with writing(out):
+        clear_abandoned(target)
+        partial = hidden_path(target, PARTIAL)
+        partial.touch()
     try:
-        yield partial
+        with claimed(partial):
+            yield partial
         with writing(out):
             if target.exists():
                 partial.chmod(target.stat().st_mode)
             sync(partial)
-            partial.replace(target)
-            _sync_name(target)
+            with uninterrupted():
+                partial.replace(target)
+                _sync_name(target)
     finally:
         with uninterrupted(), suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -126,8 +107,13 @@ def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
     if os.fspath(out) == STDIN:
         if sys.stdout is None:
             raise DataError("standard output: cannot be written: it is closed")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ShardError(f"standard output: cannot be written: {error.strerror}") from error
         return
     with staged_path(Path(out)) as partial, writing(out), partial.open("wb") as file:
         codec = codec_of_name(out)
@@ -167,7 +153,7 @@ class StagedFolder:
     def __init__(self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> None:
         self.out = Path(out)
         self._kind = kind
-        self._overwrite = overwrite
+        self._overwrite = check_flag("overwrite", overwrite)
         try:
             os.fspath(self.out).encode()
         except UnicodeEncodeError as error:
@@ -176,8 +162,10 @@ class StagedFolder:
             ) from error
         with writing(out):
             self._target = Path(os.path.realpath(out))
+            clear_abandoned(self._target)
             self._check()
-        self.folder = _hidden(self._target, "partial")
+        self.folder = hidden_path(self._target, PARTIAL)
+        self._claims = ExitStack()
         self._is_placed = False
         self._aside: Path | None = None  # the replaced folder, until the new one is in place
         self._made: list[Path] = []  # parents that were missing, the innermost first
@@ -212,26 +200,34 @@ class StagedFolder:
         with writing(self.out):
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir()
+            self._claims.enter_context(claimed(self.folder))
 
     def publish(self) -> None:
         """Sync the hidden folder and rename it to ``out``; the old folder is removed last."""
         with writing(self.out):
             for path in [*self.folder.rglob("*"), self.folder]:
                 sync(path)
-            self._check()
-            if self._target.exists():
-                self._aside = _hidden(self._target, "replaced")
-                self._target.rename(self._aside)
-            self.folder.rename(self._target)
-            self._is_placed = True
-            for path in (self._target, *self._made):
-                _sync_name(path)
+            with uninterrupted():
+                self._place()
+                for path in (self._target, *self._made):
+                    _sync_name(path)
+
+    def _place(self) -> None:
+        """Rename the old folder to a hidden name, and the hidden folder to ``out``."""
+        self._check()
+        if self._target.exists():
+            self._claims.enter_context(claimed(self._target))
+            self._aside = hidden_path(self._target, REPLACED)
+            self._target.rename(self._aside)
+        self.folder.rename(self._target)
+        self._is_placed = True
 
     def abandon(self) -> None:
         """Restore the old content and remove the hidden folders. After ``publish``, remove the old content instead.
 
         Raises ShardError if the old content cannot be restored; the message names the hidden folder that has it.
         """
+        self._claims.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._aside is not None and self._is_placed:
             shutil.rmtree(self._aside, ignore_errors=True)

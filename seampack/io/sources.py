@@ -56,6 +56,8 @@ def expand(inputs: Inputs) -> list[str]:
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
+    if [os.fspath(path) for path in inputs].count(STDIN) > 1:
+        raise DataError("standard input can be read only once; give - once")
     paths: list[str] = []
     for item in [os.fspath(path) for path in inputs]:
         if item == STDIN or os.path.isfile(item):

@@ -29,6 +29,8 @@ class Accounting:
     """Documents that have more than one segment."""
     documents_truncated: int = 0
     """Pieces that lost their end: up to ``extra_tokens`` each, or the last row's tokens with ``drop_last``."""
+    documents_fit_but_cut: int | None = 0
+    """Documents of at most ``seq_len`` tokens that have more than one segment or lost tokens; None: not counted."""
 
     def __post_init__(self) -> None:
         if self.tokens_in != self.tokens_out - self.repeated + self.dropped or self.padding < 0:
@@ -40,14 +42,15 @@ class Accounting:
         return self.rows * self.seq_len - self.tokens_out
 
     @property
-    def fill(self) -> float:
-        """Share of ``rows * seq_len`` that holds tokens; 1.0 for no rows."""
-        return self.tokens_out / (self.rows * self.seq_len) if self.rows else 1.0
+    def fill(self) -> float | None:
+        """Share of ``rows * seq_len`` that holds tokens; None if there are no rows."""
+        return self.tokens_out / (self.rows * self.seq_len) if self.rows else None
 
     def __add__(self, other: "Accounting") -> "Accounting":
         counts = [field.name for field in fields(self) if field.name != "seq_len"]
         return Accounting(seq_len=self.seq_len, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
-    def to_dict(self) -> dict[str, int | float]:
+    def to_dict(self) -> dict[str, int | float | None]:
         """Return the counts with ``padding`` and ``fill``, for JSON."""
-        return {**asdict(self), "padding": self.padding, "fill": round(self.fill, 8)}
+        fill = None if self.fill is None else round(self.fill, 8)
+        return {**asdict(self), "padding": self.padding, "fill": fill}

@@ -8,6 +8,8 @@ from seampack.errors import ConfigError
 from seampack.io.formats import Format
 
 MAX_SEQ_LEN = 1 << 24
+AUTO = "auto"
+NONE = "none"
 
 
 class Strategy(StrEnum):
@@ -80,6 +82,16 @@ class PlanConfig(Config):
     )
     seed: int = seed_option("Seed of the shuffle.")
 
+    def idle_options(self) -> list[str]:
+        """Return the options that have no effect, because the strategy does not use them."""
+        idle = []
+        if self.strategy != Strategy.SEAMLESS:
+            idle += ["max_overlap", "extra_tokens", "extra_room", "leftover"]
+        joins = self.strategy == Strategy.CONCAT or (
+            self.strategy == Strategy.SEAMLESS and self.leftover == Leftover.CONCAT
+        )
+        return idle if joins else [*idle, "drop_last"]
+
     @property
     def max_overlap_tokens(self) -> int:
         """Largest overlap of two neighbouring windows in tokens; 0 for strategies without windows."""
@@ -142,8 +154,16 @@ class PackConfig(PlanConfig):
     special_tokens_in_text: bool = option(
         False, "Parse special tokens in the text, such as <|endoftext|>; by default they are plain text."
     )
-    bos: str | None = option(None, "Token to put before each document, by its name in the vocabulary; default: none.")
-    eos: str | None = option(None, "Token to put after each document, by its name in the vocabulary; default: none.")
+    bos: str | None = option(
+        AUTO,
+        "Token to put before each document, by its name in the vocabulary. auto: the begin token that the tokenizer "
+        "itself puts there, if any. none: no token.",
+    )
+    eos: str | None = option(
+        AUTO,
+        "Token to put after each document, by its name in the vocabulary. auto: the tokenizer's end token, as named by "
+        "tokenizer_config.json or its post-processor, or a well-known name such as <|endoftext|>. none: no token.",
+    )
     pad: str | None = option(
         None, "Token to pad rows with, by its name in the vocabulary; by default rows that are not full are shorter."
     )

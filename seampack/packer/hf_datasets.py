@@ -51,7 +51,7 @@ def pack_dataset(
         raise MissingExtraError("datasets", "datasets", "pack_dataset") from error
 
     changes = {"seq_len": seq_len, "strategy": strategy, **options}
-    config = (config or PlanConfig()).replace(**{name: value for name, value in changes.items() if value is not None})
+    config = PlanConfig.given(config, **{name: value for name, value in changes.items() if value is not None})
     if isinstance(dataset, datasets.DatasetDict):
         return datasets.DatasetDict(
             {

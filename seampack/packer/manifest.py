@@ -60,6 +60,12 @@ class TokenizerFacts:
     vocab_size: int
     pad_id: int | None = None
     """Id of the padding token; None for rows that are not padded."""
+    bos: str | None = None
+    """Token before each document; None for no token."""
+    bos_id: int | None = None
+    eos: str | None = None
+    """Token after each document; None for no token."""
+    eos_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +205,12 @@ class Manifest(Mapping[str, Any]):
 
 _NAMES = (*(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "notes"), "digest")
 
+# Fields that were added to version 1 after its first release: None for a folder that lacks them.
+_ADDED = (
+    "accounting.documents_fit_but_cut",
+    *(f"tokenizer.{name}" for name in ("bos", "bos_id", "eos", "eos_id")),
+)
+
 
 def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the notes as a manifest holds them: lists for tuples, text for the keys of objects.
@@ -243,9 +255,11 @@ def _accounting(content: object, seq_len: int) -> Accounting:
             f"accounting: expected tokens_in = tokens_out - repeated + dropped <= rows * seq_len; got {counts}"
         ) from error
     given = _object("accounting.", content, ["padding", "fill"])
-    for name, expected in {**accounting.to_dict(), "seq_len": seq_len}.items():
-        if check_number(f"accounting.{name}", given[name]) != expected:
-            raise ConfigError(f"accounting.{name}: expected {expected}; got {given[name]}")
+    expected = {**accounting.to_dict(), "seq_len": seq_len}
+    for name in ("padding", "fill", "seq_len"):
+        value = given[name] if expected[name] is None else check_number(f"accounting.{name}", given[name])
+        if value != expected[name]:
+            raise ConfigError(f"accounting.{name}: expected {expected[name]}; got {given[name]}")
     return accounting
 
 
@@ -288,7 +302,7 @@ def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str
 def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
     fields = dataclasses.fields(kind)
-    values = _object(prefix, content, [entry.name for entry in fields])
+    values = _object(prefix, content, [entry.name for entry in fields if prefix + entry.name not in _ADDED])
     return {
-        entry.name: check_value(prefix + entry.name, values[entry.name], entry.type, {"low": 0}) for entry in fields
+        entry.name: check_value(prefix + entry.name, values.get(entry.name), entry.type, {"low": 0}) for entry in fields
     }

@@ -1,16 +1,17 @@
 """Reading and tokenising in parallel threads, with results in the order of the input."""
 
-import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from seampack.errors import ConfigError
+from seampack._threads import thread_count
+from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import BadRecord, Split, Texts, TokenBatch
+from seampack.packer.documents import Doubled, Split, Texts, TokenBatch
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -44,15 +45,6 @@ def ordered_map(
             future.cancel()
 
 
-def check_threads(threads: int | None) -> int:
-    """Return the number of worker threads, by default all cores. Raise ConfigError if it is less than 1."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads: expected at least 1; got {threads}")
-    if threads is not None:
-        return threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def token_batches(
     paths: Sequence[str],
     tokenizer: TextTokenizer,
@@ -68,9 +60,11 @@ def token_batches(
     ``split`` cuts texts into pieces that no token crosses. With ``config.on_bad == "quarantine"``, ``on_bad`` receives
     the records that could not be read.
 
+    Warns of documents that have the begin or end token already.
+
     Raises DataError for inputs that cannot be read and, with ``config.on_bad == "stop"``, at the first such record.
     """
-    workers = check_threads(threads)
+    workers = thread_count(threads)
     stop = config.on_bad == OnBad.STOP
     advice = "; skip such records with --on-bad quarantine" if on_bad is not None else ""
     checked = threading.Event()
@@ -93,6 +87,7 @@ def token_batches(
 
     blocks = read_blocks(paths, config, tokenizer.vocab_size)
     documents = tokens = size = 0
+    doubled = Doubled()
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
         for batch, read in ordered_map(encode, enumerate(blocks), pool, workers + 4):
             if batch.bad and on_bad is not None:
@@ -100,9 +95,26 @@ def token_batches(
             documents += batch.offsets.size - 1
             tokens += int(batch.offsets[-1])
             size += read
+            doubled = Doubled(*map(sum, zip(doubled, batch.doubled, strict=True)))
             if on_progress is not None:
                 on_progress(Progress(documents, tokens, size))
             yield batch
+    _warn_of_doubled(doubled, tokenizer)
+
+
+def _warn_of_doubled(doubled: Doubled, tokenizer: TextTokenizer) -> None:
+    begin, end = f"begin with {tokenizer.bos.name}", f"end with {tokenizer.eos.name}"
+    if counted := _counted({begin: doubled.begun, end: doubled.ended}):
+        warnings.warn(f"{counted} already; no second one was added", stacklevel=3)
+    if counted := _counted({begin: doubled.begun_as_text, end: doubled.ended_as_text}):
+        warnings.warn(
+            f"{counted} as plain text, next to the token; --special-tokens-in-text reads the text as the token",
+            stacklevel=3,
+        )
+
+
+def _counted(documents: dict[str, int]) -> str:
+    return " and ".join(f"{count:,} document(s) {fact}" for fact, count in documents.items() if count)
 
 
 def _size(block: Block, documents: Texts) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from seampack._signals import uninterrupted
 from seampack.errors import ShardError
-from seampack.io.output import FolderKind, StagedFolder, sync, uninterrupted, writing
+from seampack.io.bad_records import BadRecord
+from seampack.io.output import FolderKind, StagedFolder, sync, writing
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import checksum
 from seampack.packer.config import OutputFormat, PackConfig
-from seampack.packer.documents import BadRecord
 from seampack.packer.manifest import (
     DATASET_FILES,
     MANIFEST,
@@ -39,6 +41,8 @@ PACKED = FolderKind(
     is_marker=is_manifest,
     needs_marker=False,  # an unfinished run may have left shards without a manifest
 )
+
+_MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
 
 
 class ShardWriter:
@@ -134,6 +138,12 @@ class ShardWriter:
         sync(path)  # now, while the next shard is made, rather than all shards at the end
         self._writer = self._sink = None
         self._rows = 0
+        if len(self._shards) == _MANY_SHARDS and size < _SMALL_SHARD:
+            warnings.warn(
+                f"{self.out}: {_MANY_SHARDS} shards of about {size:,} bytes so far; a larger shard_tokens than "
+                f"{self._config.shard_tokens:,} makes fewer files",
+                stacklevel=2,
+            )
 
     def finish(
         self, accounting: Accounting, tokenizer: TokenizerFacts, notes: Mapping[str, Any] | None = None

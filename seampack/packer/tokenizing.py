@@ -5,6 +5,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import tokenizers
 from seampack.errors import ConfigError, DataError
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, Texts, TokenBatch, id_type
+from seampack.packer.config import NONE, PackConfig
+from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
+from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 BUNDLED = "bundled"
+_FILE = "tokenizer.json"
+_HUB_SECONDS = 5
 _CHECK_CHARACTERS = 1 << 15
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
@@ -44,12 +48,13 @@ class TextTokenizer:
     """A tokenizer that encodes batches of documents, with the size, id type and fingerprint of its vocabulary.
 
     ``name``: a ``tokenizer.json``, a folder that contains one, a name on the Hugging Face hub, or ``"bundled"``.
+    Without a config, no tokens are put around documents.
 
     Raises ConfigError if the tokenizer cannot be loaded or lacks a token that the config names.
     """
 
     def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
-        config = config or PackConfig()
+        config = config or PackConfig(bos=NONE, eos=NONE)
         self.name = os.fspath(name)
         text = _tokenizer_json(self.name)
         with ThreadPoolExecutor(1) as thread:  # both are slow to load and release the GIL
@@ -72,9 +77,9 @@ class TextTokenizer:
         ids = self.reference.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
         self.dtype = id_type(self.vocab_size)
-        self.bos = self._token_id("bos", config.bos)
-        self.eos = self._token_id("eos", config.eos)
-        self.pad = self._token_id("pad", config.pad)
+        vocabulary = Vocabulary(self.name, _folder_of(self.name), text, self.reference.token_to_id)
+        self.bos, self.eos = begin_and_end(config, vocabulary)
+        self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
         added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
         if not self._agree([*_SAMPLE, *(f"a {token} b{token}" for token in added)]):
@@ -84,14 +89,6 @@ class TextTokenizer:
     def is_fast(self) -> bool:
         """Whether the fast path is in use."""
         return self._fast is not None
-
-    def _token_id(self, option: str, token: str | None) -> int:
-        if token is None:
-            return -1
-        token_id = self.reference.token_to_id(token)
-        if token_id is None:
-            raise ConfigError(f"{option}: no token {token!r} in the vocabulary of {self.name}")
-        return int(token_id)
 
     def _distrust(self) -> None:
         self._fast = None
@@ -123,7 +120,7 @@ class TextTokenizer:
             self._distrust()
 
     def encode(self, texts: Texts, split: Split | None = None) -> TokenBatch:
-        """Encode a batch of documents, each between ``bos`` and ``eos`` if these are configured.
+        """Encode a batch of documents, each between ``bos`` and ``eos`` if there are such tokens.
 
         ``split`` cuts each document into pieces that are encoded separately.
         """
@@ -154,12 +151,20 @@ class TextTokenizer:
                 f"{self.name}: expected token ids of its vocabulary, 0 to {self.vocab_size - 1}; got {ids.max()}: "
                 "a token that has no place in the vocabulary; correct the ids of its added_tokens"
             )
-        extra = (self.bos >= 0) + (self.eos >= 0)
-        if not extra:
+        bos, eos = self.bos.id, self.eos.id
+        if bos < 0 and eos < 0:
             return TokenBatch(ids.astype(self.dtype, copy=False), offsets, batch.names, batch.bad)
-        out = np.empty(ids.size + extra * (offsets.size - 1), self.dtype)
-        kernels.frame_documents(ids, offsets, self.bos, self.eos, out)
-        return TokenBatch(out, offsets + extra * np.arange(offsets.size), batch.names, batch.bad)
+        out = np.empty(ids.size + ((bos >= 0) + (eos >= 0)) * (offsets.size - 1), self.dtype)
+        ends = np.zeros_like(offsets)
+        begun, ended = kernels.frame_documents(ids, offsets, bos, eos, out, ends[1:])
+        as_text = self._framed_as_text(batch.texts) if isinstance(batch, Texts) and self._split_special else (0, 0)
+        return TokenBatch(out[: ends[-1]], ends, batch.names, batch.bad, Doubled(begun, ended, *as_text))
+
+    def _framed_as_text(self, texts: list[str]) -> tuple[int, int]:
+        """Return the number of texts that begin with the name of ``bos``, and that end with the name of ``eos``."""
+        bos, eos = self.bos.name, self.eos.name
+        begun = sum(map(str.startswith, texts, repeat(bos))) if bos is not None else 0
+        return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
 
 
 def _load_fast(text: str) -> tuple[Any, str]:
@@ -178,6 +183,14 @@ def _load_fast(text: str) -> tuple[Any, str]:
     return fast, ""
 
 
+def _folder_of(name: str) -> Path | None:
+    """Return the folder of a tokenizer; None for a name on the Hugging Face hub."""
+    if name == BUNDLED:
+        return Path(str(files("seampack") / "data"))
+    path = Path(name)
+    return path if path.is_dir() else path.parent if path.is_file() else None
+
+
 def _load_reference(text: str, name: str) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_str(text)
@@ -191,7 +204,7 @@ def _tokenizer_json(name: str) -> str:
         return (files("seampack") / "data" / "tokenizer.json").read_text("utf-8")
     path = Path(name)
     if path.is_dir():
-        path = path / "tokenizer.json"
+        path = path / _FILE
     if path.is_file():
         try:
             return path.read_text("utf-8")
@@ -199,8 +212,27 @@ def _tokenizer_json(name: str) -> str:
             raise ConfigError(f"{path}: cannot be read as a tokenizer.json: {error}") from error
     if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
         raise ConfigError(f"{path}: no such tokenizer; train one with: seampack tokenizer train CORPUS -o {path.name}")
+    return _hub_json(name)
+
+
+def _hub_json(name: str) -> str:
+    """Return the JSON of a tokenizer on the Hugging Face hub, or of the hub's cache if the hub is out of reach.
+
+    Raises ConfigError if neither has it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    problem: Exception | None = None
     try:
-        return str(tokenizers.Tokenizer.from_pretrained(name).to_str())
-    except Exception as error:  # network, authorisation, a name that does not exist: all plain Exception
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{name}: neither a file nor available from the Hugging Face hub: {first_line}") from error
+        # one attempt: a download from a hub out of reach is tried again and again for half a minute
+        get_hf_file_metadata(hf_hub_url(name, _FILE), timeout=_HUB_SECONDS)
+    except Exception as error:  # noqa: BLE001  # network, authorisation, a name that does not exist, an invalid name
+        problem = error
+    try:
+        return Path(hf_hub_download(name, _FILE, local_files_only=problem is not None)).read_text("utf-8")
+    except Exception as error:
+        reason = str(problem or error).strip() or type(problem or error).__name__
+        raise ConfigError(
+            f"{name}: no such file or folder, and no tokenizer of that name from the Hugging Face hub: "
+            f"{reason.splitlines()[0]:.200}"
+        ) from error

@@ -43,7 +43,7 @@ def train_tokenizer(
     Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` cannot be
     written.
     """
-    config = (config or TokenizerConfig()).replace(**options)
+    config = TokenizerConfig.given(config, **options)
     path = Path(out)
     if not path.name or path.is_dir():
         raise ConfigError(f"{out}: expected the name of a file to write; got a folder")
@@ -57,7 +57,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=show_progress,
     )
-    tokenizer.train_from_iterator(_texts(expand(source), reading or PackConfig(), split), trainer)
+    tokenizer.train_from_iterator(_texts(expand(source), PackConfig.given(reading), split), trainer)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, tokenizer.to_str(pretty=True).encode())

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seampack._threads import thread_count
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.output import writing
 from seampack.io.ragged import offsets_of
@@ -69,6 +70,7 @@ def train(
         SeampackError: A training process was killed.
     """
     folder = Path(out)
+    config, workers = TrainConfig.given(config), thread_count(threads)
     check_folder(folder, overwrite=overwrite, resume=resume)
     units = _joined_units(lines, Alphabet(config.script))
     vocabulary = Vocabulary.of(units, config.least_count)
@@ -88,7 +90,7 @@ def train(
         with writing(folder):
             checkpoints.mkdir(exist_ok=True)
             corpus.save(checkpoints / CORPUS)
-        train_directions(checkpoints, config, resume, threads or len(os.sched_getaffinity(0)), on_report)
+        train_directions(checkpoints, config, resume, workers, on_report)
 
         results = {
             direction: torch.load(result_path(checkpoints, direction), weights_only=True) for direction in DIRECTIONS
@@ -98,7 +100,7 @@ def train(
             for direction, result in results.items()
             for name, value in result["model"].items()
         }
-        lattices = Teacher(vocabulary, config, state).lattices(units)
+        lattices = Teacher(vocabulary, config, state, threads).lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
         facts = {
             "script": config.script,
@@ -144,7 +146,7 @@ def distill(
         ConfigError: ``keep_teacher`` is set and there are several teachers.
         ShardError: The folder cannot be written, would be overwritten, is in use by another run, or holds a teacher.
     """
-    config = config or DistillConfig()
+    config = DistillConfig.given(config)
     if not teachers:
         raise DataError("distillation needs at least one teacher")
     if keep_teacher and len(teachers) > 1:
@@ -194,7 +196,7 @@ def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
     parts = [alphabet.units(batch)[0] for batch in lines]
     if not parts:
         raise DataError("there is no text")
-    names = ("begin", "end", "kind", "key", "spaced")
+    names = ("begin", "end", "kind", "key", "spaced", "bonds")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
     return Units(**columns, offsets=offsets_of(units_per_text))

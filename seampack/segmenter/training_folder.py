@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from seampack.config import check_flag
 from seampack.errors import ShardError
 from seampack.io.output import writing
 from seampack.segmenter import artifact
@@ -16,6 +17,8 @@ _LOCK = ".training"
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
     """Raise ShardError if a run would destroy the content of the folder or finds nothing to resume there."""
+    check_flag("overwrite", overwrite)
+    check_flag("resume", resume)
     with writing(folder):
         names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     names = [name for name in names if name not in (_LOCK, CHECKPOINT)]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from seampack._memory import keep_freed_memory
-from seampack.errors import SeampackError
+from seampack.errors import SeampackError, is_out_of_memory
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.direction_trainer import DirectionTrainer, Report, load_state
@@ -88,7 +88,7 @@ def _train_in_processes(
                 continue
             if report is None:
                 running -= 1
-            elif isinstance(report, SeampackError):
+            elif isinstance(report, SeampackError | MemoryError):
                 raise report
             elif isinstance(report, str):
                 raise SeampackError(f"training failed: {report}")
@@ -125,7 +125,7 @@ def _work(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, 
     except SeampackError as error:
         reports.put(error)
     except Exception as error:  # noqa: BLE001  # the parent raises it
-        reports.put(repr(error))
+        reports.put(MemoryError() if is_out_of_memory(error) else repr(error))
 
 
 def _end_with_parent() -> None:

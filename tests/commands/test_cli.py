@@ -1,5 +1,6 @@
 """The command line as a whole: help, exit codes, standard output and standard error."""
 
+import signal
 import subprocess
 import sys
 import warnings
@@ -11,20 +12,27 @@ import pytest
 
 import seampack
 from seampack import cli
+from seampack._signals import STOPPING
 from seampack._version import __version__
 from seampack.commands import pack as pack_command
 from seampack.commands.report import set_interrupted
 from seampack.errors import ConfigError
+from seampack.io.formats import CODECS
 from tests.conftest import CORPUS, Run, command, commands
 from tests.faulty import failed
 
 COMMANDS = commands()
+SEAMPACK = f"{sys.executable} -m seampack.cli"
 VERBS = set((Path(__file__).parent.parent / "data" / "verbs.txt").read_text("utf-8").split())
 HEAVY = ("numba", "numpy", "pyarrow", "tokenizers", "fastokens", "torch", "datasets", "tqdm", "msgspec", "tomllib")
 
 each_command = pytest.mark.parametrize(
     ("path", "click_command"), [pytest.param(*item, id=" ".join(("seampack", *item[0]))) for item in COMMANDS.items()]
 )
+
+
+def shell(line: str, folder: Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, timeout=60, check=False)
 
 
 @each_command
@@ -67,6 +75,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == "imported: []"
 
 
+@pytest.mark.parametrize("path", [("pack",), ("segment", "train"), ("segment", "apply")], ids=" ".join)
+def test_help_lists_all_formats_and_compressions(call: Run, path: tuple[str, ...]) -> None:
+    shown = " ".join(call(*path, "--help").stdout.decode().split())
+    for name in ("JSON lines", "JSON,", "CSV", "TSV", "plain text", "Parquet", "Arrow", "datasets", *CODECS):
+        assert name in shown
+
+
 def test_version(run: Run) -> None:
     assert run("--version").stdout.decode().split()[-1] == __version__
 
@@ -86,14 +101,20 @@ def test_a_group_without_a_command_shows_its_help(call: Run, group: tuple[str, .
         ("pack", "Missing argument 'INPUT...' (see seampack pack --help)"),
         ("pack a.jsonl", "Missing option '-o' / '--out' (see seampack pack --help)"),
         ("pack a.jsonl -o out --nonsense", "--nonsense"),
-        ("pack a.jsonl -o out --strategy nonsense", "'nonsense' is not one of 'seamless', 'concat'"),
-        ("pack a.jsonl -o out --seq-len many", "Invalid value for '--seq-len': 'many' is not a valid integer range"),
-        ("pack a.jsonl -o out --seq-len 0", "Invalid value for '--seq-len': 0 is not in the range"),
-        ("pack a.jsonl -o out --max-overlap 1", "Invalid value for '--max-overlap': 1.0 is not in the range"),
-        ("pack a.jsonl -o out --threads 0", "0 is not in the range x>=1 (see seampack pack --help)"),
+        (
+            "pack a.jsonl -o out --strategy nonsense",
+            "'--strategy': expected one of seamless, concat, best_fit, ffd, pad; got 'nonsense'",
+        ),
+        ("pack a.jsonl -o out --seq-len many", "expected an integer from 1 to 16,777,216; got 'many'"),
+        ("pack a.jsonl -o out --seq-len 0", "Invalid value for '--seq-len': expected an integer from 1 to"),
+        ("pack a.jsonl -o out --max-overlap 1", "expected a number from 0 to below 1; got '1' (see"),
+        ("pack a.jsonl -o out --max-overlap nan", "expected a number from 0 to below 1; got 'nan' (see"),
+        ("segment train a -o out --epochs inf", "'--epochs': expected a number from "),
+        ("pack a.jsonl -o out --threads 0", "expected an integer of at least 1; got '0' (see seampack pack --help)"),
         ("tokenizer train a.txt -o out --vocab-size 0", "Invalid value for '--vocab-size'"),
+        ("inspect out --row first", "Invalid value for '--row': expected an integer; got 'first'"),
         ("inspect", "Missing argument 'FOLDER' (see seampack inspect --help)"),
-        ("segment apply --n-best 0", "Invalid value for '--n-best': 0 is not in the range 1<=x<=1000"),
+        ("segment apply --n-best 0", "Invalid value for '--n-best': expected an integer from 1 to 1,000; got '0'"),
         ("segment apply --n-best 2 --posteriors", "--posteriors and --n-best: give one of the two"),
         ("models train ranmask -o out", "Missing option '--data' (see seampack models train --help)"),
     ],
@@ -108,7 +129,8 @@ def test_wrong_usage_exits_with_2(call: Run, arguments: str, message: str, tmp_p
     [
         (ConfigError("a: expected b;\ngot c"), 1, "a: expected b; got c"),
         (OSError(28, "No space left on device", "out/x"), 1, "out/x: No space left on device"),
-        (MemoryError(), 1, "out of memory; pack and compare need less memory with a smaller --window-tokens"),
+        (MemoryError(), 1, "out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1, "out of memory"),
         (KeyboardInterrupt(), 130, "interrupted; no partial output was kept"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
@@ -167,12 +189,81 @@ def test_a_reader_that_closes_stdout_early_ends_the_run_silently(tmp_path: Path)
     process.stdout.close()
     assert process.stderr is not None
     assert process.stderr.read() == b""
-    assert process.wait(60) == 1
+    assert process.wait(60) == 141
     process.stderr.close()
 
 
 @pytest.mark.parametrize(("target", "message"), [(">&-", b""), (">/dev/full", b"seampack: No space left on device\n")])
 def test_a_stdout_that_takes_nothing_gets_no_traceback(tmp_path: Path, target: str, message: bytes) -> None:
-    line = f"{sys.executable} -m seampack.cli --version {target}"
-    result = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    result = shell(f"{SEAMPACK} --version {target}", tmp_path)
     assert (result.stderr, result.returncode) == (message, 1 if message else 0)
+
+
+FULL = b"seampack: warning: standard output cannot be written: No space left on device; out is complete\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (">/dev/full", FULL),
+        ("--json >/dev/full", FULL),
+        (">&-", b""),
+        ("2>&-", b""),
+        ("2>/dev/full", b""),
+        (">&- 2>&- <&-", b""),
+        ("| true; exit ${PIPESTATUS[0]}", b""),
+    ],
+)
+def test_a_complete_folder_is_a_success(tmp_path: Path, target: str, message: bytes) -> None:
+    """Whatever becomes of the report about it."""
+    result = shell(f"{SEAMPACK} pack {CORPUS} -o out --tokenizer bundled {target}", tmp_path)
+    assert (result.stderr, result.returncode) == (message, 0)
+    seampack.PackedFolder(tmp_path / "out").verify()
+
+
+def test_standard_error_takes_no_file_of_the_run(tmp_path: Path) -> None:
+    code = "import os, seampack.cli as c; c._open_closed_descriptors(); print(os.readlink('/proc/self/fd/2'))"
+    result = shell(f'{sys.executable} -c "{code}" 2>&-', tmp_path)
+    assert result.stdout == b"/dev/null\n"
+
+
+def test_an_interrupt_after_the_output_is_complete(call: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(accounting: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pack_command, "accounting_lines", interrupt)
+    message = failed(call("pack", CORPUS, "-o", "out", "--tokenizer", "bundled"), 130)
+    assert message == "interrupted; out is complete"
+    seampack.PackedFolder(tmp_path / "out").verify()
+
+
+def test_a_signal_that_is_ignored_stays_ignored(call: Run) -> None:
+    """As with nohup, or Ctrl-C in the background of a script."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    assert call("--version").returncode == 0
+    assert {signal.getsignal(number) for number in STOPPING} == {signal.SIG_IGN}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "function", "advice"),
+    [
+        ("pack a.txt -o out", "packer.packing.pack", "use a smaller --window-tokens, or fewer --threads"),
+        ("compare a.txt", "packer.comparison.compare", "use a smaller --window-tokens, or fewer --threads"),
+        ("tokenizer train a.txt -o out", "packer.train_tokenizer.train_tokenizer", "train on a part of the corpus"),
+        ("segment train a.txt -o out", "segmenter.training.train", "all text is held in memory: give less of it"),
+        ("segment distill a.txt --teacher zh -o out", "segmenter.training.distill", "all text is held in memory"),
+        ("models train ranmask --data a.txt -o out", "models.data.load", "use less data, or a smaller batch: --set"),
+    ],
+)
+def test_out_of_memory_has_the_advice_of_its_command(
+    call: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: str, function: str, advice: str
+) -> None:
+    def fail(*positional: object, **named: object) -> None:
+        raise MemoryError
+
+    (tmp_path / "a.txt").write_text("a")
+    monkeypatch.setattr(f"seampack.{function}", fail)
+    result = call(*arguments.split())
+    assert result.returncode == 1
+    assert result.stderr.decode().splitlines()[-1].startswith(f"seampack: out of memory; {advice}")

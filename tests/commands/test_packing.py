@@ -1,17 +1,20 @@
 """``seampack pack``, ``compare``, ``inspect`` and ``tokenizer train``: from the command line to files and back."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from datasets import Dataset
 
 from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, Run
-from tests.faulty import failed
+from tests.faulty import UNFRAMED, failed
 
-SMALL = ("--tokenizer", "bundled", "--seq-len", 64, "--window-tokens", 40_000, "--shard-tokens", 20_000)
+COMPARED = (*UNFRAMED, "--seq-len", 64, "--window-tokens", 40_000)
+SMALL = (*COMPARED, "--shard-tokens", 20_000)
 
 
 def test_pack_shows_the_accounting(call: Run, tmp_path: Path) -> None:
@@ -19,10 +22,14 @@ def test_pack_shows_the_accounting(call: Run, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert result.stderr == (
         b"seampack: no --tokenizer: using the small bundled one, which is meant for trying seampack out\n"
+        b"seampack: begin token: none; end token: <|endoftext|> (id 0, from a well-known name); "
+        b"choose others with --bos and --eos\n"
     )
     shown = result.stdout.decode()
     for word in ("documents", "rows", "tokens in", "repeated", "dropped", "tokens out", "padding", "fill", "time"):
         assert word in shown
+    accounting = PackedFolder(tmp_path / "out").manifest.accounting
+    assert f"fit but cut{accounting.documents_fit_but_cut:>15,}" in shown
     assert PackedFolder(tmp_path / "out").rows > 0
 
 
@@ -31,7 +38,7 @@ def test_threads_do_not_change_a_byte(call: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     for threads in (1, 4):  # about 14 MB: several blocks
         options = ("--seq-len", 512, "--window-tokens", 1_000_000, "--shard-tokens", 1_000_000)
-        result = call("pack", "a.jsonl", "-o", threads, "--threads", threads, "--tokenizer", "bundled", *options)
+        result = call("pack", "a.jsonl", "-o", threads, "--threads", threads, *UNFRAMED, *options)
         assert (result.returncode, result.stderr) == (0, b"")
     one, four = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "14")
     assert one == four
@@ -50,7 +57,7 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     assert rows == [{"row": n, **PackedFolder(tmp_path / "out").row(n)} for n in (3, 0)]
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
-    compared = json.loads(call("compare", CORPUS, *SMALL[:6], "--json").stdout)
+    compared = json.loads(call("compare", CORPUS, *COMPARED, "--json").stdout)
     assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
     assert {row["tokens_in"] for row in compared} == {manifest["accounting"]["tokens_in"]}
     assert compared[0]["rows"] == manifest["accounting"]["rows"]
@@ -117,7 +124,7 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"body": "a", "uid": 1}')
+    (tmp_path / "a.jsonl").write_text('{"body": "seam", "uid": 1}')
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
@@ -150,11 +157,63 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/manifest.json").read_text())["config"] == chosen
 
 
-def test_an_input_without_documents_is_a_warning(call: Run) -> None:
-    for options in ((), ("--json",)):
-        result = call("pack", "-", "-o", f"out{len(options)}", *SMALL, *options, stdin=b"\n")
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [(b"\n", "the input has no documents"), (b'{"text": ""}\n' * 3, "no document of the input has a token")],
+)
+def test_nothing_to_pack_is_a_warning(call: Run, tmp_path: Path, stdin: bytes, message: str) -> None:
+    shown, written = (
+        call("pack", "-", "-o", name, *SMALL, *name.split()[1:], stdin=stdin) for name in ("a", "b --json")
+    )
+    compared = call("compare", "-", *SMALL[:6], stdin=stdin)
+    for result in (shown, written, compared):
+        assert (result.returncode, result.stderr.decode()) == (0, f"seampack: warning: {message}\n")
+    assert shown.stdout.decode().splitlines()[7].split() == ["fill", "-"]
+    assert json.loads(written.stdout)["accounting"]["fill"] is None
+    assert compared.stdout.decode().splitlines()[1].split()[:3] == ["seamless", "0", "-"]
+    packed = PackedFolder(tmp_path / "a")
+    packed.verify()
+    assert packed.manifest.accounting.fill is None
+
+
+def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None:
+    def warnings_of(*options: object) -> list[str]:
+        result = call("pack", "-", "-o", "out", "--overwrite", *SMALL, *options, stdin=b"a\n")
         assert result.returncode == 0
-        assert result.stderr == b"seampack: warning: the input has no documents\n"
+        return result.stderr.decode().splitlines()
+
+    idle = "seampack: warning: --{} has no effect with --strategy {}".format
+    assert warnings_of("--strategy", "pad", "--max-overlap", 0.3) == [idle("max-overlap", "pad")]
+    assert warnings_of("--strategy", "best-fit", "--drop-last", "--extra-tokens", 5) == [
+        idle("extra-tokens", "best_fit"),
+        idle("drop-last", "best_fit"),
+    ]
+    assert warnings_of("--leftover", "pad", "--drop-last") == [idle("drop-last", "seamless")]
+    assert warnings_of("--strategy", "concat", "--drop-last") == []
+    assert warnings_of("--max-overlap", 0.2, "--leftover", "concat", "--drop-last") == []
+    assert warnings_of("--strategy", "ffd") == []
+
+
+def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("one\ntwo\n")
+    note = b"seampack: each line of the 2 text files (a.txt, ...) is a document; if each file is one, give "
+    for arguments in (("pack", "*.txt", "-o", "out", *SMALL), ("compare", "a.txt", "b.txt", *SMALL[:6])):
+        assert call(*arguments).stderr == note + b"--input-format file\n"
+    assert call("tokenizer", "train", "*.txt", "-o", "t.json").stderr.startswith(note)
+    for arguments in (("a.txt",), ("*.txt", "--input-format", "file")):
+        assert call("pack", *arguments, "-o", "out", "--overwrite", *SMALL).stderr == b""
+
+
+def test_many_small_shards_are_a_warning(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some words\n" * 150)
+    small = ("--tokenizer", "bundled", "--seq-len", 8, "--strategy", "pad")
+    with warnings.catch_warnings(action="always"):
+        result = call("pack", "a.txt", "-o", "out", *small, "--shard-tokens", 5)
+    assert result.returncode == 0
+    assert result.stderr.startswith(b"seampack: warning: out: 100 shards of about ")
+    assert result.stderr.endswith(b" bytes so far; a larger shard_tokens than 5 makes fewer files\n")
+    assert call("pack", "a.txt", "-o", "few", *small, "--shard-tokens", 80).stderr == b""
 
 
 def test_quarantined_records_are_counted(call: Run) -> None:
@@ -163,9 +222,15 @@ def test_quarantined_records_are_counted(call: Run) -> None:
 
 
 def test_compare_shows_a_line_per_strategy(call: Run) -> None:
-    shown = call("compare", CORPUS, *SMALL[:6]).stdout.decode().splitlines()
-    assert shown[0].split() == ["strategy", "rows", "fill", "padding", "dropped", "repeated", "split", "cuts", "CPU-s"]
-    assert [line.split()[0] for line in shown[1:]] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    shown = call("compare", CORPUS, *COMPARED).stdout.decode().splitlines()
+    headings = [name.strip() for name in shown[0].split("  ") if name]
+    assert headings[:6] == ["strategy", "rows", "fill", "padding", "dropped", "repeated"]
+    assert headings[6:] == ["split", "fit but cut", "cuts", "CPU-s"]
+    cells = {line.split()[0]: line.split() for line in shown[1:]}
+    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
+    assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
+    assert int(cut["concat"].replace(",", "")) > 0
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

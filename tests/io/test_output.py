@@ -5,15 +5,18 @@ import errno
 import gzip
 import lzma
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from seampack.errors import ShardError
+from seampack._signals import STOPPING
+from seampack.errors import ConfigError, ShardError
 from seampack.io.output import FolderKind, StagedFolder, output_stream, staged_folder, staged_path, write_file
 
 KIND = FolderKind("notes", "done.txt", owns=lambda entry: entry.name.endswith(".txt"))
@@ -287,3 +290,81 @@ def test_streams_that_cannot_be_written(tmp_path: Path, out: str, reason: str) -
     with pytest.raises(ShardError, match=f"cannot be written: {reason}"), output_stream(tmp_path / out) as stream:
         stream.write(b"a")
     assert list(tmp_path.iterdir()) == []
+
+
+def leave(tmp_path: Path, name: str, content: str = "left") -> Path:
+    """Make a hidden folder as a run leaves it that is killed."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "done.txt").write_text(content)
+    return tmp_path / name
+
+
+@pytest.fixture
+def dead() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("state", ["partial", "replaced"])
+def test_what_killed_runs_left_is_cleared(tmp_path: Path, dead: int, state: str) -> None:
+    make(tmp_path / "out", "old")
+    left = [leave(tmp_path, f".out.{state}-{process}") for process in (dead, f"{dead}-1", os.getpid())]
+    others = [leave(tmp_path, f".out2.{state}-{dead}"), leave(tmp_path, f".out.{state}-{os.getppid()}")]
+    with pytest.warns(UserWarning, match="removed; a killed run had left it") as warned:
+        make(tmp_path / "out", "new", overwrite=True)
+    assert {str(each.message) for each in warned} == {f"{path}: removed; a killed run had left it" for path in left}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", *(path.name for path in others)}
+    assert (tmp_path / "out/done.txt").read_text() == "new"
+
+
+def test_the_file_of_a_killed_run_is_cleared(tmp_path: Path, dead: int) -> None:
+    (tmp_path / f".a.txt.partial-{dead}").touch()
+    with pytest.warns(UserWarning, match=f"a.txt.partial-{dead}: removed"):
+        write_file(tmp_path / "a.txt", b"new")
+    assert files(tmp_path) == {"a.txt": b"new"}
+
+
+def test_the_old_content_comes_back_after_a_kill_between_the_renames(tmp_path: Path, dead: int) -> None:
+    leave(tmp_path, f".out.replaced-{dead}", "old")
+    with (
+        pytest.warns(UserWarning, match="out: the old content is put back"),
+        pytest.raises(ShardError, match="the folder holds notes"),
+    ):
+        make(tmp_path / "out", "new")
+    assert files(tmp_path) == {"out/done.txt": b"old"}
+
+
+def test_the_hidden_folder_of_a_live_run_is_kept(tmp_path: Path) -> None:
+    """Also that of this process, whose id a run in another container may have."""
+    with staged_folder(tmp_path / "out", KIND, overwrite=False) as folder:
+        (folder / "done.txt").write_text("first")
+        StagedFolder(tmp_path / "out", KIND, overwrite=False)
+    assert files(tmp_path) == {"out/done.txt": b"first"}
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_does_not_stop_the_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    make(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        signal.raise_signal(number)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    handler = signal.signal(number, signal.default_int_handler)
+    try:
+        make(tmp_path / "out", "new", overwrite=True)
+    finally:
+        signal.signal(number, handler)
+    assert files(tmp_path) == {"out/done.txt": b"new"}
+
+
+@pytest.mark.parametrize("overwrite", ["no", 1, None])
+def test_overwrite_is_true_or_false(tmp_path: Path, overwrite: Any) -> None:
+    with pytest.raises(ConfigError, match="overwrite: expected true or false; got "):
+        StagedFolder(tmp_path / "out", KIND, overwrite=overwrite)

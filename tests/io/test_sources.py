@@ -219,3 +219,10 @@ def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) 
 def test_expand_needs_an_input() -> None:
     with pytest.raises(DataError, match="no input: give files, globs, dataset folders, or - for standard input"):
         expand([])
+
+
+@pytest.mark.parametrize("inputs", [["-", "-"], ["-", "a.txt", "-"]])
+def test_standard_input_is_read_once(inputs: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="standard input can be read only once; give - once"):
+        expand(inputs)
+    assert expand("-") == ["-"]

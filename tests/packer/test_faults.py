@@ -132,7 +132,7 @@ def test_a_file_name_that_is_not_utf8_is_escaped_in_the_quarantine(call: Run, tm
 
 
 def test_damage_and_wrong_rows_are_failures_of_inspect(call: Run, tmp_path: Path) -> None:
-    seampack.pack(CORPUS, out=tmp_path / "out", shard_tokens=1)
+    seampack.pack(CORPUS, out=tmp_path / "out", shard_tokens=20_000)
     shard = tmp_path / "out/shard-00002.arrow"
     data = bytearray(shard.read_bytes())
     data[-99] ^= 4

@@ -18,12 +18,21 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest, is_packed_name, shard_name
 from tests.packer.corpus import SMALL, write_corpus
 
-# A manifest of version 1, as the first release wrote it. Every later version must open it.
+# A manifest of version 1, as the first release wrote it, with the fields of ADDED. Every later version must open both.
 VERSION_1: dict[str, Any] = {
     "format": "seampack packed shards",
     "format_version": 1,
     "seampack_version": "0.1.0",
-    "tokenizer": {"name": "bundled", "fingerprint": "sha256:00", "vocab_size": 8192, "pad_id": None},
+    "tokenizer": {
+        "name": "bundled",
+        "fingerprint": "sha256:00",
+        "vocab_size": 8192,
+        "pad_id": None,
+        "bos": None,
+        "bos_id": None,
+        "eos": "<|endoftext|>",
+        "eos_id": 0,
+    },
     "pre_segment": "zh",
     "config": {
         "seq_len": 2048,
@@ -63,12 +72,17 @@ VERSION_1: dict[str, Any] = {
         "cuts": 2,
         "documents_split": 1,
         "documents_truncated": 1,
+        "documents_fit_but_cut": 1,
         "padding": 996,
         "fill": 0.75683594,
     },
     "quarantined": 0,
     "shards": [{"file": "shard-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
 }
+ADDED = [
+    ("accounting", "documents_fit_but_cut"),
+    *(("tokenizer", name) for name in ("bos", "bos_id", "eos", "eos_id")),
+]
 
 
 FILES = [
@@ -117,6 +131,15 @@ def test_the_json_of_each_version_is_kept(content: dict[str, Any]) -> None:
     assert manifest["accounting"]["padding"] == manifest.accounting.padding == 996
     with pytest.raises(KeyError):
         manifest["nothing"]
+
+
+def test_fields_that_the_first_release_did_not_write_are_null() -> None:
+    first, expected = copy.deepcopy(VERSION_1), copy.deepcopy(VERSION_1)
+    for *parent, key in ADDED:
+        del value_at(first, parent)[key]
+        value_at(expected, parent)[key] = None
+    assert Manifest.from_dict(first).to_dict() == expected
+    assert Manifest.from_dict(expected).to_dict() == expected
 
 
 def test_the_file_is_what_pack_returns(packed: Path) -> None:
@@ -175,15 +198,17 @@ RIGHT: dict[type, list[Any]] = {str: ["text"], bool: [True], float: [-1, 1.5], t
 
 
 def damaged(content: dict[str, Any], path: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
-    """Return manifests in which one value is missing, null or of the wrong type."""
+    """Return manifests in which one value is missing, null or of the wrong type; an added field may be missing."""
     *parent, key = path
-    right = [None] if key == "pad_id" else RIGHT.get(type(value_at(content, path)), [])
+    right = RIGHT.get(type(value_at(content, path)), [])
+    if path in ADDED or key == "pad_id":
+        right = [*right, None]
     for value in WRONG:
         if value not in right:
             changed = copy.deepcopy(content)
             value_at(changed, parent)[key] = value
             yield changed
-    if isinstance(key, str) and (parent not in (["columns"], ["config"]) or key in NEEDED):
+    if isinstance(key, str) and path not in ADDED and (parent not in (["columns"], ["config"]) or key in NEEDED):
         changed = copy.deepcopy(content)
         del value_at(changed, parent)[key]
         yield changed

@@ -14,7 +14,17 @@ import seampack
 from seampack.errors import ShardError
 from seampack.packer.documents import Texts
 from seampack.packer.folder import PackedFolder
-from tests.packer.corpus import END, END_ID, FORMATS, SMALL, STRATEGIES, TEXTS, TOKENIZER, TOKENS, write_corpus
+from tests.packer.corpus import (
+    END,
+    FORMATS,
+    SMALL,
+    STRATEGIES,
+    TEXTS,
+    TOKENIZER,
+    TOKENS,
+    UNFRAMED,
+    write_corpus,
+)
 
 
 @STRATEGIES
@@ -50,9 +60,10 @@ def test_unpack_gives_the_documents_back(corpus: Path, tmp_path: Path, strategy:
 
 @STRATEGIES
 def test_frames_are_part_of_the_documents(corpus: Path, tmp_path: Path, strategy: str) -> None:
-    seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, extra_tokens=0, bos=END, eos="a", **SMALL)
-    after = TOKENIZER.reference.token_to_id("a")
-    expected = [[END_ID, *ids, after] for ids in TOKENS]
+    options = {**SMALL, "bos": "Z", "eos": "a"}
+    seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, extra_tokens=0, **options)
+    before, after = map(TOKENIZER.reference.token_to_id, "Za")
+    expected = [[before, *ids, after] for ids in TOKENS if ids]
     assert PackedFolder(tmp_path / "out").unpack()["input_ids"].to_pylist() == expected
 
 
@@ -100,7 +111,7 @@ def test_no_document_makes_no_row_and_a_readable_folder(tmp_path: Path, output_f
 @pytest.mark.parametrize("text", ["a", "seam " * 5000], ids=["one token", "long"])
 def test_a_single_document(tmp_path: Path, strategy: str, text: str) -> None:
     corpus = write_corpus(tmp_path / "one.jsonl", [text])
-    seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, extra_tokens=0, seq_len=16)
+    seampack.pack(corpus, out=tmp_path / "out", strategy=strategy, extra_tokens=0, seq_len=16, **UNFRAMED)
     folder = PackedFolder(tmp_path / "out")
     folder.verify()
     assert folder.unpack()["input_ids"].to_pylist() == [TOKENIZER.encode(Texts([text])).ids.tolist()]
@@ -138,3 +149,26 @@ def test_dropped_tokens_are_missing_at_the_ends(
     unpacked = folder.unpack()
     for number, ids in zip(unpacked["doc_ids"].to_pylist(), unpacked["input_ids"].to_pylist(), strict=True):
         assert TOKENS[number][: len(ids)] == ids
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threads": "2"}, "threads: expected an integer of at least 1; got '2'"),
+        ({"threads": True}, "threads: expected an integer of at least 1; got True"),
+        ({"threads": -1}, "threads: expected an integer of at least 1; got -1"),
+        ({"overwrite": "no"}, "overwrite: expected true or false; got 'no'"),
+        ({"config": {"seq_len": 8}}, "expected a PackConfig or options by name; got a dict"),
+        ({"config": seampack.PlanConfig()}, "expected a PackConfig or options by name; got a PlanConfig"),
+        ({"seq_lens": 8}, "seq_lens: no such option; did you mean seq_len?"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    calls: list[Any] = [seampack.pack] if "overwrite" in arguments else [seampack.pack, seampack.compare]
+    for function in calls:
+        out = {"out": tmp_path / "out"} if function is seampack.pack else {}
+        with pytest.raises(seampack.ConfigError) as error:
+            function(tmp_path / "a.txt", **out, **arguments)
+        assert str(error.value) == message
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.conftest import DATA
 
 END = "<|endoftext|>"
 PLAIN = TextTokenizer()
-SPECIAL = TextTokenizer(config=PackConfig(special_tokens_in_text=True))
+SPECIAL = TextTokenizer(config=PackConfig(special_tokens_in_text=True, bos="none", eos="none"))
 REFERENCE = tokenizers.Tokenizer.from_file(str(DATA / "tokenizer.json"))
 END_ID = REFERENCE.token_to_id(END)
 odd = st.sampled_from([END, "'s", "\r\n", " " * 9, "١"])
@@ -62,17 +63,17 @@ def test_control_tokens_in_text_stay_text_unless_asked() -> None:
     assert ids.count(END_ID) == 1
 
 
-@pytest.mark.parametrize("bos", [None, END])
-@pytest.mark.parametrize("eos", [None, END, "a"])
+@pytest.mark.parametrize("bos", [None, "none", END])
+@pytest.mark.parametrize("eos", [None, "none", END, "a"])
 def test_documents_are_framed(bos: str | None, eos: str | None) -> None:
     tokenizer = TextTokenizer(config=PackConfig(bos=bos, eos=eos))
-    before, after = ([] if token is None else [REFERENCE.token_to_id(token)] for token in (bos, eos))
+    before, after = ([] if token in (None, "none") else [REFERENCE.token_to_id(token)] for token in (bos, eos))
     content = ["hello world", "", "x"]
-    expected = [[*before, *ids, *after] for ids in encode(PLAIN, *content)]
+    expected = [[*before, *ids, *after] if ids else [] for ids in encode(PLAIN, *content)]
     assert encode(tokenizer, *content) == expected
     ids, offsets = np.array([5, 6, 7]), np.array([0, 2, 2, 3])
     adopted = tokenizer.adopt(TokenBatch(ids, offsets))
-    assert documents(adopted) == [[*before, *ids, *after] for ids in ([5, 6], [], [7])]
+    assert documents(adopted) == [[*before, 5, 6, *after], [], [*before, 7, *after]]
     assert adopted.ids.dtype == tokenizer.dtype
 
 
@@ -183,7 +184,7 @@ def test_an_added_token_that_the_libraries_number_otherwise(
     added[-1]["id"] = last + count
     folder = changed(tmp_path, lambda content: content["added_tokens"].extend(added))
     with pytest.warns(UserWarning, match=r"fastokens (gives other ids than|cannot load this)"):
-        tokenizer = TextTokenizer(folder, PackConfig(special_tokens_in_text=special))
+        tokenizer = TextTokenizer(folder, PackConfig(special_tokens_in_text=special, bos="none", eos="none"))
     assert tokenizer.vocab_size == 8192 + count
     assert encode(tokenizer, f"a<odd {count - 1}>") == [[REFERENCE.token_to_id("a"), 8192 + count - 1]]
 
@@ -227,3 +228,23 @@ def test_a_fast_path_that_agrees_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert TextTokenizer().check(["hello " * 10_000, "world"])
+
+
+def test_a_mistyped_folder_is_no_name_on_the_hub(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also where the hub is out of reach: without the retries of the hub's library and their messages."""
+    started = time.monotonic()
+    for name in ("no-such-owner/no-such-tokenizer", "a/path/of/folders", "gpt 2"):
+        with pytest.raises(ConfigError, match=rf"^{name}: no such file or folder, and no tokenizer of that name from"):
+            TextTokenizer(name)
+    assert time.monotonic() - started < 15
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_cache_of_the_hub_is_used_where_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cached(name: str, file: str, *, local_files_only: bool) -> str:
+        assert (name, file, local_files_only) == ("owner/name", "tokenizer.json", True)
+        return str(DATA / "tokenizer.json")
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", mock.Mock(side_effect=OSError("no network")))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", cached)
+    assert TextTokenizer("owner/name").fingerprint == TextTokenizer().fingerprint

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,21 @@ def test_bad_training_input(tmp_path: Path) -> None:
         TrainConfig(longest=0)
     with pytest.raises(ConfigError, match="drop_features: expected a number from 0 to"):
         DistillConfig(drop_features=2).replace()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threads": 0}, "threads: expected an integer of at least 1; got 0"),
+        ({"threads": -1}, "threads: expected an integer of at least 1; got -1"),
+        ({"threads": 1.5}, "threads: expected an integer of at least 1; got 1.5"),
+        ({"resume": "yes"}, "resume: expected true or false; got 'yes'"),
+        ({"overwrite": "no"}, "overwrite: expected true or false; got 'no'"),
+        ({"config": {}}, "expected a TrainConfig or options by name; got a dict"),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        train([["text"]], **{"config": TINY, "out": tmp_path / "out", **arguments})
+    assert str(error.value) == message
+    assert not (tmp_path / "out").exists()

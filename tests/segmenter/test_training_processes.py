@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.conftest import command, obey_interrupts
 
 pytest.importorskip("torch")
 
+from seampack.segmenter import training_processes
 from seampack.segmenter.direction_trainer import Report
 from seampack.segmenter.training import train
 from seampack.segmenter.training_folder import CHECKPOINT
@@ -128,3 +131,15 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
 
     with pytest.raises(StoppedError):
         train([texts], LONG, tmp_path / "m", resume=True, threads=1, on_report=stop)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("numpy"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")]
+)
+def test_a_worker_without_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    (tmp_path / ".training").touch()
+    monkeypatch.setattr(training_processes, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(training_processes, "train_direction", Mock(side_effect=error))
+    reports: queue.Queue[object] = queue.Queue()
+    training_processes._work(tmp_path / "checkpoints", LONG, "forward", False, 1, reports)
+    assert isinstance(reports.get(), MemoryError)
