@@ -258,7 +258,7 @@ def loss_rows(options: argparse.Namespace) -> list[Row]:
     from seampack.packer.pipeline import token_batches
     from seampack.packer.tokenizing import TextTokenizer
 
-    config = PackConfig()
+    config = PackConfig(bos="none", eos="none")  # the authors' code adds no tokens
     tokenizer = TextTokenizer(options.tokenizer, config)
     batches = [
         b.lengths.astype(np.int32)
@@ -320,7 +320,7 @@ def _row(work: str, ours: str, theirs: str, result: str) -> Row:
 def _pack_command(options: argparse.Namespace, corpus: Path) -> list[str]:
     out = options.corpus / "packed"
     shutil.rmtree(out, ignore_errors=True)
-    tokenizer = ["--tokenizer", str(options.tokenizer)]
+    tokenizer = ["--tokenizer", str(options.tokenizer), "--bos", "none", "--eos", "none"]  # as in the other pipelines
     return [
         sys.executable,
         "-m",

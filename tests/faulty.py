@@ -3,7 +3,9 @@
 import subprocess
 from pathlib import Path
 
-SMALL = ("--tokenizer", "bundled", "--seq-len", 64, "--window-tokens", 1000, "--shard-tokens", 1000)
+UNFRAMED = ("--tokenizer", "bundled", "--bos", "none", "--eos", "none")
+"""Options of a run without notes on standard error."""
+SMALL = (*UNFRAMED, "--seq-len", 64, "--window-tokens", 1000, "--shard-tokens", 1000)
 GOOD = '{"text": "hello world"}\n'
 
 

@@ -100,6 +100,13 @@ def concat(pieces: Sequence[Piece], seq_len: int) -> list[Row]:
     return rows
 
 
+def fit_but_cut(lengths: Sequence[int], rows: Sequence[Row], seq_len: int) -> int:
+    """Number of documents that a row could hold and that no segment holds whole."""
+    segments = {piece for row in rows for piece in row}
+    fitting = [(document, 0, length) for document, length in enumerate(lengths) if 0 < length <= seq_len]
+    return sum(piece not in segments for piece in fitting)
+
+
 def trimmed(row: Row, seq_len: int) -> Row:
     """A row cut to its first seq_len tokens."""
     over = max(0, tokens(row) - seq_len)

@@ -11,7 +11,7 @@ import click
 
 from seampack.config import range_words, underscored
 from seampack.io.formats import CODECS
-from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad
 
 if TYPE_CHECKING:
     from seampack.segmenter.dictionary import Dictionary
@@ -158,7 +158,16 @@ def splitter(model: str | None) -> Any:
 
 raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-reading = config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format"))
+reading = all_of(
+    config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format", "on_bad")),
+    click.option(
+        "--on-bad",
+        type=click.Choice([OnBad.STOP.value, OnBad.REPLACE.value]),
+        default=OnBad.STOP.value,
+        show_default=True,
+        help="Action on text that is not valid Unicode: stop, or replace invalid characters with U+FFFD.",
+    ),
+)
 decoding = all_of(
     config_options(DecodeConfig),
     click.option(
@@ -170,11 +179,11 @@ decoding = all_of(
 )
 
 
-def load_segmenter(model: str) -> "Segmenter":
-    """Load a segmenter from its folder, or a bundled one by its name."""
+def load_segmenter(model: str, **options: Any) -> "Segmenter":
+    """Load a segmenter from its folder, or a bundled one by its name. Options: see ``Segmenter.load``."""
     from seampack.segmenter.model import Segmenter
 
-    return Segmenter.load(model)
+    return Segmenter.load(model, **options)
 
 
 def taken_decoding(options: dict[str, Any]) -> "tuple[DecodeConfig, Dictionary | None]":

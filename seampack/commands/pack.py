@@ -18,7 +18,10 @@ from seampack.commands.report import (
     table,
     warn,
 )
-from seampack.packer.config import PackConfig
+from seampack.packer.config import AUTO, PackConfig
+
+if TYPE_CHECKING:
+    from seampack.packer.tokenizing import TextTokenizer
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
@@ -34,6 +37,7 @@ _COLUMNS = {
     "dropped": "dropped",
     "repeated": "repeated",
     "documents_split": "split",
+    "documents_fit_but_cut": "fit but cut",
     "cuts": "cuts",
     "plan_seconds": "CPU-s",
 }
@@ -85,6 +89,7 @@ def pack(
             overwrite=overwrite,
             split=shared.splitter(pre_segment),
             notes={"pre_segment": pre_segment} if pre_segment else None,
+            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
             on_progress=on_progress,
         )
     set_written(out)
@@ -122,7 +127,12 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
     note_lines(inputs, config.input_format)
     with progress_bar(inputs) as on_progress:
         comparisons = run(
-            inputs, config, tokenizer=_tokenizer_name(tokenizer), threads=threads, on_progress=on_progress
+            inputs,
+            config,
+            tokenizer=_tokenizer_name(tokenizer),
+            threads=threads,
+            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
+            on_progress=on_progress,
         )
     _warn_of_nothing(comparisons[0].accounting)
     rows = [comparison.to_dict() for comparison in comparisons]
@@ -152,3 +162,11 @@ def _tokenizer_name(given: str | None) -> str:
         return given
     note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
     return "bundled"
+
+
+def _note_special_tokens(tokenizer: "TextTokenizer") -> None:
+    """Say which tokens are put around documents."""
+    advice = "choose others with --bos and --eos"
+    if tokenizer.eos.name is None:
+        advice = "a model does not learn to end a text without one: name one with --eos"
+    note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")

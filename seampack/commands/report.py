@@ -165,8 +165,11 @@ def accounting_lines(accounting: dict[str, Any]) -> str:
         f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated, "
         f"{a['empty_documents']:,} empty"
     )
-    lines = [
-        documents,
+    lines = [documents]
+    if a["documents_fit_but_cut"] is not None:
+        fit = f"documents of at most {a['seq_len']:,} tokens, split or truncated"
+        lines.append(f"  fit but cut{a['documents_fit_but_cut']:>15,}   {fit}")
+    lines += [
         f"rows        {a['rows']:>16,}   of {a['seq_len']:,} tokens, {a['segments']:,} segments, {a['cuts']:,} cuts",
         f"tokens in   {a['tokens_in']:>16,}",
         f"  + repeated{a['repeated']:>16,}   {a['repeated'] * share:.3f} %",

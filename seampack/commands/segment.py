@@ -1,6 +1,7 @@
 """``seampack segment``: train and apply segmenters. The commands that score them are in ``segment_scores``."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -23,6 +24,9 @@ _READING = ("text_column", "input_format", "on_bad")
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _LOW_AGREEMENT = 0.7
 """Cohen's kappa below which a trained model has probably not learned words."""
+_FEW_UNITS = 1.4
+"""Units per word at the first validation below which a direction will probably not learn words."""
+_REMEDY = "train with --word-cost 0.25 or more, or with another --seed"
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
 
@@ -77,7 +81,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         threads=threads,
-        on_report=_show_progress,
+        on_report=_progress(),
     )
     set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
@@ -148,6 +152,13 @@ def distill(
     help="Segmenter: the folder of a trained one, or zh or th, the bundled ones for Chinese and Thai.",
 )
 @shared.decoding
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Number of threads of the language models (--exact): with 2, both run at the same time; more seldom help.",
+)
 @click.option("--posteriors", is_flag=True, help="Write probabilities of word ends: short for --output posteriors.")
 @_out
 @shared.config_options(ApplyConfig, skip=("n_best",))
@@ -162,6 +173,7 @@ def distill(
 def apply(
     inputs: tuple[str, ...],
     model: str,
+    threads: int,
     posteriors: bool,
     n_best: int | None,
     out: str,
@@ -193,7 +205,8 @@ def apply(
 
     if out == "-":
         set_interrupted("interrupted; standard output has a part of the text")
-    run(shared.load_segmenter(model), inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
+    segmenter = shared.load_segmenter(model, threads=threads)
+    run(segmenter, inputs or ("-",), out, config, decode=decode, dictionary=dictionary)
 
 
 @segment.command()
@@ -202,13 +215,31 @@ def apply(
 def restore(inputs: tuple[str, ...], out: str) -> None:
     """Restore the original of apply's spaced text.
 
-    The result equals the original text, character for character.
+    The result equals the original text, character for character. Only restore what apply wrote as spaced text: other
+    text cannot always be recognised, and then loses the single spaces between its words.
 
     INPUT: files or globs of spaced text; by default, or as -, standard input.
     """
     from seampack.segmenter.apply import restore as run
 
     run(inputs or ("-",), out)
+
+
+def _progress() -> Callable[[Any], None]:
+    """Return a function that shows the reports of training, and warns if the first of a direction has hardly a word."""
+    seen: set[str] = set()
+
+    def show(report: Any) -> None:
+        _show_progress(report)
+        if report.direction not in seen and report.units_per_word < _FEW_UNITS:
+            warn(
+                f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation: almost every "
+                f"unit is a word, and this seldom improves; stop (Ctrl-C) and {_REMEDY}, or wait for the agreement of "
+                "both directions at the end"
+            )
+        seen.add(report.direction)
+
+    return show
 
 
 def _show_progress(report: Any) -> None:
@@ -223,10 +254,7 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     """Print a trained model. Warn if the two directions of its language model hardly agree."""
     has_agreement, kappa = "agreement" in description, description.get("agreement")
     if has_agreement and (kappa is None or kappa < _LOW_AGREEMENT):
-        warn(
-            "such low agreement means that at least one direction makes every unit a word; "
-            "train with --word-cost 0.25 or more, or with another --seed"
-        )
+        warn(f"such low agreement means that at least one direction makes every unit a word; {_REMEDY}")
     if as_json:
         print_json({**description, "seconds": seconds})
         return

@@ -20,21 +20,34 @@ def copy_segments(addresses, lengths, targets, size, out):
 
 
 @kernel
-def frame_documents(ids, offsets, before, after, out):
-    """Copy ragged documents to ``out``, each between the tokens ``before`` and ``after``; -1 means no token."""
+def frame_documents(ids, offsets, before, after, out, ends):
+    """Copy ragged documents to ``out``, each between the tokens ``before`` and ``after``; -1 means no token.
+
+    A document that has the token there already is given no second one; an empty document stays empty. ``ends`` receives
+    the end of each document. Returns the number of documents that began with ``before``, and that ended with ``after``.
+    """
+    begun = 0
+    ended = 0
     end = 0
     for document in range(offsets.size - 1):
-        if before >= 0:
-            out[end] = before
-            end += 1
         source = ids[offsets[document] : offsets[document + 1]]
-        target = out[end : end + source.size]
-        for k in range(source.size):
-            target[k] = source[k]
-        end += source.size
-        if after >= 0:
-            out[end] = after
-            end += 1
+        if source.size > 0:
+            has_before = np.int64(source[0]) == before
+            has_after = np.int64(source[source.size - 1]) == after
+            begun += has_before
+            ended += has_after
+            if before >= 0 and not has_before:
+                out[end] = before
+                end += 1
+            target = out[end : end + source.size]
+            for k in range(source.size):
+                target[k] = source[k]
+            end += source.size
+            if after >= 0 and not has_after:
+                out[end] = after
+                end += 1
+        ends[document] = end
+    return begun, ended
 
 
 @kernel

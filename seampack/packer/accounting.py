@@ -29,6 +29,8 @@ class Accounting:
     """Documents that have more than one segment."""
     documents_truncated: int = 0
     """Pieces that lost their end: up to ``extra_tokens`` each, or the last row's tokens with ``drop_last``."""
+    documents_fit_but_cut: int | None = 0
+    """Documents of at most ``seq_len`` tokens that have more than one segment or lost tokens; None: not counted."""
 
     def __post_init__(self) -> None:
         if self.tokens_in != self.tokens_out - self.repeated + self.dropped or self.padding < 0:

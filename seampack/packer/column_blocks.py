@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seampack.errors import DataError
+from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
 from seampack.io.records import invalid_utf8
 from seampack.io.sources import Source
@@ -20,7 +21,6 @@ from seampack.packer.documents import (
     LOST_LABELS,
     LOST_MASK,
     MASK,
-    BadRecord,
     Texts,
     TokenBatch,
     outside_vocabulary,

@@ -43,6 +43,7 @@ def compare(
     tokenizer: str = BUNDLED,
     strategies: Sequence[str] = tuple(Strategy),
     threads: int | None = None,
+    on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
@@ -53,6 +54,8 @@ def compare(
     config = PackConfig.given(config, **options)
     configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
     text_tokenizer = TextTokenizer(tokenizer, config)
+    if on_tokenizer is not None:
+        on_tokenizer(text_tokenizer)
     batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)
     lengths = [batch.lengths.astype(np.int32) for batch in batches]
     for planned in configs:

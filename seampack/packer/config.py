@@ -8,6 +8,8 @@ from seampack.errors import ConfigError
 from seampack.io.formats import Format
 
 MAX_SEQ_LEN = 1 << 24
+AUTO = "auto"
+NONE = "none"
 
 
 class Strategy(StrEnum):
@@ -152,8 +154,16 @@ class PackConfig(PlanConfig):
     special_tokens_in_text: bool = option(
         False, "Parse special tokens in the text, such as <|endoftext|>; by default they are plain text."
     )
-    bos: str | None = option(None, "Token to put before each document, by its name in the vocabulary; default: none.")
-    eos: str | None = option(None, "Token to put after each document, by its name in the vocabulary; default: none.")
+    bos: str | None = option(
+        AUTO,
+        "Token to put before each document, by its name in the vocabulary. auto: the begin token that the tokenizer "
+        "itself puts there, if any. none: no token.",
+    )
+    eos: str | None = option(
+        AUTO,
+        "Token to put after each document, by its name in the vocabulary. auto: the tokenizer's end token, as named by "
+        "tokenizer_config.json or its post-processor, or a well-known name such as <|endoftext|>. none: no token.",
+    )
     pad: str | None = option(
         None, "Token to pad rows with, by its name in the vocabulary; by default rows that are not full are shorter."
     )

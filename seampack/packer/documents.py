@@ -1,38 +1,14 @@
 """The output of readers: batches of documents, as text or token ids, and the records that could not be read."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seampack.errors import DataError
-from seampack.io.sources import place
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """A record that could not be read: its place and the reason."""
-
-    source: str
-    position: int
-    """Number of the record in its source, from 1."""
-    reason: str
-    raw: str
-    """The record as text; bytes that are not UTF-8 as ``\\xNN``."""
-    unit: str = "line"
-    """Unit of ``position``: ``line``, ``value`` of JSON, or ``row`` of a table."""
-
-    def error(self, advice: str = "") -> DataError:
-        """Return the error that stops a run at this record."""
-        return DataError(f"{place(self.source, self.position, self.unit)}: {self.reason}{advice}")
-
-    def to_dict(self) -> dict[str, str | int]:
-        """Return the record as an object of the quarantine file."""
-        return dataclasses.asdict(self)
-
+from seampack.io.bad_records import BadRecord
 
 LABELS, MASK = "labels", "attention_mask"
 _KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"
@@ -61,6 +37,19 @@ It returns the pieces of all texts in one list, and the index of each text's fir
 """
 
 
+class Doubled(NamedTuple):
+    """Documents that had a token to put around them already."""
+
+    begun: int = 0
+    """Documents that begin with the begin token, which was not added again."""
+    ended: int = 0
+    """Documents that end with the end token, which was not added again."""
+    begun_as_text: int = 0
+    """Documents whose text begins with the name of the begin token, which is packed as plain text after the token."""
+    ended_as_text: int = 0
+    """Documents whose text ends with the name of the end token, which is packed as plain text before the token."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
     """Documents as token ids, ragged: document ``d`` is ``ids[offsets[d]:offsets[d + 1]]``."""
@@ -69,6 +58,7 @@ class TokenBatch:
     offsets: npt.NDArray[np.int64]  # shape (documents + 1,)
     names: pa.Array | None = None  # shape (documents,)
     bad: list[BadRecord] = field(default_factory=list)
+    doubled: Doubled = Doubled()  # noqa: RUF009  # immutable
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.io.records import JSON_ERRORS, problem
 from seampack.packer.config import PackConfig
@@ -16,7 +17,6 @@ from seampack.packer.documents import (
     LOST_LABELS,
     LOST_MASK,
     MASK,
-    BadRecord,
     Texts,
     TokenBatch,
     outside_vocabulary,

@@ -54,6 +54,12 @@ class TokenizerFacts:
     vocab_size: int
     pad_id: int | None = None
     """Id of the padding token; None for rows that are not padded."""
+    bos: str | None = None
+    """Token before each document; None for no token."""
+    bos_id: int | None = None
+    eos: str | None = None
+    """Token after each document; None for no token."""
+    eos_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +161,12 @@ class Manifest:
 
 _NAMES = tuple(entry.name for entry in dataclasses.fields(Manifest))
 
+# Fields that were added to version 1 after its first release: None for a folder that lacks them.
+_ADDED = (
+    "accounting.documents_fit_but_cut",
+    *(f"tokenizer.{name}" for name in ("bos", "bos_id", "eos", "eos_id")),
+)
+
 
 def check_notes(notes: Mapping[str, Any]) -> None:
     """Raise ConfigError if a note has the name of a manifest field."""
@@ -173,10 +185,11 @@ def _accounting(content: object, seq_len: int) -> Accounting:
             f"accounting: expected tokens_in = tokens_out - repeated + dropped <= rows * seq_len; got {counts}"
         ) from error
     given = _object("accounting.", content, ["padding", "fill"])
-    for name, expected in {**accounting.to_dict(), "seq_len": seq_len}.items():
-        value = given[name] if expected is None else check_number(f"accounting.{name}", given[name])
-        if value != expected:
-            raise ConfigError(f"accounting.{name}: expected {expected}; got {given[name]}")
+    expected = {**accounting.to_dict(), "seq_len": seq_len}
+    for name in ("padding", "fill", "seq_len"):
+        value = given[name] if expected[name] is None else check_number(f"accounting.{name}", given[name])
+        if value != expected[name]:
+            raise ConfigError(f"accounting.{name}: expected {expected[name]}; got {given[name]}")
     return accounting
 
 
@@ -207,8 +220,8 @@ def _object(prefix: str, content: object, names: typing.Iterable[str] = ()) -> d
 def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
     fields = dataclasses.fields(kind)
-    values = _object(prefix, content, [entry.name for entry in fields])
-    return {entry.name: _plain(prefix + entry.name, values[entry.name], entry.type) for entry in fields}
+    values = _object(prefix, content, [entry.name for entry in fields if prefix + entry.name not in _ADDED])
+    return {entry.name: _plain(prefix + entry.name, values.get(entry.name), entry.type) for entry in fields}
 
 
 def _plain(name: str, value: Any, annotation: Any) -> Any:

@@ -46,6 +46,7 @@ def pack(
     overwrite: bool = False,
     split: Split | None = None,
     notes: Mapping[str, Any] | None = None,
+    on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Manifest:
@@ -62,6 +63,7 @@ def pack(
         overwrite: Whether to replace a packed folder at ``out``.
         split: Cuts texts into pieces that no token crosses, such as ``Segmenter.pieces``.
         notes: Entries to add to the manifest.
+        on_tokenizer: Called once with the tokenizer, which has found its begin and end token.
         on_progress: Called after each batch of documents.
         options: Fields of PackConfig; they override ``config``.
 
@@ -75,6 +77,8 @@ def pack(
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config)
+    if on_tokenizer is not None:
+        on_tokenizer(text_tokenizer)
     # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
     with (
         ShardWriter(out, config, overwrite=overwrite) as writer,
@@ -122,6 +126,10 @@ def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:
         fingerprint=tokenizer.fingerprint,
         vocab_size=tokenizer.vocab_size,
         pad_id=tokenizer.pad if tokenizer.pad >= 0 else None,
+        bos=tokenizer.bos.name,
+        bos_id=tokenizer.bos.id if tokenizer.bos.name is not None else None,
+        eos=tokenizer.eos.name,
+        eos_id=tokenizer.eos.id if tokenizer.eos.name is not None else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Reading and tokenising in parallel threads, with results in the order of the input."""
 
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,8 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from seampack._threads import thread_count
+from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import BadRecord, Split, Texts, TokenBatch
+from seampack.packer.documents import Doubled, Split, Texts, TokenBatch
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -58,6 +60,8 @@ def token_batches(
     ``split`` cuts texts into pieces that no token crosses. With ``config.on_bad == "quarantine"``, ``on_bad`` receives
     the records that could not be read.
 
+    Warns of documents that have the begin or end token already.
+
     Raises DataError for inputs that cannot be read and, with ``config.on_bad == "stop"``, at the first such record.
     """
     workers = thread_count(threads)
@@ -83,6 +87,7 @@ def token_batches(
 
     blocks = read_blocks(paths, config, tokenizer.vocab_size)
     documents = tokens = size = 0
+    doubled = Doubled()
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
         for batch, read in ordered_map(encode, enumerate(blocks), pool, workers + 4):
             if batch.bad and on_bad is not None:
@@ -90,9 +95,26 @@ def token_batches(
             documents += batch.offsets.size - 1
             tokens += int(batch.offsets[-1])
             size += read
+            doubled = Doubled(*map(sum, zip(doubled, batch.doubled, strict=True)))
             if on_progress is not None:
                 on_progress(Progress(documents, tokens, size))
             yield batch
+    _warn_of_doubled(doubled, tokenizer)
+
+
+def _warn_of_doubled(doubled: Doubled, tokenizer: TextTokenizer) -> None:
+    begin, end = f"begin with {tokenizer.bos.name}", f"end with {tokenizer.eos.name}"
+    if counted := _counted({begin: doubled.begun, end: doubled.ended}):
+        warnings.warn(f"{counted} already; no second one was added", stacklevel=3)
+    if counted := _counted({begin: doubled.begun_as_text, end: doubled.ended_as_text}):
+        warnings.warn(
+            f"{counted} as plain text, next to the token; --special-tokens-in-text reads the text as the token",
+            stacklevel=3,
+        )
+
+
+def _counted(documents: dict[str, int]) -> str:
+    return " and ".join(f"{count:,} document(s) {fact}" for fact, count in documents.items() if count)
 
 
 def _size(block: Block, documents: Texts) -> int:

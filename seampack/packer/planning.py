@@ -91,6 +91,9 @@ class PackPlan:
         begun = np.ones(lengths.size, np.bool_) if continued is None else ~continued
         parts = segments + (carried > 0)
         settled = (segments > 0) | (carried == 0)  # not carried as a whole
+        split = begun & (parts > 1)
+        cut = split.copy()
+        cut[self.dropped.document] = True
         tokens_out = int(self.length.sum(dtype=np.int64))
         repeated = int(self.repeated.sum(dtype=np.int64))
         return Accounting(
@@ -104,8 +107,9 @@ class PackPlan:
             dropped=self.dropped.tokens,
             segments=self.doc.size,
             cuts=int(np.maximum(parts - 1, 0).sum()),
-            documents_split=int((begun & (parts > 1)).sum()),
+            documents_split=int(split.sum()),
             documents_truncated=self.dropped.document.size,
+            documents_fit_but_cut=int((begun & cut & (lengths <= self.seq_len)).sum()),
         )
 
 

@@ -16,10 +16,10 @@ import xxhash
 
 from seampack._signals import uninterrupted
 from seampack.errors import ShardError
+from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, StagedFolder, sync, writing
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import OutputFormat, PackConfig
-from seampack.packer.documents import BadRecord
 from seampack.packer.manifest import (
     DATASET_FILES,
     MANIFEST,

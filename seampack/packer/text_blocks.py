@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from seampack.errors import DataError
+from seampack.io.bad_records import BadRecord
 from seampack.io.formats import Format
 from seampack.io.records import blocks_of, end_of_lines, invalid_utf8
 from seampack.io.sources import Source
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import BadRecord, Texts, TokenBatch
+from seampack.packer.documents import Texts, TokenBatch
 from seampack.packer.json_blocks import JsonDecoder
 
 BLOCK_BYTES = 8 << 20

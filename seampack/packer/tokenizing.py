@@ -5,6 +5,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import tokenizers
 from seampack.errors import ConfigError
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, Texts, TokenBatch, id_type
+from seampack.packer.config import NONE, PackConfig
+from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
+from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 BUNDLED = "bundled"
 _FILE = "tokenizer.json"
@@ -46,12 +48,13 @@ class TextTokenizer:
     """A tokenizer that encodes batches of documents, with the size, id type and fingerprint of its vocabulary.
 
     ``name``: a ``tokenizer.json``, a folder that contains one, a name on the Hugging Face hub, or ``"bundled"``.
+    Without a config, no tokens are put around documents.
 
     Raises ConfigError if the tokenizer cannot be loaded or lacks a token that the config names.
     """
 
     def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
-        config = config or PackConfig()
+        config = config or PackConfig(bos=NONE, eos=NONE)
         self.name = os.fspath(name)
         text = _tokenizer_json(self.name)
         with ThreadPoolExecutor(1) as thread:  # both are slow to load and release the GIL
@@ -67,9 +70,9 @@ class TextTokenizer:
         ids = self.reference.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1
         self.dtype = id_type(self.vocab_size)
-        self.bos = self._token_id("bos", config.bos)
-        self.eos = self._token_id("eos", config.eos)
-        self.pad = self._token_id("pad", config.pad)
+        vocabulary = Vocabulary(self.name, _folder_of(self.name), text, self.reference.token_to_id)
+        self.bos, self.eos = begin_and_end(config, vocabulary)
+        self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
         self.check_on(_SAMPLE)
 
@@ -77,14 +80,6 @@ class TextTokenizer:
     def is_fast(self) -> bool:
         """Whether the fast path is in use."""
         return self._fast is not None
-
-    def _token_id(self, option: str, token: str | None) -> int:
-        if token is None:
-            return -1
-        token_id = self.reference.token_to_id(token)
-        if token_id is None:
-            raise ConfigError(f"{option}: no token {token!r} in the vocabulary of {self.name}")
-        return int(token_id)
 
     def _distrust(self) -> None:
         self._fast = None
@@ -113,7 +108,7 @@ class TextTokenizer:
             self._distrust()
 
     def encode(self, texts: Texts, split: Split | None = None) -> TokenBatch:
-        """Encode a batch of documents, each between ``bos`` and ``eos`` if these are configured.
+        """Encode a batch of documents, each between ``bos`` and ``eos`` if there are such tokens.
 
         ``split`` cuts each document into pieces that are encoded separately.
         """
@@ -139,12 +134,20 @@ class TextTokenizer:
         return np.fromiter((i for ids in encoded for i in ids), np.uint32, int(offsets[-1])), offsets
 
     def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
-        extra = (self.bos >= 0) + (self.eos >= 0)
-        if not extra:
+        bos, eos = self.bos.id, self.eos.id
+        if bos < 0 and eos < 0:
             return TokenBatch(ids.astype(self.dtype, copy=False), offsets, batch.names, batch.bad)
-        out = np.empty(ids.size + extra * (offsets.size - 1), self.dtype)
-        kernels.frame_documents(ids, offsets, self.bos, self.eos, out)
-        return TokenBatch(out, offsets + extra * np.arange(offsets.size), batch.names, batch.bad)
+        out = np.empty(ids.size + ((bos >= 0) + (eos >= 0)) * (offsets.size - 1), self.dtype)
+        ends = np.zeros_like(offsets)
+        begun, ended = kernels.frame_documents(ids, offsets, bos, eos, out, ends[1:])
+        as_text = self._framed_as_text(batch.texts) if isinstance(batch, Texts) and self._split_special else (0, 0)
+        return TokenBatch(out[: ends[-1]], ends, batch.names, batch.bad, Doubled(begun, ended, *as_text))
+
+    def _framed_as_text(self, texts: list[str]) -> tuple[int, int]:
+        """Return the number of texts that begin with the name of ``bos``, and that end with the name of ``eos``."""
+        bos, eos = self.bos.name, self.eos.name
+        begun = sum(map(str.startswith, texts, repeat(bos))) if bos is not None else 0
+        return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
 
 
 def _load_fast(text: str) -> tuple[Any, str]:
@@ -161,6 +164,14 @@ def _load_fast(text: str) -> tuple[Any, str]:
     except Exception as error:  # noqa: BLE001  # a kind of model that the fast library does not support
         return None, f"fastokens cannot load this tokenizer ({error})"
     return fast, ""
+
+
+def _folder_of(name: str) -> Path | None:
+    """Return the folder of a tokenizer; None for a name on the Hugging Face hub."""
+    if name == BUNDLED:
+        return Path(str(files("seampack") / "data"))
+    path = Path(name)
+    return path if path.is_dir() else path.parent if path.is_file() else None
 
 
 def _load_reference(text: str, name: str) -> tokenizers.Tokenizer:

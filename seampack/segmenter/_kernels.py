@@ -196,6 +196,29 @@ def reverse_lattice(scores, offsets, result):
 
 
 @kernel
+def forbid_bonds(scores, offsets, bonds, impossible):
+    """Give the score ``impossible`` to each segment that begins or ends between two bonded units of a sentence.
+
+    ``bonds``: flags of the units after which no word may end, shape (units,). Bonded units that are too many for one
+    segment keep their scores, so that each sentence has a segmentation.
+    """
+    longest = scores.shape[1]
+    for sentence in range(offsets.size - 1):
+        stop = offsets[sentence + 1]
+        begin = offsets[sentence]
+        while begin < stop:
+            end = begin + 1  # of the bonded units that start at ``begin``
+            while end < stop and bonds[end - 1] == 1:
+                end += 1
+            if 1 < end - begin <= longest:
+                scores[begin, : end - begin - 1] = impossible
+                scores[begin + 1 : end] = impossible
+                for start in range(max(offsets[sentence], begin - longest + 1), begin):
+                    scores[start, begin - start : end - start - 1] = impossible
+            begin = end
+
+
+@kernel
 def merge_by_block(scores, offsets, first, second, ends):
     """Fill ``ends`` with the ends common to two segmentations; between these, take the one with the higher total."""
     for sentence in range(offsets.size - 1):

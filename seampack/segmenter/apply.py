@@ -6,18 +6,20 @@ A file appears under its name when it is complete; standard output receives each
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 from seampack.io.formats import Format
 from seampack.io.output import output_stream
-from seampack.io.sources import STDIN, Inputs
+from seampack.io.sources import STDIN, Inputs, expand
 from seampack.segmenter import formats
 from seampack.segmenter.annotations import annotate, check_options
-from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, Output
+from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad, Output
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.inputs import Block, Lines, blocks
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.quarantine import Quarantine
 from seampack.segmenter.writers import Writer, resolved, writer
 
 
@@ -49,22 +51,26 @@ def apply(
         dictionary: Words that hold regardless of the model.
 
     Raises:
-        ConfigError: Input and output do not fit together, or an option cannot change the output.
+        ConfigError: Input and output do not fit together, the output is an input, or an option cannot change the
+            output.
         DataError: An input cannot be read.
         ShardError: ``out`` cannot be written.
     """
     config, decode = ApplyConfig.given(config), DecodeConfig.given(decode)
     check_options(Output(config.output), decode, dictionary)
+    _check_output(inputs, out)
+    quarantine = Quarantine(out) if config.on_bad == OnBad.QUARANTINE else None
     source = blocks(
         inputs,
         text_column=config.text_column,
         input_format=config.input_format,
         on_bad=config.on_bad,
+        quarantine=None if quarantine is None else quarantine.add,
     )
     applied = Applied()
     block_writer: Writer | None = None
     kind: type[Block] = Lines
-    with output_stream(out) as sink:
+    with output_stream(out) as sink, quarantine or nullcontext():
         for block in source:
             if block_writer is None:
                 kind = type(block)
@@ -81,8 +87,24 @@ def apply(
     return applied
 
 
+def _check_output(inputs: Inputs, out: str | os.PathLike[str]) -> None:
+    """Raise ConfigError if the output file is one of the input files, which it would replace."""
+    if os.fspath(out) == STDIN or not os.path.isfile(out):
+        return
+    for path in expand(inputs):
+        if os.path.isfile(path) and os.path.samefile(path, out):
+            raise ConfigError(
+                f"{os.fspath(out)}: the output is also an input, which it would replace; name another file"
+            )
+
+
 def restore(inputs: Inputs, out: str | os.PathLike[str] = STDIN) -> None:
-    """Restore the original texts from spaced text written by ``apply``. Raises DataError for any other text."""
+    """Restore the original texts from spaced text written by ``apply``.
+
+    Raises DataError for a line that ``apply`` cannot have written. Other text that looks like its output cannot be
+    recognised: it loses the single spaces between its words.
+    """
+    _check_output(inputs, out)
     with output_stream(out) as sink:
         ended = True
         for block in blocks(inputs, input_format=Format.LINES):

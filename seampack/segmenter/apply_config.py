@@ -12,12 +12,14 @@ WRITTEN_FORMATS = (Format.AUTO, Format.LINES, Format.JSONL, *COLUMNAR)
 
 
 class OnBad(StrEnum):
-    """Action on bytes that are not UTF-8."""
+    """Action on text that is not valid, and on records without a text."""
 
     STOP = "stop"
     """End the run with an error that names the file and the line or row."""
     REPLACE = "replace"
-    """Replace each invalid byte with U+FFFD; the original text can then not be restored."""
+    """Replace each invalid byte and half surrogate pair with U+FFFD; the original text can then not be restored."""
+    QUARANTINE = "quarantine"
+    """Skip the line, record or row; write it with the reason to ``OUT.quarantine.jsonl``."""
 
 
 class Output(StrEnum):
@@ -50,7 +52,9 @@ class ApplyConfig(Config):
         choices=Output,
     )
     n_best: int = option(5, "n-best: number of segmentations.", low=1, high=1000)
-    text_column: str = option("text", "Field or column with the text.", empty=False)
+    text_column: str = option(
+        "text", "Field or column with the text; meta.text is the field text within meta.", empty=False
+    )
     output_column: str = option("", "Field or column to add; by default named after the output.")
     input_format: str = option(
         Format.AUTO.value,
@@ -64,7 +68,8 @@ class ApplyConfig(Config):
     )
     on_bad: str = option(
         OnBad.STOP.value,
-        "Action on bytes that are not UTF-8, also in tables: stop, or replace each with U+FFFD.",
+        "Action on text that is not valid Unicode and on records without the text: stop; replace invalid characters "
+        "with U+FFFD; or quarantine: write the record with the reason to OUT.quarantine.jsonl and continue.",
         choices=OnBad,
     )
 

@@ -72,6 +72,11 @@ def load_description(folder: Path) -> dict[str, Any]:
 
     Raises ShardError if the file is missing, is of another kind or version, or lacks a field that segmenting needs.
     """
+    if not folder.exists():
+        raise ShardError(
+            f"{folder}: no such segmenter; expected a folder, or a bundled one: {' or '.join(BUNDLED)}; train one "
+            f"with: {KIND.command} -o {folder}"
+        )
     description = KIND.read_description(folder)
     try:
         _check_description(description)

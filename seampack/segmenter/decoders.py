@@ -17,7 +17,8 @@ Offsets = npt.NDArray[np.int64]
 Ends = npt.NDArray[np.uint8]
 
 IMPOSSIBLE = -1e6
-"""Score of a forbidden segment: several units, one of which is a digit run, a foreign word or punctuation."""
+"""Score of a forbidden segment: several units, one of which is a digit run, a foreign word or punctuation, or a segment
+that the spelling does not allow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import numpy.typing as npt
 
 from seampack.errors import DataError
 from seampack.segmenter.units import Units
+
+_FREQUENCY = re.compile("[0-9]+")
+_TAG = re.compile("[A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,23 @@ class Dictionary:
 
     @classmethod
     def of(cls, lines: list[str]) -> "Dictionary":
-        """Return the dictionary of entries, one per line; skip empty lines. Raises DataError if no entry is left."""
+        """Return the dictionary of entries, one per line; skip empty lines.
+
+        Lines of jieba's format (``word frequency tag``) give the word alone, with a warning.
+
+        Raises DataError if no entry is left, if two entries cut the same text differently, or if it is not clear which
+        lines have jieba's format.
+        """
         entries: dict[str, list[int]] = {}
-        for line in lines:
-            if words := line.split():
-                entries["".join(words)] = np.cumsum([len(word) for word in words])[:-1].tolist()
+        first_lines: dict[str, int] = {}
+        for number, words in _entries(lines):
+            entry, cuts = "".join(words), np.cumsum([len(word) for word in words])[:-1].tolist()
+            first = first_lines.setdefault(entry, number)
+            if entries.setdefault(entry, cuts) != cuts:
+                raise DataError(
+                    f"lines {first} and {number}: two entries cut {entry!r} differently: {lines[first - 1].strip()!r} "
+                    f"and {lines[number - 1].strip()!r}; remove one"
+                )
         if not entries:
             raise DataError("the dictionary has no entry; expected one per line")
         lengths: defaultdict[str, set[int]] = defaultdict(set)
@@ -95,3 +111,30 @@ class Dictionary:
         ends[np.cumsum(covered[:-1]) > 0] = 0
         last = np.searchsorted(units.end, [*begins, *cuts, *stops], side="right") - 1
         ends[last[last >= 0]] = 1
+
+
+def _entries(lines: list[str]) -> list[tuple[int, list[str]]]:
+    """Return the words of each entry, with the number of its line; see ``Dictionary.of`` for jieba's format."""
+    split = [(number, line.split()) for number, line in enumerate(lines, 1)]
+    several = {number: words for number, words in split if len(words) > 1}
+    jieba = {number: words for number, words in several.items() if _is_jieba(words)}
+    has_frequency = any(_FREQUENCY.fullmatch(words[1]) for words in jieba.values())
+    if jieba and not (has_frequency and len(jieba) == len(several)):
+        number, words = next(iter(jieba.items()))
+        reason = "other lines are words with spaces between them" if len(jieba) < len(several) else "no frequency"
+        raise DataError(
+            f"line {number}: {' '.join(words)!r} is either {len(words)} words, or one word with its frequency or tag "
+            f"in jieba's format ({reason}); write the word alone: numbers and foreign words need no entry"
+        )
+    if jieba:
+        warnings.warn("the dictionary has jieba's format; frequencies and tags are ignored", stacklevel=3)
+    return [(number, words[:1] if number in jieba else words) for number, words in split if words]
+
+
+def _is_jieba(words: list[str]) -> bool:
+    """Return whether a line can be a word with a frequency, a tag or both."""
+    rest = words[1:]
+    return bool(
+        (_FREQUENCY.fullmatch(rest[0]) and (len(rest) == 1 or (len(rest) == 2 and _TAG.fullmatch(rest[1]))))
+        or (len(rest) == 1 and _TAG.fullmatch(rest[0]))
+    )

@@ -23,22 +23,23 @@ from seampack.segmenter.spans import Spans
 
 Offsets = npt.NDArray[np.int64]
 _SPACE = re.compile(r"\s+")  # the same characters as str.isspace
+_RUNS = re.compile(r"\s+|\S+")
 
 
 def spaced(text: str, begin: Sequence[int], end: Sequence[int]) -> str:
     """Return the text with its words and its runs of white space joined by single spaces.
 
-    The words must be in order and cover all characters except white space. ``unspaced`` restores the text.
+    The words must be in order and cover all characters except white space and zero-width spaces. ``unspaced`` restores
+    the text.
     """
     pieces = []
     position = 0
     for b, e in zip(begin, end, strict=True):
         if b > position:
-            pieces.append(text[position:b])
+            pieces += _RUNS.findall(text, position, b)
         pieces.append(text[b:e])
         position = e
-    if position < len(text):
-        pieces.append(text[position:])
+    pieces += _RUNS.findall(text, position)
     return " ".join(pieces)
 
 

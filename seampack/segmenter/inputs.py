@@ -4,17 +4,20 @@ A text line keeps all its characters except the newline, including white space a
 restored.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
+from seampack.io.bad_records import BadRecord
 from seampack.io.formats import COLUMNAR, PLAIN_TEXT, TABLES, Format
 from seampack.io.records import JSON_ERRORS, blocks_of, invalid_utf8, no_field, problem
-from seampack.io.sources import Inputs, Source, expand, open_source, place
+from seampack.io.sources import Inputs, Source, expand, open_source
 from seampack.io.tables import TableReader, as_texts, check_text_column, find_column
 from seampack.segmenter.apply_config import OnBad
 
@@ -58,6 +61,12 @@ class Rows:
 
 
 Block = Lines | Records | Rows
+Report = Callable[[BadRecord], None]
+
+_RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str | None)
+_ESCAPES = re.compile(rb"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)|\\.")
+"""Matches each escape of a JSON text; group 1 is half a surrogate pair."""
 
 
 def blocks(
@@ -66,19 +75,25 @@ def blocks(
     text_column: str = "text",
     input_format: str = Format.AUTO,
     on_bad: str = OnBad.STOP,
+    quarantine: Report | None = None,
 ) -> Iterator[Block]:
     """Iterate over the blocks of all inputs in order: about 256 KB of whole lines, or one longer line.
 
-    If all inputs are empty, yield one block without texts, of the kind of the first input.
+    If all inputs are empty, yield one block without texts, of the kind of the first input. ``quarantine`` receives the
+    bad records if ``on_bad`` is quarantine; they are not in the blocks.
 
-    Raises DataError, with file and line, if an input cannot be read or lacks the text column.
+    Raises DataError, with file and line, if an input cannot be read or lacks the text column, ConfigError if ``on_bad``
+    is quarantine and there is none.
     """
+    if on_bad == OnBad.QUARANTINE and quarantine is None:
+        raise ConfigError("on_bad: quarantine is for apply only; use stop or replace")
+    report = quarantine if on_bad == OnBad.QUARANTINE and quarantine is not None else _refuse
     empty: Block | None = None
     nothing_read = True
     for path in expand(inputs):
         with open_source(path, Format(input_format)) as source:
             read = _rows if source.format in TABLES else _lines if source.format in PLAIN_TEXT else _records
-            for block in read(source, text_column, on_bad):
+            for block in read(source, text_column, on_bad, report):
                 nothing_read = False
                 yield block
             if empty is None:
@@ -98,18 +113,34 @@ def texts(inputs: Inputs, **options: Any) -> Iterator[list[str]]:
             yield batch
 
 
-def _decoded(name: str, data: bytes, first: int, on_bad: str) -> str:
+def _refuse(record: BadRecord) -> None:
+    raise record.error()
+
+
+def _decoded(name: str, data: bytes, first: int, on_bad: str) -> str | None:
+    """Return lines as text, or None if they have invalid UTF-8 that belongs in the quarantine."""
     try:
         return data.decode(errors="replace" if on_bad == OnBad.REPLACE else "strict")
     except UnicodeDecodeError as error:
+        if on_bad == OnBad.QUARANTINE:
+            return None
         line = first + data.count(b"\n", 0, error.start)
         raise DataError(f"{name}:{line}: {invalid_utf8(error)}, or use --on-bad replace") from error
 
 
-def _lines(source: Source, _: str, on_bad: str) -> Iterator[Lines]:
+def _lines(source: Source, _: str, on_bad: str, report: Report) -> Iterator[Lines]:
     first = 1
     for data in blocks_of(source, BLOCK_BYTES, at_once=True, keep_mark=True):
-        lines = _decoded(source.name, data, first, on_bad).split("\n")
+        decoded = _decoded(source.name, data, first, on_bad)
+        if decoded is None:
+            for number, line in enumerate(data.splitlines(keepends=True), first):
+                try:
+                    yield Lines([line.removesuffix(b"\n").decode()], source.name, number, line.endswith(b"\n"))
+                except UnicodeDecodeError as error:
+                    report(BadRecord(source.name, number, invalid_utf8(error), _shown(line)))
+            first += data.count(b"\n")
+            continue
+        lines = decoded.split("\n")
         ended = not lines[-1]
         if ended:
             lines.pop()
@@ -117,47 +148,86 @@ def _lines(source: Source, _: str, on_bad: str) -> Iterator[Lines]:
         first += len(lines)
 
 
-def _records(source: Source, column: str, on_bad: str) -> Iterator[Records]:
+def _shown(data: bytes) -> str:
+    """Return a bad line as text; invalid bytes appear as ``\\xNN``."""
+    return data.removesuffix(b"\n").decode(errors="backslashreplace")
+
+
+def _records(source: Source, column: str, on_bad: str, report: Report) -> Iterator[Records]:
     first = 1
-    decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     for data in blocks_of(source, BLOCK_BYTES, at_once=True):
-        lines = _decoded(source.name, data, first, on_bad).removesuffix("\n").split("\n")
-        read = [
-            _record(place(source.name, number, source.unit), line, column, decoder)
-            for number, line in enumerate(lines, first)
-        ]
-        yield Records([text for text, _ in read], [record for _, record in read], source.name, first)
-        first += len(lines)
+        decoded = _decoded(source.name, data, first, on_bad)
+        if decoded is not None and on_bad == OnBad.REPLACE:
+            data = decoded.encode()
+        block = Records([], [], source.name, first)
+        for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), first):
+            try:
+                text, record = _record(line, column, on_bad, is_utf8=decoded is not None)
+            except DataError as error:
+                report(BadRecord(source.name, number, str(error), _shown(line), source.unit))
+                yield block  # the records of a block have consecutive numbers
+                block = Records([], [], source.name, number + 1)
+            else:
+                block.texts.append(text)
+                block.records.append(record)
+        yield block
+        first = block.first + len(block.texts)
 
 
 def _record(
-    where: str, line: str, column: str, decoder: "msgspec.json.Decoder[dict[str, msgspec.Raw]]"
+    line: bytes, column: str, on_bad: str, *, is_utf8: bool = True
 ) -> tuple[str | None, dict[str, msgspec.Raw] | None]:
-    """Return the text of a line and its record, both None for a blank line."""
+    """Return the text of a line and its record, both None for a blank line. Raise DataError, with the reason."""
     if not line or line.isspace():
         return None, None
     try:
-        record = decoder.decode(line)
-        if column in record:
-            return msgspec.json.decode(record[column], type=str | None), record
-        reason = f"{no_field(column, list(record))}; name it with --text-column"
+        if not is_utf8:
+            line.decode()
+        record = _RECORD.decode(line)
+        return _text(record, column, column), record
     except JSON_ERRORS as error:
-        reason = problem(line.encode(), error, column)
-    raise DataError(f"{where}: {reason}")
+        if on_bad == OnBad.REPLACE:
+            repaired = _ESCAPES.sub(lambda found: rb"\ufffd" if found[1] else found[0], line)
+            if repaired != line:
+                return _record(repaired, column, OnBad.STOP)
+        raise DataError(problem(line, error, column)) from error
 
 
-def _rows(source: Source, column: str, on_bad: str) -> Iterator[Rows]:
+def _text(record: dict[str, msgspec.Raw], column: str, whole: str) -> str | None:
+    """Return the text of a field; ``column`` is the rest of the path ``whole``, such as ``text`` of ``meta.text``."""
+    head, dot, rest = column.partition(".")
+    if column not in record and dot and head in record:
+        return _text(_RECORD.decode(record[head]), rest, whole)
+    if column not in record:
+        raise DataError(f"{no_field(whole, list(record))}; name it with --text-column")
+    try:
+        text: str | None = _TEXT.decode(record[column])
+    except msgspec.ValidationError as error:
+        reason = str(error).replace("`", "")
+        raise DataError(f"field {whole!r}: {reason[:1].lower()}{reason[1:]}") from error
+    return text
+
+
+def _rows(source: Source, column: str, on_bad: str, report: Report) -> Iterator[Rows]:
     table = TableReader(source)
     name = source.name
-    check_text_column(name, table.schema, find_column(name, table.schema, column))
+    path = _path(name, table.schema, column)
     is_typed = source.format in COLUMNAR
     first_row = 1
     for batch in table.batches(rows=TABLE_ROWS):
-        batch_texts, batch = _texts_of(batch, column, name, first_row, on_bad)
+        batch_texts, batch, bad = _texts_of(batch, path, name, first_row, on_bad)
         start = 0
         while start < len(batch_texts):  # long texts: fewer rows per block
+            if start in bad:
+                report(bad[start])
+                start += 1
+                continue
             end, size = start + 1, len(batch_texts[start] or "")
-            while end < len(batch_texts) and (size := size + len(batch_texts[end] or "")) <= BLOCK_BYTES:
+            while (
+                end < len(batch_texts)
+                and end not in bad
+                and (size := size + len(batch_texts[end] or "")) <= BLOCK_BYTES
+            ):
                 end += 1
             yield Rows(batch_texts[start:end], batch.slice(start, end - start), name, first_row + start, is_typed)
             start = end
@@ -166,27 +236,59 @@ def _rows(source: Source, column: str, on_bad: str) -> Iterator[Rows]:
         yield Rows([], pa.RecordBatch.from_pylist([], table.schema), name, first_row, is_typed)
 
 
+def _path(name: str, schema: pa.Schema, column: str) -> list[str]:
+    """Return the names that lead to a column of texts, such as ``meta`` and ``text`` for the column ``meta.text``.
+
+    Raises DataError if the table has no such column of texts.
+    """
+    head, dot, rest = column.partition(".")
+    if column not in schema.names and dot and head in schema.names and pa.types.is_struct(schema.field(head).type):
+        return [head, *_path(name, pa.schema(list(schema.field(head).type)), rest)]
+    check_text_column(name, schema, find_column(name, schema, column))
+    return [column]
+
+
 def _texts_of(
-    batch: pa.RecordBatch, column: str, name: str, first_row: int, on_bad: str
-) -> tuple[list[str | None], pa.RecordBatch]:
-    """Return the texts of a column, and the batch with invalid UTF-8 in the column replaced.
+    batch: pa.RecordBatch, path: list[str], name: str, first_row: int, on_bad: str
+) -> tuple[list[str | None], pa.RecordBatch, dict[int, BadRecord]]:
+    """Return the texts of a column, the batch with invalid UTF-8 in the column replaced, and the bad rows by index.
 
     Raises DataError, with the row, if the column has invalid UTF-8 and ``on_bad`` is stop.
     """
-    index = batch.schema.get_field_index(column)
+    column = batch.column(path[0])
+    for field in path[1:]:
+        column = pc.struct_field(column, field)
     try:
-        valid: list[str | None] = as_texts(batch.column(index)).to_pylist()
+        valid: list[str | None] = as_texts(column).to_pylist()
     except UnicodeDecodeError:
         pass
     else:
-        return valid, batch
-    errors = "replace" if on_bad == OnBad.REPLACE else "strict"
+        return valid, batch, {}
     repaired: list[str | None] = []
-    for row, data in enumerate(as_texts(batch.column(index)).cast(pa.large_binary()).to_pylist(), first_row):
+    bad: dict[int, BadRecord] = {}
+    for index, data in enumerate(as_texts(column).cast(pa.large_binary()).to_pylist()):
         try:
-            repaired.append(data if data is None else data.decode(errors=errors))
+            repaired.append(data if data is None else data.decode())
         except UnicodeDecodeError as error:
-            reason = f"column {column!r}: {invalid_utf8(error)}, or use --on-bad replace"
-            raise DataError(f"{place(name, row, 'row')}: {reason}") from error
-    field = batch.schema.field(index)
-    return repaired, batch.set_column(index, field, pa.array(repaired, pa.large_string()).cast(field.type))
+            repaired.append(data.decode(errors="replace"))
+            reason = f"column {'.'.join(path)!r}: {invalid_utf8(error)}"
+            bad[index] = BadRecord(name, first_row + index, reason, _shown(data), "row")
+            if on_bad == OnBad.STOP:
+                raise bad[index].error(", or use --on-bad replace") from error
+    if on_bad == OnBad.QUARANTINE:
+        return repaired, batch, bad
+    index = batch.schema.get_field_index(path[0])
+    replaced = _replaced(batch.column(index), path[1:], pa.array(repaired, pa.large_string()))
+    return repaired, batch.set_column(index, batch.schema.field(index), replaced), {}
+
+
+def _replaced(column: pa.Array, path: list[str], texts: pa.Array) -> pa.Array:
+    """Return a column with the texts in the nested column of a path."""
+    if not path:
+        return texts.cast(column.type)
+    fields = list(column.type)
+    children = [
+        _replaced(child, path[1:], texts) if field.name == path[0] else child
+        for field, child in zip(fields, column.flatten(), strict=True)
+    ]
+    return pa.StructArray.from_arrays(children, fields=fields, mask=column.is_null())

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 
 class Segmenter:
-    """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models."""
+    """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models.
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    ``threads``: number of threads of the language models; with 2 or more, both run at the same time.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, threads: int = 2) -> None:
+        self.threads = check_integer("threads", threads, 1)
         self.folder = artifact.find(folder)
         self.description = artifact.load_description(self.folder)
         try:
@@ -34,12 +38,12 @@ class Segmenter:
             raise ShardError(f"{self.folder / artifact.DESCRIPTION}: {error}; {artifact.REMEDY}") from error
 
     @classmethod
-    def load(cls, name: str | os.PathLike[str]) -> Self:
+    def load(cls, name: str | os.PathLike[str], *, threads: int = 2) -> Self:
         """Return the segmenter in a folder, or a bundled one by its name (``zh``, ``th``).
 
-        Raises ShardError if the segmenter is missing or damaged.
+        Raises ShardError if the segmenter is missing or damaged, ConfigError if ``threads`` is below 1.
         """
-        return cls(name)
+        return cls(name, threads=threads)
 
     @property
     def script(self) -> str:
@@ -79,7 +83,7 @@ class Segmenter:
             longest = arrays.pop("longest", np.array([config.longest]))  # the bundled models have none
             if longest.shape != (1,) or longest[0] != config.longest:
                 raise ValueError(f"longest: expected {config.longest} as in the description; got {longest.tolist()}")
-            return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays)
+            return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays, self.threads)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise self._damaged("teacher", "a language model", error) from error
 
@@ -108,7 +112,7 @@ class Segmenter:
             exact: Use the language models (extra ``segmenter``) instead of the student.
             decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
             threshold: Lowest probability at which a word ends; with ``exact`` it implies the decoder ``boundary``.
-            dictionary: Words that override the model.
+            dictionary: Words that override the model, but not the spelling: some boundaries do not exist in Thai.
 
         Raises:
             ConfigError: An option is invalid, or options contradict each other.
@@ -130,6 +134,7 @@ class Segmenter:
             ends = (self._unit_probabilities(units, exact) >= threshold).astype(np.uint8)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
+        ends[units.bonds == 1] = 0
         return Spans.of_ends(ends, units, starts)
 
     def pieces(self, texts: list[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
@@ -151,8 +156,9 @@ class Segmenter:
     ) -> list[npt.NDArray[np.float32]]:
         """Return, for each text, the probability that a word ends after each character, shape (characters,).
 
-        The probability is 0 between characters of one unit. It is 1 after white space, before and after a unit that is
-        a word by itself, and where an entry of the ``dictionary`` begins or ends.
+        The probability is 0 between characters of one unit, and where the spelling allows no end (``Units.bonds``). It
+        is 1 after white space, before and after a unit that is a word by itself, and where an entry of the
+        ``dictionary`` begins or ends.
 
         Raises DataError if an item is not a text, ShardError if the segmenter lacks the required part.
         """
@@ -160,6 +166,7 @@ class Segmenter:
         ends = self._unit_probabilities(units, exact or not self.has_student)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
+            ends[units.bonds == 1] = 0
         probabilities = np.zeros(int(starts[-1]), np.float32)
         probabilities[units.end - 1] = ends
         edges = np.zeros(int(starts[-1]) + 1, np.int32)
@@ -182,6 +189,7 @@ class Segmenter:
         units, starts = self.units(texts)
         lattices = self.teacher.lattices(units)
         ends, totals = lattices.n_best(count)
+        ends[:, units.bonds == 1] = 0
         chunk_text = np.searchsorted(units.offsets, lattices.offsets[:-1], side="right") - 1
         result: list[list[tuple[float, list[str]]]] = [[] for _ in texts]
         for rank in range(count):
@@ -226,6 +234,7 @@ class Segmenter:
             return self.student.end_probabilities(units)
         probabilities = self.teacher.lattices(units).end_posteriors()
         probabilities[units.forced_ends] = 1
+        probabilities[units.bonds == 1] = 0
         return probabilities.astype(np.float32)
 
 

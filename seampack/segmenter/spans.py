@@ -16,8 +16,8 @@ from seampack.segmenter.units import Units
 class Spans:
     """Words of a list of texts: text ``t`` has the words ``offsets[t]:offsets[t + 1]``.
 
-    Word ``w`` is the characters ``begin[w]:end[w]`` of its text. White space belongs to no word, every other character
-    to exactly one.
+    Word ``w`` is the characters ``begin[w]:end[w]`` of its text. White space and zero-width
+    spaces belong to no word, every other character to exactly one.
     """
 
     begin: npt.NDArray[np.int64]  # shape (words,)

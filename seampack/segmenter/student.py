@@ -32,14 +32,14 @@ class Student:
         """Return the probability that a word ends after each unit, shape (units,).
 
         The probability is 1 before white space, at the end of a text, and before and after a unit that is a word by
-        itself.
+        itself; it is 0 where the spelling allows no end.
         """
-        logits = np.full(units.key.size, np.inf, np.float32)
+        logits = np.where(units.bonds, -np.inf, np.inf).astype(np.float32)
         width = self.table.shape[1]
         kernels.end_logits(
             units.key,
             units.spaced,
-            units.forced_ends,
+            units.forced_ends | (units.bonds == 1),
             units.offsets,
             self.table,
             np.float32(self.scale),

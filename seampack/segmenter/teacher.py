@@ -1,5 +1,8 @@
 """The exact segmenter: both directions of the language model score all segments of a text."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
-from seampack.segmenter.decoders import Lattices
+from seampack.segmenter.decoders import IMPOSSIBLE, Lattices
 from seampack.segmenter.language_model import SegmentalLM
 from seampack.segmenter.units import Units
 
@@ -20,12 +23,22 @@ _CHUNK_UNITS = 400
 
 
 class Teacher:
-    """Two language models with one vocabulary. ``state``: their parameters, named ``forward.*`` and ``backward.*``.
+    """Two language models with one vocabulary.
+
+    ``state``: their parameters, named ``forward.*`` and ``backward.*``. ``threads``: with 2 or more, both models run at
+    the same time. More than 2 seldom help: the batches are small, and torch's threads wait for each other.
 
     Raises RuntimeError if the parameters do not fit the config.
     """
 
-    def __init__(self, vocabulary: Vocabulary, config: TrainConfig, state: dict[str, npt.NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        config: TrainConfig,
+        state: dict[str, npt.NDArray[Any]],
+        threads: int = len(DIRECTIONS),
+    ) -> None:
+        self.threads = threads
         self.vocabulary = vocabulary
         self.config = config
         self._models = []
@@ -42,12 +55,18 @@ class Teacher:
             self._models.append(model.eval())
 
     def lattices(self, units: Units) -> Lattices:
-        """Return the scores of all segments of all chunks, in the order of the units."""
+        """Return the scores of all segments of all chunks, in the order of the units.
+
+        A segment that begins or ends where the spelling allows no word to end has the score IMPOSSIBLE.
+        """
         corpus = ChunkCorpus.of(units, self.vocabulary, max(self.config.chunk_units, _CHUNK_UNITS))
-        forward = self._scores(self._models[0], corpus)
-        mirrored = self._scores(self._models[1], corpus.reversed())
+        workers = min(self.threads, len(DIRECTIONS))
+        with _torch_threads(self.threads // workers), ThreadPoolExecutor(workers) as pool:
+            forward, mirrored = pool.map(self._scores, self._models, (corpus, corpus.reversed()))
         backward = np.empty_like(mirrored)
         kernels.reverse_lattice(mirrored, corpus.offsets, backward)
+        for scores in (forward, backward):
+            kernels.forbid_bonds(scores, corpus.offsets, units.bonds, IMPOSSIBLE)
         return Lattices(forward, backward, corpus.offsets, self.config.forward_weight)
 
     def _scores(self, model: SegmentalLM, corpus: ChunkCorpus) -> npt.NDArray[np.float32]:
@@ -63,3 +82,14 @@ class Teacher:
                 rows = np.repeat(corpus.offsets[group] - offsets[:-1], lengths[group]) + np.arange(offsets[-1])
                 lattice[rows] = scores
         return lattice
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Set the number of torch's threads for each model, and restore the caller's afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

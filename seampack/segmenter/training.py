@@ -100,7 +100,7 @@ def train(
             for direction, result in results.items()
             for name, value in result["model"].items()
         }
-        lattices = Teacher(vocabulary, config, state).lattices(units)
+        lattices = Teacher(vocabulary, config, state, threads).lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
         facts = {
             "script": config.script,
@@ -196,7 +196,7 @@ def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
     parts = [alphabet.units(batch)[0] for batch in lines]
     if not parts:
         raise DataError("there is no text")
-    names = ("begin", "end", "kind", "key", "spaced")
+    names = ("begin", "end", "kind", "key", "spaced", "bonds")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
     return Units(**columns, offsets=offsets_of(units_per_text))

@@ -1,7 +1,8 @@
 """Units, the smallest parts of a text that a segmenter sees. The text itself is never changed.
 
 A unit is one character of the script (with the marks that combine with it), a run of digits, a run of letters of
-another script, or one other character. White space is not part of any unit: it separates words.
+another script, or one other character. White space is not part of any unit: it separates words. So do the zero-width
+spaces, one of which is the byte order mark.
 """
 
 import unicodedata
@@ -43,14 +44,16 @@ class Units:
 
     Unit ``u`` is the code points ``begin[u]:end[u]`` of the concatenated texts. Equal units have the same ``key``: the
     code points of a script unit or other character; all numbers share one key, and all foreign words another.
-    ``spaced`` flags the units after white space or at the begin of their text.
+    ``spaced`` flags the units after white space or at the begin of their text, ``bonds`` the units after which the
+    spelling allows no word to end.
     """
 
-    begin: npt.NDArray[np.int64]  # shape (units,), like the next four
+    begin: npt.NDArray[np.int64]  # shape (units,), like the next five
     end: npt.NDArray[np.int64]
     kind: npt.NDArray[np.uint8]
     key: npt.NDArray[np.uint64]
     spaced: npt.NDArray[np.uint8]
+    bonds: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]  # shape (texts + 1,)
 
     @property
@@ -81,6 +84,7 @@ class Alphabet:
         self._class[0x1F1E6:0x1F200] = REGIONAL
         self._class[0x1F3FB:0x1F400] = MARK  # skin tones
         self._class[[0x200C, 0x200D]] = JOINER
+        self._class[[0x200B, 0xFEFF]] = SPACE  # zero-width spaces, which str.isspace does not know
         for point in np.flatnonzero(self._class == SCRIPT)[: 1 << 16]:
             if unicodedata.category(chr(point)) in ("Mn", "Mc", "Me"):
                 self._class[point] = MARK
@@ -102,7 +106,8 @@ class Alphabet:
         joined = "".join(texts).encode("utf-32-le", "surrogatepass")
         points = np.frombuffer(joined, np.uint32)
         begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
-        return Units(begin, end, kind, key, spaced, offsets), starts
+        bonds = kernels.find_bonds(points, begin, end, kind, spaced)
+        return Units(begin, end, kind, key, spaced, bonds, offsets), starts
 
 
 def _class_of(character: str) -> int:

@@ -11,9 +11,10 @@ from datasets import Dataset
 
 from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, Run
-from tests.faulty import failed
+from tests.faulty import UNFRAMED, failed
 
-SMALL = ("--tokenizer", "bundled", "--seq-len", 64, "--window-tokens", 40_000, "--shard-tokens", 20_000)
+COMPARED = (*UNFRAMED, "--seq-len", 64, "--window-tokens", 40_000)
+SMALL = (*COMPARED, "--shard-tokens", 20_000)
 
 
 def test_pack_shows_the_accounting(call: Run, tmp_path: Path) -> None:
@@ -21,10 +22,14 @@ def test_pack_shows_the_accounting(call: Run, tmp_path: Path) -> None:
     assert result.returncode == 0
     assert result.stderr == (
         b"seampack: no --tokenizer: using the small bundled one, which is meant for trying seampack out\n"
+        b"seampack: begin token: none; end token: <|endoftext|> (id 0, from a well-known name); "
+        b"choose others with --bos and --eos\n"
     )
     shown = result.stdout.decode()
     for word in ("documents", "rows", "tokens in", "repeated", "dropped", "tokens out", "padding", "fill", "time"):
         assert word in shown
+    accounting = PackedFolder(tmp_path / "out").manifest.accounting
+    assert f"fit but cut{accounting.documents_fit_but_cut:>15,}" in shown
     assert PackedFolder(tmp_path / "out").rows > 0
 
 
@@ -33,7 +38,7 @@ def test_threads_do_not_change_a_byte(call: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     for threads in (1, 4):  # about 14 MB: several blocks
         options = ("--seq-len", 512, "--window-tokens", 1_000_000, "--shard-tokens", 1_000_000)
-        result = call("pack", "a.jsonl", "-o", threads, "--threads", threads, "--tokenizer", "bundled", *options)
+        result = call("pack", "a.jsonl", "-o", threads, "--threads", threads, *UNFRAMED, *options)
         assert (result.returncode, result.stderr) == (0, b"")
     one, four = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "14")
     assert one == four
@@ -52,7 +57,7 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     assert rows == [{"row": n, **PackedFolder(tmp_path / "out").row(n)} for n in (3, 0)]
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
-    compared = json.loads(call("compare", CORPUS, *SMALL[:6], "--json").stdout)
+    compared = json.loads(call("compare", CORPUS, *COMPARED, "--json").stdout)
     assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
     assert {row["tokens_in"] for row in compared} == {manifest["accounting"]["tokens_in"]}
     assert compared[0]["rows"] == manifest["accounting"]["rows"]
@@ -107,7 +112,7 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"body": "a", "uid": 1}')
+    (tmp_path / "a.jsonl").write_text('{"body": "seam", "uid": 1}')
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
@@ -205,9 +210,15 @@ def test_quarantined_records_are_counted(call: Run) -> None:
 
 
 def test_compare_shows_a_line_per_strategy(call: Run) -> None:
-    shown = call("compare", CORPUS, *SMALL[:6]).stdout.decode().splitlines()
-    assert shown[0].split() == ["strategy", "rows", "fill", "padding", "dropped", "repeated", "split", "cuts", "CPU-s"]
-    assert [line.split()[0] for line in shown[1:]] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    shown = call("compare", CORPUS, *COMPARED).stdout.decode().splitlines()
+    headings = [name.strip() for name in shown[0].split("  ") if name]
+    assert headings[:6] == ["strategy", "rows", "fill", "padding", "dropped", "repeated"]
+    assert headings[6:] == ["split", "fit but cut", "cuts", "CPU-s"]
+    cells = {line.split()[0]: line.split() for line in shown[1:]}
+    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
+    assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
+    assert int(cut["concat"].replace(",", "")) > 0
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

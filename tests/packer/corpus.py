@@ -29,6 +29,7 @@ def write_corpus(path: Path, texts: Sequence[str]) -> Path:
 
 TEXTS = sample()
 TOKENS = [TOKENIZER.reference.encode(text, add_special_tokens=False).ids for text in TEXTS]
-SMALL: dict[str, Any] = {"seq_len": 32, "window_tokens": 256, "shard_tokens": 1024}
+UNFRAMED = {"bos": "none", "eos": "none"}
+SMALL: dict[str, Any] = {"seq_len": 32, "window_tokens": 256, "shard_tokens": 1024, **UNFRAMED}
 STRATEGIES = pytest.mark.parametrize("strategy", ["seamless", "concat", "best_fit", "ffd", "pad"])
 FORMATS = pytest.mark.parametrize("output_format", ["arrow", "parquet"])

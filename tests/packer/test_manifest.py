@@ -17,12 +17,21 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest, is_packed_name, shard_name
 from tests.packer.corpus import SMALL, write_corpus
 
-# A manifest of version 1, as the first release wrote it. Every later version must open it.
+# A manifest of version 1, as the first release wrote it, with the fields of ADDED. Every later version must open both.
 VERSION_1: dict[str, Any] = {
     "format": "seampack packed shards",
     "format_version": 1,
     "seampack_version": "0.1.0",
-    "tokenizer": {"name": "bundled", "fingerprint": "sha256:00", "vocab_size": 8192, "pad_id": None},
+    "tokenizer": {
+        "name": "bundled",
+        "fingerprint": "sha256:00",
+        "vocab_size": 8192,
+        "pad_id": None,
+        "bos": None,
+        "bos_id": None,
+        "eos": "<|endoftext|>",
+        "eos_id": 0,
+    },
     "pre_segment": "zh",
     "config": {
         "seq_len": 2048,
@@ -62,12 +71,17 @@ VERSION_1: dict[str, Any] = {
         "cuts": 2,
         "documents_split": 1,
         "documents_truncated": 1,
+        "documents_fit_but_cut": 1,
         "padding": 996,
         "fill": 0.75683594,
     },
     "quarantined": 0,
     "shards": [{"file": "shard-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
 }
+ADDED = [
+    ("accounting", "documents_fit_but_cut"),
+    *(("tokenizer", name) for name in ("bos", "bos_id", "eos", "eos_id")),
+]
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -102,6 +116,15 @@ def test_the_json_is_that_of_version_1() -> None:
         manifest["nothing"]
 
 
+def test_fields_that_the_first_release_did_not_write_are_null() -> None:
+    first, expected = copy.deepcopy(VERSION_1), copy.deepcopy(VERSION_1)
+    for *parent, key in ADDED:
+        del value_at(first, parent)[key]
+        value_at(expected, parent)[key] = None
+    assert Manifest.from_dict(first).to_dict() == expected
+    assert Manifest.from_dict(expected).to_dict() == expected
+
+
 def test_the_file_is_what_pack_returns(packed: Path) -> None:
     content = json.loads((packed / "manifest.json").read_text())
     manifest = PackedFolder(packed).manifest
@@ -127,15 +150,17 @@ RIGHT: dict[type, list[Any]] = {str: ["text"], bool: [True], float: [-1, 1.5], t
 
 
 def damaged(path: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
-    """Return manifests in which one value is missing, null or of the wrong type."""
+    """Return manifests in which one value is missing, null or of the wrong type; an added field may be missing."""
     *parent, key = path
-    right = [None] if key == "pad_id" else RIGHT.get(type(value_at(VERSION_1, path)), [])
+    right = RIGHT.get(type(value_at(VERSION_1, path)), [])
+    if path in ADDED or key == "pad_id":
+        right = [*right, None]
     for value in WRONG:
         if value not in right:
             content = copy.deepcopy(VERSION_1)
             value_at(content, parent)[key] = value
             yield content
-    if isinstance(key, str) and parent != ["columns"]:
+    if isinstance(key, str) and parent != ["columns"] and path not in ADDED:
         content = copy.deepcopy(VERSION_1)
         del value_at(content, parent)[key]
         yield content

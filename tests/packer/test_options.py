@@ -17,7 +17,7 @@ from seampack.packer.config import PackConfig, PlanConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest
 from seampack.packer.planning import PackPlan, plan
-from tests.packer.corpus import END, END_ID, TOKENIZER
+from tests.packer.corpus import END, END_ID, TOKENIZER, UNFRAMED
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Option:
     value: Any
     is_effect: Callable[[Any, Any], bool]
     given: dict[str, Any] = field(default_factory=dict)
-    """Other options of both runs."""
+    """Other options of both runs. By default nothing is put around documents."""
     corpus: str = "texts"
 
 
@@ -115,8 +115,16 @@ PACK_OPTIONS = {
     "special_tokens_in_text": Option(
         True, lambda before, after: len(before.documents[0]) > 1 and after.documents == [[END_ID]], corpus="control"
     ),
-    "bos": Option(END, lambda before, after: after.documents == [[END_ID, *tokens] for tokens in before.documents]),
-    "eos": Option(END, lambda before, after: after.documents == [[*tokens, END_ID] for tokens in before.documents]),
+    "bos": Option(
+        END,
+        lambda before, after: after.documents == [[END_ID, *tokens] for tokens in before.documents],
+        given={"bos": "auto"},  # the bundled tokenizer puts nothing before a text
+    ),
+    "eos": Option(
+        "none",
+        lambda before, after: before.documents == [[*tokens, END_ID] for tokens in after.documents],
+        given={"eos": "auto"},
+    ),
     "pad": Option(
         END,
         lambda before, after: (
@@ -157,7 +165,7 @@ def test_every_option_of_packing_reaches_the_folder(name: str, tmp_path: Path, m
     option = PACK_OPTIONS[name]
     corpus = tmp_path / FILES.get(option.corpus, "corpus.jsonl")
     corpus.write_text(CORPORA[option.corpus])
-    config = PackConfig(**{"seq_len": 8, "strategy": "ffd", **option.given})
+    config = PackConfig(**{"seq_len": 8, "strategy": "ffd", **UNFRAMED, **option.given})
     assert getattr(config, name) != option.value == getattr(config.replace(**{name: option.value}), name)
 
     def run(config: PackConfig, out: str) -> Packed:

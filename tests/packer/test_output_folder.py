@@ -21,7 +21,7 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, Run, command, obey_interrupts
-from tests.faulty import GOOD, SMALL, contents, failed
+from tests.faulty import GOOD, SMALL, UNFRAMED, contents, failed
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def limit_files() -> None:
 @pytest.mark.parametrize("output_format", ["arrow", "parquet"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, output_format: str) -> None:
     process = subprocess.run(
-        command("pack", CORPUS, "-o", "out", "--tokenizer", "bundled", "--output-format", output_format),
+        command("pack", CORPUS, "-o", "out", *UNFRAMED, "--output-format", output_format),
         cwd=tmp_path,
         capture_output=True,
         preexec_fn=limit_files,

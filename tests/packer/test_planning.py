@@ -85,11 +85,12 @@ def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str,
     pieces = [planned.doc.tolist().count(document) for document in range(len(lengths))]
     assert account.documents_split == sum(count > 1 for count in pieces)
     assert account.cuts == sum(max(count - 1, 0) for count in pieces)
+    assert account.documents_fit_but_cut == naive.fit_but_cut(lengths, rows_of(planned), seq_len)
     assert sorted(planned.row_order.tolist()) == list(range(planned.rows))
     if options["strategy"] != "seamless":
         assert account.repeated == 0
     if options["strategy"] in ("best_fit", "ffd", "pad"):
-        assert account.dropped == 0
+        assert account.dropped == account.documents_fit_but_cut == 0
     if options["strategy"] == "seamless" and not options["drop_last"]:
         assert account.dropped <= options["extra_tokens"] * planned.rows
 
@@ -121,6 +122,20 @@ def test_the_port_of_the_authors_code_is_sane(case: tuple[list[int], int]) -> No
     rows, lost = authors_rows(lengths, seq_len=seq_len, max_overlap=0.3, extra_tokens=5)
     assert all(naive.tokens(row) <= seq_len for row in rows)
     assert 0 <= lost <= sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "lengths", "cut"),
+    [
+        ("concat", [6, 6, 6, 12, 0], 1),  # 6 + 4, 2 + 6 + 2 and 10 tokens: cuts the second document, and the long one
+        ("seamless", [6, 6, 6, 12, 0], 1),  # 10, 6 + 2 + 2 and 6 tokens: the end of the long one comes first
+        ("seamless", [7, 4], 1),  # the last token of the second does not fit
+        ("best_fit", [6, 6, 6, 12, 0], 0),
+    ],
+)
+def test_documents_that_fit_a_row_and_are_cut_are_counted(strategy: str, lengths: list[int], cut: int) -> None:
+    planned = plan(lengths, seq_len=10, strategy=strategy)
+    assert planned.account().documents_fit_but_cut == cut
 
 
 def test_trl_example() -> None:

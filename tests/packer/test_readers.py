@@ -19,9 +19,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.bad_records import BadRecord
 from seampack.packer import column_blocks, text_blocks
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import BadRecord, Texts
+from seampack.packer.documents import Texts
 from seampack.packer.readers import read_blocks
 from tests.conftest import command
 

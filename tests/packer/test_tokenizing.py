@@ -24,7 +24,7 @@ from tests.conftest import DATA
 
 END = "<|endoftext|>"
 PLAIN = TextTokenizer()
-SPECIAL = TextTokenizer(config=PackConfig(special_tokens_in_text=True))
+SPECIAL = TextTokenizer(config=PackConfig(special_tokens_in_text=True, bos="none", eos="none"))
 REFERENCE = tokenizers.Tokenizer.from_file(str(DATA / "tokenizer.json"))
 END_ID = REFERENCE.token_to_id(END)
 odd = st.sampled_from([END, "'s", "\r\n", " " * 9, "١"])
@@ -61,17 +61,17 @@ def test_control_tokens_in_text_stay_text_unless_asked() -> None:
     assert ids.count(END_ID) == 1
 
 
-@pytest.mark.parametrize("bos", [None, END])
-@pytest.mark.parametrize("eos", [None, END, "a"])
+@pytest.mark.parametrize("bos", [None, "none", END])
+@pytest.mark.parametrize("eos", [None, "none", END, "a"])
 def test_documents_are_framed(bos: str | None, eos: str | None) -> None:
     tokenizer = TextTokenizer(config=PackConfig(bos=bos, eos=eos))
-    before, after = ([] if token is None else [REFERENCE.token_to_id(token)] for token in (bos, eos))
+    before, after = ([] if token in (None, "none") else [REFERENCE.token_to_id(token)] for token in (bos, eos))
     content = ["hello world", "", "x"]
-    expected = [[*before, *ids, *after] for ids in encode(PLAIN, *content)]
+    expected = [[*before, *ids, *after] if ids else [] for ids in encode(PLAIN, *content)]
     assert encode(tokenizer, *content) == expected
     ids, offsets = np.array([5, 6, 7]), np.array([0, 2, 2, 3])
     adopted = tokenizer.adopt(TokenBatch(ids, offsets))
-    assert documents(adopted) == [[*before, *ids, *after] for ids in ([5, 6], [], [7])]
+    assert documents(adopted) == [[*before, 5, 6, *after], [], [*before, 7, *after]]
     assert adopted.ids.dtype == tokenizer.dtype
 
 

@@ -13,6 +13,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig, Strategy
 from seampack.packer.planning import plan
 from seampack.packer.windows import WindowPlanner, plan_stream, windows_of
+from tests import naive
 from tests.packer.test_planning import options
 
 
@@ -44,6 +45,7 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     seen = [[0] * length for length in lengths]
     total = Accounting(seq_len=seq_len)
     segments = [0] * len(lengths)
+    rows: list[naive.Row] = []
     for window in plan_stream(batches(lengths, size), config):
         planned = window.plan
         assert planned.carried.tokens <= max(window_tokens // 4, seq_len - 1)
@@ -52,6 +54,7 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
         ):
             begin = int(window.base[doc] + start)
             segments[window.document[doc]] += 1
+            rows.append([(int(window.document[doc]), int(window.base[doc] + start), int(length))])
             for position in range(begin + repeated, begin + length):
                 seen[window.document[doc]][position] += 1
         for doc, start, length in zip(*planned.dropped, strict=True):
@@ -61,6 +64,7 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     assert all(count == 1 for document in seen for count in document)
     assert (total.documents, total.tokens_in) == (len(lengths), sum(lengths))
     assert total.empty_documents == lengths.count(0)
+    assert total.documents_fit_but_cut == naive.fit_but_cut(lengths, rows, seq_len)
     if not options["drop_last"]:  # it may drop the second part of a document that an earlier window cut
         assert total.documents_split == sum(count > 1 for count in segments)
         assert total.cuts == sum(max(count - 1, 0) for count in segments)

@@ -107,3 +107,16 @@ def test_options_of_probabilities(tmp_path: Path) -> None:
     assert segmenter.asked == {"exact": True, "dictionary": words}
     applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config)
     assert segmenter.asked == {"exact": False, "dictionary": None}
+
+
+@pytest.mark.parametrize("name", ["in.txt", "link.txt"])
+def test_an_output_that_is_an_input_is_refused(name: str, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / name
+    source.write_bytes(b"abc\n")
+    (tmp_path / "link.txt").symlink_to(source)
+    message = rf"{name}: the output is also an input, which it would replace; name another file"
+    with pytest.raises(ConfigError, match=message):
+        applying.apply(EachFew(), tmp_path / "*.txt", out)
+    with pytest.raises(ConfigError, match=message):
+        applying.restore(source, out)
+    assert source.read_bytes() == b"abc\n"

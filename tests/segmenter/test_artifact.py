@@ -149,7 +149,7 @@ def test_damaged_artifacts(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "m", ignore_errors=True)
         return Path(shutil.copytree(whole, tmp_path / "m"))
 
-    with pytest.raises(ShardError, match="no such folder; make one with"):
+    with pytest.raises(ShardError, match=r"no such segmenter; .*train one with"):
         Segmenter.load(tmp_path / "none")
     (copy() / "segmenter.json").write_text("{")
     with pytest.raises(ShardError, match=r"segmenter\.json: damaged: "):

@@ -2,7 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from seampack.commands.segment import _progress
 from tests.conftest import Run
 
 
@@ -25,7 +29,7 @@ def test_commands(run: Run, tmp_path: Path) -> None:
     assert b"seampack: standard input:2: character 2: expected one space" in done.stderr
     done = run("segment", "apply", "-m", "none.model", stdin=b"a\n")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
-    assert b"none.model" in done.stderr
+    assert b"none.model: no such segmenter; expected a folder, or a bundled one: zh or th; train one" in done.stderr
 
 
 def test_usage(call: Run, tmp_path: Path) -> None:
@@ -51,3 +55,18 @@ def test_usage(call: Run, tmp_path: Path) -> None:
     done = call("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"models of the scripts th and zh: compare models of one script" in done.stderr
+
+
+@pytest.mark.parametrize(("units_per_word", "warnings"), [([1.1, 1.0], 1), ([1.7, 1.2], 0), ([1.39], 1), ([1.4], 0)])
+def test_training_without_words_warns_at_the_first_validation(
+    units_per_word: list[float], warnings: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show = _progress()
+    for value in units_per_word:
+        for direction, units in (("forward", 2.0), ("backward", value)):
+            report = SimpleNamespace(direction=direction, units_per_word=units, step=1, steps=9)
+            report.characters_per_second = report.train_nats = report.validation_nats = 1.0
+            show(report)
+    shown = capsys.readouterr().err
+    assert shown.count("warning: backward: ") == shown.count("warning") == warnings
+    assert shown.count("--word-cost 0.25 or more, or with another --seed") == warnings

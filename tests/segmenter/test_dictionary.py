@@ -3,12 +3,13 @@
 import dataclasses
 import re
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from seampack.errors import DataError
@@ -35,13 +36,17 @@ def one_by_one(dictionary: Dictionary, texts: list[str], units: Units, starts: n
                     ends[before[-1]] = 1
 
 
+@pytest.mark.filterwarnings("ignore:the dictionary has jieba's format")
 @given(
     st.lists(st.text(LETTERS, min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=8),
     st.lists(st.text(LETTERS, max_size=15), max_size=3),
     st.data(),
 )
 def test_entries_hold_as_regular_expressions_find_them(lines: list[str], texts: list[str], data: st.DataObject) -> None:
-    dictionary = Dictionary.of(lines)
+    try:
+        dictionary = Dictionary.of(lines)
+    except DataError:  # entries that contradict each other
+        reject()
     for text in texts:
         assert list(dictionary.find(text)) == matches(dictionary, text)
     units, starts = Alphabet("zh").units(texts)
@@ -91,3 +96,40 @@ def test_files(tmp_path: Path) -> None:
         Dictionary.load(path)
     with pytest.raises(DataError, match=r"none\.txt: the dictionary cannot be read"):
         Dictionary.load(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    "lines", [["云计算 5 n", "创新办 3", "台中"], ["云计算\t5\tnz"], ["", "创新办 3 i ", "easy_install 3 eng"]]
+)
+def test_jieba_lines_give_the_word_alone(lines: list[str]) -> None:
+    with pytest.warns(UserWarning, match="jieba's format; frequencies and tags are ignored") as caught:
+        dictionary = Dictionary.of(lines)
+    assert len(caught) == 1
+    assert dictionary.entries == {line.split()[0]: [] for line in lines if line}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["台中", "云计算 n"],
+            r"line 2: '云计算 n' is either 2 words, or one word with its frequency or tag .*no freq",
+        ),
+        (["北京 大学", "云计算 5 n"], r"line 2: '云计算 5 n' is either 3 words, .*words with spaces"),
+        (
+            ["北京 大学", "", "北京大 学"],
+            r"lines 1 and 3: two entries cut '北京大学' differently: '北京 大学' and '北京大 学'",
+        ),
+        (["北京大学", "北京 大学"], r"lines 1 and 2: .*remove one"),
+    ],
+)
+def test_unclear_and_contradicting_entries_are_refused(lines: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("\n".join(lines), "utf-8")
+    with pytest.raises(DataError, match=rf"words\.txt: {message}"):
+        Dictionary.load(tmp_path / "words.txt")
+
+
+def test_entries_with_numbers_and_repeated_entries() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Dictionary.of(["第 3 名", "北京 大学", "北京  大学"]).entries == {"第3名": [1, 2], "北京大学": [2]}

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 from seampack.segmenter import apply as applying
 from seampack.segmenter import inputs
 from seampack.segmenter.apply_config import ApplyConfig
@@ -174,3 +176,84 @@ def test_empty_files_among_others(data: list[str], tmp_path: Path) -> None:
 def test_training_text_is_without_its_mark(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("\ufeffabc\nd", "utf-8")
     assert [text for batch in inputs.texts([str(tmp_path / "in.txt")]) for text in batch] == ["abc", "d"]
+
+
+BAD_RECORDS = [b'{"id": 7}', b'{"text": [1]}', b'{"text": "\\udc00x"}', b'{"text": "a\xff"}', b"{", b"5"]
+
+
+@pytest.mark.parametrize("line", BAD_RECORDS)
+def test_bad_records_go_to_the_quarantine(line: bytes, segmented: Callable[..., bytes], tmp_path: Path) -> None:
+    good = b'{"text": "abc"}\n'
+    with pytest.warns(UserWarning, match=r"out\.quarantine\.jsonl: 2 records could not be read"):
+        out = segmented(good + line + b"\n" + good + line, name="in.jsonl", on_bad="quarantine")
+    assert out == b'{"text":"abc","words":["ab","c"]}\n' * 2
+    written = [json.loads(row) for row in (tmp_path / "out.quarantine.jsonl").read_text("utf-8").splitlines()]
+    assert [row["position"] for row in written] == [2, 4]
+    with pytest.raises(DataError) as stopped:
+        segmented(line, name="in.jsonl")
+    assert written[0]["reason"].split(";")[0] in str(stopped.value)
+    assert written[0]["raw"] == line.decode(errors="backslashreplace")
+    segmented(good, name="in.jsonl", on_bad="quarantine")
+    assert not (tmp_path / "out.quarantine.jsonl").exists()
+
+
+def test_bad_lines_and_rows_go_to_the_quarantine(segmented: Callable[..., bytes], tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 record could not be read"):
+        assert segmented(b"abc\n\xffx\n\nde\n", on_bad="quarantine") == b"ab c\n\nde\n"
+    quarantine = tmp_path / "out.quarantine.jsonl"
+    assert json.loads(quarantine.read_text("utf-8"))["position"] == 2
+    pq.write_table(pa.table({"text": invalid(pa.string()), "id": [1, 2, 3]}), tmp_path / "in.parquet")
+    with pytest.warns(UserWarning, match="1 record could not be read"):
+        applying.apply(EachFew(), tmp_path / "in.parquet", tmp_path / "out", ApplyConfig(on_bad="quarantine"))
+    assert json.loads(quarantine.read_text("utf-8")) == {
+        "source": str(tmp_path / "in.parquet"),
+        "position": 3,
+        "reason": "column 'text': invalid UTF-8 at byte 3 (0xff); convert the text to UTF-8",
+        "raw": "ab\\xff",
+        "unit": "row",
+    }
+    assert pa.ipc.open_stream(tmp_path / "out").read_all()["id"].to_pylist() == [1, 2]
+
+
+def test_the_quarantine_needs_an_output_file(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"abc")
+    for out in ("-", "/dev/null"):
+        with pytest.raises(ConfigError, match=r"quarantine writes a file next to the output; .*name a file"):
+            applying.apply(EachFew(), tmp_path / "in.txt", out, ApplyConfig(on_bad="quarantine"))
+    with pytest.raises(ConfigError, match="quarantine is for apply only"):
+        list(inputs.texts(tmp_path / "in.txt", on_bad="quarantine"))
+
+
+@given(st.lists(st.sampled_from(["a", "\\ud83d", "\\uDE00", "\\\\", "\\n", "\\u00e9", "ud800"]), max_size=8))
+def test_half_surrogate_pairs_are_replaced(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
+    path = tmp_path_factory.getbasetemp() / "surrogates.jsonl"
+    path.write_text('{"text": "' + "".join(parts) + '"}', "utf-8")
+    expected = json.loads(path.read_text("utf-8"))["text"].encode("utf-16-le", "surrogatepass")
+    (batch,) = inputs.texts(path, on_bad="replace")
+    assert batch == [expected.decode("utf-16-le", "replace")]
+
+
+def test_nested_columns(segmented: Callable[..., bytes], tmp_path: Path) -> None:
+    data = b'{"doc": {"meta": {"body": "abc"}}}\n{"doc": {"meta": {"body": null}}}\n'
+    out = segmented(data, name="in.jsonl", text_column="doc.meta.body").splitlines()
+    assert [json.loads(line)["words"] for line in out] == [["ab", "c"], None]
+    assert segmented(b'{"a.b": "abc", "a": {"b": 1}}', name="in.jsonl", text_column="a.b").endswith(b'["ab","c"]}\n')
+    for line, message in (
+        (b'{"doc": {"x": 1}}', r"in\.jsonl:1: no field 'doc\.body'"),
+        (b'{"doc": null}', r"in\.jsonl:1: no field 'doc\.body'"),
+        (b'{"doc": {"body": 5}}', r"in\.jsonl:1: field 'doc\.body': expected str \| null, got int"),
+    ):
+        with pytest.raises(DataError, match=message):
+            segmented(line, name="in.jsonl", text_column="doc.body")
+    bodies = pa.StructArray.from_arrays([invalid(pa.string()), pa.array([1, 2, 3])], ["body", "id"])
+    table = pa.table({"doc": pa.StructArray.from_arrays([bodies], ["meta"], mask=pa.array([False, False, False]))})
+    pq.write_table(table, tmp_path / "in.parquet")
+    config = ApplyConfig(text_column="doc.meta.body", on_bad="replace")
+    applying.apply(EachFew(), tmp_path / "in.parquet", tmp_path / "out", config)
+    assert pa.ipc.open_stream(tmp_path / "out").read_all().to_pylist() == [
+        {"doc": {"meta": {"body": "abc", "id": 1}}, "words": ["ab", "c"]},
+        {"doc": {"meta": {"body": None, "id": 2}}, "words": None},
+        {"doc": {"meta": {"body": "ab\ufffd", "id": 3}}, "words": ["ab", "\ufffd"]},
+    ]
+    with pytest.raises(DataError, match="no column 'text'; the table has 'body', 'id'"):
+        applying.apply(EachFew(), tmp_path / "in.parquet", tmp_path / "out", ApplyConfig(text_column="doc.meta.text"))

@@ -85,6 +85,26 @@ def test_viterbi_and_total(data: st.DataObject) -> None:
         assert list(ends[where]) in [flags(one, len(mine)) for one in every]
 
 
+@given(st.data())
+def test_forbidden_segments_are_those_that_cut_bonded_units(data: st.DataObject) -> None:
+    scores, offsets = lattice(data)
+    longest = scores.shape[1]
+    bonds = np.array(data.draw(st.lists(st.integers(0, 1), min_size=len(scores), max_size=len(scores))), np.uint8)
+    expected = scores.copy()
+    for begin, stop in pairwise(offsets.tolist()):
+        cuts = [begin, *(unit + 1 for unit in range(begin, stop - 1) if not bonds[unit]), stop]
+        inner = {unit for a, b in pairwise(cuts) if b - a <= longest for unit in range(a + 1, b)}
+        for start in range(begin, stop):
+            for length in range(1, longest + 1):
+                if start in inner or start + length in inner:
+                    expected[start, length - 1] = -9
+    kernels.forbid_bonds(scores, offsets, bonds, -9)
+    for begin, stop in pairwise(offsets.tolist()):
+        for start in range(begin, stop):
+            size = stop - start  # longer segments leave the sentence and are never read
+            assert scores[start, :size].tolist() == expected[start, :size].tolist()
+
+
 @given(st.data(), st.integers(1, 6))
 def test_n_best(data: st.DataObject, count: int) -> None:
     scores, offsets = lattice(data)

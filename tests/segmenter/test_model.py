@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import re
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.segmenter import decoders, formats
 from seampack.segmenter._unit_kernels import KIND_SCRIPT
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
@@ -77,9 +81,41 @@ def test_student_and_language_models_end_words_there_alike(both: Segmenter, thre
     assert both.segment(MIXED, exact=True, threshold=1) == list(map(runs, MIXED))
 
 
+def test_threads_change_the_time_only(both: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own threads wait actively for each other: on a busy machine, two of them take eight times as long."""
+    torch = pytest.importorskip("torch")
+    from seampack.segmenter.language_model import SegmentalLM
+
+    seen: list[tuple[int, int]] = []
+    forward = SegmentalLM.forward
+
+    def watched(*arguments: Any) -> Any:
+        seen.append((torch.get_num_threads(), threading.get_ident()))
+        return forward(*arguments)
+
+    monkeypatch.setattr(SegmentalLM, "forward", watched)
+    before = torch.get_num_threads()
+    expected = both.segment(MIXED, exact=True)
+    for threads, each in ((1, 1), (2, 1), (3, 1), (4, 2)):
+        seen.clear()
+        assert Segmenter.load(both.folder, threads=threads).segment(MIXED, exact=True) == expected
+        assert {count for count, _ in seen} == {each}
+        assert len({thread for _, thread in seen}) <= threads
+        assert torch.get_num_threads() == before
+    with pytest.raises(ConfigError, match="threads: expected"):
+        Segmenter.load(both.folder, threads=0)
+
+
 def test_no_n_best_segmentation_joins_them(both: Segmenter) -> None:
     (found,) = both.n_best(["在OK，"], 5)
     assert [words for _, words in found] == [["在", "OK", "，"]]
+
+
+@given(st.text("研ab \ufeff\u200b\u3000", max_size=12))
+def test_zero_width_spaces_belong_to_no_word(joining: Segmenter, text: str) -> None:
+    found = joining.spans([text])
+    assert not {"\ufeff", "\u200b"} & set("".join(found.words([text])[0]))
+    assert formats.unspaced(formats.spaced(text, found.begin.tolist(), found.end.tolist())) == text
 
 
 def test_entries_of_the_dictionary_hold_across_them(joining: Segmenter) -> None:
@@ -191,6 +227,31 @@ def test_the_bundled_models(name: str, words: list[str], exact: bool) -> None:
     if exact:
         pytest.importorskip("torch")
     assert Segmenter.load(name).segment(["".join(words)], exact=exact) == [words]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"threshold": 0.0}, {"exact": True, "threshold": 0.0}, *({"decoder": name} for name in decoders.DECODERS)],
+    ids=str,
+)
+def test_no_word_ends_where_thai_allows_none(options: dict[str, Any]) -> None:
+    if options.keys() != {"threshold"} and options:
+        pytest.importorskip("torch")
+    th = Segmenter.load("th")
+    texts = ["โรงเรียนอยู่ไกลเกินไปสำหรับเขา", "วันจันทร์เขาซื้อหนังสือวิทยาศาสตร์"]
+    words = th.segment(texts, dictionary=Dictionary.of(["วั", "ไ", "หรับเ"]), **options)
+    assert not [word for split in words for word in split if re.search("^[ะาำๅ]|^.์|[เ-ไ]$|[ัื][่-๋]?$", word)]
+    units, _ = th.units(texts)
+    probabilities = np.concatenate(th.end_probabilities(texts, exact="exact" in options))
+    assert not probabilities[units.end - 1][units.bonds == 1].any()
+
+
+def test_none_of_the_best_ends_where_thai_allows_none() -> None:
+    pytest.importorskip("torch")
+    th = Segmenter.load("th")
+    found = [words for _, words in th.n_best(["ไปซื้อมา"], 50)[0]]
+    assert len(found) > 3
+    assert {word for words in found for word in words} <= {"ไป", "ซื้อ", "มา", "ไปซื้อ", "ซื้อมา", "ไปซื้อมา"}
 
 
 def test_pieces_for_the_packer(zh: Segmenter, tmp_path: Path) -> None:

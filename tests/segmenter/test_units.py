@@ -14,8 +14,13 @@ from seampack.segmenter.units import Alphabet, Units
 
 ALPHABETS = {script: Alphabet(script) for script in ("zh", "ja", "th", "latin", "symbols", "a-cß")}
 TEXT = st.text(
-    st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d👩👍🏽🇩🇪é\u0301\t\n。，")), max_size=30
+    st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d\u200b\ufeff👩👍🏽🇩🇪é\u0301\t\n。，")),
+    max_size=30,
 )
+
+
+def is_space(character: str) -> bool:
+    return character.isspace() or character in "\u200b\ufeff"
 
 
 def pieces(text: str, script: str = "zh") -> list[tuple[str, int]]:
@@ -31,7 +36,7 @@ def test_units_cover_all_but_white_space(texts: list[str], script: str) -> None:
     for begin, end in zip(units.begin, units.end, strict=True):
         assert begin < end
         covered[begin:end] += 1
-    assert covered.tolist() == [int(not c.isspace()) for c in joined]
+    assert covered.tolist() == [int(not is_space(c)) for c in joined]
     assert np.all(units.begin[1:] >= units.end[:-1])
     for t, text in enumerate(texts):
         mine = slice(units.offsets[t], units.offsets[t + 1])
@@ -40,7 +45,7 @@ def test_units_cover_all_but_white_space(texts: list[str], script: str) -> None:
         )
         for unit in range(mine.start, mine.stop):
             at = int(units.begin[unit] - starts[t])
-            assert units.spaced[unit] == (at == 0 or text[at - 1].isspace())
+            assert units.spaced[unit] == (at == 0 or is_space(text[at - 1]))
 
 
 def test_kinds() -> None:
@@ -61,6 +66,41 @@ def test_marks_stay_with_their_character() -> None:
     assert [text for text, _ in pieces("น้ำที่", "th")] == ["น้", "ำ", "ที่"]
     assert [text for text, _ in pieces("e\u0301a", "latin")] == ["e\u0301", "a"]
     assert [text for text, _ in pieces("👩\u200d👧👍🏽🇩🇪❤\ufe0f")] == ["👩\u200d👧", "👍🏽", "🇩🇪", "❤\ufe0f"]
+
+
+def bonded(texts: list[str]) -> list[list[str]]:
+    """The texts, cut after each unit at which a word may end."""
+    units, starts = ALPHABETS["th"].units(texts)
+    begin, end, offsets = kernels.find_words(
+        1 - units.bonds, units.begin, units.end, units.spaced, units.offsets, starts
+    )
+    spans = list(zip(begin.tolist(), end.tolist(), strict=True))
+    return [[t[b:e] for b, e in spans[a:z]] for t, a, z in zip(texts, offsets[:-1], offsets[1:], strict=True)]
+
+
+def test_thai_spelling_bonds_units() -> None:
+    assert bonded(["มานะ", "เงิน", "ศุกร์", "สัตว์", "มือ", "พันธุ์"]) == [
+        ["มา", "นะ"],
+        ["เงิ", "น"],
+        ["ศุ", "กร์"],
+        ["สัตว์"],
+        ["มือ"],
+        ["พันธุ์"],
+    ]
+    assert bonded(["ไ ป", "แ", "2า", "กa์", "", "า"]) == [["ไ", "ป"], ["แ"], ["2", "า"], ["ก", "a์"], [], ["า"]]
+
+
+@given(st.lists(st.text("กขเไะาำๅัืิุ่้์ 2a", max_size=12), max_size=3))
+def test_bonds_are_as_a_pattern_finds_them(texts: list[str]) -> None:
+    units, starts = ALPHABETS["th"].units(texts)
+    joined = "".join(texts)
+    at = np.searchsorted(starts, units.begin, side="right") - 1
+    for unit in range(units.key.size - 1):
+        inside = at[unit] == at[unit + 1] and not units.spaced[unit + 1]
+        of_script = units.kind[unit] == units.kind[unit + 1] == KIND_SCRIPT
+        one, other = (joined[units.begin[u] : units.end[u]] for u in (unit, unit + 1))
+        bound = one[0] in "เแโใไ" or other[0] in "ะาำๅ" or "์" in other[1:] or {*one[1:]} & {"ั", "ื"}
+        assert units.bonds[unit] == (inside and of_script and bool(bound))
 
 
 def test_keys_tell_equal_units() -> None:

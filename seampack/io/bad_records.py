@@ -1,0 +1,29 @@
+"""Records that cannot be read."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from seampack.errors import DataError
+from seampack.io.sources import place
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that could not be read: its place and the reason."""
+
+    source: str
+    position: int
+    """Number of the record in its source, from 1."""
+    reason: str
+    raw: str
+    """The record as text; bytes that are not UTF-8 as ``\\xNN``."""
+    unit: str = "line"
+    """Unit of ``position``: ``line``, ``value`` of JSON, or ``row`` of a table."""
+
+    def error(self, advice: str = "") -> DataError:
+        """Return the error that stops a run at this record."""
+        return DataError(f"{place(self.source, self.position, self.unit)}: {self.reason}{advice}")
+
+    def to_dict(self) -> dict[str, str | int]:
+        """Return the record as an object of the quarantine file."""
+        return dataclasses.asdict(self)
