@@ -153,10 +153,10 @@ def test_nothing_to_pack_is_a_warning(call: Run, tmp_path: Path, stdin: bytes, m
     shown, written = (
         call("pack", "-", "-o", name, *SMALL, *name.split()[1:], stdin=stdin) for name in ("a", "b --json")
     )
-    compared = call("compare", "-", *SMALL[:6], stdin=stdin)
+    compared = call("compare", "-", *COMPARED, stdin=stdin)
     for result in (shown, written, compared):
         assert (result.returncode, result.stderr.decode()) == (0, f"seampack: warning: {message}\n")
-    assert shown.stdout.decode().splitlines()[7].split() == ["fill", "-"]
+    assert shown.stdout.decode().splitlines()[8].split() == ["fill", "-"]
     assert json.loads(written.stdout)["accounting"]["fill"] is None
     assert compared.stdout.decode().splitlines()[1].split()[:3] == ["seamless", "0", "-"]
     packed = PackedFolder(tmp_path / "a")
@@ -186,7 +186,7 @@ def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> N
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("one\ntwo\n")
     note = b"seampack: each line of the 2 text files (a.txt, ...) is a document; if each file is one, give "
-    for arguments in (("pack", "*.txt", "-o", "out", *SMALL), ("compare", "a.txt", "b.txt", *SMALL[:6])):
+    for arguments in (("pack", "*.txt", "-o", "out", *SMALL), ("compare", "a.txt", "b.txt", *COMPARED)):
         assert call(*arguments).stderr == note + b"--input-format file\n"
     assert call("tokenizer", "train", "*.txt", "-o", "t.json").stderr.startswith(note)
     for arguments in (("a.txt",), ("*.txt", "--input-format", "file")):
@@ -195,7 +195,7 @@ def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> N
 
 def test_many_small_shards_are_a_warning(call: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some words\n" * 150)
-    small = ("--tokenizer", "bundled", "--seq-len", 8, "--strategy", "pad")
+    small = (*UNFRAMED, "--seq-len", 8, "--strategy", "pad")
     with warnings.catch_warnings(action="always"):
         result = call("pack", "a.txt", "-o", "out", *small, "--shard-tokens", 5)
     assert result.returncode == 0
