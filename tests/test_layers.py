@@ -50,7 +50,10 @@ LAYERS: dict[str, set[str]] = {
     "segmenter/_unit_kernels": KERNELS,
     "models": {*FLOOR, "seampack.io", "seampack.models", "numpy", "pyarrow", "datasets", "torch", "transformers"}
     | {"xxhash", "safetensors", "scipy", "sklearn", "tokenizers", "tqdm", "pygad", "rouge_score", "sacrebleu"},
+    "models/lazy": set(),
+    "models/options": FLOOR,
     "models/registry": {*FLOOR, "seampack.models"},
+    "models/sources": {*FLOOR, "seampack.io"},
     "commands": {*FLOOR, "seampack.commands", "seampack.io", "seampack.packer", "seampack.segmenter", "seampack.models"}
     | {"seampack._memory", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},

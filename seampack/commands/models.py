@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import definitions, print_json, readable, set_memory_advice, set_written, stopwatch, table
+from seampack.commands.report import (
+    definitions,
+    print_json,
+    readable,
+    set_memory_advice,
+    set_written,
+    stopwatch,
+    table,
+    warn,
+)
 from seampack.config import bounds, check_names
 from seampack.errors import ConfigError
-from seampack.models.registry import METHODS, get
+from seampack.models.registry import METHODS, config_of, get
 
 if TYPE_CHECKING:
     from seampack.config import Config
     from seampack.io.output import FolderKind
     from seampack.models.base import Adapter
+    from seampack.models.options import MethodConfig
 
 _NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text"}
 _SCOPES = {
@@ -76,14 +86,14 @@ def list_methods(method: str | None, as_json: bool) -> None:
         else:
             click.echo(table(rows, {"method": "method", "summary": "summary"}))
         return
-    adapter = get(method)
-    options = [_described(field, adapter) for field in dataclasses.fields(adapter.config)]
+    config = config_of(method)
+    options = [_described(field, config) for field in dataclasses.fields(config)]  # type: ignore[arg-type]
     if as_json:
-        columns = [{"column": name, "help": meaning} for name, meaning in adapter.columns.items()]
+        columns = [{"column": name, "help": meaning} for name, meaning in config.columns.items()]
         print_json({"method": method, "columns": columns, "options": options})
         return
     click.echo(f"{method}: {METHODS[method].summary}\n")
-    click.echo(definitions("Columns", list(adapter.columns.items())) + "\n")
+    click.echo(definitions("Columns", list(config.columns.items())) + "\n")
     click.echo(definitions("Options", [(option["option"], _option_text(option)) for option in options]))
     used = {option["scope"] for option in options}
     notes = [(scope, meaning) for scope, meaning in _SCOPES.items() if scope in used and scope != "saved"]
@@ -110,8 +120,8 @@ def prepare(
     The output is a saved dataset for train, evaluate and datasets.load_from_disk. Both commands also take data that is
     not prepared.
     """
-    adapter = get(method)
-    config = _changed(adapter.config(), config_file, changes)
+    config = _changed(config_of(method)(), config_file, changes)
+    adapter = _checked_adapter(method, data)
     from seampack.models.data import PREPARED, load
 
     with _output(out, PREPARED, overwrite) as folder:
@@ -144,8 +154,8 @@ def train(
     \b
     seampack models train ranmask --data reviews.csv --set rate=0.7 -o robust/
     """
-    adapter = get(method)
-    config = _changed(adapter.config(), config_file, changes)
+    config = _changed(config_of(method)(), config_file, changes)
+    adapter = _checked_adapter(method, data)
     from seampack.models.artifact import FOLDER
     from seampack.models.data import load
 
@@ -153,6 +163,7 @@ def train(
     with _output(out, FOLDER, overwrite) as folder:
         artifact = adapter.train(adapter.prepare(load(data, split), config), config)
         artifact.save(folder)
+    _warn_of(artifact.facts["notes"])
     times = elapsed()
     if as_json:
         print_json({"method": method, "facts": artifact.facts, "config": artifact.config, **times})
@@ -181,24 +192,42 @@ def evaluate(
     Writes metrics, rows, tables and pictures to a folder. Uses the options saved at training time, overridden by
     --config and --set. `seampack models list METHOD` marks the exceptions: options that are fixed or per run.
     """
-    adapter = get(method)
     from seampack.models.artifact import Artifact
+
+    defaults = config_of(method)
+    artifact = Artifact.load(Path(trained), method)
+    config = _changed(defaults.of_training(artifact.config), config_file, changes)
+    adapter = _checked_adapter(method, data)
     from seampack.models.base import EVALUATION
     from seampack.models.data import load
 
-    artifact = Artifact.load(Path(trained), method)
-    config = _changed(adapter.saved_config(artifact), config_file, changes)
     with _output(out, EVALUATION, overwrite) as folder:
         evaluation = adapter.evaluate(adapter.prepare(load(data, split), config), artifact, config)
         evaluation.save(folder)
+    _warn_of(evaluation.notes)
     if as_json:
-        print_json({"method": method, "metrics": evaluation.metrics, "tables": evaluation.tables})
+        report = {"metrics": evaluation.metrics, "notes": list(evaluation.notes), "tables": evaluation.tables}
+        print_json({"method": method} | report)
         return
     for name, value in evaluation.metrics.items():
         click.echo(f"{name:<28} {readable(value, 4)}")
     for name, rows in evaluation.tables.items():
         if rows:
             click.echo(f"\n{name}\n" + table(rows, {column: column for column in rows[0]}))
+
+
+def _checked_adapter(method: str, data: str) -> "Adapter[Any]":
+    """Return the adapter, which imports torch. A dataset that does not exist is named before that."""
+    from seampack.models.sources import check_source
+
+    check_source(data)
+    return get(method)
+
+
+def _warn_of(notes: Sequence[str]) -> None:
+    """Print each note on results that mean nothing."""
+    for note in notes:
+        warn(note)
 
 
 @contextmanager
@@ -213,7 +242,7 @@ def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
     set_written(out)
 
 
-def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict[str, Any]:
+def _described(field: "dataclasses.Field[Any]", config: "type[MethodConfig]") -> dict[str, Any]:
     """Return an option for JSON: its metadata, and its scope, which says how evaluation uses the trained value."""
     metadata = field.metadata
     kind, is_list = shared.value_type(field)
@@ -228,7 +257,7 @@ def _described(field: "dataclasses.Field[Any]", adapter: "Adapter[Any]") -> dict
         "choices": None if metadata["choices"] is None else [member.value for member in metadata["choices"]],
         "unit": metadata["unit"],
         "accepts": _accepted(field),
-        "scope": adapter.scope(field.name).value,
+        "scope": config.scope(field.name).value,
         "help": metadata["help"],
     }
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import chain
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seampack.errors import DataError
 from seampack.io.formats import Format
@@ -89,6 +88,8 @@ def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
     Digits after a leading zero stay text: they are names, such as ``007``.
     """
+    import pyarrow.compute as pc  # its import costs 50 ms, and other formats do not need it
+
     values = pc.if_else(pc.equal(column, ""), None, column)
     if values.null_count == len(values) or pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py():
         return column

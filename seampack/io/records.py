@@ -119,8 +119,11 @@ def numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:
         first += len(lines)
 
 
-def objects(source: Source) -> Iterator[dict[str, Any]]:
-    """Iterate over the records of JSON lines. Raise DataError, naming input and line, for any other line."""
+def numbered_objects(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Iterate over the records of JSON lines, with the numbers of their lines.
+
+    Raises DataError, naming input and line, for any other line.
+    """
     for number, line in numbered_lines(source):
         try:
             record = json.loads(line)
@@ -130,7 +133,7 @@ def objects(source: Source) -> Iterator[dict[str, Any]]:
         if not isinstance(record, dict):
             where = place(source.name, number, source.unit)
             raise DataError(f"{where}: expected object, got {_JSON_NAMES[type(record)]}")
-        yield record
+        yield number, record
 
 
 def plain_lines(source: Source) -> Iterator[str]:

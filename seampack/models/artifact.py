@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
-from datasets import Dataset
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, ShardError
 from seampack.io.artifact import ArtifactKind, finite_facts, to_bytes
 from seampack.io.output import FolderKind, write_file
 from seampack.models.progress import no_bars_in_files
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DESCRIPTION = "artifact.json"
 TENSORS = "tensors.safetensors"
@@ -105,7 +107,7 @@ class Artifact:
         return artifact
 
 
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: "Dataset") -> str:
     """Return a hash of a dataset's columns, types and values, independent of the files or slices that store them."""
     digest = xxhash.xxh3_128()
     table = dataset.with_format("arrow")[:]

@@ -8,20 +8,19 @@ evaluate(dataset, artifact, config) -> evaluation      by the method's ``measure
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy.typing as npt
 from datasets import Dataset
 
-from seampack.config import Config
 from seampack.errors import ConfigError
 from seampack.io.output import FolderKind
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.data import set_aside
+from seampack.models.data import set_aside, with_names
+from seampack.models.options import MethodConfig
 from seampack.models.progress import no_bars_in_files
 
 if TYPE_CHECKING:
@@ -32,20 +31,9 @@ EVALUATION = FolderKind(
 )
 """The folder that ``Evaluation.save`` fills."""
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=MethodConfig)
 Row = dict[str, Any]
 Draw = Callable[["Axes"], None]
-
-
-class Scope(StrEnum):
-    """Effect in evaluation of the value that an option had in training."""
-
-    SAVED = "saved"
-    """Evaluation uses the saved value unless another is given."""
-    FIXED = "fixed"
-    """The trained model depends on the value; evaluation rejects any other."""
-    PER_RUN = "per run"
-    """The option applies to a single run; evaluation starts from the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +46,8 @@ class Fitted:
     """Facts as JSON types, such as classes and losses; a dict ``data`` is merged into the facts about the dataset."""
     parts: Mapping[str, Any] = field(default_factory=dict)
     """Objects with ``save_pretrained``: models and tokenizers of transformers, by name."""
+    notes: Sequence[str] = ()
+    """Why the training may mean nothing, and what to do; see ``models/notes.py``. They become the fact ``notes``."""
 
 
 class Adapter(ABC, Generic[C]):
@@ -65,13 +55,6 @@ class Adapter(ABC, Generic[C]):
 
     name: ClassVar[str]
     config: type[C]
-    """The config class; its defaults fit the columns named in ``columns``."""
-    columns: ClassVar[Mapping[str, str]]
-    """Required columns of a dataset and their meanings; ``NAME_column`` options of the config choose other names."""
-    fixed: ClassVar[tuple[str, ...]] = ()
-    """Options that the trained model depends on: evaluation rejects any value that differs from training."""
-    per_run: ClassVar[tuple[str, ...]] = ()
-    """Options of a single run, such as the folder of its checkpoints: evaluation starts from their defaults."""
 
     @abstractmethod
     def prepare(self, dataset: Dataset, config: C) -> Dataset:
@@ -93,39 +76,33 @@ class Adapter(ABC, Generic[C]):
     def train(self, dataset: Dataset, config: C) -> Artifact:
         """Fit the method to a prepared dataset and return the artifact.
 
-        The artifact holds the config of the run, the facts of the method, and ``data``: the ``fingerprint`` and number
-        of ``rows`` of the dataset.
+        The artifact holds the config of the run, the facts of the method, ``notes``, and ``data``: the ``fingerprint``
+        and number of ``rows`` of the dataset.
         """
         fitted = self.fit(dataset, config)
         data = {"fingerprint": fingerprint(dataset), "rows": len(dataset), **fitted.facts.get("data", {})}
-        return Artifact(self.name, config.to_dict(), fitted.tensors, {**fitted.facts, "data": data}, fitted.parts)
+        facts = {**fitted.facts, "data": data, "notes": list(fitted.notes)}
+        return Artifact(self.name, config.to_dict(), fitted.tensors, facts, fitted.parts)
 
     def evaluate(self, dataset: Dataset, artifact: Artifact, config: C) -> "Evaluation":
-        """Measure an artifact on a prepared dataset. Raises ConfigError if a ``fixed`` option has another value."""
+        """Measure an artifact on a prepared dataset. The notes of the training precede those of the evaluation.
+
+        Raises ConfigError if a ``fixed`` option has another value.
+        """
         self._check_fixed(artifact, config)
-        return self.measure(dataset, artifact, config)
+        evaluation = self.measure(dataset, artifact, config)
+        trained = [f"in training: {note}" for note in artifact.facts.get("notes", [])]
+        return replace(evaluation, notes=(*trained, *evaluation.notes))
 
     def _check_fixed(self, artifact: Artifact, config: C) -> None:
         """Raise ConfigError if a ``fixed`` option differs from its value in the artifact."""
         given, trained = config.to_dict(), self.config().to_dict() | artifact.config
-        for name in self.fixed:
+        for name in self.config.fixed:
             if given[name] != trained[name]:
                 raise ConfigError(
                     f"{name}: fixed by training; expected {trained[name]!r}, as in the artifact; got {given[name]!r}; "
                     "omit the option, or train again with it"
                 )
-
-    def saved_config(self, artifact: Artifact) -> C:
-        """Return the initial config of evaluation: the artifact's config with defaults for the ``per_run`` options."""
-        saved = {name: value for name, value in artifact.config.items() if name not in self.per_run}
-        config: C = self.config().replace(**saved)
-        return config
-
-    def scope(self, option: str) -> Scope:
-        """Return the effect in evaluation of the value that an option had in training."""
-        if option in self.fixed:
-            return Scope.FIXED
-        return Scope.PER_RUN if option in self.per_run else Scope.SAVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +117,18 @@ class Evaluation:
     """Small tables for the reader, as lists of rows by name."""
     pictures: dict[str, Draw] = field(default_factory=dict)
     """Pictures by name, as functions that draw on matplotlib axes."""
+    notes: Sequence[str] = ()
+    """Why results may mean nothing, and what to do; see ``models/notes.py``."""
 
     @no_bars_in_files()
     def save(self, folder: Path) -> None:
-        """Write ``metrics.json``, ``rows.parquet``, each table as CSV, and each picture as PNG and SVG."""
-        (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        self.rows.to_parquet(str(folder / "rows.parquet"))
+        """Write ``metrics.json`` with the notes, ``rows.parquet``, each table as CSV, each picture as PNG and SVG.
+
+        The rows have the names of classes, not their ids.
+        """
+        metrics = self.metrics | {"notes": list(self.notes)}
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        with_names(self.rows).to_parquet(str(folder / "rows.parquet"))
         for name, rows in self.tables.items():
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]) if rows else [])

@@ -1,10 +1,11 @@
 """Loading of datasets from files or the hub, and checks of columns and labels shared by the adapters."""
 
-import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from datasets import (
     ClassLabel,
@@ -20,9 +21,11 @@ from datasets import (
 from seampack.errors import DataError
 from seampack.io.formats import PLAIN_TEXT, TABLES
 from seampack.io.output import FolderKind
-from seampack.io.records import objects, plain_lines
-from seampack.io.sources import STDIN, expand, open_source
+from seampack.io.records import plain_lines
+from seampack.io.sources import expand, open_source
 from seampack.io.tables import read_table
+from seampack.models.json_columns import read_records
+from seampack.models.sources import check_source, is_hub_name
 
 PREPARED = FolderKind(
     "a prepared dataset",
@@ -40,14 +43,10 @@ def load(source: str, split: str | None = None) -> Dataset:
 
     Raises DataError if the source cannot be read.
     """
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "dataset_dict.json").is_file():
-            expand(source)  # raises an error if the folder is not a dataset or lacks files
-        return _chosen(_saved(path), source, split)
-    if source != STDIN and not path.exists() and not glob.has_magic(source):
-        if path.suffix or source.startswith((".", "/")):
-            raise DataError(f"{source}: no such file or folder")
+    check_source(source)
+    if Path(source).is_dir():
+        return _chosen(_saved(Path(source)), source, split)
+    if is_hub_name(source):
         return _chosen(_from_hub(source), source, split)
     if split is not None:
         raise DataError(f"{source}: a file has no splits; omit --split")
@@ -93,7 +92,7 @@ def _from_file(path: str) -> Dataset:
                 return Dataset(read_table(source))
             if source.format in PLAIN_TEXT:
                 return Dataset.from_dict({"text": list(plain_lines(source))}, Features({"text": Value("string")}))
-            return Dataset.from_list(list(objects(source)))
+            return Dataset(read_records(source))
         except DataError:
             raise
         except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError) as error:
@@ -111,9 +110,20 @@ def require(
         if column not in dataset.column_names:
             names = ", ".join(dataset.column_names)
             raise DataError(f"the dataset has no column {column!r}; it has: {names}; {remedy}")
-        nulls = dataset.data.column(column).null_count
-        if nulls:
-            raise DataError(f"column {column!r}: {nulls:,} of {len(dataset):,} values are null; drop those rows first")
+        if dataset.data.column(column).null_count:
+            nulls = np.flatnonzero(dataset.with_format("arrow")[column][:].is_null())
+            raise DataError(
+                f"column {column!r}: {len(nulls):,} of {len(dataset):,} values are null, in {named_rows(nulls)}; drop "
+                "those rows first"
+            )
+
+
+def named_rows(rows: Sequence[int] | npt.NDArray[np.int64]) -> str:
+    """Return rows, given by their index, for a message that counts from 1: ``row 3``, ``rows 3, 5 and 120 others``."""
+    shown = [f"{row + 1:,}" for row in rows[:5]]
+    if len(rows) > len(shown):
+        shown.append(f"{len(rows) - len(shown):,} others")
+    return f"row {shown[0]}" if len(shown) == 1 else f"rows {', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def require_text(dataset: Dataset, column: str) -> None:
@@ -149,37 +159,55 @@ def classes_of(dataset: Dataset, column: str) -> list[str]:
         raise DataError(f"column {column!r}: expected labels as text or whole numbers; got {dataset[0][column]!r}")
     values = dataset.unique(column)
     if "" in values:
-        raise DataError(f"column {column!r}: some rows have an empty label; drop those rows first")
+        empty = [row for row, value in enumerate(dataset[column][:]) if value == ""]
+        raise DataError(f"column {column!r}: the label of {named_rows(empty)} is empty; drop those rows first")
     return [str(value) for value in sorted(values)]
 
 
 def with_labels(dataset: Dataset, column: str, classes: Sequence[str]) -> Dataset:
-    """Replace ``column`` with the column ``label``, which holds the labels as ids of ``classes``.
+    """Add the column ``label``, which holds the labels of ``column`` as ids of ``classes``.
 
-    An existing column ``label`` other than ``column`` is kept as ``label_given``. Raises DataError if a label is
-    unknown.
+    A ``column`` of another name is kept. An existing column ``label`` with other content is kept as ``label_given``.
+    Raises DataError if a label is unknown.
     """
     label_feature = ClassLabel(names=list(classes))
     feature = dataset.features[column]
     if column == "label" and isinstance(feature, ClassLabel) and list(feature.names) == list(classes):
-        _check_labelled(dataset["label"][:], column)
+        check_labelled(dataset["label"][:], column)
         return dataset
     values = dataset[column][:]
     if isinstance(feature, ClassLabel):
-        _check_labelled(values, column)
+        check_labelled(values, column)
         values = [feature.int2str(value) for value in values]
     names = list(map(str, values))
     ids_by_name = {name: number for number, name in enumerate(classes)}
     if unknown := sorted(set(names) - set(ids_by_name)):
         raise DataError(f"column {column!r}: unknown label {unknown[0]!r}; expected one of {', '.join(classes)}")
     ids = [ids_by_name[name] for name in names]
-    others = [name for name in dataset.column_names if name != column]
-    if not others:
+    if dataset.features.get("label") == label_feature and dataset["label"][:] == ids:
+        return dataset
+    if dataset.column_names == ["label"]:
         return Dataset.from_dict({"label": ids}, Features({"label": label_feature}))
-    return set_aside(dataset.select_columns(others), ["label"]).add_column("label", ids, feature=label_feature)
+    others = dataset.remove_columns("label") if column == "label" else set_aside(dataset, ["label"])
+    return others.add_column("label", ids, feature=label_feature)
 
 
-def _check_labelled(ids: Sequence[int], column: str) -> None:
+def with_names(dataset: Dataset) -> Dataset:
+    """Return the dataset with class names, as text, instead of class ids; a row without a class becomes null."""
+    for column, feature in dataset.features.items():
+        if isinstance(feature, ClassLabel):
+            names = [None if number is None or number < 0 else feature.names[number] for number in dataset[column][:]]
+            place = dataset.column_names
+            named = Dataset.from_dict({column: names}, Features({column: Value("string")}))
+            rest = dataset.remove_columns(column)
+            dataset = concatenate_datasets([rest, named], axis=1).select_columns(place) if rest.column_names else named
+    return dataset
+
+
+def check_labelled(ids: Sequence[int], column: str) -> None:
     """Raise DataError if a label is -1, which datasets of the hub use for rows without a label."""
-    if missing := sum(number < 0 for number in ids):
-        raise DataError(f"column {column!r}: {missing:,} rows have no label (-1); drop them or choose another split")
+    if missing := [row for row, number in enumerate(ids) if number < 0]:
+        raise DataError(
+            f"column {column!r}: {len(missing):,} of {len(ids):,} labels are missing (-1), in {named_rows(missing)}; "
+            "drop those rows, or choose another split"
+        )

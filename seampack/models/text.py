@@ -22,10 +22,9 @@ from transformers import (
 )
 
 from seampack.errors import ConfigError, DataError
+from seampack.models.options import SMALL
+from seampack.models.progress import progress
 from seampack.models.training import load_encoder, loading, place, train_model
-
-SMALL = "small"
-"""Name of the built-in small model, whose vocabulary and weights are learned from the training text alone."""
 
 _POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # names of the position table, by family of encoders
 
@@ -216,12 +215,14 @@ def predict(
     order = np.argsort([len(text) for text in texts], kind="stable")
     batches: list[npt.NDArray[np.float32]] = []
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), progress("prediction", len(texts), "text") as advance:
         for start in range(0, len(texts), batch_rows):
-            batch = collate(tokenizer, [texts[row] for row in order[start : start + batch_rows]], max_tokens)
+            rows = order[start : start + batch_rows]
+            batch = collate(tokenizer, [texts[row] for row in rows], max_tokens)
             batch = {name: value.to(device) for name, value in batch.items()}
             outputs = model.features(**batch) if features else model(**batch)["logits"]
             batches.append(outputs.float().cpu().numpy())
+            advance(len(rows))
     result = np.empty((len(texts), batches[0].shape[1]), np.float32)
     result[order] = np.concatenate(batches)
     return result

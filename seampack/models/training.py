@@ -10,7 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from datasets import Dataset
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from seampack.errors import DataError, MissingExtraError, SeampackError
-from seampack.models.progress import no_bars
+from seampack.models.progress import no_bars, progress
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 """Turns rows into a batch of tensors."""
@@ -178,11 +178,36 @@ def trainer_arguments(folder: str | Path, *, seed: int, causal: bool = False) ->
     }
 
 
+class _ProgressLines(TrainerCallback):
+    """Shows the steps of a trainer by ``progress``."""
+
+    def __init__(self) -> None:
+        self.shown = ExitStack()
+        self.advance: Callable[[int], None] = lambda steps: None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the progress; only now is the number of steps known."""
+        self.advance = self.shown.enter_context(progress("training", state.max_steps, "step"))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count a step."""
+        self.advance(1)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the progress."""
+        self.shown.close()
+
+
 def run_trainer(trainer: Any) -> list[dict[str, Any]]:
     """Train quietly and return the logged rows that have a ``loss``. Leaves the model in evaluation mode."""
     trainer.remove_callback(PrinterCallback)
+    lines = None if sys.stderr.isatty() else _ProgressLines()  # on a terminal, transformers shows a bar
+    if lines:
+        trainer.add_callback(lines)
     with quiet():
         trainer.train()
+    if lines:
+        trainer.remove_callback(lines)
     model = trainer.model
     # accelerate wraps the method of this instance; a copy of the model would call the wrapper of the original
     for name in ("forward", "_original_forward"):

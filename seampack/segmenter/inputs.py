@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seampack.errors import ConfigError, DataError
 from seampack.io.bad_records import BadRecord
@@ -257,7 +256,7 @@ def _texts_of(
     """
     column = batch.column(path[0])
     for field in path[1:]:
-        column = pc.struct_field(column, field)
+        column = column.flatten()[column.type.get_field_index(field)]
     try:
         valid: list[str | None] = as_texts(column).to_pylist()
     except UnicodeDecodeError:

@@ -100,7 +100,7 @@ def train(
             for direction, result in results.items()
             for name, value in result["model"].items()
         }
-        lattices = Teacher(vocabulary, config, state, threads).lattices(units)
+        lattices = Teacher(vocabulary, config, state, workers).lattices(units)
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
         facts = {
             "script": config.script,

@@ -216,7 +216,7 @@ FULL = b"seampack: warning: standard output cannot be written: No space left on 
 )
 def test_a_complete_folder_is_a_success(tmp_path: Path, target: str, message: bytes) -> None:
     """Whatever becomes of the report about it."""
-    result = shell(f"{SEAMPACK} pack {CORPUS} -o out {' '.join(UNFRAMED)} {target}", tmp_path)
+    result = shell(f"{SEAMPACK} pack {CORPUS} -o out --tokenizer bundled --bos none --eos none {target}", tmp_path)
     assert (result.stderr, result.returncode) == (message, 0)
     seampack.PackedFolder(tmp_path / "out").verify()
 
@@ -232,7 +232,7 @@ def test_an_interrupt_after_the_output_is_complete(call: Run, monkeypatch: pytes
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pack_command, "accounting_lines", interrupt)
-    message = failed(call("pack", CORPUS, "-o", "out", *UNFRAMED), 130)
+    message = failed(call("pack", CORPUS, "-o", "out", "--tokenizer", "bundled", "--bos", "none", "--eos", "none"), 130)
     assert message == "interrupted; out is complete"
     seampack.PackedFolder(tmp_path / "out").verify()
 

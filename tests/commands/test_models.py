@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from datasets import Dataset
 
 from seampack.commands import models
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.artifact import Artifact
-from seampack.models.base import Adapter, Evaluation, Fitted, Scope
+from seampack.models.options import MethodConfig, Scope
 from seampack.models.registry import METHODS, Method
 from tests.conftest import Run
 
@@ -25,8 +23,12 @@ class Colour(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleConfig(Config):
+class SampleConfig(MethodConfig):
     """One option of each kind."""
+
+    columns: ClassVar[Mapping[str, str]] = {"text": "A text."}
+    fixed: ClassVar[tuple[str, ...]] = ("rate",)
+    per_run: ClassVar[tuple[str, ...]] = ("checkpoint", "plot")
 
     rate: float = option(0.9, "Share of masked words.", low=0, below=1)
     rows: int = option(10, "Size of a batch.", low=1, high=4000, unit="rows")
@@ -39,27 +41,9 @@ class SampleConfig(Config):
     seed: int = seed_option("Seed.")
 
 
-class SampleAdapter(Adapter[SampleConfig]):
-    name = "sample"
-    config = SampleConfig
-    columns: ClassVar[Mapping[str, str]] = {"text": "A text."}
-    fixed = ("rate",)
-    per_run = ("checkpoint", "plot")
-
-    def prepare(self, dataset: Dataset, config: SampleConfig) -> Dataset:
-        return dataset
-
-    def fit(self, dataset: Dataset, config: SampleConfig) -> Fitted:
-        return Fitted()
-
-    def measure(self, dataset: Dataset, artifact: Artifact, config: SampleConfig) -> Evaluation:
-        return Evaluation({}, dataset)
-
-
 @pytest.fixture(autouse=True)
 def sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "sample", Method("mask words", "none"))
-    monkeypatch.setattr(models, "get", {"sample": SampleAdapter()}.__getitem__)
+    monkeypatch.setitem(METHODS, "sample", Method("mask words", f"{__name__}:SampleConfig", "none"))
 
 
 def test_the_methods(call: Run) -> None:

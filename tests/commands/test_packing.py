@@ -156,7 +156,7 @@ def test_nothing_to_pack_is_a_warning(call: Run, tmp_path: Path, stdin: bytes, m
     compared = call("compare", "-", *COMPARED, stdin=stdin)
     for result in (shown, written, compared):
         assert (result.returncode, result.stderr.decode()) == (0, f"seampack: warning: {message}\n")
-    assert shown.stdout.decode().splitlines()[8].split() == ["fill", "-"]
+    assert ["fill", "-"] in [line.split() for line in shown.stdout.decode().splitlines()]
     assert json.loads(written.stdout)["accounting"]["fill"] is None
     assert compared.stdout.decode().splitlines()[1].split()[:3] == ["seamless", "0", "-"]
     packed = PackedFolder(tmp_path / "a")
@@ -195,7 +195,7 @@ def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> N
 
 def test_many_small_shards_are_a_warning(call: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some words\n" * 150)
-    small = (*UNFRAMED, "--seq-len", 8, "--strategy", "pad")
+    small = ("--tokenizer", "bundled", "--bos", "none", "--eos", "none", "--seq-len", 8, "--strategy", "pad")
     with warnings.catch_warnings(action="always"):
         result = call("pack", "a.txt", "-o", "out", *small, "--shard-tokens", 5)
     assert result.returncode == 0

@@ -16,9 +16,10 @@ from datasets import Dataset
 from seampack.config import Config
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.output import staged_folder
-from seampack.models import METHODS, get
+from seampack.models import METHODS, config_of, get
 from seampack.models.artifact import DESCRIPTION, FOLDER, Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Scope
+from seampack.models.base import Adapter, Evaluation
+from seampack.models.options import Scope
 
 
 class AdapterContract:
@@ -63,7 +64,8 @@ class AdapterContract:
     def test_is_registered(self, adapter: "Adapter[Any]") -> None:
         assert adapter.name == self.method
         assert METHODS[self.method].summary
-        assert adapter.columns
+        assert adapter.config is config_of(self.method)
+        assert adapter.config.columns
 
     def test_config_is_frozen_and_has_help(self, adapter: "Adapter[Any]") -> None:
         config = adapter.config()
@@ -97,17 +99,17 @@ class AdapterContract:
     def test_bad_data_raises_a_clear_error(self, adapter: "Adapter[Any]", dataset: Dataset, config: Config) -> None:
         with pytest.raises(DataError, match="empty"):
             adapter.prepare(dataset.select([]), config)
-        for column in adapter.columns:
+        for column in adapter.config.columns:
             if column in dataset.column_names:
                 with pytest.raises(DataError, match=column):
                     adapter.prepare(dataset.remove_columns(column), config)
 
     def test_scopes_are_of_options(self, adapter: "Adapter[Any]", config: Config) -> None:
         options = list(config.to_dict())
-        assert {*adapter.fixed, *adapter.per_run} <= set(options)
-        scopes = [adapter.scope(name) for name in options]
-        assert scopes.count(Scope.FIXED) == len(adapter.fixed)
-        assert scopes.count(Scope.PER_RUN) == len(adapter.per_run)
+        assert {*adapter.config.fixed, *adapter.config.per_run} <= set(options)
+        scopes = [adapter.config.scope(name) for name in options]
+        assert scopes.count(Scope.FIXED) == len(adapter.config.fixed)
+        assert scopes.count(Scope.PER_RUN) == len(adapter.config.per_run)
 
     def test_artifact_describes_its_training(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
@@ -117,13 +119,13 @@ class AdapterContract:
         assert artifact.facts["data"]["fingerprint"] == fingerprint(prepared)
         assert artifact.facts["data"]["rows"] == len(prepared)
         assert type(config)().replace(**artifact.config) == config
-        defaults = {name: getattr(type(config)(), name) for name in adapter.per_run}
-        assert adapter.saved_config(artifact) == config.replace(**defaults)
+        defaults = {name: getattr(type(config)(), name) for name in adapter.config.per_run}
+        assert adapter.config.of_training(artifact.config) == config.replace(**defaults)
 
     def test_fixed_options_are_refused(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact, config: Config
     ) -> None:
-        for name in adapter.fixed:
+        for name in adapter.config.fixed:
             other = dataclasses.replace(artifact, config=artifact.config | {name: "another"})
             given = re.escape(repr(config.to_dict()[name]))
             message = rf"^{name}: fixed by training; expected 'another', as in the artifact; got {given}; omit"
@@ -171,8 +173,15 @@ class AdapterContract:
         evaluation.save(tmp_path)
         assert capfd.readouterr().err == ""  # no progress bars without a terminal
         assert datasets.is_progress_bar_enabled()
-        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics
-        assert pq.read_table(tmp_path / "rows.parquet").num_rows == len(evaluation.rows)
+        assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == evaluation.metrics | {
+            "notes": list(evaluation.notes)
+        }
+        saved = pq.read_table(tmp_path / "rows.parquet")
+        assert saved.num_rows == len(evaluation.rows)
+        assert saved.column_names == evaluation.rows.column_names
+        for name, feature in evaluation.rows.features.items():
+            if isinstance(feature, datasets.ClassLabel):
+                assert {*saved[name].to_pylist()} <= {*feature.names, None}, name
         for name in evaluation.pictures:
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
             assert b"<svg" in (tmp_path / f"{name}.svg").read_bytes()

@@ -8,15 +8,20 @@ from typing import ClassVar
 import numpy as np
 from datasets import Dataset
 
-from seampack.config import Config, option
+from seampack.config import option
 from seampack.models import data
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Evaluation, Fitted, with_results
+from seampack.models.options import MethodConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MajorityConfig(Config):
+class MajorityConfig(MethodConfig):
     """Options of the majority."""
+
+    columns: ClassVar[Mapping[str, str]] = {"text": "a text", "label": "its class"}
+    fixed: ClassVar[tuple[str, ...]] = ("share",)
+    per_run: ClassVar[tuple[str, ...]] = ("digits",)
 
     text_column: str = option("text", "Column of the texts.")
     label_column: str = option("label", "Column of the labels.")
@@ -29,9 +34,6 @@ class Majority(Adapter[MajorityConfig]):
 
     name = "majority"
     config = MajorityConfig
-    columns: ClassVar[Mapping[str, str]] = {"text": "a text", "label": "its class"}
-    fixed = ("share",)
-    per_run = ("digits",)
 
     def prepare(self, dataset: Dataset, config: MajorityConfig) -> Dataset:
         data.require(dataset, [config.text_column, config.label_column])
@@ -41,7 +43,8 @@ class Majority(Adapter[MajorityConfig]):
     def fit(self, dataset: Dataset, config: MajorityConfig) -> Fitted:
         votes = Counter(dataset["label"][: int(config.share * len(dataset))])
         facts = {"classes": dataset.features["label"].names, "data": {"votes": votes.total()}}
-        return Fitted({"best": np.array([votes.most_common(1)[0][0]])}, facts)
+        notes = [] if len(votes) > 1 else ["one label alone; use more rows"]
+        return Fitted({"best": np.array([votes.most_common(1)[0][0]])}, facts, notes=notes)
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: MajorityConfig) -> Evaluation:
         dataset = data.with_labels(dataset, "label", artifact.facts["classes"])
@@ -53,6 +56,7 @@ class Majority(Adapter[MajorityConfig]):
             with_results(dataset, {"correct": correct}),
             {"accuracy": [{"class": artifact.facts["classes"][best], "accuracy": accuracy}]},
             {"accuracy": lambda axes: axes.bar(["accuracy"], [accuracy])},
+            [f"every label is given as {artifact.facts['classes'][best]}; use another method"],
         )
 
 

@@ -27,7 +27,9 @@ REVIEWS = Path(__file__).parent.parent / "data" / "reviews.csv"
 
 @pytest.fixture(autouse=True, scope="module")
 def majority() -> Any:
-    METHODS["majority"] = registry.Method("predicts the most frequent label", "tests.models.dummy")
+    METHODS["majority"] = registry.Method(
+        "predicts the most frequent label", "tests.models.dummy:MajorityConfig", "tests.models.dummy:ADAPTER"
+    )
     yield
     del METHODS["majority"]
 
@@ -45,13 +47,13 @@ class TestMajority(AdapterContract):
         assert artifact.facts["classes"] == ["negative", "positive"]
 
     def test_scopes(self, adapter: "Adapter[Any]") -> None:
-        scopes = {name: adapter.scope(name).value for name in ("share", "digits", "text_column")}
+        scopes = {name: adapter.config.scope(name).value for name in ("share", "digits", "text_column")}
         assert scopes == {"share": "fixed", "digits": "per run", "text_column": "saved"}
 
     def test_a_fixed_option_is_refused_by_name(
         self, adapter: "Adapter[Any]", prepared: Dataset, artifact: Artifact
     ) -> None:
-        config = adapter.saved_config(artifact)
+        config = adapter.config.of_training(artifact.config)
         assert adapter.evaluate(prepared, artifact, config.replace(digits=2)).metrics
         with pytest.raises(ConfigError) as refusal:
             adapter.evaluate(prepared, artifact, config.replace(share=0.5))
@@ -61,7 +63,7 @@ class TestMajority(AdapterContract):
 
     def test_options_of_a_run_are_not_inherited(self, adapter: "Adapter[Any]", prepared: Dataset) -> None:
         artifact = adapter.train(prepared, adapter.config(share=0.5, digits=2))
-        assert adapter.saved_config(artifact) == adapter.config(share=0.5)
+        assert adapter.config.of_training(artifact.config) == adapter.config(share=0.5)
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -115,7 +117,11 @@ def test_splits(tmp_path: Path) -> None:
         ("a.csv", "text,label\nonly one\n", r"a\.csv:2: cannot be read: expected 2 fields"),
         ("a.parquet", "nonsense", r"a\.parquet: cannot be read"),
         ("a.csv", "text,text\na,b\n", r"a\.csv: cannot be read: a column name appears twice"),
-        ("a.jsonl", '{"a": 123456789012345678901234567890}', r"a\.jsonl: cannot be read"),
+        (
+            "a.jsonl",
+            '{"a": 123456789012345678901234567890}',
+            r"a\.jsonl:1: field 'a': expected a value",
+        ),
         ("a.docx", "PK\x03\x04", r"a\.docx: a zip archive; expected text, JSON or a table"),
         ("a.csv.gz", "\x1f\x8b not gzip", r"a\.csv\.gz: cannot be read"),
     ],
@@ -128,6 +134,51 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: str, message: s
         data.load(str(tmp_path / "missing.csv"))
     with pytest.raises(DataError, match="the folder is not a saved dataset"):
         data.load(str(tmp_path))
+
+
+def test_records_have_the_union_of_all_fields(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n\n{"b": ["x"]}\n{"a": 2.5, "c": null}\n{"c": {"d": true}}\n', "utf-8")
+    found = data.load(str(path))
+    assert found.column_names == ["a", "b", "c"]
+    assert found["a"][:] == [1.0, None, 2.5, None]
+    assert found["b"][:] == [None, ["x"], None, None]
+    assert found["c"][:] == [None, None, None, {"d": True}]
+    path.write_text("[]", "utf-8")
+    assert len(data.load(str(path))) == 0
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (
+            '{"a": "x", "b": 1}\n\n{"b": 2}\n{"b": "y"}',
+            r"rows.jsonl:4: field 'b': expected int64, as in the lines",
+        ),
+        ('{"a": ["x"]}\n{"a": null}\n{"a": "x"}', r"rows.jsonl:3: field 'a': expected list<.*string>, as .*; got 'x'"),
+        (
+            '{"a": {"b": 1}}\n{"a": {"b": "z"}}',
+            r"rows.jsonl:2: field 'a': expected struct<b: int64>, .*'z'",
+        ),
+    ],
+)
+def test_values_of_two_types_are_named_by_line_and_field(tmp_path: Path, records: str, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(records, "utf-8")
+    with pytest.raises(DataError, match=message):
+        data.load(str(tmp_path / "rows.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([0], "row 1"),
+        ([2, 6], "rows 3 and 7"),
+        ([0, 1, 2, 3, 4], "rows 1, 2, 3, 4 and 5"),
+        (list(range(9, 2_009)), "rows 10, 11, 12, 13, 14 and 1,995 others"),
+    ],
+)
+def test_rows_are_named_from_1(rows: list[int], words: str) -> None:
+    assert data.named_rows(rows) == words
 
 
 def test_labels() -> None:
@@ -143,24 +194,39 @@ def test_labels() -> None:
     named = data.with_labels(both, "stars", ["yes", "no"])
     assert named["label"][:] == [0, 1, 0]
     assert named["label_given"][:] == ["x", "y", "z"]
-    assert "stars" not in named.column_names
+    assert named["stars"][:] == [0, 1, 0]
+    assert data.with_labels(named, "stars", ["yes", "no"]) is named
     alone = data.with_labels(rows.select_columns("label"), "label", ["yes", "no"])
     assert alone.to_dict() == {"label": [0, 1, 0]}
     unlabelled = Dataset.from_dict({"label": [0, -1]}, Features({"label": ClassLabel(names=["yes", "no"])}))
-    with pytest.raises(DataError, match=r"1 rows have no label \(-1\)"):
+    with pytest.raises(DataError, match=r"1 of 2 labels are missing \(-1\), in row 2; drop"):
         data.with_labels(unlabelled, "label", ["yes", "no"])
     numbers = Dataset.from_dict({"label": [3, 1, 10]})
     assert data.classes_of(numbers, "label") == ["1", "3", "10"]
     with pytest.raises(DataError, match="whole numbers"):
         data.classes_of(Dataset.from_dict({"label": [0.5]}), "label")
-    with pytest.raises(DataError, match="some rows have an empty label"):
+    with pytest.raises(DataError, match="the label of row 2 is empty"):
         data.classes_of(Dataset.from_dict({"label": ["yes", ""]}), "label")
     with pytest.raises(DataError, match="text or whole numbers"):
         data.classes_of(Dataset.from_dict({"label": [{"a": 1}]}), "label")
-    with pytest.raises(DataError, match="1 of 2 values are null"):
+    with pytest.raises(DataError, match="1 of 2 values are null, in row 2"):
         data.require(Dataset.from_dict({"text": ["a", None]}), ["text"])
     with pytest.raises(DataError, match="expected text; got int64"):
         data.require_text(numbers, "label")
+
+
+def test_names_instead_of_ids() -> None:
+    feature = ClassLabel(names=["no", "yes"])
+    columns = {"label": [1, 0, -1, None], "text": ["a", "b", "c", "d"], "guess": [1, 1, 0, 0]}
+    rows = Dataset.from_dict(columns, Features({"label": feature, "text": Value("string"), "guess": feature}))
+    named = data.with_names(rows)
+    assert named.to_dict() == {
+        "label": ["yes", "no", None, None],
+        "text": ["a", "b", "c", "d"],
+        "guess": ["yes", "yes", "no", "no"],
+    }
+    assert data.with_names(rows.select_columns("guess").select([2]))["guess"][:] == ["no"]
+    assert data.with_names(named) is named
 
 
 def test_fingerprint_is_of_the_values() -> None:
@@ -207,7 +273,9 @@ def test_numbers_are_readable(value: Any, digits: int, text: str) -> None:
 def test_missing_methods_and_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no such method; expected one of"):
         get("nothing")
-    monkeypatch.setitem(METHODS, "lost", registry.Method("needs a missing package", "no_such_package.module"))
+    monkeypatch.setitem(
+        METHODS, "lost", registry.Method("needs a missing package", "a:B", "no_such_package.module:ADAPTER")
+    )
     with pytest.raises(MissingExtraError, match=r"no_such_package.*seampack\[models\]"):
         get("lost")
 
@@ -215,6 +283,17 @@ def test_missing_methods_and_packages_are_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_part_in_memory_is_not_loaded() -> None:
     part = object()
     assert Artifact("m", {}, parts={"model": part}).part("model", lambda folder: None) is part
+
+
+def test_notes_of_training_are_said_again_in_evaluation(call: Any, tmp_path: Path) -> None:
+    rows = ("--data", "rows.csv", "-o")
+    (tmp_path / "rows.csv").write_text("text,label\na,so\nb,so\n", "utf-8")
+    note = "one label alone; use more rows"
+    assert call("models", "train", "majority", *rows, "artifact").stderr.decode() == f"seampack: warning: {note}\n"
+    measured = call("models", "evaluate", "majority", "--artifact", "artifact", *rows, "out", "--json")
+    expected = [f"in training: {note}", "every label is given as so; use another method"]
+    assert json.loads(measured.stdout)["notes"] == expected
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))["notes"] == expected
 
 
 def test_the_commands(call: Any, tmp_path: Path) -> None:
@@ -240,7 +319,9 @@ def test_the_commands(call: Any, tmp_path: Path) -> None:
     assert measured.returncode == 0
     assert b"0.5000" in measured.stdout
     assert measured.stdout.split()[4:8] == [b"even", b"yes", b"p", b"1.0e-09"]
-    metrics = {"accuracy": 0.5, "undefined": None, "even": True, "p": 1e-9}
+    note = "every label is given as positive; use another method"
+    assert f"seampack: warning: {note}\n" in measured.stderr.decode()
+    metrics = {"accuracy": 0.5, "undefined": None, "even": True, "p": 1e-9, "notes": [note]}
     assert json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8")) == metrics
     again = call(*evaluate)
     assert again.returncode == 1

@@ -40,7 +40,7 @@ def test_usage(call: Run, tmp_path: Path) -> None:
         assert f"{options[0]} and --output {options[-1]}: give one of the two".encode() in done.stderr
     done = call("segment", "apply", "in.txt", "--threshold", "nan")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"threshold: expected a number from 0 to 1; got nan" in done.stderr
+    assert b"'--threshold': expected a number from 0 to 1; got 'nan'" in done.stderr
     done = call("segment", "apply", "in.txt", "--decoder", "magic")
     assert (done.returncode, done.stdout) == (2, b"")
     (tmp_path / "empty.txt").write_bytes(b"\n \n")

@@ -267,7 +267,7 @@ def test_pieces_for_the_packer(zh: Segmenter, tmp_path: Path) -> None:
     source = tmp_path / "texts.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     train_tokenizer(source, tmp_path / "t.json", vocab_size=400, split=zh.pieces)
-    pack(source, out=tmp_path / "out", tokenizer=tmp_path / "t.json", seq_len=4096, split=zh.pieces)
+    pack(source, out=tmp_path / "out", tokenizer=tmp_path / "t.json", seq_len=4096, eos="none", split=zh.pieces)
     tokenizer = TextTokenizer(tmp_path / "t.json")
     unpacked = PackedFolder(tmp_path / "out").unpack().to_pylist()
     assert [tokenizer.decode(row["input_ids"]) for row in unpacked] == [text for text in texts if text]

@@ -5,25 +5,30 @@
 Each step can be used alone: it returns a plain Arrow dataset, for trl, axolotl, verl or a filter.
 """
 
-from seampack.models.curriculum.answers import (
-    CHECKERS,
-    Solution,
-    checker,
-    gsm8k_matches,
-    math_matches,
-    number_matches,
-    split_gsm8k,
-    split_math,
-    text_matches,
-)
-from seampack.models.curriculum.config import Algorithm, CurriculumConfig, Order, Placement
-from seampack.models.curriculum.difficulty import DifficultyEstimator, draw_difficulty, grade, pass_at_k
-from seampack.models.curriculum.export import for_axolotl, for_trl, for_verl
-from seampack.models.curriculum.guiding import GuidedPrompter, hint_steps, unguided
-from seampack.models.curriculum.prompts import PromptFormat
-from seampack.models.curriculum.sampling import TransformersSampler, sample_all
-from seampack.models.curriculum.stages import CurriculumBuilder, composition, draw_stages, in_order
-from seampack.models.curriculum.training import CurriculumTrainer
+from typing import TYPE_CHECKING
+
+from seampack.models.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from seampack.models.curriculum.answers import (
+        CHECKERS,
+        Solution,
+        checker,
+        gsm8k_matches,
+        math_matches,
+        number_matches,
+        split_gsm8k,
+        split_math,
+        text_matches,
+    )
+    from seampack.models.curriculum.config import Algorithm, CurriculumConfig, Order, Placement
+    from seampack.models.curriculum.difficulty import DifficultyEstimator, draw_difficulty, grade, pass_at_k
+    from seampack.models.curriculum.export import for_axolotl, for_trl, for_verl
+    from seampack.models.curriculum.guiding import GuidedPrompter, hint_steps, unguided
+    from seampack.models.curriculum.prompts import PromptFormat
+    from seampack.models.curriculum.sampling import TransformersSampler, sample_all
+    from seampack.models.curriculum.stages import CurriculumBuilder, composition, draw_stages, in_order
+    from seampack.models.curriculum.training import CurriculumTrainer
 
 __all__ = [
     "CHECKERS",
@@ -58,3 +63,5 @@ __all__ = [
     "text_matches",
     "unguided",
 ]
+
+__getattr__ = lazy_names(__name__)

@@ -1,7 +1,7 @@
 """The adapter: builds a curriculum from questions with worked solutions, and trains a model along it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,10 +23,12 @@ from seampack.models.curriculum.sampling import TransformersSampler
 from seampack.models.curriculum.small import model_and_tokenizer
 from seampack.models.curriculum.stages import CurriculumBuilder, composition, draw_stages
 from seampack.models.curriculum.training import CurriculumTrainer
-from seampack.models.text import SMALL
+from seampack.models.notes import flat_rewards
+from seampack.models.options import SMALL
 from seampack.models.training import load_causal, load_part
 
 ROWS = "rows.parquet"
+_CHECK = "check template, answers, checker and max_new_tokens"
 WARM_LEARNING_RATE = 2e-3
 """Learning rate of the warm-up of the model small."""
 
@@ -36,17 +38,6 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
 
     name: ClassVar[str] = "curriculum"
     config: type[CurriculumConfig] = CurriculumConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "question": "The question, as text.",
-        "answer": "Its worked solution, which ends with the final answer.",
-        "steps": "Optional, with final, instead of answer: the solution's steps, which concatenate to its text.",
-        "final": "Optional, with steps: the final answer.",
-    }
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("placement", "hint_template", "stages", "guide", "ratios", "threshold", "algorithm", "order", "epochs"),
-        *("learning_rate", "batch_rows", "replay", "generations", "beta", "warm_epochs"),
-    )
-    per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def prepare(self, dataset: Dataset, config: CurriculumConfig) -> Dataset:
         """Return the dataset with the columns ``question, steps, final``; all other columns are kept.
@@ -70,7 +61,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
             history = CurriculumTrainer(config).train(model, tokenizer, curriculum)
             parts["model"] = model
         facts = {"stages": composition(curriculum), "hints": _hints(curriculum), "history": history}
-        return Fitted(facts=facts, parts=parts)
+        return Fitted(facts=facts, parts=parts, notes=_training_notes(curriculum, history, config))
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: CurriculumConfig) -> Evaluation:
         """Measure accuracy (greedy), avg@n and pass@k of the base model and of the trained model, by difficulty.
@@ -91,6 +82,7 @@ class CurriculumAdapter(Adapter[CurriculumConfig]):
             with_results(dataset, rates),
             {"by_difficulty": by_difficulty(sampled, config), "stages": stages, "hints": artifact.facts["hints"]},
             {"difficulty": draw_difficulty(sampled["base"].mean(1)), "stages": draw_stages(stages)},
+            _notes(sampled),
         )
 
 
@@ -155,6 +147,30 @@ def _curriculum(dataset: Dataset, model: Any, tokenizer: Any, config: Curriculum
     prompt, sample = PromptFormat(config, tokenizer), TransformersSampler(config, model, tokenizer)
     staged = CurriculumBuilder(config).build(DifficultyEstimator(config, sample, prompt=prompt).estimate(dataset))
     return GuidedPrompter(config, sample, prompt=prompt).guide(staged) if config.guide else unguided(staged, prompt)
+
+
+def _training_notes(curriculum: Dataset, history: Sequence[Row], config: CurriculumConfig) -> list[str]:
+    """Return the notes: the pass rates do not order the questions, rewards have no spread."""
+    notes = []
+    rates = set(curriculum["pass_rate"])
+    if len(rates) == 1 and len(curriculum) > 1:
+        notes.append(
+            f"all {len(curriculum):,} pass rates are {rates.pop():g}, so the stages are random; use a "
+            f"{'weaker' if max(curriculum['pass_rate']) else 'stronger'} model or other questions, and {_CHECK}"
+        )
+    flat = [row["frac_reward_zero_std"] for row in history if "frac_reward_zero_std" in row]
+    return notes + flat_rewards(
+        f"{len(flat):,} steps",
+        flat,
+        f"use questions with pass rates between 0 and 1, or raise generations ({config.generations})",
+    )
+
+
+def _notes(sampled: Mapping[str, Verdicts]) -> list[str]:
+    """Return a note if no model gives a right response."""
+    if any(right.any() for right in sampled.values()):
+        return []
+    return [f"no response of any model is right, so they cannot be compared; use a stronger model, and {_CHECK}"]
 
 
 def _hints(curriculum: Dataset) -> list[Row]:

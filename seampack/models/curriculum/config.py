@@ -1,13 +1,15 @@
 """Options of the method, and their choices."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
 from seampack.models.curriculum.answers import AnswerFormat, Checker, checker
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL, MethodConfig
 
 TEMPLATE = "{question}\n"
 HINT_TEMPLATE = "{question}\nThe solution begins:\n{hint}\nGo on from there.\n"
@@ -45,8 +47,20 @@ class Algorithm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurriculumConfig(Config):
+class CurriculumConfig(MethodConfig):
     """Options of the estimate, the stages, the hints and the training."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "question": "The question, as text.",
+        "answer": "Its worked solution, which ends with the final answer.",
+        "steps": "Optional, with final, instead of answer: the solution's steps, which concatenate to its text.",
+        "final": "Optional, with steps: the final answer.",
+    }
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("placement", "hint_template", "stages", "guide", "ratios", "threshold", "algorithm", "order", "epochs"),
+        *("learning_rate", "batch_rows", "replay", "generations", "beta", "warm_epochs"),
+    )
+    per_run: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     model: str = option(
         SMALL,

@@ -12,7 +12,7 @@ from seampack.errors import DataError
 from seampack.models.base import Draw
 from seampack.models.curriculum.answers import Checker
 from seampack.models.curriculum.sampling import Examiner
-from seampack.models.data import require, set_aside
+from seampack.models.data import named_rows, require, set_aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def grade(dataset: Dataset, correct: Checker) -> Dataset:
     require(dataset, ["responses", "final"])
     responses = dataset["responses"][:]
     if empty := [row for row, texts in enumerate(responses) if not texts]:
-        raise DataError(f"column 'responses', row {empty[0]}: no responses; drop rows without responses first")
+        raise DataError(f"column 'responses': {named_rows(empty)}: no responses; drop rows without responses first")
     counts = [len(texts) for texts in responses]
     right = [count_correct(texts, final, correct) for texts, final in zip(responses, dataset["final"], strict=True)]
     return with_columns(

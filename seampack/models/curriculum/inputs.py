@@ -8,7 +8,7 @@ from seampack.errors import DataError
 from seampack.models.curriculum.answers import NUMERIC, SPLITTERS, only_number
 from seampack.models.curriculum.config import CurriculumConfig
 from seampack.models.curriculum.difficulty import COUNT, with_columns
-from seampack.models.data import require, require_text, set_aside
+from seampack.models.data import named_rows, require, require_text, set_aside
 
 STEPS = List(Value("string"))
 WRITTEN = (
@@ -44,7 +44,7 @@ def _split(dataset: Dataset, config: CurriculumConfig) -> Dataset:
     """Return the dataset with ``steps`` and ``final`` from its column of answers."""
     require_text(dataset, config.answer_column)
     split, solutions = SPLITTERS[config.answers], []
-    for row, answer in enumerate(dataset[config.answer_column]):
+    for row, answer in enumerate(dataset[config.answer_column], 1):
         try:
             solutions.append(split(answer))
         except DataError as error:
@@ -61,13 +61,13 @@ def _check_steps(dataset: Dataset, config: CurriculumConfig) -> None:
     if dataset.features["steps"] != STEPS:
         raise DataError(f"column 'steps': expected lists of text; got {dataset.features['steps']}")
     if empty := [row for row, steps in enumerate(dataset["steps"]) if not steps]:
-        raise DataError(f"column 'steps', row {empty[0]}: no steps; expected at least one")
+        raise DataError(f"column 'steps': {named_rows(empty)}: no steps; expected at least one; drop such rows")
     _check_finals(dataset["final"][:], "final", config)
 
 
 def _check_finals(finals: Sequence[str], column: str, config: CurriculumConfig) -> None:
     """Raise DataError if the checker compares numbers and a final answer is not a number."""
-    for row, final in enumerate(finals):
+    for row, final in enumerate(finals, 1):
         if config.checker_name in NUMERIC and only_number(final) is None:
             raise DataError(
                 f"column {column!r}, row {row}: the checker {config.checker_name} cannot compare this final answer: "

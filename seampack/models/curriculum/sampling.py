@@ -10,12 +10,12 @@ from typing import IO, Any
 
 import torch
 import xxhash
-from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.models.curriculum.answers import Checker
 from seampack.models.curriculum.config import CurriculumConfig
 from seampack.models.curriculum.prompts import PromptFormat
+from seampack.models.progress import progress
 from seampack.models.training import end_tokens, quiet
 
 Sampler = Callable[[list[str], int], list[list[str]]]
@@ -157,8 +157,9 @@ def sample_all(
         "label": str(getattr(sample, "label", "")),
     }
     done = [] if checkpoint is None else _resume(checkpoint, header, [len(batch) for batch in batches])
-    bar = tqdm(total=len(prompts), initial=sum(map(len, done)), desc=title, unit="prompt", disable=None)
-    with bar, checkpoint.open("ab") if checkpoint else open(os.devnull, "wb") as file:
+    shown = progress(title, len(prompts), "prompt")
+    with shown as advance, checkpoint.open("ab") if checkpoint else open(os.devnull, "wb") as file:
+        advance(sum(map(len, done)))
         for number in range(len(done), len(batches)):
             responses = [list(map(str, texts)) for texts in sample(batches[number], n)]
             if [len(texts) for texts in responses] != [n] * len(batches[number]):
@@ -169,7 +170,7 @@ def sample_all(
                 )
             _append(file, {"batch": number, "responses": responses})
             done.append(responses)
-            bar.update(len(responses))
+            advance(len(responses))
     return [texts for batch in done for texts in batch]
 
 

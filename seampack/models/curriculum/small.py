@@ -6,7 +6,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL
 from seampack.models.training import load_causal, place
 
 _PIECES = Regex(r"\d+|\p{L}+|\s|.")

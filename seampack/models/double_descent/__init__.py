@@ -8,12 +8,17 @@
 width, ``adapter`` combines these modules.
 """
 
-from seampack.models.double_descent.config import DoubleDescentConfig, Noise, Scaling
-from seampack.models.double_descent.curve import DoubleDescent, draw_curve, find_double_descent, summarise
-from seampack.models.double_descent.inputs import NoisySet
-from seampack.models.double_descent.neighbours import FeatureKNN, measure
-from seampack.models.double_descent.noise import flip_labels, inject_label_noise
-from seampack.models.double_descent.sweep import Perceptron, Trained, WidthSweep
+from typing import TYPE_CHECKING
+
+from seampack.models.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from seampack.models.double_descent.config import DoubleDescentConfig, Noise, Scaling
+    from seampack.models.double_descent.curve import DoubleDescent, draw_curve, find_double_descent, summarise
+    from seampack.models.double_descent.inputs import NoisySet
+    from seampack.models.double_descent.neighbours import FeatureKNN, measure
+    from seampack.models.double_descent.noise import flip_labels, inject_label_noise
+    from seampack.models.double_descent.sweep import Perceptron, Trained, WidthSweep
 
 __all__ = [
     "DoubleDescent",
@@ -32,3 +37,5 @@ __all__ = [
     "measure",
     "summarise",
 ]
+
+__getattr__ = lazy_names(__name__)

@@ -1,7 +1,7 @@
 """The adapter: injects label noise, trains networks of increasing width, and measures the curve by width."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset
 
 from seampack.errors import DataError
 from seampack.models.artifact import Artifact, fingerprint
-from seampack.models.base import Adapter, Evaluation, Fitted, with_results
+from seampack.models.base import Adapter, Evaluation, Fitted, Row, with_results
 from seampack.models.data import classes_of, require, set_aside
 from seampack.models.double_descent.config import DoubleDescentConfig
 from seampack.models.double_descent.curve import draw_curve, find_double_descent, summarise
@@ -19,9 +19,13 @@ from seampack.models.double_descent.inputs import NoisySet, vectors, with_vector
 from seampack.models.double_descent.neighbours import FeatureKNN, hidden_and_logits, measure
 from seampack.models.double_descent.noise import as_classes, inject_label_noise
 from seampack.models.double_descent.sweep import Perceptron, Trained, WidthSweep
+from seampack.models.notes import at_chance
+from seampack.models.progress import progress
 from seampack.models.text import load_tensors, tensors_of
 from seampack.models.training import place
 
+_FITTED = 0.99
+"""Share of the training rows that a network which fits them predicts."""
 PREPARED = ("features", "label", "label_clean", "is_flipped", "part")
 
 
@@ -30,24 +34,6 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
 
     name: ClassVar[str] = "double_descent"
     config = DoubleDescentConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "features": "Vectors, images or nested lists of numbers, all rows of one size; or text.",
-        "label": "Class of the row, as text, integer or ClassLabel.",
-    }
-    fixed = (
-        "noise",
-        "noise_kind",
-        "test_share",
-        "scaling",
-        "seed",
-        "widths",
-        "seeds",
-        "epochs",
-        "batch_rows",
-        "learning_rate",
-        "momentum",
-        "decay_epochs",
-    )
 
     def prepare(self, dataset: Dataset, config: DoubleDescentConfig) -> Dataset:
         """Return rows of features (float32), label, label_clean, is_flipped and part (train or test).
@@ -121,10 +107,11 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
                 "measured; use the same dataset, seed, noise and scaling as in training"
             )
         networks = [_restored(artifact, width, seed) for width, seed in facts["networks"]]
-        runs = [
-            {"width": network.width, "seed": network.seed, **measure(network.model, data, config)}
-            for network in networks
-        ]
+        runs = []
+        with progress("evaluation", len(networks), "network") as advance:
+            for network in networks:
+                runs.append({"width": network.width, "seed": network.seed, **measure(network.model, data, config)})
+                advance(1)
         curve = summarise(runs)
         peak = find_double_descent(curve, config.peak_ratio)
         widest = curve[-1]
@@ -141,7 +128,23 @@ class DoubleDescentAdapter(Adapter[DoubleDescentConfig]):
             rows=_with_predictions(dataset, data, next(n for n in networks if n.width == widest["width"]), config),
             tables={"curve": curve, "runs": runs},
             pictures={"curve": draw_curve(curve)},
+            notes=_notes(data, curve, int((flipped & data.train).sum())),
         )
+
+
+def _notes(data: NoisySet, curve: Sequence[Row], noisy: int) -> list[str]:
+    """Return the notes: networks guess, none fits its training rows, there is no noise."""
+    best, fitted = (max(row[name] for row in curve) for name in ("test_accuracy", "train_accuracy"))
+    labels = data.clean[~data.train].tolist()
+    notes = at_chance("the best network", best, labels, "raise epochs or widths, or use other features or more rows")
+    if fitted < _FITTED:
+        notes.append(
+            f"no network fits its training rows (at most {fitted:.1%}), so the curve ends before the width at which a "
+            "second descent can begin; raise epochs or widths"
+        )
+    if not noisy:
+        notes.append("no training row has a wrong label, so memorised and P are undefined; set noise above 0")
+    return notes
 
 
 def _given_noise(dataset: Dataset, column: str) -> Dataset:

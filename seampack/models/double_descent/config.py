@@ -1,11 +1,13 @@
 """Options of the double descent method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL, MethodConfig
 
 
 class Noise(StrEnum):
@@ -38,8 +40,27 @@ class Metric(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoubleDescentConfig(Config):
+class DoubleDescentConfig(MethodConfig):
     """The data and its noise, the widths and seeds of the networks, and how they are trained and measured."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "features": "Vectors, images or nested lists of numbers, all rows of one size; or text.",
+        "label": "Class of the row, as text, integer or ClassLabel.",
+    }
+    fixed: ClassVar[tuple[str, ...]] = (
+        "noise",
+        "noise_kind",
+        "test_share",
+        "scaling",
+        "seed",
+        "widths",
+        "seeds",
+        "epochs",
+        "batch_rows",
+        "learning_rate",
+        "momentum",
+        "decay_epochs",
+    )
 
     features_column: str = option(
         "features", "Column of vectors, images, nested lists of numbers, or text.", empty=False

@@ -13,8 +13,10 @@ from datasets import Dataset, Image, concatenate_datasets
 from torch import Tensor
 
 from seampack.errors import DataError
+from seampack.models.data import named_rows
 from seampack.models.double_descent.config import DoubleDescentConfig, Scaling
-from seampack.models.text import SMALL, TextClassifier, encoder_and_tokenizer, predict
+from seampack.models.options import SMALL
+from seampack.models.text import TextClassifier, encoder_and_tokenizer, predict
 from seampack.models.training import device
 
 Floats = npt.NDArray[np.float32]
@@ -60,8 +62,9 @@ def vectors(dataset: Dataset, train: Bools, config: DoubleDescentConfig) -> Floa
         features = _pixels(dataset, column)
     else:
         features = numbers(dataset, column)
-    if infinite := int((~np.isfinite(features)).any(1).sum()):
-        raise DataError(f"column {column!r}: {infinite:,} rows contain NaN or infinity")
+    infinite = np.flatnonzero(~np.isfinite(features).all(1))
+    if infinite.size:
+        raise DataError(f"column {column!r}: NaN or infinity in {named_rows(infinite)}; correct or drop those rows")
     return _scaled(features, train, config.scaling)
 
 

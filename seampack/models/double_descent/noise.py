@@ -68,7 +68,4 @@ def as_classes(dataset: Dataset, column: str, classes: list[str]) -> Dataset:
     """Apply ``with_labels``. Raise DataError if there are fewer than two classes, or rows without a label."""
     if len(classes) < 2:
         raise DataError(f"column {column!r}: expected at least two classes; got {', '.join(classes)}")
-    ids = np.asarray(dataset[column][:]) if isinstance(dataset.features[column], ClassLabel) else np.zeros(0)
-    if ids.size and ids.min() < 0:
-        raise DataError(f"column {column!r}: {int((ids < 0).sum()):,} rows have no label (-1); drop them first")
     return with_labels(dataset, column, classes)

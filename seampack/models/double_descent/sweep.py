@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
-from tqdm import tqdm
 
 from seampack.errors import ConfigError
 from seampack.models.double_descent.config import DoubleDescentConfig
+from seampack.models.progress import progress
 
 ModelFn = Callable[[int], nn.Module]
 
@@ -69,13 +69,13 @@ class WidthSweep:
         groups = [[network] for network in networks]
         if self.together and all(isinstance(network.model, Perceptron) for network in networks):
             groups = [[network for network in networks if network.seed == seed] for seed in config.seeds]
-        with tqdm(total=len(groups) * config.epochs, unit="epoch", disable=None, leave=False) as bar:
+        with progress("training", len(groups) * config.epochs, "epoch") as advance:
             for group in groups:
                 if len(group) == 1:
-                    self._train(group[0].model, group[0].seed, features, labels, bar)
+                    self._train(group[0].model, group[0].seed, features, labels, advance)
                     continue
                 bank = _Bank([network.model for network in group])
-                self._train(bank, group[0].seed, features, labels, bar)
+                self._train(bank, group[0].seed, features, labels, advance)
                 bank.copy_back()
         for network in networks:
             if not all(bool(values.isfinite().all()) for values in network.model.state_dict().values()):
@@ -93,7 +93,9 @@ class WidthSweep:
             return self.model_fn(width)
 
     # Not transformers' Trainer: a step takes a millisecond, less than the overhead of a general trainer.
-    def _train(self, model: nn.Module, seed: int, features: Tensor, labels: Tensor, bar: "tqdm[None]") -> None:
+    def _train(
+        self, model: nn.Module, seed: int, features: Tensor, labels: Tensor, advance: Callable[[int], None]
+    ) -> None:
         optimiser = torch.optim.SGD(model.parameters(), lr=self.config.learning_rate, momentum=self.config.momentum)
         rate = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda epoch: 1 / math.sqrt(1 + epoch // self.config.decay_epochs)
@@ -111,7 +113,7 @@ class WidthSweep:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
             rate.step()
-            bar.update()
+            advance(1)
         model.eval()
 
 

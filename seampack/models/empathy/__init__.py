@@ -5,20 +5,25 @@ dialogues --------------------------------> EmpathyAdapter -> emotion, weights o
                                             KnowledgeSelector: soft, label, minimax, uniform
 """
 
-from seampack.models.empathy.attach import attach_knowledge
-from seampack.models.empathy.config import EmpathyConfig, Selection
-from seampack.models.empathy.emotion import EmotionReader, Reading
-from seampack.models.empathy.inputs import knowledge_from_columns, read_empathetic_dialogues
-from seampack.models.empathy.metrics import (
-    EmpathyMetrics,
-    bleu,
-    distinct,
-    perplexity,
-    rouge,
-    sentence_perplexity,
-)
-from seampack.models.empathy.model import EmpathyModel, GatedDecoderLayer
-from seampack.models.empathy.selection import KnowledgeSelector, minimax_weights
+from typing import TYPE_CHECKING
+
+from seampack.models.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from seampack.models.empathy.attach import attach_knowledge
+    from seampack.models.empathy.config import EmpathyConfig, Selection
+    from seampack.models.empathy.emotion import EmotionReader, Reading
+    from seampack.models.empathy.inputs import knowledge_from_columns, read_empathetic_dialogues
+    from seampack.models.empathy.metrics import (
+        EmpathyMetrics,
+        bleu,
+        distinct,
+        perplexity,
+        rouge,
+        sentence_perplexity,
+    )
+    from seampack.models.empathy.model import EmpathyModel, GatedDecoderLayer
+    from seampack.models.empathy.selection import KnowledgeSelector, minimax_weights
 
 __all__ = [
     "EmotionReader",
@@ -39,3 +44,5 @@ __all__ = [
     "rouge",
     "sentence_perplexity",
 ]
+
+__getattr__ = lazy_names(__name__)

@@ -1,7 +1,7 @@
 """The adapter: predicts emotions, knowledge weights and responses for dialogues with knowledge."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
-from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
+from seampack.models.data import classes_of, named_rows, require, require_text, set_aside, with_labels
 from seampack.models.empathy.config import EmpathyConfig, Selection
 from seampack.models.empathy.inputs import (
     join_columns,
@@ -24,6 +24,7 @@ from seampack.models.empathy.metrics import EmpathyMetrics
 from seampack.models.empathy.model import EmpathyModel
 from seampack.models.empathy.selection import MOST_PIECES
 from seampack.models.empathy.training import Scores, model_and_tokenizer, score, train
+from seampack.models.notes import at_chance, one_text
 from seampack.models.training import load_part
 
 if TYPE_CHECKING:
@@ -37,16 +38,6 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
 
     name = "empathy"
     config = EmpathyConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "context": "the dialogue so far: a list of utterances, the last one the speaker's; or one text",
-        "emotion": "the speaker's emotion, as text, whole number or ClassLabel",
-        "target": "the response",
-        "knowledge": "mapping from relations, such as those of ATOMIC, to lists of texts; unused by selection=none",
-    }
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("relations", "selection", "temperature", "base_model", "hidden_size", "layers", "vocabulary"),
-        *("epochs", "learning_rate", "emotion_weight", "seed"),
-    )
 
     def prepare(self, dataset: Dataset, config: EmpathyConfig) -> Dataset:
         """Return rows with context (list of texts), label, target and knowledge (relation: list of texts).
@@ -59,10 +50,12 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
         require(dataset, [config.context_column, config.emotion_column, config.target_column])
         require_text(dataset, config.target_column)
         contexts = utterances(dataset, config.context_column)
-        if empty := sum(not target.strip() for target in dataset[config.target_column][:]):
-            raise DataError(f"column {config.target_column!r}: {empty:,} responses are empty; drop those rows first")
+        if empty := [row for row, target in enumerate(dataset[config.target_column][:]) if not target.strip()]:
+            raise DataError(
+                f"column {config.target_column!r}: the response of {named_rows(empty)} is empty; drop those rows first"
+            )
         classes = classes_of(dataset, config.emotion_column)
-        labels = with_labels(dataset.select_columns([config.emotion_column]), config.emotion_column, classes)
+        labels = with_labels(dataset, config.emotion_column, classes).select_columns(["label"])
         texts = Dataset.from_dict(
             {"context": contexts, "target": dataset[config.target_column][:]},
             features=Features({"context": List(Value("string")), "target": Value("string")}),
@@ -135,6 +128,15 @@ class EmpathyAdapter(Adapter[EmpathyConfig]):
             _with_scores(dataset, scores, classes, relations, predicted.tolist()),
             tables,
             pictures,
+            [
+                *at_chance(
+                    "the emotion classifier",
+                    float((predicted == truth).mean()),
+                    truth.tolist(),
+                    "raise epochs or emotion_weight, or use more rows",
+                ),
+                *one_text("responses", responses, dataset["context"][: len(responses)], "raise epochs, use more rows"),
+            ],
         )
 
 

@@ -9,7 +9,8 @@ from datasets import Dataset
 from seampack.errors import ConfigError, DataError
 from seampack.models import data
 from seampack.models.empathy.inputs import utterances, with_knowledge
-from seampack.models.text import SMALL, TextClassifier, encoder_and_tokenizer, predict
+from seampack.models.options import SMALL
+from seampack.models.text import TextClassifier, encoder_and_tokenizer, predict
 
 Float = npt.NDArray[np.float32]
 

@@ -1,11 +1,13 @@
 """Options of the empathy adapter."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL, MethodConfig
 
 HEADS = 4
 """Attention heads of the small model."""
@@ -29,8 +31,19 @@ class Selection(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmpathyConfig(Config):
+class EmpathyConfig(MethodConfig):
     """Columns, selection of knowledge, model, training, and generation of responses."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "context": "the dialogue so far: a list of utterances, the last one the speaker's; or one text",
+        "emotion": "the speaker's emotion, as text, whole number or ClassLabel",
+        "target": "the response",
+        "knowledge": "mapping from relations, such as those of ATOMIC, to lists of texts; unused by selection=none",
+    }
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("relations", "selection", "temperature", "base_model", "hidden_size", "layers", "vocabulary"),
+        *("epochs", "learning_rate", "emotion_weight", "seed"),
+    )
 
     context_column: str = option(
         "context", "Column with the dialogue so far: a list of utterances, or one text.", empty=False

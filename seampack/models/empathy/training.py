@@ -14,7 +14,8 @@ from seampack.errors import ConfigError, DataError
 from seampack.models.empathy.config import HEADS, POSITIONS, EmpathyConfig
 from seampack.models.empathy.model import EmpathyModel
 from seampack.models.empathy.tokens import IGNORED, byte_tokenizer, collate
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL
+from seampack.models.progress import progress
 from seampack.models.training import loading, place, quiet, train_model
 
 
@@ -117,7 +118,7 @@ def score(
     """
     check_lengths(model.config, config)
     scores = Scores()
-    with torch.inference_mode():
+    with torch.inference_mode(), progress("scoring", len(dataset), "row") as advance:
         for rows in _batches(dataset, config.batch_rows):
             batch = {
                 name: value.to(model.device) for name, value in collate(tokenizer, rows, relations, config).items()
@@ -134,6 +135,7 @@ def score(
             scores.weights += understood.reading.weights.tolist()
             if left > 0:
                 scores.responses += respond(model, tokenizer, understood.inputs, config)[:left]
+            advance(len(rows))
     return scores
 
 

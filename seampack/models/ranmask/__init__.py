@@ -8,21 +8,26 @@ searches for texts that break a certificate, ``robustness`` counts them. ``adapt
 ``classifier`` loads it.
 """
 
-from seampack.models.ranmask.attacks import Attacked, attack, character_bugs, neighbours, strong_words
-from seampack.models.ranmask.certificate import certified_radius, delta, lower_bound
-from seampack.models.ranmask.config import Attacks, Beta, Ensemble, RanmaskConfig
-from seampack.models.ranmask.masks import RandomMask
-from seampack.models.ranmask.smoothing import (
-    Certified,
-    PredictFn,
-    Smoothed,
-    certified_accuracy,
-    certify,
-    judge,
-    scorer,
-    smooth,
-    smooth_and_certify,
-)
+from typing import TYPE_CHECKING
+
+from seampack.models.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from seampack.models.ranmask.attacks import Attacked, attack, character_bugs, neighbours, strong_words
+    from seampack.models.ranmask.certificate import certified_radius, delta, lower_bound
+    from seampack.models.ranmask.config import Attacks, Beta, Ensemble, RanmaskConfig
+    from seampack.models.ranmask.masks import RandomMask
+    from seampack.models.ranmask.smoothing import (
+        Certified,
+        PredictFn,
+        Smoothed,
+        certified_accuracy,
+        certify,
+        judge,
+        scorer,
+        smooth,
+        smooth_and_certify,
+    )
 
 __all__ = [
     "Attacked",
@@ -48,3 +53,5 @@ __all__ = [
     "smooth_and_certify",
     "strong_words",
 ]
+
+__getattr__ = lazy_names(__name__)

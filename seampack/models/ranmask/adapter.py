@@ -12,8 +12,9 @@ from datasets import ClassLabel, Dataset, Value
 from seampack.errors import DataError
 from seampack.models import text
 from seampack.models.artifact import Artifact
-from seampack.models.base import Adapter, Evaluation, Fitted, Row, with_results
+from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
 from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
+from seampack.models.notes import at_chance
 from seampack.models.ranmask.classifier import load, mask_token_of
 from seampack.models.ranmask.config import RanmaskConfig
 from seampack.models.ranmask.masks import RandomMask
@@ -28,11 +29,6 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
 
     name: ClassVar[str] = "ranmask"
     config = RanmaskConfig
-    columns: ClassVar[dict[str, str]] = {
-        "text": "Text; its words are separated by white space.",
-        "label": "Class of the text, a name or an integer.",
-    }
-    fixed = ("encoder", "layers", "epochs", "batch_rows", "learning_rate", "weight_decay")
 
     def prepare(self, dataset: Dataset, config: RanmaskConfig) -> Dataset:
         """Add ``words``, lists of at most ``max_words`` words, and convert ``label`` to class ids."""
@@ -89,15 +85,20 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             {"words": radius, "certified_accuracy": certified_accuracy(certified, labels, radius)}
             for radius in range(int(certified.radius.max()) + 2)
         ]
+        accuracy = float((smoothed.pred == labels).mean())
         metrics = {
-            "accuracy": float((smoothed.pred == labels).mean()),
+            "accuracy": accuracy,
             "accuracy_unmasked": float((plain == labels).mean()),
             "abstained": float(certified.abstain.mean()),
             "certified_accuracy_1": certified_accuracy(certified, labels, 1),
             "median_radius_of_right": float(np.median(right)) if right.size else None,
             "mean_radius_of_right": float(right.mean()) if right.size else None,
         }
-        results: dict[str, Any] = {"pred": smoothed.pred, "p_hat": smoothed.p_hat, **certified.columns()}
+        named = {
+            "pred": (smoothed.pred, dataset.features["label"]),
+            "guess": (certified.guess, dataset.features["label"]),
+        }
+        results: dict[str, Any] = {"p_hat": smoothed.p_hat, **certified.columns(), **named}
         attack_rows: list[Row] = []
         for kind, candidates in attacks.items():
             if candidates is None:
@@ -108,7 +109,14 @@ class RanmaskAdapter(Adapter[RanmaskConfig]):
             results[f"attacked_{kind}"] = texts + [None] * (len(words) - attacked), Value("string")
         tables = {"certified": curve} | ({"attacks": attack_rows} if attack_rows else {})
         rows = with_results(dataset, results)
-        return Evaluation(metrics, rows, tables, {"certified": partial(draw_curve, curves={str(config.beta): curve})})
+        remedy = "raise epochs, lower rate, or use more rows"
+        notes = at_chance("the smoothed classifier", accuracy, labels.tolist(), remedy)
+        if not right.any():
+            notes.append(
+                "no right prediction is certified against a changed word; raise rate or masks, or use longer texts"
+            )
+        pictures: dict[str, Draw] = {"certified": partial(draw_curve, curves={str(config.beta): curve})}
+        return Evaluation(metrics, rows, tables, pictures, notes)
 
 
 def draw_curve(axes: Any, curves: dict[str, Sequence[Row]]) -> None:

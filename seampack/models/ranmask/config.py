@@ -1,10 +1,12 @@
 """Options of RanMASK."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
-from seampack.models.text import SMALL
+from seampack.config import option, seed_option
+from seampack.models.options import SMALL, MethodConfig
 
 
 class Beta(StrEnum):
@@ -39,8 +41,14 @@ class Attacks(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RanmaskConfig(Config):
+class RanmaskConfig(MethodConfig):
     """Options of the masks, the training, the certificates and the attacks."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "text": "Text; its words are separated by white space.",
+        "label": "Class of the text, a name or an integer.",
+    }
+    fixed: ClassVar[tuple[str, ...]] = ("encoder", "layers", "epochs", "batch_rows", "learning_rate", "weight_decay")
 
     text_column: str = option("text", "Column of the texts; a column words (lists of words) overrides it.", empty=False)
     label_column: str = option("label", "Column of the labels.", empty=False)

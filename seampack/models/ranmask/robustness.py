@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.models.base import Row
+from seampack.models.progress import progress
 from seampack.models.ranmask.attacks import Attacked, Candidates, attack
 from seampack.models.ranmask.classifier import Classifier
 from seampack.models.ranmask.config import RanmaskConfig
@@ -34,18 +35,20 @@ def under_attack(
     score = scorer(classifier.predict_fn, config, classifier.mask_token)
     clean = robust = certificates = broken = 0
     results = []
-    for row, (words, label) in enumerate(zip(texts, labels, strict=True)):
-        allowed = max(1, int(config.attack_share * len(words))) if config.attack_share else 0
-        radius = int(certified.radius[row]) if certified.guess[row] == label else 0
-        attacked = attack(words, int(label), score, candidates, max(allowed, radius), beyond=radius)
-        breaking = broken_by(classifier, attacked, int(label), radius, config)
-        flip = attacked.first_flip
-        fooled = flip is not None and flip <= allowed
-        results.append(" ".join(breaking or attacked.after(flip if flip is not None and fooled else allowed)))
-        clean += flip != 0
-        robust += not fooled
-        certificates += radius > 0
-        broken += breaking is not None
+    with progress("attack", len(texts), "text") as advance:
+        for row, (words, label) in enumerate(zip(texts, labels, strict=True)):
+            allowed = max(1, int(config.attack_share * len(words))) if config.attack_share else 0
+            radius = int(certified.radius[row]) if certified.guess[row] == label else 0
+            attacked = attack(words, int(label), score, candidates, max(allowed, radius), beyond=radius)
+            breaking = broken_by(classifier, attacked, int(label), radius, config)
+            flip = attacked.first_flip
+            fooled = flip is not None and flip <= allowed
+            results.append(" ".join(breaking or attacked.after(flip if flip is not None and fooled else allowed)))
+            clean += flip != 0
+            robust += not fooled
+            certificates += radius > 0
+            broken += breaking is not None
+            advance(1)
     values = clean / len(texts), robust / len(texts), 1 - robust / clean if clean else None, certificates, broken
     return dict(zip(ATTACK_NUMBERS, values, strict=True)), results
 

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from seampack.config import check_choice
 from seampack.errors import DataError
+from seampack.models.progress import progress
 from seampack.models.ranmask.certificate import certified_radius, lower_bound
 from seampack.models.ranmask.config import Beta, Ensemble, RanmaskConfig
 from seampack.models.ranmask.logits import Float, checked, of_length_one, softmax
@@ -225,22 +226,24 @@ def _runs(
     copies: list[list[str]] = []
     waiting: list[tuple[int, int, bool, Integer]] = []
     drawn: tuple[int, tuple[int, ...]] | None = None  # length and seed of the current masks
-    for index, words in enumerate(every_text):
-        kept = mask.kept(len(words))
-        draw_key = len(words), (seed,) if alike else (seed, index)
-        if drawn != draw_key:
-            drawn = draw_key
-            exact, masks, weights = _masks(len(words), kept, draws, draw_key[1])
-        copies += mask.apply(words, masks)
-        waiting.append((len(words), kept, exact, weights))
-        if len(copies) >= _CALL_COPIES or index == len(every_text) - 1:
-            logits = checked(predict_fn(copies), len(copies))
-            begin = 0
-            for length, kept, exact, weights in waiting:
-                end = begin + weights.shape[1]
-                yield _Run(length, kept, exact, weights, logits[begin:end])
-                begin = end
-            copies, waiting = [], []
+    with progress("certificates", len(every_text), "text") as advance:
+        for index, words in enumerate(every_text):
+            kept = mask.kept(len(words))
+            draw_key = len(words), (seed,) if alike else (seed, index)
+            if drawn != draw_key:
+                drawn = draw_key
+                exact, masks, weights = _masks(len(words), kept, draws, draw_key[1])
+            copies += mask.apply(words, masks)
+            waiting.append((len(words), kept, exact, weights))
+            if len(copies) >= _CALL_COPIES or index == len(every_text) - 1:
+                logits = checked(predict_fn(copies), len(copies))
+                begin = 0
+                for length, kept, exact, weights in waiting:
+                    end = begin + weights.shape[1]
+                    yield _Run(length, kept, exact, weights, logits[begin:end])
+                    begin = end
+                advance(len(waiting))
+                copies, waiting = [], []
 
 
 def _masks(length: int, kept: int, draws: list[int], seed: tuple[int, ...]) -> tuple[bool, Masks, Integer]:

@@ -7,15 +7,20 @@ the Capability and Robustness of Large Language Models through Reinforcement Lea
 2407.01461).
 """
 
-from seampack.models.refine.config import RefineConfig, Stage
-from seampack.models.refine.evaluation import Refined, RefinerEval
-from seampack.models.refine.refiner import Refiner, new_refiner
-from seampack.models.refine.reinforcement import RefinerRL, Reinforced
-from seampack.models.refine.rewards import REFUSALS, LogProbQuality, Refusal, not_refused, refused
-from seampack.models.refine.safety import SafetyClassifier
-from seampack.models.refine.scoring import CachedTarget, OnRefined, Scorer
-from seampack.models.refine.targets import HttpTarget, ModelTarget
-from seampack.models.refine.training import RefinerSFT, drop_words
+from typing import TYPE_CHECKING
+
+from seampack.models.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from seampack.models.refine.config import RefineConfig, Stage
+    from seampack.models.refine.evaluation import Refined, RefinerEval
+    from seampack.models.refine.refiner import Refiner, new_refiner
+    from seampack.models.refine.reinforcement import RefinerRL, Reinforced
+    from seampack.models.refine.rewards import REFUSALS, LogProbQuality, Refusal, not_refused, refused
+    from seampack.models.refine.safety import SafetyClassifier
+    from seampack.models.refine.scoring import CachedTarget, OnRefined, Scorer
+    from seampack.models.refine.targets import HttpTarget, ModelTarget
+    from seampack.models.refine.training import RefinerSFT, drop_words
 
 __all__ = [
     "REFUSALS",
@@ -40,3 +45,5 @@ __all__ = [
     "not_refused",
     "refused",
 ]
+
+__getattr__ = lazy_names(__name__)

@@ -1,6 +1,5 @@
 """The adapter: trains a refiner on pairs and queries, or a safety classifier on labelled responses."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from datasets import Dataset
@@ -8,6 +7,8 @@ from datasets import Dataset
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Evaluation, Fitted
+from seampack.models.notes import flat_rewards, one_text
+from seampack.models.options import SMALL
 from seampack.models.refine.assembly import judge_of, scorer_of
 from seampack.models.refine.config import RefineConfig, Stage
 from seampack.models.refine.evaluation import RefinerEval, draw_curve
@@ -21,10 +22,9 @@ from seampack.models.refine.inputs import (
     where,
 )
 from seampack.models.refine.refiner import Refiner, new_refiner
-from seampack.models.refine.reinforcement import RefinerRL
+from seampack.models.refine.reinforcement import FLAT_REMEDY, RefinerRL
 from seampack.models.refine.safety import SafetyClassifier, measure_safety
 from seampack.models.refine.training import RefinerSFT
-from seampack.models.text import SMALL
 
 
 class RefineAdapter(Adapter[RefineConfig]):
@@ -32,21 +32,6 @@ class RefineAdapter(Adapter[RefineConfig]):
 
     name: ClassVar[str] = "refine"
     config: type[RefineConfig] = RefineConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "prompt": "The query of a pair.",
-        "optimized_prompt": "The rewording of a pair.",
-        "query": "Optional: a query to reward or evaluate; if the column is missing, prompt is used.",
-        "attack": "Optional: whether the query is an attack, true or false.",
-        "good_res": "Optional: a good response to the query, for the reward quality.",
-        "bad_res": "Optional: a bad response.",
-        "response": "Stage safety: a response.",
-        "jailbroken": "Stage safety: whether the response is the success of an attack.",
-        "behavior": "Optional, stage safety: the requested behaviour; its rows are held out together.",
-    }
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("stage", "model", "instruction", "epochs", "learning_rate", "max_tokens", "word_dropout", "whole_text"),
-        *("lora_rank", "rl_steps", "rl_learning_rate", "rl_queries", "rl_samples", "rl_temperature", "kl"),
-    )
 
     def prepare(self, dataset: Dataset, config: RefineConfig) -> Dataset:
         """Return rows with ``prompt, optimized_prompt, query, good, bad, attack``.
@@ -97,6 +82,12 @@ class RefineAdapter(Adapter[RefineConfig]):
             Dataset.from_list(refined.rows),
             {"kinds": refined.kinds},
             {"curve": lambda axes: draw_curve(axes, curve, losses)},
+            one_text(
+                "rewordings",
+                [row["refined"] for row in refined.rows],
+                queries,
+                "train on more pairs or for more epochs, or start from a pretrained model",
+            ),
         )
 
 
@@ -125,7 +116,8 @@ def _fit_refiner(dataset: Dataset, config: RefineConfig) -> Fitted:
         refiner = reinforced.refiner
         facts |= {"curve": reinforced.curve, "cut_queries": sum(map(refiner.cuts, queries))}
     facts["instruction"] = refiner.config.instruction
-    return Fitted(facts=facts, parts={"model": refiner.model, "tokenizer": refiner.tokenizer})
+    notes = flat_rewards(f"{len(facts['curve']):,} steps", [step["flat"] for step in facts["curve"]], FLAT_REMEDY)
+    return Fitted(facts=facts, parts={"model": refiner.model, "tokenizer": refiner.tokenizer}, notes=notes)
 
 
 ADAPTER = RefineAdapter()

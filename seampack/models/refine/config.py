@@ -1,12 +1,14 @@
 """Options of query refinement."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL, MethodConfig
 
 INSTRUCTION = (
     "Reword the query in the JSON below, sentence by sentence. Keep what its writer wants, leave nothing out, and make "
@@ -26,8 +28,24 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefineConfig(Config):
+class RefineConfig(MethodConfig):
     """Options of training and evaluating a refiner or a safety classifier."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "prompt": "The query of a pair.",
+        "optimized_prompt": "The rewording of a pair.",
+        "query": "Optional: a query to reward or evaluate; if the column is missing, prompt is used.",
+        "attack": "Optional: whether the query is an attack, true or false.",
+        "good_res": "Optional: a good response to the query, for the reward quality.",
+        "bad_res": "Optional: a bad response.",
+        "response": "Stage safety: a response.",
+        "jailbroken": "Stage safety: whether the response is the success of an attack.",
+        "behavior": "Optional, stage safety: the requested behaviour; its rows are held out together.",
+    }
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("stage", "model", "instruction", "epochs", "learning_rate", "max_tokens", "word_dropout", "whole_text"),
+        *("lora_rank", "rl_steps", "rl_learning_rate", "rl_queries", "rl_samples", "rl_temperature", "kl"),
+    )
 
     stage: str = option("refiner", "Model to train: refiner, or safety, a classifier of responses.", choices=Stage)
     model: str = option(
@@ -135,7 +153,7 @@ class RefineConfig(Config):
         """Accept one reward as text, then check the fields."""
         if isinstance(self.rewards, str):
             object.__setattr__(self, "rewards", (self.rewards,))
-        Config.__post_init__(self)
+        MethodConfig.__post_init__(self)
 
     def check_rules(self) -> None:
         """Check rewards and judge, and the rules between fields. Raise ConfigError."""

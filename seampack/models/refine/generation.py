@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from seampack.models.progress import progress
 from seampack.models.training import end_tokens, quiet
 
 Prompt = str | list[dict[str, str]]
@@ -69,14 +70,16 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     texts = [""] * len(prompts)
     model.eval()
-    for start in range(0, len(order), batch_rows):
-        rows = order[start : start + batch_rows]
-        batch = padded([prompts[row] for row in rows], tokenizer.pad_token_id, left=True)
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        with torch.inference_mode(), quiet():
-            new = model.generate(**batch, generation_config=options)[:, batch["input_ids"].shape[1] :]
-        for row, text in zip(rows, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
-            texts[row] = text.strip()
+    with progress("generation", len(order), "text") as advance:
+        for start in range(0, len(order), batch_rows):
+            rows = order[start : start + batch_rows]
+            batch = padded([prompts[row] for row in rows], tokenizer.pad_token_id, left=True)
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            with torch.inference_mode(), quiet():
+                new = model.generate(**batch, generation_config=options)[:, batch["input_ids"].shape[1] :]
+            for row, text in zip(rows, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+                texts[row] = text.strip()
+            advance(len(rows))
     return texts
 
 

@@ -36,7 +36,7 @@ def refiner_rows(dataset: Dataset, config: RefineConfig) -> Dataset:
     if "query" not in sources:
         texts["query"] = list(texts["prompt"])
     rows = zip(texts["prompt"], texts["optimized_prompt"], texts["query"], strict=True)
-    for row, (prompt, optimized, query) in enumerate(rows):
+    for row, (prompt, optimized, query) in enumerate(rows, 1):
         if bool(prompt.strip()) != bool(optimized.strip()) or not (prompt.strip() or query.strip()):
             raise DataError(
                 f"row {row}: expected a pair of prompt and optimized_prompt, a query, or both; got an incomplete pair "
@@ -90,11 +90,11 @@ def _marks(dataset: Dataset, column: str) -> list[bool]:
     require(dataset, [column])
     meanings = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     marks = []
-    for value in dataset[column]:
+    for row, value in enumerate(dataset[column], 1):
         text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
         mark = meanings.get(text.strip().lower())
         if mark is None:
-            raise DataError(f"column {column!r}: expected true or false, 1 or 0, yes or no; got {value!r}")
+            raise DataError(f"column {column!r}, row {row}: expected true or false, 1 or 0, yes or no; got {value!r}")
         marks.append(mark)
     return marks
 

@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from seampack.errors import ConfigError
 from seampack.models.artifact import DESCRIPTION, Artifact
+from seampack.models.options import SMALL
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.generation import Prompt, generate, ids_of, shortened, without_control
-from seampack.models.text import SMALL, word_tokenizer
+from seampack.models.text import word_tokenizer
 from seampack.models.training import load_causal, load_part, place
 
 

@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
 from seampack.errors import ConfigError, DataError
+from seampack.models.notes import flat_rewards
 from seampack.models.refine.config import RefineConfig
 from seampack.models.refine.refiner import Refiner, warn_of_cut
 from seampack.models.refine.scoring import Scorer
@@ -20,6 +21,7 @@ from seampack.models.refine.training import lora_config, merged
 from seampack.models.training import import_extra, load_causal, load_part, quiet, run_trainer, trainer_arguments
 
 EARLY_STEPS = 5
+FLAT_REMEDY = "raise word_dropout, rl_temperature or rl_samples, or use finer rewards"
 """Steps after which the spread of the rewards is checked. Later, equal rewards can mean that training is complete."""
 
 
@@ -152,10 +154,6 @@ class _Spread:
         groups = np.array([self.batch[name] for name in self.names]).reshape(len(self.names), -1, self.samples)
         self.shares.append(float((np.ptp(groups, axis=2).max(axis=0) < 1e-8).mean()))
         self.batch = {}
-        if len(self.shares) == EARLY_STEPS and (mean := float(np.mean(self.shares))) > 0.9:
-            warnings.warn(
-                f"in the first {EARLY_STEPS} steps, {mean:.0%} of the groups had the same rewards for all samples, so "
-                "the refiner learns almost nothing; raise word_dropout, rl_temperature or rl_samples, or use finer "
-                "rewards",
-                stacklevel=2,
-            )
+        if len(self.shares) == EARLY_STEPS:
+            for note in flat_rewards(f"the first {EARLY_STEPS} steps", self.shares, FLAT_REMEDY):
+                warnings.warn(note, stacklevel=2)

@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from seampack.errors import DataError
 from seampack.models.artifact import Artifact
 from seampack.models.base import Evaluation, Row, with_results
+from seampack.models.notes import at_chance
 from seampack.models.refine.rewards import not_refused
 
 if TYPE_CHECKING:
@@ -130,4 +131,5 @@ def measure_safety(tested: Dataset, classifier: SafetyClassifier, trained: int) 
         axes.set_ylabel("responses")
         axes.legend()
 
-    return Evaluation(metrics, rows, {"detection": table}, {"scores": draw})
+    notes = at_chance("the classifier", metrics["accuracy"], labels.tolist(), "train on more rows")
+    return Evaluation(metrics, rows, {"detection": table}, {"scores": draw}, notes)

@@ -88,7 +88,7 @@ class RefinerSFT:
 
     def _check_room(self, lengths: Sequence[int]) -> None:
         """Raise DataError if the prompt of a pair leaves no token for the loss; ``lengths``: lengths of the prompts."""
-        for row, length in enumerate(lengths):
+        for row, length in enumerate(lengths, 1):
             # the first token of the whole text has no loss, nor have the tokens of a query without whole_text
             if (1 if self.config.whole_text else length) >= self.config.max_tokens:
                 raise DataError(

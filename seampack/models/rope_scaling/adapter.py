@@ -1,5 +1,6 @@
 """The adapter: searches factors on retrieval prompts and measures them on other prompts."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from datasets import Dataset
-from tqdm import tqdm
 
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact
-from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
+from seampack.models.base import Adapter, Draw, Evaluation, Fitted, with_results
+from seampack.models.progress import progress
 from seampack.models.rope_scaling.config import Fitness, RopeScalingConfig
 from seampack.models.rope_scaling.metrics import by_position, gain, summary
 from seampack.models.rope_scaling.pictures import draw_convergence, draw_factors, draw_positions
@@ -36,16 +37,6 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
 
     name: ClassVar[str] = "rope_scaling"
     config = RopeScalingConfig
-    columns: ClassVar[dict[str, str]] = {
-        "ordered_kv_records": "list of [key, value] in the order of the context, all text",
-        "key": "the gold key, one of the records' keys",
-        "value": "the value of the gold key",
-    }
-    # not position_weights: their number depends on positions, which evaluation may change
-    fixed: ClassVar[tuple[str, ...]] = (
-        *("base", "low", "high", "step", "control_points", "fitness"),
-        *("population", "generations", "elite", "mutation_sigma"),
-    )
 
     def prepare(self, dataset: Dataset, config: RopeScalingConfig) -> Dataset:
         """Return one prompt per row and position, for ``config.rows`` rows from ``config.first_row`` on.
@@ -78,13 +69,8 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             return float(np.average(values, weights=weights))
 
         search = BezierSearch(fitness, config, layers=len(rotary_of(model)[0]))
-        with tqdm(total=config.generations + 1, desc="generations", disable=None) as bar:
-
-            def report(row: Row) -> None:
-                bar.set_postfix(best=row["best"], refresh=False)
-                bar.update()
-
-            best = search.run(report)
+        with progress("search", config.generations + 1, "generation") as advance:
+            best = search.run(lambda _: advance(1))
         facts = {
             "control_points": list(best.control_points),
             "mean_factor": float(best.factors.mean()),
@@ -94,7 +80,13 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
         }
         searched = np.unique(np.concatenate([prompt_hashes(dataset), source_hashes(dataset)]))
         scaling = LayerFactors(base=config.base, factors=tuple(best.factors.tolist()))
-        return Fitted({"factors": best.factors, "searched": searched}, facts, {"scaling": scaling})
+        notes = []
+        if best.fitness <= best.unscaled:
+            notes.append(
+                f"no curve had a better {config.fitness} than no scaling ({best.unscaled:.4g}), so the factors change "
+                "nothing; raise generations and population, widen low and high, or use prompts that the model fails on"
+            )
+        return Fitted({"factors": best.factors, "searched": searched}, facts, {"scaling": scaling}, notes)
 
     def measure(self, dataset: Dataset, artifact: Artifact, config: RopeScalingConfig) -> Evaluation:
         """Measure log-probability and accuracy by position, and the perplexity of ``config.long_text``.
@@ -135,7 +127,7 @@ class RopeScalingAdapter(Adapter[RopeScalingConfig]):
             "factors": partial(draw_factors, {"": scaling.factors}),
         }
         tables = {"by_position": positions, "convergence": convergence, "factors": factors}
-        return Evaluation(metrics, with_results(dataset, results), tables, pictures)
+        return Evaluation(metrics, with_results(dataset, results), tables, pictures, _notes(metrics))
 
 
 def load_model(source: str) -> tuple[Any, Any]:
@@ -143,6 +135,20 @@ def load_model(source: str) -> tuple[Any, Any]:
     if not source:
         raise ConfigError("model: expected a folder or hub name; got none; set it with --set model=FOLDER")
     return load_causal(source, generates=False)
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the notes: the gain is within chance, accuracies say nothing."""
+    notes = []
+    low = metrics["log_prob_gain_low"]
+    if low is not None and low <= 0:
+        notes.append(
+            f"the gain in log-probability is not measurably above 0 (95 % interval from {low:.3g} to "
+            f"{metrics['log_prob_gain_high']:.3g} nats); evaluate more rows, or search longer"
+        )
+    if not metrics["accuracy_scaled"] and not metrics["accuracy_unscaled"]:
+        notes.append("no prompt is answered rightly, so accuracies say nothing; use fewer pairs or a stronger model")
+    return notes
 
 
 def _read(path: str) -> str:

@@ -1,10 +1,13 @@
 """Options of the rope_scaling adapter."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
+from seampack.models.options import MethodConfig
 
 
 class Base(StrEnum):
@@ -35,8 +38,19 @@ class Fitness(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RopeScalingConfig(Config):
+class RopeScalingConfig(MethodConfig):
     """The model, the retrieval prompts, and the search for the factors."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "ordered_kv_records": "list of [key, value] in the order of the context, all text",
+        "key": "the gold key, one of the records' keys",
+        "value": "the value of the gold key",
+    }
+    # not position_weights: their number depends on positions, which evaluation may change
+    fixed: ClassVar[tuple[str, ...]] = (
+        *("base", "low", "high", "step", "control_points", "fitness"),
+        *("population", "generations", "elite", "mutation_sigma"),
+    )
 
     model: str = option("", "Causal language model with rotary positions: a folder or hub name. Required.")
     base: str = option(

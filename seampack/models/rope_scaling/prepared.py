@@ -55,10 +55,11 @@ def select_rows(dataset: Dataset, config: RopeScalingConfig) -> Dataset:
     if config.rows:
         kept &= examples < config.first_row + config.rows
     if not kept.any():
-        last = f"{config.first_row + config.rows - 1:,}" if config.rows else "the last"
+        last = f"{config.first_row + config.rows:,}" if config.rows else "the last"
         raise DataError(
-            f"first_row, rows: no prompt belongs to the rows {config.first_row:,} to {last}; the prepared data has "
-            f"rows {examples.min():,} to {examples.max():,}; choose among these, or prepare the data again"
+            f"first_row, rows: no prompt belongs to the rows {config.first_row + 1:,} to {last}; the prepared data has "
+            f"rows {examples.min() + 1:,} to {examples.max() + 1:,}; choose among these (first_row counts from 0), or "
+            "prepare the data again"
         )
     return dataset if kept.all() else dataset.select(np.flatnonzero(kept))
 

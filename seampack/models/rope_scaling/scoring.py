@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from seampack.errors import DataError
+from seampack.models.progress import progress
 from seampack.models.rope_scaling.rope import moves_with_length
 
 _WORTH_SHARING = 0.1  # smallest share of tokens saved that makes sharing a common prefix worthwhile
@@ -70,7 +71,7 @@ def score(
     log_prob, correct = np.zeros(len(questions)), np.zeros(len(questions), np.bool_)
     prediction = [""] * len(questions)
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), progress("scoring", len(questions), "prompt") as advance:
         for batch in _batches(names, lengths, batch_tokens):
             if moving:
                 _reset_frequencies(model, device)
@@ -85,6 +86,7 @@ def score(
                 log_prob[row] = float(logits.log_softmax(-1).gather(-1, gold[:, None]).sum())
                 correct[row] = not len(wrong)
                 prediction[row] = tokenizer.decode(best[:until].tolist())
+            advance(len(batch))
     return Scores(log_prob, correct, prediction)
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pygad
 
 from seampack.errors import ConfigError, DataError
-from seampack.models.rope_scaling.bezier import bezier
 from seampack.models.rope_scaling.config import RopeScalingConfig
+from seampack.models.rope_scaling.curves import bezier
 
 Floats = npt.NDArray[np.float64]
 Genes = npt.NDArray[np.int64]

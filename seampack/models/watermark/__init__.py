@@ -4,11 +4,16 @@ texts -> propose_* (a trigger) -> WatermarkTrainer.fine_tune -> poison -> Waterm
 answers of a suspect, answers of a control -> verify -> WESR and p-value
 """
 
-from seampack.models.watermark.config import Update, WatermarkConfig
-from seampack.models.watermark.survival import fine_tuned, labeller, pruned, with_new_head
-from seampack.models.watermark.training import WatermarkTrainer
-from seampack.models.watermark.triggers import check_trigger, insert, poison, propose_combination, propose_rare
-from seampack.models.watermark.verification import Verification, verify
+from typing import TYPE_CHECKING
+
+from seampack.models.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from seampack.models.watermark.config import Update, WatermarkConfig
+    from seampack.models.watermark.survival import fine_tuned, labeller, pruned, with_new_head
+    from seampack.models.watermark.training import WatermarkTrainer
+    from seampack.models.watermark.triggers import check_trigger, insert, poison, propose_combination, propose_rare
+    from seampack.models.watermark.verification import Verification, verify
 
 __all__ = [
     "Update",
@@ -26,3 +31,5 @@ __all__ = [
     "verify",
     "with_new_head",
 ]
+
+__getattr__ = lazy_names(__name__)

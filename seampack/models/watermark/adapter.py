@@ -11,8 +11,9 @@ from transformers import AutoTokenizer
 from seampack.errors import ConfigError, DataError
 from seampack.models.artifact import Artifact, fingerprint
 from seampack.models.base import Adapter, Evaluation, Fitted, Row
-from seampack.models.data import classes_of, require, require_text, with_labels
-from seampack.models.text import SMALL, encoder_and_tokenizer
+from seampack.models.data import check_labelled, classes_of, require, require_text, with_labels
+from seampack.models.options import SMALL
+from seampack.models.text import encoder_and_tokenizer
 from seampack.models.training import load_encoder, load_part
 from seampack.models.watermark.config import WatermarkConfig
 from seampack.models.watermark.training import WatermarkTrainer
@@ -30,25 +31,6 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
 
     name: ClassVar[str] = "watermark"
     config: type[WatermarkConfig] = WatermarkConfig
-    columns: ClassVar[Mapping[str, str]] = {
-        "text": "Text.",
-        "label": "Label of the text, as text or an integer.",
-        "task": "Optional: task of the row; each task has its own labels.",
-    }
-    fixed = (
-        "encoder",
-        "layers",
-        "trigger",
-        "trigger_words",
-        "targets",
-        "update",
-        "keep_norm",
-        "ratio",
-        "negatives",
-        "epochs",
-        "watermark_epochs",
-        "rows_learning_rate",
-    )
 
     def prepare(self, dataset: Dataset, config: WatermarkConfig) -> Dataset:
         """Return the columns ``text, label, task, part``, all text. A hash of seed and text determines the part."""
@@ -114,20 +96,23 @@ class WatermarkAdapter(Adapter[WatermarkConfig]):
             classes, target = trained[task]["classes"], trained[task]["target"]
             tuning, test = (_rows_of(task_rows, task, part, classes) for part in PARTS[1:])
             _check_every_class(tuning, task, classes)
-            trials[task] = Trial(config, tokenizer, trigger, classes, target, tuning, test)
+            trials[task] = Trial(task, config, tokenizer, trigger, classes, target, tuning, test)
         survival: list[Row] = []
         innocent: list[Row] = []
         rows: list[Row] = []
+        notes: list[str] = []
         for task, trial in trials.items():
             verdicts = trial.run(released, control)
             survival += [{"task": task} | row for row in verdicts.survival]
             innocent += [{"task": task} | row for row in verdicts.innocent]
             rows += [{"task": task} | row for row in verdicts.rows]
+            notes += verdicts.notes
         return Evaluation(
             metrics(survival, innocent, config),
             Dataset.from_list(rows),
             {"survival": survival, "innocent": innocent},
             {"survival": lambda axes: draw(axes, survival)},
+            notes,
         )
 
 
@@ -178,10 +163,7 @@ def _names(dataset: Dataset, column: str) -> list[str]:
     names, values = classes_of(dataset, column), dataset[column][:]
     if not isinstance(dataset.features[column], ClassLabel):
         return [str(value) for value in values]
-    if unlabelled := sum(value < 0 for value in values):
-        raise DataError(
-            f"column {column!r}: {unlabelled:,} of {len(values):,} rows have no label; drop those rows first"
-        )
+    check_labelled(values, column)
     return [names[value] for value in values]
 
 

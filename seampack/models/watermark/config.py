@@ -1,11 +1,13 @@
 """Options of the watermark method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option, seed_option
 from seampack.errors import ConfigError
-from seampack.models.text import SMALL
+from seampack.models.options import SMALL, MethodConfig
 
 
 class Update(StrEnum):
@@ -21,8 +23,28 @@ _SPECIAL_TOKENS = 2  # most tokenisers add one token before and one after a text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatermarkConfig(Config):
+class WatermarkConfig(MethodConfig):
     """Options for watermarking an encoder, and for training and verifying suspects."""
+
+    columns: ClassVar[Mapping[str, str]] = {
+        "text": "Text.",
+        "label": "Label of the text, as text or an integer.",
+        "task": "Optional: task of the row; each task has its own labels.",
+    }
+    fixed: ClassVar[tuple[str, ...]] = (
+        "encoder",
+        "layers",
+        "trigger",
+        "trigger_words",
+        "targets",
+        "update",
+        "keep_norm",
+        "ratio",
+        "negatives",
+        "epochs",
+        "watermark_epochs",
+        "rows_learning_rate",
+    )
 
     text_column: str = option("text", "Column of the texts.", empty=False)
     label_column: str = option("label", "Column of the labels.", empty=False)
@@ -89,8 +111,10 @@ class WatermarkConfig(Config):
         high=1_000,
         unit="triggers",
     )
-    alpha: float = option(0.001, "P-value below which a watermark is claimed.", low=0, high=1)
-    claim_wesr: float = option(0.5, "Smallest share of flipped texts (WESR) for a claim.", low=0, high=1)
+    alpha: float = option(0.001, "P-value below which a watermark is claimed.", low=1e-300, high=1)
+    claim_wesr: float = option(
+        0.5, "Smallest WESR (watermark extraction success rate: share of flipped texts) for a claim.", low=0, high=1
+    )
     seed: int = seed_option("Seed of the parts, the trigger, the poisoned texts and all training.")
 
     def check_rules(self) -> None:

@@ -8,11 +8,12 @@ from datasets import Dataset
 
 from seampack.errors import DataError
 from seampack.models.base import Row
+from seampack.models.notes import at_chance
 from seampack.models.text import TextClassifier
 from seampack.models.watermark.config import WatermarkConfig
 from seampack.models.watermark.survival import fine_tuned, labeller, pruned, with_new_head
 from seampack.models.watermark.triggers import propose_combination, propose_rare
-from seampack.models.watermark.verification import PredictFn, Verification, verify
+from seampack.models.watermark.verification import PredictFn, Verification, least_texts, verify
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +26,14 @@ class Verdicts:
     survival: list[Row]
     innocent: list[Row]
     rows: list[Row]
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """Data and options shared by a task's suspects: ``tuning`` (labels as ids) fine-tunes, ``test`` verifies them."""
 
+    task: str
     config: WatermarkConfig
     tokenizer: Any
     trigger: Sequence[str]
@@ -41,12 +44,13 @@ class Trial:
 
     def run(self, released: Any, control: Any) -> Verdicts:
         """Train models from both encoders, attack them, and verify these models and an innocent model."""
-        verdicts = Verdicts([], [], [])
+        verdicts = Verdicts([], [], [], [])
         attacked = self._attacks(self._tuned(released, 1), self._tuned(control, 1))
         for attack, suspect_fn, control_fn in attacked:
             verification = self._verify(suspect_fn, control_fn, self.trigger)
             verdicts.survival.append({"suspect": attack} | self._numbers(verification))
             verdicts.rows.extend({"suspect": attack} | row for row in verification.rows)
+        verdicts.notes.extend(self._notes(verdicts.survival[0]))
         innocent_fn, control_fn = self._predict_fn(self._tuned(control, 2)), attacked[0][2]
         for words in (self.trigger, *self._decoys()):
             verification = self._verify(innocent_fn, control_fn, words)
@@ -79,6 +83,22 @@ class Trial:
 
     def _verify(self, suspect: PredictFn, control: PredictFn, trigger: Sequence[str]) -> Verification:
         return verify(suspect, self.test, trigger, self.target, control, self.config)
+
+    def _notes(self, tuned: Row) -> list[str]:
+        """Return the notes: the fine-tuned suspect or its control guesses, there are too few texts for a claim."""
+        labels = list(self.test["label"])
+        remedy = "raise suspect_epochs, use more rows or a stronger encoder"
+        notes = [
+            note
+            for who, key in (("the fine-tuned suspect", "accuracy"), ("its control", "control_accuracy"))
+            for note in at_chance(f"task {self.task}: {who}", tuned[key], labels, remedy)
+        ]
+        if tuned["texts"] < (least := least_texts(self.config.alpha)):
+            notes.append(
+                f"task {self.task}: only {tuned['texts']:,} texts verify, so no p-value can be below alpha "
+                f"{self.config.alpha:g}; use more rows: at least {least:,} texts of other labels than the target"
+            )
+        return notes
 
     def _decoys(self) -> list[list[str]]:
         """Draw up to ``decoys`` triggers of the same kind that are absent from the texts used to verify.

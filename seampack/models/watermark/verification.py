@@ -1,12 +1,14 @@
 """Verification whether a model carries the watermark, from its answers alone."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Dataset
-from scipy.stats import binomtest
+from scipy.stats import binom
 
 from seampack.errors import DataError
 from seampack.models.data import require, require_text
@@ -21,6 +23,7 @@ from seampack.models.watermark.triggers import (
     words_of,
 )
 
+Bools = npt.NDArray[np.bool_]
 PredictFn = Callable[[list[str]], Sequence[Any]]
 """Texts -> labels, as ids or names: a model with any interface."""
 
@@ -39,10 +42,9 @@ class Verification:
     """The same share for the suspect with part of the trigger; None for a trigger of one word."""
     false_positive_rate: float
     """The same share for the suspect without trigger."""
-    p0: float
-    """Rate by chance: the larger of control_wesr and false_positive_rate, and at least 1 / (texts + 1)."""
     p_value: float
-    """Probability that a model with the rate p0 flips at least as many texts (one-sided binomial test)."""
+    """Larger p-value of two paired tests of the flipped texts: against the control, and against the suspect without
+    trigger; see ``paired_p_value``."""
     accuracy: float
     """Accuracy of the suspect on the unchanged texts."""
     control_accuracy: float
@@ -66,8 +68,8 @@ def verify(
     """Compare a suspect's labels of texts with and without the trigger, and test the difference.
 
     A word may favour a label without a watermark, so a rate alone proves nothing: a control is needed. The p-value
-    treats the control's rate as exact, although models vary more, so require a high ``wesr`` as well before you claim
-    a watermark.
+    tells chance in the texts from an effect, but two models without a watermark may differ too, so require a high
+    ``wesr`` as well before you claim a watermark.
 
     Args:
         predict_fn: The suspect.
@@ -99,19 +101,18 @@ def verify(
     if len(words) > 1:
         partial = [insert(texts[row], some_of(words, rng), rng, config.first_words) for row in others]
         partial_wesr = _share(answer == value for answer in _answers(predict_fn, partial, values))
-    control_wesr = _share(answer == value for answer in control_flipped)
-    false_positive_rate = _share(clean[row] == value for row in others)
-    p0 = max(control_wesr, false_positive_rate, 1 / (len(others) + 1))
-    hits = sum(answer == value for answer in flipped)
+    hit, control_hit, clean_hit = (
+        np.array([answer == value for answer in answers])
+        for answers in (flipped, control_flipped, [clean[row] for row in others])
+    )
     spelled = {label: str(name) for name, label in reversed(values.items())}
     return Verification(
         texts=len(others),
-        wesr=hits / len(others),
-        control_wesr=control_wesr,
+        wesr=_share(hit),
+        control_wesr=_share(control_hit),
         partial_wesr=partial_wesr,
-        false_positive_rate=false_positive_rate,
-        p0=p0,
-        p_value=float(binomtest(hits, len(others), p0, alternative="greater").pvalue),
+        false_positive_rate=_share(clean_hit),
+        p_value=float(max(paired_p_value(hit, control_hit), paired_p_value(hit, clean_hit))),
         accuracy=_share(answer == label for answer, label in zip(clean, labels, strict=True)),
         control_accuracy=_share(answer == label for answer, label in zip(control_clean, labels, strict=True)),
         rows=Dataset.from_dict(
@@ -124,6 +125,28 @@ def verify(
             }
         ),
     )
+
+
+def paired_p_value(hits: Bools, baseline: Bools) -> Any:
+    """Return the p-value of McNemar's exact test, one-sided: whether ``hits`` are more than by chance.
+
+    Only texts on which the two answers differ count. Without an effect, each of them is as likely a hit of one as of
+    the other, so the number of those that only ``hits`` has is binomial with probability 1/2.
+
+    Args:
+        hits: Whether the suspect gives the target label, shape (..., texts).
+        baseline: The same for the baseline on the same texts.
+    """
+    only_hits, only_baseline = (hits & ~baseline).sum(-1), (baseline & ~hits).sum(-1)
+    return binom.sf(only_hits - 1, only_hits + only_baseline, 0.5)
+
+
+def least_texts(alpha: float) -> int:
+    """Return the least number of texts with other labels from which a p-value below ``alpha`` is possible.
+
+    All of them must be flipped, and none of a baseline: the p-value is then ``2 ** -texts``.
+    """
+    return math.floor(-math.log2(alpha)) + 1
 
 
 def _answers(predict_fn: PredictFn, texts: list[str], values: dict[Any, Any]) -> list[Any]:

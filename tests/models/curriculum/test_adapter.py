@@ -88,6 +88,9 @@ class TestCurriculum(AdapterContract):
         assert curriculum_of(again).to_dict() == curriculum_of(artifact).to_dict()
         evaluation = adapter.evaluate(small, artifact, config)
         assert not any(name.startswith("trained") for name in evaluation.metrics)
+        stages, responses = evaluation.notes
+        assert stages.startswith("in training: all 12 pass rates are 0, so the stages are random; use a stronger model")
+        assert responses.startswith("no response of any model is right")
         assert len(list((tmp_path / "kept").iterdir())) == 3
 
     def test_the_base_model_may_have_moved(self, adapter: Any, prepared: Dataset, tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ class TestCurriculum(AdapterContract):
             "steps": ["Count. ", r"\boxed{2}"],
             "final": "2",
         }
-        with pytest.raises(DataError, match=r"'solve', row 0.*option answers"):
+        with pytest.raises(DataError, match=r"'solve', row 1.*option answers"):
             adapter.prepare(rows, config.replace(answers="gsm8k"))
         split = Dataset.from_dict({"question": ["q"], "steps": [["a", "b"]], "final": ["b"]})
         assert adapter.prepare(split, adapter.config(checker="text")).to_dict() == split.to_dict()
@@ -204,14 +207,14 @@ class TestCurriculum(AdapterContract):
     def test_final_answers_that_are_not_numbers_are_rejected(self, adapter: Any, final: str) -> None:
         rows = Dataset.from_dict({"question": ["a?", "b?"], "answer": ["#### 1,800", f"So.\n#### {final}"]})
         message = (
-            rf"'answer', row 1: the checker gsm8k cannot compare .*: expected one number.*got '{final}'.*set checker"
+            rf"'answer', row 2: the checker gsm8k cannot compare .*: expected one number.*got '{final}'.*set checker"
         )
         with pytest.raises(DataError, match=message):
             adapter.prepare(rows, adapter.config())
         prepared = adapter.prepare(rows, adapter.config(checker="text"))
         assert prepared["final"][:] == ["1,800", final]
         assert adapter.prepare(prepared, adapter.config(checker="math")).to_dict() == prepared.to_dict()
-        with pytest.raises(DataError, match=r"'final', row 1: .*checker number"):
+        with pytest.raises(DataError, match=r"'final', row 2: .*checker number"):
             adapter.prepare(prepared, adapter.config(checker="number"))
 
     @pytest.mark.parametrize(

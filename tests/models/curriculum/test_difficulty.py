@@ -39,7 +39,7 @@ def test_estimates_follow_true_difficulty() -> None:
 def test_responses_from_elsewhere_are_graded() -> None:
     rows = Dataset.from_dict({"responses": [["#### 1", "#### 2"], ["#### 3"]], "final": ["1", "3"]})
     assert grade(rows, gsm8k_matches)["pass_rate"][:] == [0.5, 1.0]
-    with pytest.raises(DataError, match="row 1: no responses"):
+    with pytest.raises(DataError, match="row 2: no responses"):
         grade(Dataset.from_dict({"responses": [["a"], []], "final": ["1", "3"]}), gsm8k_matches)
 
 

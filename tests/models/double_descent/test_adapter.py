@@ -107,6 +107,18 @@ def test_digits_have_a_second_descent_with_noise_alone(noise: float) -> None:
         assert metrics["P_widest"] is metrics["memorised_widest"] is None
 
 
+def test_a_curve_of_guesses_is_noted() -> None:
+    """Labels that have nothing to do with the features, too few epochs and no noise."""
+    rng = np.random.default_rng(0)
+    columns = {"features": rng.random((120, 4)).tolist(), "label": rng.integers(0, 2, 120).tolist()}
+    config = ADAPTER.config().replace(widths=[1, 2, 3], seeds=[0], epochs=1, noise=0.0)
+    prepared = ADAPTER.prepare(Dataset.from_dict(columns), config)
+    guesses, unfitted, noiseless = ADAPTER.evaluate(prepared, ADAPTER.train(prepared, config), config).notes
+    assert guesses.startswith("the best network is right on")
+    assert unfitted.startswith("no network fits its training rows")
+    assert noiseless.startswith("no training row has a wrong label")
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -76,7 +76,7 @@ def test_given_noise_is_kept() -> None:
     [
         ({"features": [[1.0, 2], [1]]}, "expected rows of one size; got lists of 1 and 2"),
         ({"features": [[1.0, None], [1, 2]]}, "1 values inside the rows are null"),
-        ({"features": [[1.0, math.nan], [1, 2]]}, "1 rows contain NaN or infinity"),
+        ({"features": [[1.0, math.nan], [1, 2]]}, "NaN or infinity in row 1; correct"),
         ({"features": [[True], [False]]}, "expected numbers, images or text"),
         ({"label": [0.5, 1]}, "expected labels as text or whole numbers"),
         ({"part": ["train", "dev"]}, "expected rows of both train and test"),

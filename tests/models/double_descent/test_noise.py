@@ -48,7 +48,7 @@ def test_injected_noise_keeps_the_true_labels() -> None:
     dataset = Dataset.from_dict({"kind": ["b", "a", "c", "a"] * 5, "id": list(range(20))})
     config = DoubleDescentConfig(noise=0.5, seed=3, noise_kind="symmetric", label_column="kind")
     noisy = inject_label_noise(dataset, config)
-    assert noisy.column_names == ["id", "label", "label_clean", "is_flipped"]
+    assert noisy.column_names == ["kind", "id", "label", "label_clean", "is_flipped"]
     assert noisy.features["label"].names == noisy.features["label_clean"].names == ["a", "b", "c"]
     assert [noisy.features["label"].int2str(i) for i in noisy["label_clean"]] == ["b", "a", "c", "a"] * 5
     assert noisy["is_flipped"][:] == [a != b for a, b in zip(noisy["label"], noisy["label_clean"], strict=True)]
@@ -71,7 +71,7 @@ def test_labels_that_cannot_be_flipped() -> None:
     with pytest.raises(DataError, match="at least two classes"):
         inject_label_noise(Dataset.from_dict({"label": ["a", "a"], "id": [0, 1]}), DoubleDescentConfig())
     unlabelled = Dataset.from_dict({"label": [0, -1]}, datasets.Features({"label": ClassLabel(names=["a", "b"])}))
-    with pytest.raises(DataError, match="1 rows have no label"):
+    with pytest.raises(DataError, match=r"labels are missing \(-1\), in row"):
         inject_label_noise(unlabelled, DoubleDescentConfig())
     with pytest.raises(ConfigError, match="noise_kind"):
         flip_labels(np.zeros(3, np.int64), 2, 0.1, "loud", np.random.default_rng(0))

@@ -54,6 +54,14 @@ class TestEmpathy(AdapterContract):
         assert by_relation["xReact"] > 0.6
         assert artifact.facts["losses"][-1] < artifact.facts["losses"][0] / 4
 
+    def test_emotions_and_responses_that_mean_nothing_are_noted(
+        self, adapter: "Adapter[Any]", evaluation: Evaluation, prepared: Dataset, config: Config
+    ) -> None:
+        assert evaluation.notes == ()
+        untrained = config.replace(epochs=0.01, learning_rate=1e-8)
+        notes = adapter.evaluate(prepared, adapter.train(prepared, untrained), untrained).notes
+        assert notes[0].startswith("the emotion classifier is right on")
+
     def test_same_seed_same_model(self, adapter: "Adapter[Any]", prepared: Dataset, config: Config) -> None:
         short = config.replace(epochs=1.0)
         one, two = (text.tensors_of(adapter.train(prepared, short).parts["model"]) for _ in range(2))
@@ -157,7 +165,7 @@ def test_bad_values_are_named() -> None:
     for change, message in (
         ({"context": []}, "row 1: all utterances are empty"),
         ({"context": 3}, "expected a list of texts; got 3"),
-        ({"target": " "}, "16 responses are empty"),
+        ({"target": " "}, "the response of rows 1, 2, 3, 4, 5 and 11 others is empty"),
         ({"knowledge": "sad"}, "expected a mapping from relations to lists of texts"),
         ({"knowledge": {"xReact": 3}}, "knowledge 'xReact': expected a list of texts"),
     ):

@@ -1,10 +1,12 @@
 """The adapter on real sentences: certified accuracy, attacks, encoders, columns."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from seampack.errors import ConfigError, DataError
 from seampack.models import text
@@ -58,6 +60,22 @@ def test_masked_training_certifies_sentences(evaluation: Evaluation, artifact: A
     assert [line is None for line in attacked] == [False] * 3 + [True] * 77
 
 
+def test_rows_have_names_and_the_labels_of_the_user(
+    sentences: Dataset, artifact: Artifact, config: RanmaskConfig, tmp_path: Path
+) -> None:
+    names = artifact.facts["classes"]
+    own = sentences.select(range(12)).rename_column("label", "my label")
+    options = config.replace(label_column="my label", attack_rows=0)
+    prepared = ADAPTER.prepare(own, options)
+    assert ADAPTER.prepare(prepared, options).to_dict() == prepared.to_dict()
+    evaluation = ADAPTER.evaluate(prepared, artifact, options)
+    evaluation.save(tmp_path)
+    saved = pq.read_table(tmp_path / "rows.parquet").to_pydict()
+    assert saved["my label"] == saved["label"] == own["my label"][:]
+    assert saved["pred"] == [names[number] for number in evaluation.rows["pred"]]
+    assert set(saved["guess"]) <= set(names)
+
+
 def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, config: RanmaskConfig) -> None:
     rows = ADAPTER.prepare(sentences.select(range(30)), config)
     options = config.replace(attack_rows=0, beta="paper", ensemble="mean")
@@ -68,6 +86,14 @@ def test_other_options_at_evaluation(sentences: Dataset, artifact: Artifact, con
     nothing = ADAPTER.evaluate(rows, artifact, options.replace(rate=0.0))
     assert nothing.metrics["accuracy"] == nothing.metrics["accuracy_unmasked"]
     assert nothing.metrics["certified_accuracy_1"] == 0
+    assert nothing.notes == (
+        "no right prediction is certified against a changed word; raise rate or masks, or use longer texts",
+    )
+    assert one.notes == ()
+    names = rows.features["label"].names
+    swapped = rows.cast_column("label", ClassLabel(names=names[::-1]))
+    (note,) = ADAPTER.evaluate(swapped, artifact, options).notes[:1]
+    assert note.startswith("the smoothed classifier is right on")
 
 
 def test_an_attack_without_words_is_skipped(config: RanmaskConfig) -> None:

@@ -108,6 +108,7 @@ def test_cut_rows_are_reported_in_the_artifact_and_the_metrics() -> None:
     cut = [str(warning.message) for warning in caught if "are cut" in str(warning.message)]
     assert [text.partition(":")[0] for text in cut] == ["1 of 2 pairs are cut", "1 of 2 queries are cut"]
     assert (artifact.facts["cut_pairs"], artifact.facts["cut_queries"]) == (1, 1)
+    assert artifact.facts["notes"][0].startswith("in 1 steps, 100% of the groups had the same rewards")
     assert ADAPTER.evaluate(prepared, artifact, config).metrics["cut_queries"] == 1
     assert ADAPTER.evaluate(prepared, artifact, config.replace(max_query_tokens=3)).metrics["cut_queries"] == 0
 
@@ -122,3 +123,12 @@ def test_rewards_need_a_target() -> None:
     prepared = ADAPTER.prepare(Dataset.from_list(refining.rows(4)), RefineConfig())
     with pytest.raises(ConfigError, match="target: reinforcement learning needs a target"):
         ADAPTER.train(prepared, RefineConfig(rl_steps=1))
+
+
+def test_rewordings_that_are_all_one_phrase_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RefineConfig(epochs=1.0, max_new_tokens=3)
+    prepared = ADAPTER.prepare(Dataset.from_list(refining.rows(6)), config)
+    artifact = ADAPTER.train(prepared, config)
+    monkeypatch.setattr(Refiner, "refine", lambda self, queries: ["be kind"] * len(queries))
+    (note,) = ADAPTER.evaluate(prepared, artifact, config).notes
+    assert "rewordings are the same text, 'be kind'" in note

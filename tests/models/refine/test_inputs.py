@@ -35,8 +35,8 @@ def test_attacks_may_be_in_a_column_of_prompts() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "a", "optimized_prompt": " "}], "row 0: .* got an incomplete pair"),
-        ([{"query": ""}], "row 0"),
+        ([{"prompt": "a", "optimized_prompt": " "}], "row 1: .* got an incomplete pair"),
+        ([{"query": ""}], "row 1"),
         ([{"prompt": 1, "optimized_prompt": "b"}], "expected text; got int 1"),
         ([{"query": "q", "attack": "perhaps"}], "got 'perhaps'"),
         ([{"text": "a"}], "no column 'prompt'"),

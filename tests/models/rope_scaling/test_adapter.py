@@ -46,7 +46,7 @@ class TestAdapter:
         assert ADAPTER.prepare(prepared, part).to_dict() == ADAPTER.prepare(data, part).to_dict()
         assert ADAPTER.prepare(ADAPTER.prepare(data, part), part).to_dict() == ADAPTER.prepare(data, part).to_dict()
         with pytest.raises(
-            DataError, match="no prompt belongs to the rows 5 to the last; the prepared data has rows 1 to 4"
+            DataError, match="no prompt belongs to the rows 6 to the last; the prepared data has rows 2 to 5"
         ):
             ADAPTER.prepare(prepared, config.replace(first_row=5))
 
@@ -77,6 +77,16 @@ class TestAdapter:
         other = both.replace(positions=(0.5, 1.0))
         with pytest.raises(DataError, match="gold_position"):
             ADAPTER.train(ADAPTER.prepare(data, both), other)
+
+    def test_a_search_that_gains_nothing_is_noted(self, folder: str) -> None:
+        """All factors that may be tried are 1."""
+        config = RopeScalingConfig(model=folder, pairs=2, positions=(0.0,), low=1.0, high=1.0, population=2, elite=1)
+        prepared = ADAPTER.prepare(KVRetrieval.generate(3, 2), config.replace(generations=0))
+        artifact = ADAPTER.train(prepared, config)
+        searched, gain, accuracy = ADAPTER.evaluate(prepared, artifact, config).notes
+        assert searched.startswith("in training: no curve had a better log_prob than no scaling")
+        assert gain.startswith("the gain in log-probability is not measurably above 0 (95 % interval from 0 to 0 nats)")
+        assert accuracy.startswith("no prompt is answered rightly")
 
     def test_gain_over_examples(self) -> None:
         data = Dataset.from_dict({"example": [0, 0, 1, 1]})

@@ -107,7 +107,7 @@ def test_prepare_makes_names_of_labels_and_one_task() -> None:
     with pytest.raises(DataError, match="all labels are 'positive'"):
         ADAPTER.prepare(Dataset.from_dict({"text": REVIEWS, "label": ["positive"] * 6}), WatermarkConfig())
     unlabelled = Dataset.from_dict({"text": REVIEWS, "label": [0, 1, -1] * 2}, reviews().features)
-    with pytest.raises(DataError, match="2 of 6 rows have no label"):
+    with pytest.raises(DataError, match=r"2 of 6 labels are missing \(-1\), in rows 3 and 6"):
         ADAPTER.prepare(unlabelled, WatermarkConfig())
 
 
@@ -153,6 +153,20 @@ def test_a_class_that_no_suspect_can_learn_is_named_first(monkeypatch: pytest.Mo
     lacking = dataset.filter(lambda row: row["part"] != "suspect" or row["label"] != "b")
     with pytest.raises(DataError, match="task task: the part suspect has no row with the label 'b'; expected"):
         ADAPTER.evaluate(lacking, artifact, config)
+
+
+def test_models_that_guess_and_too_few_texts_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels that have nothing to do with the texts."""
+    config = WatermarkConfig(layers=0, suspect_epochs=0.01, decoys=0, prune=[])
+    texts = [f"text {number}" for number in range(60)]
+    guessed = Dataset.from_dict({"text": texts, "label": ["good", "bad", "bad"] * 20})
+    dataset = ADAPTER.prepare(guessed, config)
+    notes = ADAPTER.evaluate(dataset, untrained(dataset, config, monkeypatch), config).notes
+    assert [note.partition(" is right on ")[0] for note in notes[:2]] == [
+        "task task: the fine-tuned suspect",
+        "task task: its control",
+    ]
+    assert "texts verify, so no p-value can be below alpha 0.001; use more rows: at least 10" in notes[2]
 
 
 def test_a_drawn_trigger_is_in_no_part() -> None:
