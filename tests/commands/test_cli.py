@@ -19,7 +19,7 @@ from seampack.commands.report import set_interrupted
 from seampack.errors import ConfigError
 from seampack.io.formats import CODECS
 from tests.conftest import CORPUS, Run, command, commands
-from tests.faulty import UNFRAMED, failed
+from tests.faulty import failed
 
 COMMANDS = commands()
 SEAMPACK = f"{sys.executable} -m seampack.cli"
