@@ -18,11 +18,11 @@ from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
+from seampack.packer.hub import hub_file
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 BUNDLED = "bundled"
 _FILE = "tokenizer.json"
-_HUB_SECONDS = 5
 _CHECK_CHARACTERS = 1 << 15
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
@@ -216,22 +216,11 @@ def _tokenizer_json(name: str) -> str:
 
 
 def _hub_json(name: str) -> str:
-    """Return the JSON of a tokenizer on the Hugging Face hub, or of the hub's cache if the hub is out of reach.
-
-    Raises ConfigError if neither has it.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    problem: Exception | None = None
+    """Return the JSON of a tokenizer on the Hugging Face hub. Raise ConfigError if the hub and its cache lack it."""
     try:
-        # one attempt: a download from a hub out of reach is tried again and again for half a minute
-        get_hf_file_metadata(hf_hub_url(name, _FILE), timeout=_HUB_SECONDS)
-    except Exception as error:  # noqa: BLE001  # network, authorisation, a name that does not exist, an invalid name
-        problem = error
-    try:
-        return Path(hf_hub_download(name, _FILE, local_files_only=problem is not None)).read_text("utf-8")
+        return hub_file(name, _FILE).read_text("utf-8")
     except Exception as error:
-        reason = str(problem or error).strip() or type(problem or error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise ConfigError(
             f"{name}: no such file or folder, and no tokenizer of that name from the Hugging Face hub: "
             f"{reason.splitlines()[0]:.200}"
