@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -50,8 +51,9 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            ignore_signals()  # until the process has ended: a further Ctrl-C would break the end of its threads
-            _fail(interrupted(ctx), 128 + error.args[0] if isinstance(error, _Stopped) else _INTERRUPTED)
+            ignore_signals()
+            note(interrupted(ctx))
+            _end(128 + error.args[0] if isinstance(error, _Stopped) else _INTERRUPTED)
         except EOFError as error:
             raise RuntimeError(f"internal error: unexpected end of a file: {error}") from error
         except (MemoryError, RuntimeError) as error:
@@ -89,7 +91,8 @@ class _Group(click.Group):
             _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             ignore_signals()
-            _fail("interrupted", _INTERRUPTED)
+            note("interrupted")
+            _end(_INTERRUPTED)
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
         except OSError as error:
@@ -107,6 +110,13 @@ def _open_closed_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # open until the process ends
+
+
+def _end(code: int) -> NoReturn:
+    """End the process now: after an interrupt, Python may not wait for all threads and end them with an error."""
+    with suppress(OSError, AttributeError):  # closed, or None
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -12,7 +12,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from numbers import Integral, Real
 from typing import Any, Self
@@ -147,44 +147,51 @@ def bounds(field: "dataclasses.Field[Any]") -> str:
     metadata = field.metadata
     if metadata["choices"] is not None:
         return f"one of {choice_names(metadata['choices'])}"
-    style = "," if int in _kinds(field.type) else "g"
+    style = "," if value_type(field.type)[0] is int else "g"
     words = range_words(metadata["low"], metadata["high"], metadata["below"], style).removeprefix(" from").strip()
     return " ".join(word for word in (words.removeprefix("of "), metadata["unit"]) if word)
 
 
-def _kinds(annotation: Any) -> set[Any]:
-    """Return the plain types of an annotation: ``{int, NoneType}`` for ``int | None``, ``{int}`` for a tuple."""
-    if isinstance(annotation, types.UnionType):
-        return {kind for part in typing.get_args(annotation) for kind in _kinds(part)}
-    if typing.get_origin(annotation) is tuple:
-        return _kinds(typing.get_args(annotation)[0])
-    return {annotation}
+def value_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the plain type of an annotated value, or of the items of its list, and whether it is a list.
 
-
-def _checked(name: str, value: Any, annotation: Any, metadata: typing.Mapping[str, Any]) -> Any:
-    """Return the value in plain Python types. Raise ConfigError unless it fits the annotation and the metadata."""
+    >>> value_type(int | None), value_type(tuple[str, ...])
+    ((<class 'int'>, False), (<class 'str'>, True))
+    """
     if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
-        if value is None:
-            return None
         annotation = next(part for part in typing.get_args(annotation) if part is not types.NoneType)
     if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    return annotation, False
+
+
+def check_value(name: str, value: Any, annotation: Any, metadata: Mapping[str, Any]) -> Any:
+    """Return the value in plain Python types. Raise ConfigError unless it fits the annotation and the metadata.
+
+    ``metadata`` has any of the entries that ``option`` makes: ``low``, ``high``, ``below``, ``choices``, ``empty``.
+    """
+    if value is None and isinstance(annotation, types.UnionType):
+        return None
+    kind, is_list = value_type(annotation)
+    low, high, below, choices = (metadata.get(rule) for rule in ("low", "high", "below", "choices"))
+    may_be_empty = metadata.get("empty", True)
+    if is_list:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{name}: expected a list; got {_shown(value)}")
-        if not value and not metadata["empty"]:
+        if not value and not may_be_empty:
             raise ConfigError(f"{name}: expected at least one value; got an empty list")
-        kind = typing.get_args(annotation)[0]
-        return tuple(_checked(name, item, kind, {**metadata, "empty": False}) for item in value)
-    if annotation is bool:
+        return tuple(check_value(name, item, kind, {**metadata, "empty": False}) for item in value)
+    if kind is bool:
         return check_flag(name, value)
-    if annotation is int:
-        return check_integer(name, value, metadata["low"], metadata["high"], metadata["below"])
-    if annotation is float:
-        return check_number(name, value, metadata["low"], metadata["high"], metadata["below"])
-    if metadata["choices"] is not None:
-        return check_choice(name, value, metadata["choices"])
+    if kind is int:
+        return check_integer(name, value, low, high, below)
+    if kind is float:
+        return check_number(name, value, low, high, below)
+    if choices is not None:
+        return check_choice(name, value, choices)
     if not isinstance(value, str):
         raise ConfigError(f"{name}: expected text; got {_shown(value)}")
-    if not value and not metadata["empty"]:
+    if not value and not may_be_empty:
         raise ConfigError(f"{name}: expected text; got none")
     return value
 
@@ -219,7 +226,7 @@ class Config:
     def __post_init__(self) -> None:
         """Check each field by itself, then the rules between fields."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _checked(field.name, getattr(self, field.name), field.type, {"empty": True, **field.metadata})
+            value = check_value(field.name, getattr(self, field.name), field.type, field.metadata)
             object.__setattr__(self, field.name, value)
         self.check_rules()
 

@@ -70,6 +70,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
     """Run seampack within this process, a second faster than ``run``. Standard input is a file, not a pipe."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # restored after the test
+    monkeypatch.setattr("seampack.cli._end", sys.exit)
     handlers = {number: signal.getsignal(number) for number in STOPPING}
 
     def start(*arguments: object, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":

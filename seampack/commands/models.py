@@ -20,7 +20,7 @@ from seampack.commands.report import (
     table,
     warn,
 )
-from seampack.config import bounds, check_names
+from seampack.config import bounds, check_names, value_type
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS, config_of, get
 
@@ -246,7 +246,7 @@ def _output(out: str, kind: "FolderKind", overwrite: bool) -> Iterator[Path]:
 def _described(field: "dataclasses.Field[Any]", config: "type[MethodConfig]") -> dict[str, Any]:
     """Return an option for JSON: its metadata, and its scope, which says how evaluation uses the trained value."""
     metadata = field.metadata
-    kind, is_list = shared.value_type(field)
+    kind, is_list = value_type(field.type)
     return {
         "option": field.name,
         "kind": _NOUNS[kind],
@@ -265,7 +265,7 @@ def _described(field: "dataclasses.Field[Any]", config: "type[MethodConfig]") ->
 
 def _accepted(field: "dataclasses.Field[Any]") -> str:
     """Return the values that an option accepts in words: ``integer, 1 to 100 tokens`` or ``one of sft, grpo``."""
-    kind, is_list = shared.value_type(field)
+    kind, is_list = value_type(field.type)
     limits = bounds(field)
     if field.metadata["choices"] is not None:
         return f"list, each {limits}" if is_list else limits
@@ -294,7 +294,7 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
         except ValueError as error:
             raise ConfigError(f"{path}: not TOML: {error}") from error
         _check_file(path, values, type(config))
-    types = {field.name: shared.value_type(field) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    types = {field.name: value_type(field.type) for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     for change in changes:
         name, equals, text = change.partition("=")
         name = name.strip()

@@ -2,14 +2,12 @@
 
 import dataclasses
 import math
-import types
-import typing
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack.config import range_words, underscored
+from seampack.config import range_words, underscored, value_type
 from seampack.io.formats import CODECS
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad
 
@@ -36,21 +34,11 @@ def all_of(*decorators: Callable[[Command], Command]) -> Callable[[Command], Com
     return decorate
 
 
-def value_type(field: "dataclasses.Field[Any]") -> tuple[type, bool]:
-    """Return the plain type of a field's value, or of the items of its list, and whether it is a list."""
-    annotation: Any = field.type
-    if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
-        annotation = next(part for part in typing.get_args(annotation) if part is not types.NoneType)
-    if typing.get_origin(annotation) is tuple:
-        return typing.get_args(annotation)[0], True
-    return annotation, False
-
-
 def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
     metadata = field.metadata
     settings: dict[str, Any] = {"default": field.default, "help": metadata["help"], "show_default": True}
-    if value_type(field)[1]:
+    if value_type(field.type)[1]:
         flag = flag.removesuffix("s")
         settings |= {"multiple": True, "help": f"{metadata['help']} Can be repeated."}
     if isinstance(field.default, bool):
@@ -65,7 +53,7 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
 def click_type(field: "dataclasses.Field[Any]") -> Any:
     """Return the click type for the values that a field accepts."""
     metadata = field.metadata
-    kind, _ = value_type(field)
+    kind, _ = value_type(field.type)
     if metadata["choices"] is not None:
         return _Choice([member.value for member in metadata["choices"]])
     if kind is int:

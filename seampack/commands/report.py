@@ -185,8 +185,9 @@ def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:
     """Return a row segment by segment: its source, then its text, or its ids if ``decode`` is None."""
     lines = []
     first = 0
-    segments = zip(row["doc_ids"], row["doc_starts"], row["seq_lengths"], row["repeated"], strict=True)
-    for document, start, length, repeated in segments:
+    # seq_lengths has one more entry for the padding
+    segments = zip(row["doc_ids"], row["doc_starts"], row["repeated"], row["seq_lengths"], strict=False)
+    for document, start, repeated, length in segments:
         suffix = f", {repeated} repeated" if repeated else ""
         lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{suffix} ├──")
         ids = row["input_ids"][first : first + length]

@@ -16,9 +16,8 @@ from seampack.io.ragged import offsets_of
 from seampack.packer.config import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
-from seampack.packer.shards import checksum
-
-Int64 = npt.NDArray[np.int64]
+from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths
+from seampack.packer.verification import verify_files, verify_rows
 
 _COLUMNS = ("input_ids", *ADDED_COLUMNS)
 
@@ -77,40 +76,12 @@ class PackedFolder:
         raise ShardError(f"{self.folder}: expected a row from 0 to {self.rows - 1}; got {index}")
 
     def verify(self) -> None:
-        """Check every shard's size and checksum, and the accounting against the rows.
+        """Check every file of the folder against the manifest, and the manifest against the rows.
 
-        Raises ShardError at the first difference.
+        Raises ShardError at the first difference. Folders of format version 1 have checksums of the shards only.
         """
-        for shard in self.shards:
-            path = self.folder / shard.file
-            size = path.stat().st_size
-            if size != shard.bytes:
-                raise ShardError(f"{path}: expected {shard.bytes} bytes; got {size}: it is damaged; pack again")
-            if checksum(path) != shard.checksum:
-                raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
-        accounting = self.manifest.accounting
-        counted = dict.fromkeys(("rows", "segments", "tokens_out", "repeated", "documents"), 0)
-        for shard in self.shards:
-            table = self._table(shard)
-            _check_rows(table, self.folder / shard.file, accounting.seq_len)
-            starts, lengths, repeated = (_flat(table, name) for name in ("doc_starts", "seq_lengths", "repeated"))
-            counted["rows"] += table.num_rows
-            counted["segments"] += lengths.size
-            counted["tokens_out"] += int(lengths.sum())
-            counted["repeated"] += int(repeated.sum())
-            counted["documents"] += int(np.count_nonzero(starts == 0))  # packing never drops a document's first token
-        documents = counted.pop("documents")
-        if documents > accounting.documents - accounting.empty_documents:
-            raise ShardError(
-                f"{self.folder}: documents: the manifest says {accounting.documents} documents, "
-                f"{accounting.empty_documents} empty; the shards hold {documents}; pack again"
-            )
-        for name, count in counted.items():
-            expected = getattr(accounting, name)
-            if count != expected:
-                raise ShardError(
-                    f"{self.folder}: {name}: the manifest says {expected}, the shards hold {count}; pack again"
-                )
+        verify_files(self.folder, self.manifest)
+        verify_rows(self.folder, self.manifest, self.tables())
 
     def unpack(self) -> pa.Table:
         """Return the documents of the rows: columns ``doc_ids`` and ``input_ids``, in the order of ``doc_ids``.
@@ -155,34 +126,6 @@ class PackedFolder:
             )
 
 
-def _flat(table: pa.Table, name: str) -> Int64:
-    """Return all values of a list column."""
-    values: Int64 = pc.list_flatten(table[name]).to_numpy().astype(np.int64)
-    return values
-
-
-def _lengths(table: pa.Table, name: str) -> Int64:
-    """Return the length of each row's list."""
-    lengths: Int64 = pc.list_value_length(table[name]).to_numpy().astype(np.int64)
-    return lengths
-
-
-def _check_rows(table: pa.Table, path: Path, seq_len: int) -> None:
-    """Raise ShardError if the segments of a row do not add up to its tokens; padded rows may have more tokens."""
-    tokens, segments = _lengths(table, "input_ids"), _lengths(table, "seq_lengths")
-    row_ends = offsets_of(_flat(table, "seq_lengths"))[offsets_of(segments)]
-    in_segments = np.diff(row_ends)
-    padded = pa.types.is_fixed_size_list(table.schema.field("input_ids").type)
-    wrong = (in_segments > tokens) | (tokens > seq_len) | (~np.bool_(padded) & (in_segments != tokens))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        limit = f"{'at most ' * padded}{tokens[row]} tokens (of {seq_len}) in its segments"
-        raise ShardError(f"{path}: row {row}: expected {limit}; got {in_segments[row]}; pack again")
-    for name in ("doc_ids", "doc_starts", "repeated"):
-        if not np.array_equal(_lengths(table, name), segments):
-            raise ShardError(f"{path}: {name}: expected as many values per row as seq_lengths has; pack again")
-
-
 class _Segments(NamedTuple):
     """The new tokens of each segment of a shard: the tokens after the repeated ones. Shapes (segments,)."""
 
@@ -198,12 +141,11 @@ class _Segments(NamedTuple):
 
 
 def _segments(table: pa.Table) -> _Segments:
-    flat = table.combine_chunks()
-    seq_lengths, starts, repeated = (_flat(flat, name) for name in ("seq_lengths", "doc_starts", "repeated"))
-    ids = pc.list_flatten(flat["doc_ids"]).combine_chunks()
-    tokens = pc.list_flatten(flat["input_ids"]).combine_chunks().to_numpy()
-    counts = _lengths(flat, "seq_lengths")
+    seq_lengths, starts, repeated = segment_lengths(table), flat(table, "doc_starts"), flat(table, "repeated")
+    ids = pc.list_flatten(table["doc_ids"]).combine_chunks()
+    tokens = pc.list_flatten(table["input_ids"]).combine_chunks().to_numpy()
+    counts = list_lengths(table, "doc_ids")
     ends = offsets_of(seq_lengths)
-    padding = offsets_of(_lengths(flat, "input_ids"))[:-1] - ends[offsets_of(counts)[:-1]]  # in the preceding rows
+    padding = offsets_of(list_lengths(table, "input_ids"))[:-1] - ends[offsets_of(counts)[:-1]]  # in the preceding rows
     sources = ends[:-1] + np.repeat(padding, counts)
     return _Segments(ids, starts + repeated, seq_lengths - repeated, sources + repeated, tokens)

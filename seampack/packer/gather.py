@@ -42,7 +42,8 @@ def apply_plan(
             a column ``labels``, that column is masked instead.
 
     Added columns, with one value per segment:
-        seq_lengths: Number of tokens.
+        seq_lengths: Number of tokens. In a padded row, the padding is one more entry at the end, so that the lengths
+            of a row always add up to its tokens.
         doc_ids: Id of the document.
         doc_starts: Index of the first token within the document.
         repeated: Number of leading tokens that also appear in another row.
@@ -178,7 +179,7 @@ def _batch(
         kernels.mask_segments(targets, repeated, IGNORE_INDEX, out)
         kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
         packed["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
-    packed["seq_lengths"] = _rows(length, row_offsets)
+    packed["seq_lengths"] = _rows(*_with_padding(length, row_offsets, gap_lengths))
     names = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
     if pa.types.is_large_string(names.type):
         names = names.cast(pa.string())
@@ -186,6 +187,17 @@ def _batch(
     packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
     packed["repeated"] = _rows(repeated, row_offsets)
     return pa.record_batch(packed)
+
+
+def _with_padding(
+    length: npt.NDArray[np.int32], row_offsets: npt.NDArray[np.int64], gap_lengths: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Append the length of its padding to each padded row. Return all lengths and the offsets of the rows."""
+    padded = np.flatnonzero(gap_lengths)
+    if not padded.size:
+        return length, row_offsets
+    with_padding = np.insert(length, row_offsets[padded + 1], gap_lengths[padded])
+    return with_padding, row_offsets + offsets_of(gap_lengths > 0)
 
 
 def _check_values(name: str, dtype: np.dtype[Any], pad: int, labelled: bool) -> None:

@@ -1,10 +1,12 @@
-"""The manifest of a packed folder: dataclasses, JSON (format version 1), and the file names of the format."""
+"""The manifest of a packed folder: dataclasses, JSON (format version 2), and the file names of the format.
+
+Version 1 lacked ``files`` and ``digest``; it is read, but not written.
+"""
 
 import dataclasses
+import json
 import re
-import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -12,17 +14,21 @@ from typing import Any, Self
 import msgspec
 
 from seampack._version import __version__
-from seampack.config import check_choice, check_integer, check_number
+from seampack.config import check_choice, check_integer, check_number, check_value
 from seampack.errors import ConfigError, SeampackError, ShardError
 from seampack.packer.accounting import Accounting
+from seampack.packer.checksums import digest
 from seampack.packer.config import OutputFormat, PackConfig
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_SINCE_2 = ("files", "digest")
 
+_NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
+"""Fields of the config that reading a folder needs."""
 _SHARD = re.compile(r"shard-[0-9]{5,}\.(arrow|parquet)")
 
 
@@ -73,10 +79,19 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class File:
+    """A file without rows: one that ``datasets`` reads, or the quarantine."""
+
+    file: str
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Manifest(Mapping[str, Any]):
     """The description of a packed folder, returned by ``pack`` and held by ``PackedFolder``.
 
-    ``manifest["accounting"]["fill"]`` also works: indexing gives the entries of ``to_dict``.
+    It is also a mapping of the entries of ``to_dict``: ``manifest["accounting"]["fill"]``.
     """
 
     tokenizer: TokenizerFacts
@@ -88,6 +103,8 @@ class Manifest:
     quarantined: int
     """Number of records in ``quarantine.jsonl``."""
     shards: tuple[Shard, ...]
+    files: tuple[File, ...] = ()
+    """The other files of the folder; none in version 1."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Entries that the caller of ``pack`` added, such as ``pre_segment``."""
     seampack_version: str = __version__
@@ -97,9 +114,18 @@ class Manifest:
     def __getitem__(self, name: str) -> Any:
         return self.to_dict()[name]
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of ``manifest.json``; the notes are entries of the top level."""
-        return {
+        """Return the content of ``manifest.json``; the notes are entries of the top level.
+
+        ``digest`` is the checksum of all other entries.
+        """
+        content = {
             "format": self.format,
             "format_version": self.format_version,
             "seampack_version": self.seampack_version,
@@ -111,6 +137,15 @@ class Manifest:
             "quarantined": self.quarantined,
             "shards": [dataclasses.asdict(shard) for shard in self.shards],
         }
+        if self.format_version == 1:
+            return content
+        content["files"] = [dataclasses.asdict(file) for file in self.files]
+        return content | {"digest": digest(content)}
+
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        """Names of the files without rows."""
+        return _other_files(self.config["output_format"], self.quarantined)
 
     @classmethod
     def from_dict(cls, content: object) -> Self:
@@ -118,8 +153,8 @@ class Manifest:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ShardError(f'not a manifest of packed shards: expected "format": "{FORMAT}"')
         version = content.get("format_version")
-        if version != FORMAT_VERSION or isinstance(version, bool):
-            raise ShardError(f"format version {version}; this program reads version {FORMAT_VERSION}")
+        if version not in (1, FORMAT_VERSION) or not isinstance(version, int) or isinstance(version, bool):
+            raise ShardError(f"format version {version}; this program reads versions 1 to {FORMAT_VERSION}")
         try:
             return cls._from_fields(content)
         except ConfigError as error:
@@ -127,22 +162,31 @@ class Manifest:
 
     @classmethod
     def _from_fields(cls, content: dict[str, Any]) -> Self:
-        top = _object("", content, [name for name in _NAMES if name != "notes"])
-        config = top["config"]
-        _fields(PackConfig, "config.", config)
-        check_choice("config.output_format", config["output_format"], OutputFormat)
-        check_integer("config.seq_len", config["seq_len"], low=1)
+        version = content["format_version"]
+        names = [name for name in _NAMES if version > 1 or name not in _SINCE_2]
+        top = _object("", content, names)
+        config = _config(top["config"])
         columns = _object("columns.", top["columns"])
-        return cls(
+        quarantined = check_integer("quarantined", top["quarantined"], low=0)
+        manifest = cls(
             tokenizer=TokenizerFacts(**_fields(TokenizerFacts, "tokenizer.", top["tokenizer"])),
             config=config,
-            columns={name: _plain(f"columns.{name}", kind, str) for name, kind in columns.items()},
+            columns={name: check_value(f"columns.{name}", kind, str, {}) for name, kind in columns.items()},
             accounting=_accounting(top["accounting"], config["seq_len"]),
-            quarantined=check_integer("quarantined", top["quarantined"], low=0),
+            quarantined=quarantined,
             shards=_shards(top["shards"], config["output_format"]),
-            notes={name: value for name, value in content.items() if name not in _NAMES},
-            seampack_version=_plain("seampack_version", top["seampack_version"], str),
+            files=_files(top["files"], _other_files(config["output_format"], quarantined)) if version > 1 else (),
+            notes={name: value for name, value in content.items() if name not in names},
+            seampack_version=check_value("seampack_version", top["seampack_version"], str, {}),
+            format_version=version,
         )
+        if version > 1:
+            given = {name: value for name, value in content.items() if name != "digest"}
+            if top["digest"] != (expected := digest(given)):
+                raise ConfigError(
+                    f"digest: expected {expected}; got {top['digest']!r}: an entry was changed after packing"
+                )
+        return manifest
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -159,7 +203,7 @@ class Manifest:
             raise ShardError(f"{path}: {error}") from error
 
 
-_NAMES = tuple(entry.name for entry in dataclasses.fields(Manifest))
+_NAMES = (*(entry.name for entry in dataclasses.fields(Manifest) if entry.name != "notes"), "digest")
 
 # Fields that were added to version 1 after its first release: None for a folder that lacks them.
 _ADDED = (
@@ -168,11 +212,37 @@ _ADDED = (
 )
 
 
-def check_notes(notes: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a note has the name of a manifest field."""
-    for name in notes:
-        if name in _NAMES:
+def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the notes as a manifest holds them: lists for tuples, text for the keys of objects.
+
+    Raises ConfigError for a note with the name of a manifest field, or that JSON cannot express.
+    """
+    checked = {}
+    for name, value in notes.items():
+        if not isinstance(name, str) or name in (*_NAMES, "notes"):
             raise ConfigError(f"notes: expected a name that the manifest does not use; got {name!r}")
+        try:
+            text = json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+            checked.update(msgspec.json.decode(text))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"notes: expected a value of {name!r} that JSON can express; got {error}") from error
+    return checked
+
+
+def _other_files(output_format: str, quarantined: int) -> tuple[str, ...]:
+    """Return the names of the files that a folder has besides the shards and the manifest."""
+    return (DATASET_FILES if output_format == OutputFormat.ARROW else ()) + ((QUARANTINE,) if quarantined else ())
+
+
+def _config(content: object) -> dict[str, Any]:
+    """Return the fields of the PackConfig that wrote the folder; another version may have more or fewer fields."""
+    config = _object("config.", content, _NEEDED)
+    for entry in dataclasses.fields(PackConfig):
+        if entry.name in config:
+            check_value(f"config.{entry.name}", config[entry.name], entry.type, {"low": 0})
+    check_choice("config.output_format", config["output_format"], OutputFormat)
+    check_integer("config.seq_len", config["seq_len"], low=1)
+    return config
 
 
 def _accounting(content: object, seq_len: int) -> Accounting:
@@ -207,7 +277,19 @@ def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
     return tuple(shards)
 
 
-def _object(prefix: str, content: object, names: typing.Iterable[str] = ()) -> dict[str, Any]:
+def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:
+    """Return the files without rows. Raise ConfigError unless they have the given names, in this order."""
+    if not isinstance(content, list) or len(content) != len(names):
+        raise ConfigError(f"files: expected {', '.join(names) or 'an empty list'}; got {content!r}")
+    files = []
+    for number, (name, entry) in enumerate(zip(names, content, strict=True)):
+        files.append(File(**_fields(File, f"files[{number}].", entry)))
+        if files[-1].file != name:
+            raise ConfigError(f"files[{number}].file: expected {name}; got {files[-1].file!r}")
+    return tuple(files)
+
+
+def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str, Any]:
     """Return the content. Raise ConfigError unless it is a JSON object that has all ``names``."""
     if not isinstance(content, dict):
         raise ConfigError(f"{prefix.removesuffix('.')}: expected an object; got {content!r}")
@@ -221,19 +303,6 @@ def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
     fields = dataclasses.fields(kind)
     values = _object(prefix, content, [entry.name for entry in fields if prefix + entry.name not in _ADDED])
-    return {entry.name: _plain(prefix + entry.name, values.get(entry.name), entry.type) for entry in fields}
-
-
-def _plain(name: str, value: Any, annotation: Any) -> Any:
-    """Return the value. Raise ConfigError unless it has the annotated type."""
-    if isinstance(annotation, types.UnionType):  # only ``kind | None`` is used
-        if value is None:
-            return None
-        annotation = next(kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
-    if annotation is int:
-        return check_integer(name, value, low=0)
-    if annotation is float:
-        return check_number(name, value)
-    if not isinstance(value, annotation):
-        raise ConfigError(f"{name}: expected {'text' if annotation is str else 'true or false'}; got {value!r}")
-    return value
+    return {
+        entry.name: check_value(prefix + entry.name, values.get(entry.name), entry.type, {"low": 0}) for entry in fields
+    }

@@ -70,7 +70,7 @@ def pack(
     Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
     """
     config = PackConfig.given(config, **options)
-    check_notes(notes or {})
+    notes = check_notes(notes or {})
     workers = thread_count(threads)
     paths = expand(source)
     _refuse_own_input(paths, Path(out))

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,13 @@ from seampack.errors import ShardError
 from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, StagedFolder, sync, writing
 from seampack.packer.accounting import Accounting
+from seampack.packer.checksums import checksum
 from seampack.packer.config import OutputFormat, PackConfig
 from seampack.packer.manifest import (
     DATASET_FILES,
     MANIFEST,
     QUARANTINE,
+    File,
     Manifest,
     Shard,
     TokenizerFacts,
@@ -41,15 +43,6 @@ PACKED = FolderKind(
 )
 
 _MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
-
-
-def checksum(path: Path) -> str:
-    """Return the XXH3-128 checksum of a file: it detects damage at the speed of memory, but is no signature."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return f"xxh3_128:{digest.hexdigest()}"
 
 
 class ShardWriter:
@@ -172,11 +165,19 @@ class ShardWriter:
                 accounting=accounting,
                 quarantined=self.quarantined,
                 shards=tuple(self._shards),
+                files=tuple(self._files()),
                 notes=notes or {},
             )
             self._write_json(MANIFEST, manifest.to_dict())
             self._staging.publish()
         return manifest
+
+    def _files(self) -> Iterator[File]:
+        """Describe the files without rows."""
+        for name in (*DATASET_FILES, QUARANTINE):
+            path = self._folder / name
+            if path.exists():
+                yield File(file=name, bytes=path.stat().st_size, checksum=checksum(path))
 
     def _write_dataset_files(self) -> None:
         features = {field.name: _feature(field.type) for field in self._schema}

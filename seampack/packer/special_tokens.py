@@ -15,6 +15,7 @@ import msgspec
 
 from seampack.errors import ConfigError
 from seampack.packer.config import AUTO, NONE, PackConfig
+from seampack.packer.hub import hub_file
 
 _SETTINGS = "tokenizer_config.json"
 _PROCESSOR = "its post-processor"
@@ -182,22 +183,13 @@ def _read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _fetched(repository: str) -> Path | None:
-    """Return the settings of a tokenizer on the Hugging Face hub, or of the hub's cache; None if it has none.
-
-    Warns, and returns None, if the hub is out of reach and its cache lacks them.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url  # a dependency of tokenizers
+    """Return the settings of a tokenizer on the Hugging Face hub; None if it has none. Warn if the hub fails."""
     from huggingface_hub.errors import EntryNotFoundError
 
-    is_reached = True
     try:
-        get_hf_file_metadata(hf_hub_url(repository, _SETTINGS), timeout=5)  # once; a download would try for 24 seconds
+        return hub_file(repository, _SETTINGS)
     except EntryNotFoundError:
         return None
-    except Exception:  # noqa: BLE001  # network, authorisation: of several libraries
-        is_reached = False
-    try:
-        return Path(hf_hub_download(repository, _SETTINGS, local_files_only=not is_reached))
-    except Exception:  # noqa: BLE001  # the same, and a full disk
+    except Exception:  # noqa: BLE001  # of several libraries
         warnings.warn(f"{repository}: {_SETTINGS} cannot be fetched; it may name other tokens", stacklevel=2)
         return None

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from seampack.errors import ConfigError
+from seampack.errors import ConfigError, DataError
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
+from seampack.packer.hub import hub_file
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 BUNDLED = "bundled"
 _FILE = "tokenizer.json"
-_HUB_SECONDS = 5
 _CHECK_CHARACTERS = 1 << 15
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
@@ -61,6 +61,13 @@ class TextTokenizer:
             fast = thread.submit(_load_fast, text)
             self.reference = _load_reference(text, self.name)
             self._fast, reason = fast.result()
+        if dropout := getattr(self.reference.model, "dropout", None):
+            warnings.warn(
+                f"{self.name}: its BPE dropout of {dropout:g} is switched off, because each run would give other ids",
+                stacklevel=2,
+            )
+            self.reference.model.dropout = None
+            self._fast, reason = _load_fast(self.reference.to_str())
         if reason:
             warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
         self.reference.no_truncation()
@@ -74,7 +81,9 @@ class TextTokenizer:
         self.bos, self.eos = begin_and_end(config, vocabulary)
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-        self.check_on(_SAMPLE)
+        added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
+        if not self._agree([*_SAMPLE, *(f"a {token} b{token}" for token in added)]):
+            self._distrust()
 
     @property
     def is_fast(self) -> bool:
@@ -87,8 +96,6 @@ class TextTokenizer:
 
     def check(self, texts: list[str]) -> bool:
         """Return whether the fast path and the reference agree on the beginning of these texts."""
-        if self._fast is None:
-            return True
         sample: list[str] = []
         room = _CHECK_CHARACTERS
         for text in texts:
@@ -96,6 +103,11 @@ class TextTokenizer:
                 break
             sample.append(text[:room])
             room -= len(text)
+        return self._agree(sample)
+
+    def _agree(self, sample: list[str]) -> bool:
+        if self._fast is None:
+            return True
         try:
             fast, reference = self._encode_fast(sample), self._encode_reference(sample)
         except Exception:  # noqa: BLE001  # the fast library failed on text that the reference can encode
@@ -134,6 +146,11 @@ class TextTokenizer:
         return np.fromiter((i for ids in encoded for i in ids), np.uint32, int(offsets[-1])), offsets
 
     def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
+        if ids.size and int(ids.max()) >= self.vocab_size:  # would wrap in the narrow type
+            raise DataError(
+                f"{self.name}: expected token ids of its vocabulary, 0 to {self.vocab_size - 1}; got {ids.max()}: "
+                "a token that has no place in the vocabulary; correct the ids of its added_tokens"
+            )
         bos, eos = self.bos.id, self.eos.id
         if bos < 0 and eos < 0:
             return TokenBatch(ids.astype(self.dtype, copy=False), offsets, batch.names, batch.bad)
@@ -199,22 +216,11 @@ def _tokenizer_json(name: str) -> str:
 
 
 def _hub_json(name: str) -> str:
-    """Return the JSON of a tokenizer on the Hugging Face hub, or of the hub's cache if the hub is out of reach.
-
-    Raises ConfigError if neither has it.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    problem: Exception | None = None
+    """Return the JSON of a tokenizer on the Hugging Face hub. Raise ConfigError if the hub and its cache lack it."""
     try:
-        # one attempt: a download from a hub out of reach is tried again and again for half a minute
-        get_hf_file_metadata(hf_hub_url(name, _FILE), timeout=_HUB_SECONDS)
-    except Exception as error:  # noqa: BLE001  # network, authorisation, a name that does not exist, an invalid name
-        problem = error
-    try:
-        return Path(hf_hub_download(name, _FILE, local_files_only=problem is not None)).read_text("utf-8")
+        return hub_file(name, _FILE).read_text("utf-8")
     except Exception as error:
-        reason = str(problem or error).strip() or type(problem or error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise ConfigError(
             f"{name}: no such file or folder, and no tokenizer of that name from the Hugging Face hub: "
             f"{reason.splitlines()[0]:.200}"

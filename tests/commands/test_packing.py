@@ -71,9 +71,21 @@ def test_rows_are_shown_as_text(call: Run) -> None:
     assert "second\n" in shown
     assert "document 0, tokens 0.." in shown
     verified = call("inspect", "out", "--verify").stdout.decode()
-    outcome = "verified: every checksum, and the accounting against the rows\n"
+    outcome = "verified: every file, and the manifest against the rows\n"
     assert verified.endswith(outcome)
     assert call("inspect", "out", "--row", 0, "--verify").stdout.decode() == shown + outcome
+
+
+def test_a_folder_of_version_1_is_verified_as_far_as_it_can_be(call: Run, tmp_path: Path) -> None:
+    assert call("pack", "-", "-o", "out", *SMALL, stdin=b"a\n").returncode == 0
+    path = tmp_path / "out/manifest.json"
+    content = json.loads(path.read_text())
+    first = {name: value for name, value in content.items() if name not in ("files", "digest")}
+    path.write_text(json.dumps({**first, "format_version": 1}))
+    shown = call("inspect", "out", "--verify").stdout.decode().splitlines()
+    assert "; in format version 1, nothing proves the other entries" in shown[-1]
+    path.write_text(json.dumps({**content, "config": {**content["config"], "seed": 9}}))
+    assert "an entry was changed after packing; pack again" in failed(call("inspect", "out"))
 
 
 def test_standard_input_takes_text_and_arrow_streams(call: Run, tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ def test_definitions_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_shows_its_segments_and_padding() -> None:
-    row = {"doc_ids": [7], "doc_starts": [3], "seq_lengths": [2], "repeated": [1], "input_ids": [5, 6, 0]}
-    assert row_text(row, None) == (
-        "──┤ document 7, tokens 3..4, 1 repeated ├──\n5 6\n──┤ 1 tokens of padding ├──"
-    )  # fmt: skip
+    row = {"doc_ids": [7], "doc_starts": [3], "seq_lengths": [2, 1], "repeated": [1], "input_ids": [5, 6, 0]}
+    of_version_1 = {**row, "seq_lengths": [2]}
+    for padded in (row, of_version_1):
+        assert row_text(padded, None) == (
+            "──┤ document 7, tokens 3..4, 1 repeated ├──\n5 6\n──┤ 1 tokens of padding ├──"
+        )  # fmt: skip
     assert "five six" in row_text(row, lambda ids: "five six" if ids == [5, 6] else "")

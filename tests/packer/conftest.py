@@ -18,7 +18,10 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of several shards, for tests that change its manifest alone."""
+    """A folder of several shards and a quarantined record, for tests that change none of them."""
     folder = tmp_path_factory.mktemp("packed")
-    seampack.pack(write_corpus(folder / "corpus.jsonl", TEXTS), out=folder / "out", **SMALL)
+    source = write_corpus(folder / "corpus.jsonl", TEXTS)
+    with source.open("a") as file:
+        file.write("{")
+    seampack.pack(source, out=folder / "out", **{**SMALL, "on_bad": "quarantine"})
     return folder / "out"

@@ -1,8 +1,7 @@
 """Packed folders that are damaged, contradict their manifest, or share ids: refused with the reason."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 
 import seampack
 from seampack.errors import ShardError
+from seampack.packer.checksums import checksum, digest
 from seampack.packer.folder import PackedFolder
-from seampack.packer.shards import checksum
-from tests.packer.corpus import END, FORMATS, SMALL, STRATEGIES
+from tests.packer.corpus import END, END_ID, FORMATS, SMALL, STRATEGIES
 
 
 def flip(path: Path) -> None:
@@ -22,9 +21,22 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Write a manifest with a digest that is right, so that only the rows can contradict it."""
+    if content["format_version"] > 1:
+        content["digest"] = digest({name: value for name, value in content.items() if name != "digest"})
+    (folder / "manifest.json").write_text(json.dumps(content))
+
+
 def edit_manifest(folder: Path, **changes: Any) -> None:
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    write_manifest(folder, {**json.loads((folder / "manifest.json").read_text()), **changes})
+
+
+def make_version_1(folder: Path) -> None:
+    """Rewrite the manifest as the first release wrote it."""
+    content = json.loads((folder / "manifest.json").read_text())
+    kept = {name: value for name, value in content.items() if name not in ("files", "digest")}
+    write_manifest(folder, {**kept, "format_version": 1})
 
 
 @FORMATS
@@ -49,36 +61,143 @@ def test_damage_is_found_and_the_shard_named(corpus: Path, tmp_path: Path, outpu
         PackedFolder(out)
 
 
-@contextmanager
-def changed(folder: Path) -> Iterator[dict[str, Any]]:
-    """The manifest, for a test to change and write; restored at the end."""
-    path = folder / "manifest.json"
-    whole = path.read_text()
-    manifest = json.loads(whole)
-    try:
-        yield manifest
-    finally:
-        path.write_text(whole)
+@pytest.fixture
+def copied(packed: Path, tmp_path: Path) -> Path:
+    """A packed folder of this test alone, with a quarantined record."""
+    shutil.copytree(packed, tmp_path / "out")
+    return tmp_path / "out"
 
 
-def test_the_accounting_is_verified(packed: Path) -> None:
-    whole = json.loads((packed / "manifest.json").read_text())["accounting"]
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"documents": 3, "empty_documents": 0}, "documents: the manifest says 3 documents, 0 empty; the shards hold"),
-        ({"segments": 1}, "segments: the manifest says 1, the shards hold"),
-        (
-            {name: whole[name] + 1 for name in ("tokens_in", "dropped")} | {"segments": whole["segments"] + 1},
-            "segments: the manifest says",
-        ),
-        ({name: whole[name] + 1 for name in ("repeated", "dropped")}, "repeated: the manifest says"),
-    ]
-    for changes, message in cases:
-        with changed(packed) as manifest:
-            manifest["accounting"].update(changes)
-            (packed / "manifest.json").write_text(json.dumps(manifest))
-            with pytest.raises(ShardError, match=message):
-                PackedFolder(packed).verify()
-    PackedFolder(packed).verify()
+def edit_accounting(folder: Path, **changes: int) -> None:
+    """Add to entries of the accounting."""
+    accounting = json.loads((folder / "manifest.json").read_text())["accounting"]
+    edit_manifest(folder, accounting=accounting | {name: accounting[name] + more for name, more in changes.items()})
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"documents": 3}, r"documents - empty_documents: the manifest says \d+, the shards hold \d+; pack again"),
+        ({"documents": -2}, "doc_ids: expected numbers from 0 to 117; got"),
+        ({"documents": -90, "empty_documents": -5}, "doc_ids: expected numbers from 0 to 29; got"),
+        ({"empty_documents": 2}, "documents - empty_documents: the manifest says"),
+        ({"segments": 1}, "segments: the manifest says"),
+        ({"tokens_in": 1, "dropped": 1, "segments": -1}, "segments: the manifest says"),
+        ({"repeated": 1, "dropped": 1}, "repeated: the manifest says"),
+        ({"cuts": 1}, "cuts: the manifest says"),
+        ({"documents_split": -1}, "documents_split: the manifest says"),
+    ],
+    ids=str,
+)
+def test_the_accounting_is_verified(copied: Path, version: int, changes: dict[str, int], message: str) -> None:
+    if version == 1:
+        make_version_1(copied)
+    PackedFolder(copied).verify()
+    edit_accounting(copied, **changes)
+    with pytest.raises(ShardError, match=message):
+        PackedFolder(copied).verify()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"documents": 4, "empty_documents": 4}, {"tokens_in": 3, "dropped": 3}, {"documents_truncated": 1}],
+    ids=str,
+)
+def test_edits_that_rows_cannot_prove_are_found_by_the_digest(copied: Path, changes: dict[str, int]) -> None:
+    path = copied / "manifest.json"
+    content = json.loads(path.read_text())
+    edit_accounting(copied, **changes)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": content["digest"]}))
+    with pytest.raises(ShardError, match=r"manifest\.json: the manifest is damaged: digest: expected"):
+        PackedFolder(copied)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"vocab_size": 1 << 17}, r"columns: expected .*'list<item: uint32>'.*; got .*'list<item: uint16>'"),
+        ({"vocab_size": 257}, r"input_ids: expected ids below 257; got \d+"),
+        ({"pad_id": 0}, r"columns: expected .*'fixed_size_list<item: uint16>\[32\]'.*; got .*'list<item: uint16>'"),
+    ],
+    ids=str,
+)
+def test_the_tokenizer_is_verified(copied: Path, facts: dict[str, int], message: str) -> None:
+    edit_manifest(copied, tokenizer={**PackedFolder(copied).manifest["tokenizer"], **facts})
+    with pytest.raises(ShardError, match=message):
+        PackedFolder(copied).verify()
+
+
+@pytest.mark.parametrize(
+    "options", [{"strategy": name} for name in ("seamless", "concat", "pad")] + [{"id_column": "id"}]
+)
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("pad", [None, END])
+def test_what_was_packed_is_verified(
+    corpus: Path, tmp_path: Path, options: dict[str, str], drop_last: bool, pad: str | None
+) -> None:
+    """No proof refuses a folder that is right, whatever its options."""
+    with corpus.open("a") as file:
+        file.write("{")
+    settings = {**SMALL, **options, "drop_last": drop_last, "pad": pad, "on_bad": "quarantine", "labels": True}
+    seampack.pack(corpus, out=tmp_path / "out", output_format="parquet" if pad else "arrow", **settings)
+    PackedFolder(tmp_path / "out").verify()
+    make_version_1(tmp_path / "out")
+    PackedFolder(tmp_path / "out").verify()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_other_files_are_verified(copied: Path, version: int) -> None:
+    """Edits of the files that datasets reads, and of the quarantine."""
+    if version == 1:
+        make_version_1(copied)
+    state = copied / "state.json"
+    content = json.loads(state.read_text())
+    shards = content["_data_files"]
+    for files in (shards[1:], [*shards, shards[0]], shards[::-1], [*shards[:-1], {"filename": "x.arrow"}], [], None, 5):
+        state.write_text(json.dumps({**content, "_data_files": files}))
+        with pytest.raises(
+            ShardError, match=r"state\.json: (_data_files: expected .*; got|expected \d+ bytes; got|the check)"
+        ):
+            PackedFolder(copied).verify()
+    state.write_text(json.dumps(content, indent=2) + "\n")
+    PackedFolder(copied).verify()
+    info = copied / "dataset_info.json"
+    info.write_text(info.read_text().replace('"repeated"', '"repeatex"'))
+    with pytest.raises(ShardError, match=r"dataset_info\.json: (features: expected .*; got|the checksum differs)"):
+        PackedFolder(copied).verify()
+    info.write_text(info.read_text().replace('"repeatex"', '"repeated"'))
+    quarantine = copied / "quarantine.jsonl"
+    lines = quarantine.read_text()
+    quarantine.write_text(lines * 2)
+    with pytest.raises(ShardError, match=r"quarantine\.jsonl: (expected 1 records; got 2|expected \d+ bytes; got)"):
+        PackedFolder(copied).verify()
+    quarantine.write_text(lines)
+    for path in (state, info, quarantine):
+        path.rename(copied / "aside")
+        with pytest.raises(ShardError, match=f"{path.name}: the file is missing; pack again"):
+            PackedFolder(copied).verify()
+        (copied / "aside").rename(path)
+    PackedFolder(copied).verify()
+
+
+@pytest.mark.parametrize("name", ["shard-00099.arrow", "shard-00000.parquet", "more.arrow", "rows.parquet"])
+def test_a_stray_file_that_readers_take_for_rows(copied: Path, name: str) -> None:
+    for other in ("notes.txt", "cache-0123456789abcdef.arrow", ".hidden.arrow", "model"):
+        (copied / other).touch()
+    PackedFolder(copied).verify()
+    (copied / name).write_bytes((copied / "shard-00000.arrow").read_bytes())
+    with pytest.raises(
+        ShardError, match=f"{name}: the manifest does not list this file, but readers of the folder use it"
+    ):
+        PackedFolder(copied).verify()
+
+
+def test_a_stray_state_makes_datasets_read_other_rows(corpus: Path, tmp_path: Path) -> None:
+    seampack.pack(corpus, out=tmp_path / "out", output_format="parquet", **SMALL)
+    (tmp_path / "out/state.json").write_text("{}")
+    with pytest.raises(ShardError, match=r"state\.json: the manifest does not list this file"):
+        PackedFolder(tmp_path / "out").verify()
 
 
 @pytest.mark.parametrize("pad", [None, END])
@@ -86,26 +205,35 @@ def test_rows_that_differ_from_their_segments(tmp_path: Path, pad: str | None) -
     """Checksums and sums are right, but the row borders are wrong, as a faulty writer might leave them."""
     (tmp_path / "a.jsonl").write_text('{"text": "seam pack seam"}\n{"text": "pack"}\n')
     out = tmp_path / "out"
-    manifest = seampack.pack(tmp_path / "a.jsonl", out=out, seq_len=16, strategy="pad", pad=pad)
-    file = out / "shard-00000.arrow"
-    table = pa.ipc.open_stream(file.read_bytes()).read_all()
-    column = table.column_names.index("seq_lengths")
-    lengths = table["seq_lengths"].to_pylist()
+    seampack.pack(tmp_path / "a.jsonl", out=out, seq_len=16, strategy="pad", pad=pad)
+    table = next(PackedFolder(out).tables())
+    lengths, ids = table["seq_lengths"].to_pylist(), table["input_ids"].to_pylist()
     lengths[0][0], lengths[1][0] = lengths[0][0] + 16, lengths[1][0] - 16
-    for name, values, message in (
-        ("seq_lengths", lengths, "row 0: expected .*16.* in its segments; got"),
-        ("doc_ids", [[0, 1], []], "doc_ids: expected as many values per row as seq_lengths has"),
-        ("other", lengths, "expected a column seq_lengths; got input_ids, other"),
-    ):
-        place = column if name == "other" else table.column_names.index(name)
-        kind = table.schema.field(place).type
-        wrong = table.set_column(place, name, pa.array(values, kind))
-        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, wrong.schema) as writer:
-            writer.write_table(wrong)
-        shard = {**manifest["shards"][0], "bytes": file.stat().st_size, "checksum": checksum(file)}
-        edit_manifest(out, shards=[shard])
+    ids[1][-1] += 5
+    cases = [
+        ("seq_lengths", "seq_lengths", lengths, "row 0: expected .*16.* in its segments; got"),
+        ("doc_ids", "doc_ids", [[0, 1, 1], []], "doc_ids: expected a value for each segment of seq_lengths"),
+        ("seq_lengths", "other", lengths, "expected a column seq_lengths; got input_ids, other"),
+    ]
+    if pad:
+        cases.append(("input_ids", "input_ids", ids, f"row 1: expected padding, {END_ID}; got {END_ID + 5}"))
+    for replaced, name, values, message in cases:
+        column = table.column_names.index(replaced)
+        write_shard(out, table.set_column(column, name, pa.array(values, table.schema.field(column).type)))
         with pytest.raises(ShardError, match=message):
             PackedFolder(out).verify()
+    write_shard(out, table)
+    PackedFolder(out).verify()
+
+
+def write_shard(folder: Path, table: pa.Table) -> None:
+    """Replace the only shard, and its entry of the manifest."""
+    file = folder / "shard-00000.arrow"
+    with pa.OSFile(str(folder / "new"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    (folder / "new").rename(file)
+    entry = PackedFolder(folder).manifest["shards"][0]
+    edit_manifest(folder, shards=[{**entry, "bytes": file.stat().st_size, "checksum": checksum(file)}])
 
 
 def test_a_row_opens_its_shard_alone(packed: Path) -> None:

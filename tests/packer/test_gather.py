@@ -37,7 +37,9 @@ def test_rows_have_the_tokens_of_the_plan(
         tokens = [token for document, start, length in row for token in texts[document][start : start + length]]
         missing = [-7] * (seq_len - len(tokens)) if padded else []
         assert got["input_ids"] == tokens + missing
-        assert (got["doc_ids"], got["doc_starts"], got["seq_lengths"]) == tuple(map(list, zip(*row, strict=True)))
+        names, starts, segments = map(list, zip(*row, strict=True))
+        assert (got["doc_ids"], got["doc_starts"]) == (names, starts)
+        assert got["seq_lengths"] == [*segments, *([len(missing)] if missing else [])]
         first = planned.row_offsets[planned.row_order[k]]
         assert got["repeated"] == repeated[first : first + len(row)]
         if labels:

@@ -4,7 +4,7 @@ import copy
 import functools
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 import seampack
 from seampack.errors import ConfigError, ShardError
+from seampack.packer.checksums import digest
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest, is_packed_name, shard_name
@@ -84,6 +85,17 @@ ADDED = [
 ]
 
 
+FILES = [
+    {"file": name, "bytes": 10, "checksum": "xxh3_128:00"}
+    for name in ("dataset_info.json", "state.json", "quarantine.jsonl")
+]
+VERSION_2: dict[str, Any] = {**VERSION_1, "format_version": 2, "quarantined": 3, "files": FILES}
+VERSION_2["digest"] = digest(VERSION_2)
+
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Return the path of every value in a manifest except the note."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -102,13 +114,18 @@ def written(path: tuple[Any, ...]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-FIELDS = [pytest.param(path, id=written(path)) for path in paths(VERSION_1)]
+FIELDS = [
+    pytest.param(content, path, id=f"{content['format_version']}.{written(path)}")
+    for content in (VERSION_1, VERSION_2)
+    for path in paths(content)
+]
 
 
-def test_the_json_is_that_of_version_1() -> None:
-    manifest = Manifest.from_dict(VERSION_1)
-    assert manifest.to_dict() == VERSION_1
-    assert list(manifest.to_dict()) == list(VERSION_1)
+@pytest.mark.parametrize("content", [VERSION_1, VERSION_2], ids=["1", "2"])
+def test_the_json_of_each_version_is_kept(content: dict[str, Any]) -> None:
+    manifest = Manifest.from_dict(content)
+    assert manifest.to_dict() == content
+    assert list(manifest.to_dict()) == list(content)
     assert manifest.notes == {"pre_segment": "zh"}
     assert manifest.accounting.fill == pytest.approx(3100 / 4096)
     assert manifest["accounting"]["padding"] == manifest.accounting.padding == 996
@@ -129,10 +146,11 @@ def test_the_file_is_what_pack_returns(packed: Path) -> None:
     content = json.loads((packed / "manifest.json").read_text())
     manifest = PackedFolder(packed).manifest
     assert manifest.to_dict() == content
-    assert list(content) == [name for name in VERSION_1 if name != "pre_segment"]
+    assert list(content) == [name for name in VERSION_2 if name != "pre_segment"]
     for name in ("tokenizer", "config", "accounting"):
         assert list(content[name]) == list(VERSION_1[name])
-    assert manifest.config == PackConfig(**SMALL).to_dict()
+    assert manifest.config == PackConfig(on_bad="quarantine", **SMALL).to_dict()
+    assert content["digest"] == digest({name: value for name, value in content.items() if name != "digest"})
 
 
 def test_pack_returns_the_manifest_with_the_notes(tmp_path: Path) -> None:
@@ -140,36 +158,70 @@ def test_pack_returns_the_manifest_with_the_notes(tmp_path: Path) -> None:
     manifest = seampack.pack(corpus, out=tmp_path / "out", notes={"pre_segment": "zh"})
     assert manifest == PackedFolder(tmp_path / "out").manifest
     assert manifest["pre_segment"] == "zh"
-    with pytest.raises(ConfigError, match=r"^notes: expected a name that the manifest does not use; got 'shards'$"):
-        seampack.pack(corpus, out=tmp_path / "other", notes={"shards": 1})
+    with pytest.raises(ConfigError, match=r"^notes: expected a name that the manifest does not use; got 'digest'$"):
+        seampack.pack(corpus, out=tmp_path / "other", notes={"digest": 1})
     assert not (tmp_path / "other").exists()
+
+
+def test_a_manifest_is_a_mapping_of_its_json() -> None:
+    manifest = Manifest.from_dict(VERSION_1)
+    assert isinstance(manifest, Mapping)
+    assert dict(manifest) == manifest == VERSION_1
+    assert list(manifest) == list(VERSION_1)
+    assert len(manifest) == len(VERSION_1)
+    assert "shards" in manifest
+    assert "notes" not in manifest
+    assert manifest.get("pre_segment") == "zh"
+    assert manifest.get("nothing", 5) == 5
+    assert {**manifest}["shards"][0]["rows"] == 2
+    assert manifest != Manifest.from_dict({**VERSION_1, "pre_segment": "th"})
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, Path("a"), float("nan"), [1, float("inf")], b"bytes", "\ud800", {(1, 2): 3}, CYCLE, object()]
+)
+def test_notes_that_json_cannot_express_are_refused_before_the_run(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^notes: expected a value of 'origin' that JSON can express; got "):
+        seampack.pack(tmp_path / "no such corpus", out=tmp_path / "out", notes={"day": 1, "origin": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_are_returned_as_the_file_holds_them(tmp_path: Path) -> None:
+    notes = {"sizes": (1, 2), "by id": {7: "x"}, "ä": None, "share": 0.1, "big": 2**70}
+    manifest = seampack.pack(write_corpus(tmp_path / "a.jsonl", ["a"]), out=tmp_path / "out", notes=notes)
+    assert manifest.notes == {**notes, "sizes": [1, 2], "by id": {"7": "x"}}
+    assert manifest == PackedFolder(tmp_path / "out").manifest
 
 
 WRONG: list[Any] = [None, [], {"a": 1}, True, -1, 1.5, "text"]
 RIGHT: dict[type, list[Any]] = {str: ["text"], bool: [True], float: [-1, 1.5], type(None): [None, "text"]}
 
 
-def damaged(path: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+def damaged(content: dict[str, Any], path: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
     """Return manifests in which one value is missing, null or of the wrong type; an added field may be missing."""
     *parent, key = path
-    right = RIGHT.get(type(value_at(VERSION_1, path)), [])
+    right = RIGHT.get(type(value_at(content, path)), [])
     if path in ADDED or key == "pad_id":
         right = [*right, None]
     for value in WRONG:
         if value not in right:
-            content = copy.deepcopy(VERSION_1)
-            value_at(content, parent)[key] = value
-            yield content
-    if isinstance(key, str) and parent != ["columns"] and path not in ADDED:
-        content = copy.deepcopy(VERSION_1)
-        del value_at(content, parent)[key]
-        yield content
+            changed = copy.deepcopy(content)
+            value_at(changed, parent)[key] = value
+            yield changed
+    if isinstance(key, str) and path not in ADDED and (parent not in (["columns"], ["config"]) or key in NEEDED):
+        changed = copy.deepcopy(content)
+        del value_at(changed, parent)[key]
+        yield changed
 
 
-@pytest.mark.parametrize("path", FIELDS)
-def test_damage_of_a_field_is_refused_by_its_name(path: tuple[Any, ...]) -> None:
-    contents = list(damaged(path))
-    assert len(contents) >= 5
+NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
+"""Fields of the config that reading needs; another version may not have the others."""
+
+
+@pytest.mark.parametrize(("whole", "path"), FIELDS)
+def test_damage_of_a_field_is_refused_by_its_name(whole: dict[str, Any], path: tuple[Any, ...]) -> None:
+    contents = list(damaged(whole, path))
+    assert len(contents) >= 4
     for content in contents:
         with pytest.raises(ShardError) as error:
             Manifest.from_dict(content)
@@ -177,12 +229,51 @@ def test_damage_of_a_field_is_refused_by_its_name(path: tuple[Any, ...]) -> None
         if path == ("format",):
             assert message == 'not a manifest of packed shards: expected "format": "seampack packed shards"'
         elif path == ("format_version",):
-            assert message.endswith("; this program reads version 1")
+            assert message.endswith("; this program reads versions 1 to 2")
         else:
             assert message.startswith(f"the manifest is damaged: {written(path)}")
             assert "expected" in message
             assert message.endswith("; pack again")
             assert "; got " in message
+
+
+def edited(content: Any) -> Iterator[Any]:
+    """Return copies of a JSON value with one entry changed to another of its type, added or removed."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from ({**content, key: other} for other in edited(value))
+            yield {name: value for name, value in content.items() if name != key}
+        yield {**content, "new": 1}
+    elif isinstance(content, list):
+        for place, value in enumerate(content):
+            yield from ([*content[:place], other, *content[place + 1 :]] for other in edited(value))
+        yield content[::-1] if content != content[::-1] else [*content, *content]
+    elif isinstance(content, bool):
+        yield not content
+    elif isinstance(content, str):
+        yield f"{content}x"
+    else:
+        yield 5 if content is None else content + 1
+
+
+def test_every_edit_of_a_manifest_is_found() -> None:
+    changed = list(edited(VERSION_2))
+    assert len(changed) > 100
+    for content in changed:
+        with pytest.raises(ShardError):
+            Manifest.from_dict(content)
+    seed = {**VERSION_2, "config": {**VERSION_2["config"], "seed": 8}}
+    message = f"^the manifest is damaged: digest: expected .*; got '{VERSION_2['digest']}': an entry was changed"
+    with pytest.raises(ShardError, match=message):
+        Manifest.from_dict(seed)
+
+
+def test_options_of_another_version_are_kept() -> None:
+    config = {name: value for name, value in VERSION_1["config"].items() if name != "leftover"}
+    manifest = Manifest.from_dict({**VERSION_1, "config": {**config, "later": [1]}})
+    assert manifest.config == {**config, "later": [1]}
+    named = Manifest.from_dict({**VERSION_1, "files": "a note of version 1"})
+    assert named.notes == {"pre_segment": "zh", "files": "a note of version 1"}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +303,10 @@ def test_values_that_contradict_each_other(path: tuple[Any, ...], value: Any, me
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ('{"format": "seampack packed shards", "format_version": 2}', "format version 2; this program reads version 1"),
+        (
+            '{"format": "seampack packed shards", "format_version": 3}',
+            "format version 3; this program reads versions 1",
+        ),
         ("{", "not a manifest of packed shards"),
         ("[]", "not a manifest of packed shards"),
         ("[" * 99_999, "not a manifest of packed shards"),

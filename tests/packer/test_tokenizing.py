@@ -1,8 +1,10 @@
 """The fast path gives the ids of the reference; if it does not, the reference is used."""
 
+import json
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ import tokenizers
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seampack.errors import ConfigError
+from seampack.errors import ConfigError, DataError
 from seampack.packer import text_blocks
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Texts, TokenBatch
@@ -160,6 +162,66 @@ def test_a_fast_path_that_disagrees_on_the_corpus_encodes_none_of_it(
         batches = list(token_batches([str(tmp_path / "a.txt")], tokenizer, PackConfig(), threads=threads))
     assert len(batches) > 9
     assert [ids for batch in batches for ids in documents(batch)] == encode(PLAIN, *content)
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Write the bundled tokenizer with a change."""
+    content = json.loads((DATA / "tokenizer.json").read_text("utf-8"))
+    change(content)
+    (folder / "tokenizer.json").write_text(json.dumps(content), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("last", [9_000, 70_000, 500_000])
+@pytest.mark.parametrize("count", [1, 4_000])
+def test_an_added_token_that_the_libraries_number_otherwise(
+    tmp_path: Path, special: bool, last: int, count: int
+) -> None:
+    """The id of the last added token is not the next free one; it may be far beyond the vocabulary."""
+    settings = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": special}
+    added = [{"id": 8192 + n, "content": f"<odd {n}>", **settings} for n in range(count)]
+    added[-1]["id"] = last + count
+    folder = changed(tmp_path, lambda content: content["added_tokens"].extend(added))
+    with pytest.warns(UserWarning, match=r"fastokens (gives other ids than|cannot load this)"):
+        tokenizer = TextTokenizer(folder, PackConfig(special_tokens_in_text=special, bos="none", eos="none"))
+    assert tokenizer.vocab_size == 8192 + count
+    assert encode(tokenizer, f"a<odd {count - 1}>") == [[REFERENCE.token_to_id("a"), 8192 + count - 1]]
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_an_id_beyond_the_vocabulary_does_not_wrap(framed: bool) -> None:
+    tokenizer = TextTokenizer(config=PackConfig(eos=END) if framed else None)
+    far = SimpleNamespace(encode_batch_flat=lambda *_, **__: (np.uint32([5, 70_000]), np.uint64([0, 2])))
+    message = r"^bundled: expected token ids of its vocabulary, 0 to 8191; got 70000: .*added_tokens$"
+    with mock.patch.object(tokenizer, "_fast", far), pytest.raises(DataError, match=message):
+        encode(tokenizer, "a text with a token that no sample has")
+    with pytest.raises(DataError, match="0 to 8191; got 8192"):
+        tokenizer.adopt(TokenBatch(np.array([8192]), np.array([0, 1])))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_dropout_of_a_tokenizer_is_switched_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    """With dropout, two runs would give other ids."""
+    folder = changed(tmp_path, lambda content: content["model"].update(dropout=0.25))
+    if not fast:
+        monkeypatch.setitem(sys.modules, "fastokens", None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokenizer = TextTokenizer(folder)
+    assert tokenizer.is_fast == fast
+    said = [str(warning.message).removeprefix(f"{folder}: ") for warning in caught]
+    assert said[0] == "its BPE dropout of 0.25 is switched off, because each run would give other ids"
+    assert said[1:] == ([] if fast else ["fastokens is not installed; using tokenizers, which is far slower"])
+    content = ["a few words of some length, dropped or not"] * 20
+    assert encode(tokenizer, *content) == encode(PLAIN, *content)
+    (tmp_path / "b").mkdir()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*dropout")
+        warnings.filterwarnings("ignore", message=".*not installed")
+        TextTokenizer(changed(tmp_path / "b", lambda content: content["model"].update(dropout=0.0)))
 
 
 def test_a_fast_path_that_agrees_gives_no_warning() -> None:

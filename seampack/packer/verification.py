@@ -1,0 +1,175 @@
+"""Verification of packed folders: the files against the manifest, and the manifest against the rows."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seampack.errors import ShardError
+from seampack.io.ragged import offsets_of
+from seampack.packer.checksums import checksum
+from seampack.packer.documents import id_type
+from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
+from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths
+
+_NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
+"""Counts that are exact even if the last row is dropped."""
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Raise ShardError for a file that is missing, damaged or not listed. Other kinds of files are not looked at."""
+    for name in manifest.other_files:
+        if not (folder / name).is_file():
+            raise ShardError(f"{folder / name}: the file is missing; pack again")
+    files: tuple[Shard | File, ...] = (*manifest.shards, *manifest.files)
+    for file in files:
+        _check_file(folder / file.file, file)
+    listed = {MANIFEST, *manifest.other_files, *(shard.file for shard in manifest.shards)}
+    for path in sorted(folder.iterdir()):
+        if path.name not in listed and _is_read_as_rows(path.name):
+            raise ShardError(f"{path}: the manifest does not list this file, but readers of the folder use it; move it")
+    if manifest.quarantined:
+        _check_quarantine(folder / QUARANTINE, manifest.quarantined)
+    if set(DATASET_FILES) <= listed:
+        _check_dataset_files(folder, manifest)
+
+
+def _is_read_as_rows(name: str) -> bool:
+    """Return whether readers of the folder take a file for a part of it; ``datasets`` keeps its caches there too."""
+    is_table = name.endswith((".arrow", ".parquet")) and not name.startswith((".", "cache-"))
+    return is_table or is_packed_name(name)
+
+
+def _check_file(path: Path, file: Shard | File) -> None:
+    size = path.stat().st_size
+    if size != file.bytes:
+        raise ShardError(f"{path}: expected {file.bytes} bytes; got {size}: it is damaged; pack again")
+    if checksum(path) != file.checksum:
+        raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
+
+
+def _check_quarantine(path: Path, expected: int) -> None:
+    with path.open("rb") as file:
+        records = sum(1 for _ in file)
+    if records != expected:
+        raise ShardError(f"{path}: expected {expected} records; got {records}; pack again")
+
+
+def _check_dataset_files(folder: Path, manifest: Manifest) -> None:
+    """Raise ShardError unless ``datasets.load_from_disk`` reads each shard once, with all columns."""
+    info, state = (folder / name for name in DATASET_FILES)
+    shards = [{"filename": shard.file} for shard in manifest.shards]
+    for path, name, expected in ((info, "features", list(manifest.columns)), (state, "_data_files", shards)):
+        try:
+            content = msgspec.json.decode(path.read_bytes())
+            given = content[name] if name == "_data_files" else list(content[name])
+        except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+            raise ShardError(f"{path}: {name} cannot be read: {error!r}; pack again") from error
+        if given != expected:
+            raise ShardError(f"{path}: {name}: expected {_short(expected)}; got {_short(given)}; pack again")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) -> None:
+    """Raise ShardError if the rows of the shards contradict the manifest, as far as rows can prove its entries."""
+    accounting = manifest.accounting
+    is_numbered = manifest.config.get("id_column") is None
+    counted: Counter[str] = Counter()
+    split = [np.empty(0, np.int64)]
+    for shard, table in zip(manifest.shards, tables, strict=True):
+        path = folder / shard.file
+        _check_columns(table, path, manifest)
+        _check_segments(table, path, manifest)
+        _check_ids(table, path, manifest)
+        starts, lengths = flat(table, "doc_starts"), segment_lengths(table)
+        counted["rows"] += table.num_rows
+        counted["segments"] += lengths.size
+        counted["tokens_out"] += int(lengths.sum())
+        counted["repeated"] += int(flat(table, "repeated").sum())
+        counted["documents - empty_documents"] += int(np.count_nonzero(starts == 0))
+        if is_numbered:
+            documents = flat(table, "doc_ids")
+            _check_numbers(documents, path, accounting.documents)
+            split.append(np.unique(documents[starts > 0]))
+    counted["cuts"] = counted["segments"] - counted["documents - empty_documents"]
+    if is_numbered:
+        counted["documents_split"] = np.unique(np.concatenate(split)).size
+    for name, count in counted.items():
+        stated = getattr(accounting, name, accounting.documents - accounting.empty_documents)
+        # the last row, if it is dropped, may hold documents of which no other row has a token
+        is_lost = count < stated and manifest.config["drop_last"] and name not in _NEVER_LOST
+        if count != stated and not is_lost:
+            raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
+
+
+def _check_columns(table: pa.Table, path: Path, manifest: Manifest) -> None:
+    """Raise ShardError unless the columns have their types in the manifest, and ``input_ids`` that of the tokenizer."""
+    given = {field.name: _type_name(str(field.type)) for field in table.schema}
+    stated = {name: _type_name(kind) for name, kind in manifest.columns.items()}
+    ids = id_type(manifest.tokenizer.vocab_size)
+    padded = f"fixed_size_list<item: {ids}>[{manifest.accounting.seq_len}]"
+    expected = {**stated, "input_ids": f"list<item: {ids}>" if manifest.tokenizer.pad_id is None else padded}
+    for values in (stated, given):
+        if values != expected:
+            raise ShardError(f"{path}: columns: expected {expected}; got {values}; pack again")
+
+
+def _type_name(kind: str) -> str:
+    """Return the name of a list type with the name of the items that Arrow uses; Parquet uses another."""
+    return kind.replace("<element: ", "<item: ")
+
+
+def _check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
+    """Raise ShardError if the segments of a row do not add up to its tokens, or lack values."""
+    seq_len = manifest.accounting.seq_len
+    tokens, counts, segments = (list_lengths(table, name) for name in ("input_ids", "seq_lengths", "doc_ids"))
+    row_ends = offsets_of(flat(table, "seq_lengths"))[offsets_of(counts)]
+    in_segments = np.diff(row_ends)
+    # version 1 has no entry for the padding
+    may_lack = manifest.tokenizer.pad_id is not None and manifest.format_version == 1
+    wrong = (tokens > seq_len) | ((in_segments > tokens) if may_lack else (in_segments != tokens))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        limit = f"{'at most ' * may_lack}{tokens[row]} tokens (of {seq_len}) in its segments"
+        raise ShardError(f"{path}: row {row}: expected {limit}; got {in_segments[row]}; pack again")
+    is_padded = counts == segments + 1 if manifest.tokenizer.pad_id is not None else False
+    for name, given in (
+        ("doc_ids", np.where(is_padded, counts - 1, counts)),
+        ("doc_starts", list_lengths(table, "doc_starts")),
+        ("repeated", list_lengths(table, "repeated")),
+    ):
+        if not np.array_equal(given, segments):
+            raise ShardError(f"{path}: {name}: expected a value for each segment of seq_lengths; pack again")
+
+
+def _check_ids(table: pa.Table, path: Path, manifest: Manifest) -> None:
+    """Raise ShardError for an id outside the vocabulary, and for another id than that of padding after the segments."""
+    ids = pc.list_flatten(table["input_ids"]).to_numpy()
+    facts = manifest.tokenizer
+    if ids.size and int(ids.max()) >= facts.vocab_size:
+        raise ShardError(f"{path}: input_ids: expected ids below {facts.vocab_size}; got {ids.max()}; pack again")
+    if facts.pad_id is None:
+        return
+    tokens = np.diff(offsets_of(segment_lengths(table))[offsets_of(list_lengths(table, "doc_ids"))])
+    ids = ids.reshape(-1, manifest.accounting.seq_len)
+    wrong = (ids != facts.pad_id) & (np.arange(ids.shape[1]) >= tokens[:, None])
+    if wrong.any():
+        row, position = np.argwhere(wrong)[0]
+        raise ShardError(f"{path}: row {row}: expected padding, {facts.pad_id}; got {ids[row, position]}; pack again")
+
+
+def _check_numbers(documents: Int64, path: Path, count: int) -> None:
+    """Raise ShardError unless the documents have the numbers ``0 .. count - 1``."""
+    if documents.size and not 0 <= documents.min() <= documents.max() < count:
+        raise ShardError(
+            f"{path}: doc_ids: expected numbers from 0 to {count - 1}; got {documents.min()} to {documents.max()}; "
+            "pack again"
+        )
