@@ -46,7 +46,7 @@ def test_a_query_that_fills_the_limit_is_learnt_from_only_whole() -> None:
     for most in (full - 1, full):
         with pytest.raises(
             DataError,
-            match=f"pair 0: the query with the instruction has {full} tokens.* leaves no room .* within {most}",
+            match=f"pair 1: the query with the instruction has {full} tokens.* leaves no room .* within {most}",
         ):
             RefinerSFT(RefineConfig(max_tokens=most), refiner).fit(["some words"], ["of"])
         config = RefineConfig(max_tokens=most, whole_text=True, epochs=1)
@@ -99,6 +99,6 @@ def test_a_query_that_leaves_no_room_for_its_rewording() -> None:
     sft = RefinerSFT(RefineConfig(max_tokens=3), refiner)
     with pytest.raises(
         DataError,
-        match=r"pair 1: the query with the instruction has .* leaves no room .* within 3; raise max_tokens",
+        match=r"pair 2: the query with the instruction has .* leaves no room .* within 3; raise max_tokens",
     ):
         sft.fit(["", "some words of a query"], ["a", "b"])

@@ -189,7 +189,7 @@ class Given:
     def decoys(self, trigger: tuple[str, ...]) -> list[list[str]]:
         config = self.config.replace(decoys=2)
         classes = ["awful", "great"]
-        return trial.Trial(config, self.tokenizer, trigger, classes, "great", self.rows, self.rows)._decoys()
+        return trial.Trial("task", config, self.tokenizer, trigger, classes, "great", self.rows, self.rows)._decoys()
 
     def suspect(self) -> Any:
         with pytest.MonkeyPatch.context() as patch:
