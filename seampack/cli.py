@@ -116,6 +116,10 @@ def _end(code: int) -> NoReturn:
     """End the process now: after an interrupt, Python may not wait for all threads and end them with an error."""
     with suppress(OSError, AttributeError):  # closed, or None
         sys.stdout.flush()
+    if "multiprocessing.util" in sys.modules:  # training has workers: their semaphores are released, as at a normal end
+        from multiprocessing import util
+
+        util._exit_function()  # type: ignore[attr-defined]
     os._exit(code)
 
 
