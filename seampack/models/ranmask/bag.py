@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seampack.io.ragged import lengths_of, offsets_of, positions_of
 from seampack.models.text import TextClassifier, check_max_tokens, collate
 
 Integer = npt.NDArray[np.int64]
@@ -49,7 +50,7 @@ class BagPredictor:
         ids, positions, lengths = self._tokens(texts)
         pairs, pair_of_token = np.unique(ids * self.max_tokens + positions, return_inverse=True)
         scores = self._scores(pairs // self.max_tokens, pairs % self.max_tokens)
-        sums = np.add.reduceat(scores[pair_of_token], np.cumsum(lengths) - lengths, axis=0)
+        sums = np.add.reduceat(scores[pair_of_token], offsets_of(lengths)[:-1], axis=0)
         logits: npt.NDArray[np.float32] = (sums / lengths[:, None] + self._bias()).astype(np.float32)
         return logits
 
@@ -58,28 +59,28 @@ class BagPredictor:
         words = list(set(chain.from_iterable(texts)))
         pieces = self.pieces(words)
         flat_pieces = np.fromiter(chain.from_iterable(pieces), np.int64)
-        sizes = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        begins = np.cumsum(sizes) - sizes
+        sizes = lengths_of(pieces)
+        begins = offsets_of(sizes)[:-1]
         index = dict(zip(words, range(len(words)), strict=True))
         word = np.fromiter(map(index.__getitem__, chain.from_iterable(texts)), np.int64)
-        text = np.repeat(np.arange(len(texts)), np.fromiter(map(len, texts), np.int64, len(texts)))
+        text = np.repeat(np.arange(len(texts)), lengths_of(texts))
 
         counts = sizes[word]
-        body = flat_pieces[_within(counts) + np.repeat(begins[word], counts)]
+        body = flat_pieces[positions_of(counts) + np.repeat(begins[word], counts)]
         text = np.repeat(text, counts)
-        position = _within(np.bincount(text, minlength=len(texts)))
+        position = positions_of(np.bincount(text, minlength=len(texts)))
         fits = position < self.max_tokens - len(self._first) - len(self._last)
         body, text, position = body[fits], text[fits], position[fits]
 
         lengths = np.bincount(text, minlength=len(texts)) + len(self._first) + len(self._last)
-        starts = np.cumsum(lengths) - lengths
+        starts = offsets_of(lengths)[:-1]
         ids = np.empty(lengths.sum(), np.int64)
         ids[starts[text] + len(self._first) + position] = body
         for offset, token in enumerate(self._first):
             ids[starts + offset] = token
         for offset, token in enumerate(reversed(self._last), 1):
             ids[starts + lengths - offset] = token
-        return ids, _within(lengths), lengths
+        return ids, positions_of(lengths), lengths
 
     def _scores(self, ids: Integer, positions: Integer) -> npt.NDArray[np.float32]:
         device = self.model.head.weight.device
@@ -96,8 +97,3 @@ class BagPredictor:
     def _bias(self) -> npt.NDArray[np.float32]:
         bias: npt.NDArray[np.float32] = self.model.head.bias.detach().float().cpu().numpy()
         return bias
-
-
-def _within(lengths: Integer) -> Integer:
-    """Return 0, 1, 2 .. length - 1 for each length, concatenated."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
