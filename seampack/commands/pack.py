@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
-_NOT_COMPARED = ("strategy", "shuffle", "seed", "on_bad", "pad", "labels", "output_format", "shard_tokens")
+_NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {
     "strategy": "strategy",

@@ -10,9 +10,8 @@ from seampack.commands import options as shared
 from seampack.commands.report import note_lines, set_memory_advice, set_written
 from seampack.packer.config import PackConfig, TokenizerConfig
 
-_NOT_READING = [
-    field.name for field in dataclasses.fields(PackConfig) if field.name not in ("input_format", "text_column")
-]
+_READING = ("input_format", "text_column", "on_bad")
+_NOT_READING = [field.name for field in dataclasses.fields(PackConfig) if field.name not in _READING]
 
 
 @click.group()
@@ -32,6 +31,7 @@ def train(
     pre_segment: str | None,
     text_column: str,
     input_format: str,
+    on_bad: str,
     **options: Any,
 ) -> None:
     """Train a byte-level BPE tokenizer on a corpus.
@@ -39,7 +39,7 @@ def train(
     INPUT: as for pack.
     """
     config = TokenizerConfig(**options)
-    reading = PackConfig(text_column=text_column, input_format=input_format)
+    reading = PackConfig(text_column=text_column, input_format=input_format, on_bad=on_bad)
     from seampack.packer.train_tokenizer import train_tokenizer
 
     set_memory_advice("train on a part of the corpus")

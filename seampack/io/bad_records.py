@@ -1,6 +1,8 @@
 """Records that cannot be read."""
 
 import dataclasses
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seampack.errors import DataError
@@ -27,3 +29,22 @@ class BadRecord:
     def to_dict(self) -> dict[str, str | int]:
         """Return the record as an object of the quarantine file."""
         return dataclasses.asdict(self)
+
+
+@dataclass(slots=True)
+class Skipped:
+    """The count of bad records that a run skips, and the first of them."""
+
+    count: int = 0
+    first: BadRecord | None = None
+
+    def add(self, records: Sequence[BadRecord]) -> None:
+        """Count records."""
+        self.count += len(records)
+        self.first = self.first or next(iter(records), None)
+
+    def warn(self) -> None:
+        """Warn of the skipped records, if there are any."""
+        if self.first is not None:
+            count = "1 record was" if self.count == 1 else f"{self.count:,} records were"
+            warnings.warn(f"{count} skipped; the first: {self.first.error()}", stacklevel=3)

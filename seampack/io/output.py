@@ -7,6 +7,7 @@ run fails or is stopped, or the last rename fails, the old content is unchanged.
 import errno
 import lzma
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hid
 from seampack.io.formats import codec_of_name
 from seampack.io.sources import STDIN
 
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash; a drive has one letter
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -56,6 +58,14 @@ def _sync_name(path: Path) -> None:
         sync(path.parent)
 
 
+def _refuse_remote(out: str | os.PathLike[str]) -> None:
+    """Raise ShardError for an address such as ``s3://bucket/folder``, which would become a local folder ``s3:``."""
+    if _REMOTE.match(os.fspath(out)):
+        raise ShardError(
+            f"{os.fspath(out)}: cannot be written: expected a local path; copy the output there afterwards"
+        )
+
+
 @contextmanager
 def staged_path(out: Path) -> Iterator[Path]:
     """Yield a hidden path for a file; the file is synced and renamed to ``out`` when the block succeeds.
@@ -65,6 +75,7 @@ def staged_path(out: Path) -> Iterator[Path]:
 
     Raises ShardError, naming ``out``, if it cannot be written.
     """
+    _refuse_remote(out)
     target = Path(os.path.realpath(out))
     if target.is_dir():
         raise ShardError(f"{out}: cannot be written: it is a folder; name a file")
@@ -154,6 +165,7 @@ class StagedFolder:
         self.out = Path(out)
         self._kind = kind
         self._overwrite = check_flag("overwrite", overwrite)
+        _refuse_remote(out)
         try:
             os.fspath(self.out).encode()
         except UnicodeEncodeError as error:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seampack.io.bad_records import Skipped
 from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig, Strategy
@@ -49,15 +50,20 @@ def compare(
 ) -> list[Comparison]:
     """Plan a corpus by each strategy, in the same windows as ``pack``.
 
-    Needs four bytes of memory per document. Raises ConfigError or DataError as ``pack`` does.
+    Needs four bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be
+    read. Raises ConfigError or DataError as ``pack`` does.
     """
     config = PackConfig.given(config, **options)
     configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
     text_tokenizer = TextTokenizer(tokenizer, config)
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
-    batches = token_batches(expand(source), text_tokenizer, config, threads=threads, on_progress=on_progress)
+    skipped = Skipped()
+    batches = token_batches(
+        expand(source), text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress
+    )
     lengths = [batch.lengths.astype(np.int32) for batch in batches]
+    skipped.warn()
     for planned in configs:
         compare_lengths([np.ones(1, np.int32)], planned)  # load the kernels before the clock starts
     return [compare_lengths(lengths, planned) for planned in configs]

@@ -148,7 +148,8 @@ class PackConfig(PlanConfig):
     )
     on_bad: str = option(
         OnBad.STOP.value,
-        "Action on a record that cannot be read: stop, or write it with the reason to quarantine.jsonl and continue.",
+        "Action on a record that cannot be read: stop, or continue without it. pack writes such records with the "
+        "reason to quarantine.jsonl; compare and tokenizer train warn of their number.",
         choices=OnBad,
     )
     special_tokens_in_text: bool = option(

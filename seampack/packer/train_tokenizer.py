@@ -9,9 +9,10 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.bad_records import Skipped
 from seampack.io.output import write_file, writing
 from seampack.io.sources import expand
-from seampack.packer.config import PackConfig, TokenizerConfig
+from seampack.packer.config import OnBad, PackConfig, TokenizerConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
@@ -66,13 +67,16 @@ def train_tokenizer(
 
 def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Iterator[list[str]]:
     empty = True
+    skipped = Skipped()
     for block in read_blocks(paths, config):
         documents = block.decode()
-        if documents.bad:
-            raise documents.bad[0].error()
+        if documents.bad and config.on_bad == OnBad.STOP:
+            raise documents.bad[0].error("; skip such records with --on-bad quarantine")
+        skipped.add(documents.bad)
         if isinstance(documents, TokenBatch):
             raise DataError(f"expected text to train on; got token ids in column '{config.input_ids_column}'")
         empty = empty and not any(documents.texts)
         yield split(documents.texts)[0] if split is not None else documents.texts
+    skipped.warn()
     if empty:
-        raise DataError("the corpus has no text to train on")
+        raise DataError(f"{', '.join(paths[:3])}: the corpus has no text to train on")

@@ -266,6 +266,15 @@ def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize("out", ["s3://bucket/folder", "gs://bucket/a.txt", "https://host/a"])
+def test_an_address_is_not_a_local_name(out: str) -> None:
+    with pytest.raises(ShardError, match="cannot be written: expected a local path"):
+        StagedFolder(out, KIND, overwrite=True)
+    with pytest.raises(ShardError, match="cannot be written: expected a local path"):
+        write_file(Path(out), b"a")
+    assert not Path(out).exists()
+
+
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="cannot be written: the name is not UTF-8"):
         make(tmp_path / "o\udcff", "a")

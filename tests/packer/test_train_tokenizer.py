@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 
 import seampack
-from seampack.packer.config import TokenizerConfig
+from seampack.packer.config import PackConfig, TokenizerConfig
 
 TEXT = "seam pack seam pack seams packs packing\n" * 20 + "rare rare\n"
 
@@ -50,3 +50,18 @@ def test_every_option_has_an_effect_to_test() -> None:
 
 def test_the_same_corpus_gives_the_same_file(corpus: Path) -> None:
     assert trained(corpus).to_str() == trained(corpus).to_str()
+
+
+def test_bad_records_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "seam pack"}\n{"body": "b"}\n{"text": 5}\n')
+    with pytest.raises(seampack.DataError, match=r"a\.jsonl:2: no field 'text'.*--on-bad quarantine"):
+        seampack.train_tokenizer(path, tmp_path / "t.json", vocab_size=300)
+    with pytest.raises(seampack.DataError, match=r"a\.jsonl:2: no field 'text'"):
+        seampack.compare(path, seq_len=8)
+    message = r"2 records were skipped; the first: .*a\.jsonl:2: no field 'text'"
+    with pytest.warns(UserWarning, match=message):
+        seampack.train_tokenizer(path, tmp_path / "t.json", vocab_size=300, reading=PackConfig(on_bad="quarantine"))
+    with pytest.warns(UserWarning, match=message):
+        (comparison, *_) = seampack.compare(path, seq_len=8, on_bad="quarantine")
+    assert comparison.accounting.documents == 1
