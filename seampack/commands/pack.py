@@ -72,9 +72,10 @@ def pack(
     """
     config = PackConfig(**options)
     from seampack._memory import keep_freed_memory
-    from seampack.packer.packing import pack as run
 
     keep_freed_memory()
+    from seampack.packer.packing import pack as run
+
     set_memory_advice(_MEMORY_ADVICE)
     _warn_of_idle_options(config)
     note_lines(inputs, config.input_format)
@@ -120,9 +121,10 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
     """
     config = PackConfig(**options)
     from seampack._memory import keep_freed_memory
-    from seampack.packer.comparison import compare as run
 
     keep_freed_memory()
+    from seampack.packer.comparison import compare as run
+
     set_memory_advice(_MEMORY_ADVICE)
     note_lines(inputs, config.input_format)
     with progress_bar(inputs) as on_progress:
