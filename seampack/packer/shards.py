@@ -56,7 +56,7 @@ class ShardWriter:
 
     def __init__(self, out: str | os.PathLike[str], config: PackConfig, *, overwrite: bool = False) -> None:
         self.out = Path(out)
-        self._staging = StagedFolder(self.out, PACKED, overwrite=overwrite)
+        self._staging = StagedFolder(out, PACKED, overwrite=overwrite)
         self._folder = self._staging.folder
         self._config = config
         self._shards: list[Shard] = []
