@@ -236,9 +236,7 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
     """Plan by ``seamless``, ``best_fit`` or ``ffd``: whole rows or windows, bins that are full, and leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
-    count = int(histogram.sum())
-    pieces = np.empty(count, np.int32), np.zeros(count, np.int32)
-    kernels.sort_pieces(lengths, seq_len, overlap, histogram, *pieces)
+    pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
     if config.strategy == Strategy.BEST_FIT:
         groups, entries = bin_kernels.best_fit_groups(histogram, seq_len)
         opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
