@@ -28,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "_memory": set(),
+    "_pandas": set(),
     "_signals": set(),
     "_threads": {"seampack.config"},
     "_jit": {"numpy", "seampack._compiler"},
@@ -57,7 +58,7 @@ LAYERS: dict[str, set[str]] = {
     "models/registry": {*FLOOR, "seampack.models"},
     "models/sources": {*FLOOR, "seampack.io"},
     "commands": {*FLOOR, "seampack.commands", "seampack.io", "seampack.packer", "seampack.segmenter", "seampack.models"}
-    | {"seampack._memory", "click"},
+    | {"seampack._memory", "seampack._pandas", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},
 }
 WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}

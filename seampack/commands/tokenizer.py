@@ -40,6 +40,9 @@ def train(
     """
     config = TokenizerConfig(**options)
     reading = PackConfig(text_column=text_column, input_format=input_format, on_bad=on_bad)
+    from seampack._pandas import leave_out_pandas
+
+    leave_out_pandas()
     from seampack.packer.train_tokenizer import train_tokenizer
 
     set_memory_advice("train on a part of the corpus")

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seampack.errors import DataError
 from seampack.io.csv_rows import CsvRows, typed
@@ -38,6 +37,8 @@ class TableReader:
         self._parquet: Any = None
         with reading(self.name):
             if source.format == Format.PARQUET:
+                import pyarrow.parquet as pq  # slow, and other formats do not need it
+
                 self._parquet = pq.ParquetFile(_mapped(source.file))
                 self.schema = self._parquet.schema_arrow
                 metadata = self._parquet.metadata

@@ -35,6 +35,11 @@ class TextBlock:
     has_blank: bool
     decoder: "Decoder"
 
+    @property
+    def size(self) -> int:
+        """Bytes of the block."""
+        return len(self.data)
+
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; records without a document are in ``bad``."""
         return self.decoder(self)
@@ -66,12 +71,12 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
     for data in blocks_of(source, BLOCK_BYTES, _end_of(source.format)):
         if decoder is None:
             decoder = _json_decoder(data, config, vocab_size)
-        ends = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: searching bytes for two newlines is slow
-        newlines = int(np.count_nonzero(ends))
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))  # searching bytes for two newlines is slow
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
-        has_blank = has_blank or bool((ends[1:] & ends[:-1]).any())
-        yield TextBlock(data, source.name, source.unit, line, newlines + (not data.endswith(b"\n")), has_blank, decoder)
-        line += newlines
+        has_blank = has_blank or bool((np.diff(ends) == 1).any())
+        lines = ends.size + (not data.endswith(b"\n"))
+        yield TextBlock(data, source.name, source.unit, line, lines, has_blank, decoder)
+        line += ends.size
 
 
 def _end_of(kind: Format) -> Callable[[bytes], int]:
