@@ -132,7 +132,7 @@ def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
 
 
 def _load_kernels() -> None:
-    """Compile the kernels, or load them from numba's cache, while the tokenizer loads."""
+    """Load the kernels, or compile them in the first run, while the tokenizer loads."""
     plan([1]).account()
 
 
