@@ -39,7 +39,7 @@ import seampack.cli
 stage("command line")
 import numpy
 stage("import numpy")
-import pyarrow, pyarrow.compute, pyarrow.parquet
+import pyarrow
 stage("import pyarrow")
 import tokenizers, msgspec, xxhash
 stage("import tokenizers and others")

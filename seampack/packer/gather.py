@@ -1,6 +1,6 @@
 """Gathering: copy the documents' tokens into packed rows in Arrow, as the plan says."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,11 +108,16 @@ class Ragged:
                 raise DataError(f"column '{name}': expected numbers; got a null")
             offsets = offsets_of(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
             parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
+        return cls.joined(parts, np.dtype(kind.value_type.to_pandas_dtype()))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"], dtype: np.dtype[Any]) -> "Ragged":
+        """Return the lists of all parts, whose values have one type."""
         empty = np.empty(0, np.int64)
         return cls(
             np.concatenate([empty, *(part.addresses for part in parts)]),
             np.concatenate([empty, *(part.lengths for part in parts)]),
-            np.dtype(kind.value_type.to_pandas_dtype()),
+            dtype,
             [buffer for part in parts for buffer in part.buffers],
         )
 

@@ -164,13 +164,13 @@ class _WindowStage:
         self.accounting = Accounting(seq_len=config.seq_len)
 
     def run(self, batches: list[TokenBatch], last: bool) -> None:
-        lengths = joined_lengths(batches)
-        tokens = np.concatenate([self._tokens, *(batch.ids for batch in batches)])
-        offsets = offsets_of(np.concatenate([self._lengths, lengths]))
-        window = self._planner.plan(lengths, last=last)
+        carried = Ragged.of_values(self._tokens, offsets_of(self._lengths))
+        parts = [carried, *(Ragged.of_values(batch.ids, batch.offsets) for batch in batches)]
+        documents = Ragged.joined(parts, self._tokens.dtype)
+        window = self._planner.plan(joined_lengths(batches), last=last)
         names = self._names_of(batches, window)
         for batch in gather(
-            {"input_ids": Ragged.of_values(tokens, offsets)},
+            {"input_ids": documents},
             window.plan,
             doc_ids=names,
             bases=window.base,
@@ -179,7 +179,7 @@ class _WindowStage:
         ):
             self._writer.write(batch)
         self.accounting += window.accounting
-        self._carry(tokens, offsets, window)
+        self._carry(documents, window)
         if self._config.id_column is not None:
             self._names = names.take(arrow_of(window.plan.carried.document))
 
@@ -189,10 +189,11 @@ class _WindowStage:
             return window.document
         return pa.concat_arrays([self._names, *(batch.names for batch in batches)])
 
-    def _carry(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64], window: Window) -> None:
+    def _carry(self, documents: Ragged, window: Window) -> None:
         carried = window.plan.carried
         self._lengths = carried.length.astype(np.int64)
-        self._tokens = np.empty(carried.tokens, tokens.dtype)
+        self._tokens = np.empty(carried.tokens, documents.dtype)
         targets = offsets_of(self._lengths)[:-1]
-        first = tokens.ctypes.data + (offsets[carried.document] + carried.start) * tokens.itemsize
-        kernels.copy_segments(first, carried.length, targets, tokens.itemsize, self._tokens.ctypes.data)
+        size = documents.dtype.itemsize
+        first = documents.addresses[carried.document] + carried.start.astype(np.int64) * size
+        kernels.copy_segments(first, carried.length, targets, size, self._tokens.ctypes.data)
