@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 
+SKIP_ADVICE = "; skip such records with --on-bad quarantine"
+NO_NAMES = pa.array([], pa.large_string())
 LABELS, MASK = "labels", "attention_mask"
 _KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"
 LOST_LABELS = f"{LABELS} differ from the token ids: packing would lose them and train on every token; {_KEPT_BY}"
@@ -28,6 +30,17 @@ class Texts:
     texts: list[str]
     names: pa.Array | None = None  # shape (documents,), the ids of ``id_column``
     bad: list[BadRecord] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class BadBlock:
+    """A block of an input in which no document can be read."""
+
+    bad: list[BadRecord]
+
+    def decode(self) -> Texts:
+        """Return no document, and the bad records."""
+        return Texts([], NO_NAMES, self.bad)
 
 
 Split = Callable[[list[str]], tuple[list[str], npt.NDArray[np.int64]]]

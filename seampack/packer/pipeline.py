@@ -11,7 +11,7 @@ from typing import TypeVar
 from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import Doubled, Split, Texts, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Doubled, Split, Texts, TokenBatch
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -66,7 +66,6 @@ def token_batches(
     """
     workers = thread_count(threads)
     stop = config.on_bad == OnBad.STOP
-    advice = "; skip such records with --on-bad quarantine" if on_bad is not None else ""
     checked = threading.Event()
 
     def encode(numbered: tuple[int, Block]) -> tuple[TokenBatch, int]:
@@ -74,7 +73,7 @@ def token_batches(
         try:
             documents = block.decode()
             if stop and documents.bad:
-                raise documents.bad[0].error(advice)
+                raise documents.bad[0].error(SKIP_ADVICE)
             if number == 0 and isinstance(documents, Texts):
                 tokenizer.check_on(documents.texts)
         finally:

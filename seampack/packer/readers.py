@@ -8,10 +8,11 @@ from seampack.io.formats import TABLES, Format
 from seampack.io.sources import STDIN, open_source
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
+from seampack.packer.documents import BadBlock
 from seampack.packer.manifest import MANIFEST, is_manifest, is_packed_name
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
-Block = TextBlock | ColumnBlock
+Block = TextBlock | ColumnBlock | BadBlock
 
 
 def _refuse_packed(path: str) -> None:

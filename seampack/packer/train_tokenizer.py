@@ -13,7 +13,7 @@ from seampack.io.bad_records import Skipped
 from seampack.io.output import write_file, writing
 from seampack.io.sources import expand
 from seampack.packer.config import OnBad, PackConfig, TokenizerConfig
-from seampack.packer.documents import Split, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
 
@@ -71,7 +71,7 @@ def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Ite
     for block in read_blocks(paths, config):
         documents = block.decode()
         if documents.bad and config.on_bad == OnBad.STOP:
-            raise documents.bad[0].error("; skip such records with --on-bad quarantine")
+            raise documents.bad[0].error(SKIP_ADVICE)
         skipped.add(documents.bad)
         if isinstance(documents, TokenBatch):
             raise DataError(f"expected text to train on; got token ids in column '{config.input_ids_column}'")

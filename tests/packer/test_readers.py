@@ -18,8 +18,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import seampack
 from seampack.errors import ConfigError, DataError
 from seampack.io.bad_records import BadRecord
+from seampack.io.records import LINE_FEED_WANTED
 from seampack.packer import column_blocks, text_blocks
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Texts
@@ -31,6 +33,7 @@ block_bytes = st.integers(4, 40)
 characters = st.characters(exclude_categories=["Cs"])
 text = st.text(characters, max_size=12)
 few_characters = st.text(st.sampled_from("aé \t\r\n\u2003\x1c"), max_size=40)
+with_line_feeds = few_characters.filter(lambda content: "\n" in content or "\r" not in content.strip("\r"))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def test_jsonl_is_json_loads_of_each_line(folder: Path, data: bytes, mark: bytes
     assert read(folder / "a.jsonl", block, input_format="jsonl") == (expected, [])
 
 
-@given(few_characters, bom, block_bytes, compressions)
+@given(with_line_feeds, bom, block_bytes, compressions)
 @example("\x1c\né", BOM, 4, "plain")
 def test_lines_are_the_lines_that_are_not_blank(
     folder: Path, content: str, mark: bytes, block: int, compression: str
@@ -117,7 +120,7 @@ def naive_paragraphs(content: str) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph.strip()]
 
 
-@given(few_characters, bom, block_bytes)
+@given(with_line_feeds, bom, block_bytes)
 @example("a\n\n  code\n \n\t\nb\n", b"", 4)
 @example("abcd\nef", b"", 4)
 def test_paragraphs_are_runs_of_lines_that_are_not_blank(folder: Path, content: str, mark: bytes, block: int) -> None:
@@ -334,3 +337,26 @@ def test_several_objects_on_a_line_next_to_blank_lines(tmp_path: Path) -> None:
     documents, bad = read(tmp_path / "a.jsonl")
     assert documents == []
     assert [(record.position, record.reason.split(":")[0]) for record in bad] == [(1, "broken JSON")]
+
+
+def test_rows_of_csv_of_another_length_are_bad_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,id\na,1\nb\nc,\nd,2,3\n")
+    documents, bad = read(path, id_column="id", on_bad="quarantine")
+    assert documents == ["a", "c"]
+    assert [(record.position, record.unit, record.raw) for record in bad] == [(3, "line", "b"), (5, "line", "d,2,3")]
+    path.write_bytes(b"text,id\nb\na\xff,1\nb,2\n")
+    documents, bad = read(path)
+    assert documents == ["b"]
+    assert [(record.position, record.unit) for record in bad] == [(2, "line"), (2, "row")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.txt", b"one\rtwo\r"), ("a.jsonl", b'{"text": "a"}\r{"text": "b"}\r')]
+)
+def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(LINE_FEED_WANTED)):
+        seampack.compare(tmp_path / name, seq_len=8)
+    if name == "a.txt":
+        assert read(tmp_path / name, input_format="file") == ([content.decode()], [])
