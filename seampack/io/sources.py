@@ -10,6 +10,7 @@ import glob
 import json
 import lzma
 import os
+import re
 import sys
 import tempfile
 import zlib
@@ -22,11 +23,14 @@ from typing import Any
 import pyarrow as pa
 
 from seampack.errors import DataError
+from seampack.io._gzip import GzipStream
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
 
 STDIN = "-"
+_NUMBERED = re.compile(r"data-\d+-of-(\d+)\.arrow")
+"""Names of the files of a saved dataset, with their number."""
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -87,6 +91,11 @@ def _dataset_files(folder: Path) -> list[str]:
         raise DataError(f"{folder}: the dataset is damaged: its description cannot be read: {error!r}") from error
     if first:
         raise DataError(f"{folder}: a dataset of several splits; name one, for example {folder / first}")
+    if names and (match := _NUMBERED.fullmatch(names[0])) and int(match[1]) != len(set(names)):
+        raise DataError(
+            f"{folder}: the dataset is incomplete: its files are numbered to {int(match[1])}; state.json lists "
+            f"{len(set(names))}; save it again"
+        )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(f"{folder}: the dataset is incomplete: no file {missing[0]}")
@@ -207,7 +216,9 @@ def _available(stream: Any, size: int) -> bytes:
 
 @contextmanager
 def _decompressed(stream: Any, codec: str) -> Iterator[Any]:
-    if codec == "bz2":
+    if codec == "gzip":
+        yield GzipStream(stream)
+    elif codec == "bz2":
         with bz2.BZ2File(stream) as decompressed:
             yield decompressed
     elif codec == "xz":
