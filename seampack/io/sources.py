@@ -1,4 +1,4 @@
-"""Sources: open and decompress paths, globs, dataset folders and standard input, and detect their formats.
+"""Sources: open and decompress paths, globs, folders and standard input, and detect their formats.
 
     expand(inputs) -> paths -> open_source -> Source(name, format, stream)
 
@@ -7,10 +7,8 @@ All three parts read through this module, so they accept the same files and refu
 
 import bz2
 import glob
-import json
 import lzma
 import os
-import re
 import sys
 import tempfile
 import zlib
@@ -24,13 +22,12 @@ import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.io._gzip import GzipStream
+from seampack.io.folders import files_of
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
 
 STDIN = "-"
-_NUMBERED = re.compile(r"data-\d+-of-(\d+)\.arrow")
-"""Names of the files of a saved dataset, with their number."""
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -52,11 +49,11 @@ class Source:
 
 
 def expand(inputs: Inputs) -> list[str]:
-    """Return the paths of the input files in reading order: globs and dataset folders are expanded and sorted.
+    """Return the paths of the input files in reading order: globs and folders are expanded and sorted.
 
-    ``-`` is standard input. A folder must be a saved Hugging Face dataset.
+    ``-`` is standard input. Folders: see ``files_of``.
 
-    Raises DataError for a missing path, a glob that matches nothing, or a folder that is not a saved dataset.
+    Raises DataError for a missing path, a glob that matches nothing, or a folder without files to read.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -67,7 +64,7 @@ def expand(inputs: Inputs) -> list[str]:
         if item == STDIN or os.path.isfile(item):
             paths.append(item)
         elif os.path.isdir(item):
-            paths.extend(_dataset_files(Path(item)))
+            paths.extend(files_of(Path(item)))
         elif matches := sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path)):
             paths.extend(matches)
         elif os.path.exists(item):  # a named pipe, a device
@@ -75,31 +72,8 @@ def expand(inputs: Inputs) -> list[str]:
         else:
             raise DataError(f"{item}: {'no file matches' if glob.has_magic(item) else 'no such file'}")
     if not paths:
-        raise DataError("no input: give files, globs, dataset folders, or - for standard input")
+        raise DataError("no input: give files, globs, folders, or - for standard input")
     return paths
-
-
-def _dataset_files(folder: Path) -> list[str]:
-    """Return the Arrow files of a folder that ``Dataset.save_to_disk`` wrote."""
-    splits, state = folder / "dataset_dict.json", folder / "state.json"
-    if not splits.is_file() and not state.is_file():
-        raise DataError(f"{folder}: the folder is not a saved dataset; give its files, for example '{folder}/*.jsonl'")
-    try:
-        first = json.loads(splits.read_text("utf-8"))["splits"][0] if splits.is_file() else None
-        names = [] if first else [entry["filename"] for entry in json.loads(state.read_text("utf-8"))["_data_files"]]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{folder}: the dataset is damaged: its description cannot be read: {error!r}") from error
-    if first:
-        raise DataError(f"{folder}: a dataset of several splits; name one, for example {folder / first}")
-    if names and (match := _NUMBERED.fullmatch(names[0])) and int(match[1]) != len(set(names)):
-        raise DataError(
-            f"{folder}: the dataset is incomplete: its files are numbered to {int(match[1])}; state.json lists "
-            f"{len(set(names))}; save it again"
-        )
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: the dataset is incomplete: no file {missing[0]}")
-    return [str(folder / name) for name in names]
 
 
 def name_of(path: str) -> str:

@@ -19,6 +19,7 @@ from datasets import (
 )
 
 from seampack.errors import DataError
+from seampack.io.folders import is_saved_dataset
 from seampack.io.formats import PLAIN_TEXT, TABLES
 from seampack.io.output import FolderKind
 from seampack.io.records import plain_lines
@@ -38,13 +39,13 @@ PREPARED = FolderKind(
 def load(source: str, split: str | None = None) -> Dataset:
     """Return a dataset from files, a folder of ``save_to_disk``, standard input or the hub.
 
-    Files: a path, a glob or ``-``; JSON lines, JSON, CSV, TSV, Parquet, Arrow or plain text (column ``text``, one row
-    per line), compressed or not. ``split`` names one of several splits; files have no splits.
+    Files: a path, a glob, a folder or ``-``; JSON lines, JSON, CSV, TSV, Parquet, Arrow or plain text (column ``text``,
+    one row per line), compressed or not. ``split`` names one of several splits; files have no splits.
 
     Raises DataError if the source cannot be read.
     """
     check_source(source)
-    if Path(source).is_dir():
+    if is_saved_dataset(Path(source)):
         return _chosen(_saved(Path(source)), source, split)
     if is_hub_name(source):
         return _chosen(_from_hub(source), source, split)

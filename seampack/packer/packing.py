@@ -55,7 +55,7 @@ def pack(
     Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
-        source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
+        source: Paths, globs, folders, or ``"-"`` for standard input.
         config: The options; by default ``PackConfig()``.
         out: Output folder.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.

@@ -33,7 +33,7 @@ def train_tokenizer(
     The same corpus, options and split give the same file.
 
     Args:
-        source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
+        source: Paths, globs, folders, or ``"-"`` for standard input.
         out: Output file, a ``tokenizer.json``.
         config: The options of training; by default ``TokenizerConfig()``.
         reading: The options of reading; by default ``PackConfig()``.

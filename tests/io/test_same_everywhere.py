@@ -182,7 +182,7 @@ def test_the_same_error_for_missing_inputs(tmp_path: Path) -> None:
     for name, message in (
         ("none.txt", "no such file"),
         ("*.txt", "no file matches"),
-        (".", "the folder is not a saved"),
+        (".", "expected files with a known"),
     ):
         for reader in READERS.values():
             with pytest.raises(DataError, match=message):

@@ -221,7 +221,7 @@ def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.jsonl", "no such file"), ("*.jsonl", "no file matches"), (".", "the folder is not a saved dataset")],
+    [("none.jsonl", "no such file"), ("*.jsonl", "no file matches"), (".", "expected files with a known ending")],
 )
 def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -229,7 +229,7 @@ def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) 
 
 
 def test_expand_needs_an_input() -> None:
-    with pytest.raises(DataError, match="no input: give files, globs, dataset folders, or - for standard input"):
+    with pytest.raises(DataError, match="no input: give files, globs, folders, or - for standard input"):
         expand([])
 
 

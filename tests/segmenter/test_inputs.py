@@ -158,7 +158,7 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
         applying.apply(EachFew(), "none.txt", tmp_path / "out")
     with pytest.raises(DataError, match=r"none\*: no file matches"):
         applying.apply(EachFew(), "none*", tmp_path / "out")
-    with pytest.raises(DataError, match=r"the folder is not a saved dataset; give its files"):
+    with pytest.raises(DataError, match="expected files with a known ending"):
         applying.apply(EachFew(), tmp_path, tmp_path / "out")
 
 
