@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +91,17 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
+Watch = Callable[[bytes], object]
+"""A function that receives the stored bytes of an input, as they are read."""
+
+
 @contextmanager
-def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
+def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = None) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.
 
     Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
-    into a temporary file, because their readers need random access.
+    into a temporary file, because their readers need random access. ``watch`` receives the stored bytes in order; of a
+    table that is mapped into memory, most of them at the end.
 
     Raises DataError, naming the input, if it cannot be opened, is damaged, or has an unsupported format.
     """
@@ -110,7 +115,8 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
             raw = opened.enter_context(open(descriptor, "rb", buffering=SNIFF_BYTES))
         except OSError as error:
             raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
-        stream = _Head(raw, name)
+        stored = raw if watch is None else _Watched(raw, watch)
+        stream = _Head(stored, name)
         codec = stream.detect(detect_codec)
         if codec is not None:
             stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
@@ -132,6 +138,32 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
         elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
             file = opened.enter_context(_spooled(stream, name))
         yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed)
+        if watch is not None and file == path:
+            with reading(name):
+                while stored.read(1 << 20):
+                    pass
+
+
+class _Watched:
+    """A stream that passes the bytes that are read to a function."""
+
+    closed = False
+
+    def __init__(self, stream: Any, watch: Watch) -> None:
+        self._stream = stream
+        self._watch = watch
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        return self._watched(self._stream.read(size))
+
+    def read1(self, size: int) -> bytes:
+        """Return the bytes that are available, at least one before the end."""
+        return self._watched(_available(self._stream, size))
+
+    def _watched(self, data: bytes) -> bytes:
+        self._watch(data)
+        return data
 
 
 class _Head:

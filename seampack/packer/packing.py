@@ -26,7 +26,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
-from seampack.packer.manifest import Manifest, TokenizerFacts, check_notes
+from seampack.packer.manifest import Input, Manifest, TokenizerFacts, check_notes
 from seampack.packer.pipeline import Progress, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
@@ -79,6 +79,7 @@ def pack(
         text_tokenizer = TextTokenizer(tokenizer, config)
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
+    inputs: list[Input] = []
     # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
     with (
         ShardWriter(out, config, overwrite=overwrite) as writer,
@@ -91,6 +92,7 @@ def pack(
                 threads=workers,
                 split=split,
                 on_bad=writer.quarantine,
+                on_input=inputs.append,
                 on_progress=on_progress,
             )
         ) as batches,
@@ -103,7 +105,7 @@ def pack(
             pending = thread.submit(stage.run, window, last)
         if pending is not None:
             pending.result()
-        return writer.finish(stage.accounting, _facts(text_tokenizer), notes)
+        return writer.finish(stage.accounting, _facts(text_tokenizer), inputs, notes)
 
 
 def _refuse_own_input(paths: Sequence[str], out: Path) -> None:

@@ -12,6 +12,7 @@ from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Doubled, Split, Texts, TokenBatch
+from seampack.packer.manifest import Input
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -53,6 +54,7 @@ def token_batches(
     threads: int | None = None,
     split: Split | None = None,
     on_bad: Callable[[list[BadRecord]], None] | None = None,
+    on_input: Callable[[Input], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[TokenBatch, None, None]:
     """Yield all documents of the inputs as token ids, in order.
@@ -84,7 +86,7 @@ def token_batches(
         checked.wait()  # the first block decides how all blocks are encoded, even if another thread is faster
         return tokenizer.encode(documents, split), _size(block, documents)
 
-    blocks = read_blocks(paths, config, tokenizer.vocab_size)
+    blocks = read_blocks(paths, config, tokenizer.vocab_size, on_input)
     documents = tokens = size = 0
     doubled = Doubled()
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
