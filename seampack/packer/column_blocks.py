@@ -159,7 +159,7 @@ def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterat
     content = _content_column(source.name, table.schema, config)
     columns = {"content": content}
     if config.id_column is not None:
-        columns["names"] = find_column(source.name, table.schema, config.id_column)
+        columns["names"] = find_column(source.name, table.schema, config.id_column, option="--id-column")
     if content != config.text_column:
         columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
     row = 1

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import lengths_of, offsets_of
-from seampack.io.records import JSON_ERRORS, problem
+from seampack.io.records import JSON_ERRORS, no_field, problem
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
     LABELS,
@@ -92,9 +92,14 @@ class JsonDecoder:
     def _reason(self, line: bytes, error: Exception) -> str:
         """Return the reason why a line is not a document."""
         try:
-            ids = json.loads(line)[self._column] if self._is_tokens else []
-        except (ValueError, TypeError, LookupError, RecursionError):
-            ids = []
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or self._column not in record:
+            return problem(line, error, self._column)
+        if self._id_column is not None and self._id_column not in record:
+            return no_field(self._id_column, list(record), "--id-column")
+        ids = record[self._column] if self._is_tokens else []
         for value in ids if isinstance(ids, list) else []:
             if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value < self._vocab_size:
                 return outside_vocabulary(value, self._vocab_size)

@@ -138,7 +138,7 @@ def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, ma
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON"),
     (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data"),
-    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'"),
+    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'; name another with --text-column"),
     (b"{}", "no field 'text'; the record has none"),
     (b'{"text": 3}', "field 'text': expected str, got int"),
     (b'{"text": null}', "field 'text': expected str, got null"),
@@ -253,8 +253,12 @@ TWICE = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", 
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (TEXTS, {"text_column": "body"}, "no column 'body' or 'input_ids'; the table has 'text', 'n'"),
-        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'"),
+        (
+            TEXTS,
+            {"text_column": "body"},
+            "no column 'body' or 'input_ids'; the table has 'text', 'n'; name another with --text-column",
+        ),
+        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'; name another with --id-column"),
         (TEXTS, {"text_column": "n"}, "column 'n': expected texts; got int64"),
         (TEXTS.rename_columns(["input_ids", "n"]), {}, "column 'input_ids': expected lists of integers; got string"),
         (
@@ -360,3 +364,18 @@ def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, n
         seampack.compare(tmp_path / name, seq_len=8)
     if name == "a.txt":
         assert read(tmp_path / name, input_format="file") == ([content.decode()], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a"}', "no field 'uid'; the record has 'text'; name another with --id-column"),
+        ('{"text": "a", "uid": null}', "field 'uid': expected int | str, got null"),
+        ('{"uid": 1}', "no field 'text'; the record has 'uid'; name another with --text-column"),
+        ('{"text": ["a"], "uid": 1}', "field 'text': expected str, got array"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "a.jsonl").write_text(line)
+    _, (record,) = read(tmp_path / "a.jsonl", id_column="uid")
+    assert record.reason == reason
