@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -364,6 +365,29 @@ def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, n
         seampack.compare(tmp_path / name, seq_len=8)
     if name == "a.txt":
         assert read(tmp_path / name, input_format="file") == ([content.decode()], [])
+
+
+@pytest.mark.parametrize("block", [30, 1 << 20])
+def test_ids_of_two_kinds_are_a_warning(tmp_path: Path, block: int) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [{"text": "a", "uid": 1}, {"text": "b", "uid": 2}, {"text": "c", "uid": "1"}, {"text": "d", "uid": "x"}]
+    path.write_text("\n".join(map(json.dumps, records[:2])) + "\n\n{\n" + "\n".join(map(json.dumps, records[2:])))
+    message = rf'ids are numbers and texts, and 1 and "1" become the same id; .*\({path}:1: a number; {path}:5: text\)'
+    with pytest.warns(UserWarning, match=message) as caught:
+        documents, _ = read(path, block, id_column="uid")
+    assert (len(caught), documents) == (1, ["a", "b", "c", "d"])
+    with warnings.catch_warnings(action="error"):
+        path.write_text("\n".join(map(json.dumps, records[:2])))
+        read(path, block, id_column="uid")
+        path.write_text("\n".join(map(json.dumps, records[2:])))
+        read(path, block, id_column="uid")
+
+
+def test_ids_of_two_kinds_in_two_files_are_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "uid": 1}')
+    pq.write_table(pa.table({"text": ["b"], "uid": ["1"]}), tmp_path / "b.parquet")
+    with pytest.warns(UserWarning, match=r"a\.jsonl:1: a number; .*b\.parquet, column 'uid': text\)"):
+        seampack.compare(tmp_path, seq_len=8, id_column="uid")
 
 
 @pytest.mark.parametrize(
