@@ -14,9 +14,10 @@ from seampack.segmenter import artifact, decoders
 from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.scripts import HanForm, ScriptCheck
 from seampack.segmenter.spans import Spans
 from seampack.segmenter.student import Student
-from seampack.segmenter.units import Alphabet, Units
+from seampack.segmenter.units import Alphabet, Units, code_points
 
 if TYPE_CHECKING:
     from seampack.segmenter.teacher import Teacher
@@ -36,6 +37,7 @@ class Segmenter:
             self._alphabet = Alphabet(self.script)
         except ConfigError as error:
             raise ShardError(f"{self.folder / artifact.DESCRIPTION}: {error}; {artifact.REMEDY}") from error
+        self.script_check = ScriptCheck(os.fspath(folder), self._alphabet, self.han_form)
 
     @classmethod
     def load(cls, name: str | os.PathLike[str], *, threads: int = 2) -> Self:
@@ -49,6 +51,12 @@ class Segmenter:
     def script(self) -> str:
         """The characters that words consist of: a preset or a list of characters."""
         return str(self.description["script"])
+
+    @property
+    def han_form(self) -> HanForm | None:
+        """The form of Chinese characters in the training text; None if it had none, or both, or is not known."""
+        form = self.description.get("han_form")
+        return None if form is None else HanForm(form)
 
     @property
     def has_student(self) -> bool:
@@ -214,12 +222,13 @@ class Segmenter:
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         """Return the units of the texts, and the first code point of each text in the concatenation, (texts + 1,).
 
+        Warns once if the texts are not in the script, or the form of Chinese characters, that the model learned.
         Raises DataError if an item is not a text.
         """
         if isinstance(texts, str):
             raise DataError("expected a list of texts; got one string; put it in a list: segment([text])")
         try:
-            return self._alphabet.units(texts)
+            points, starts = code_points(texts)
         except TypeError:
             index = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
             if index is None:
@@ -227,6 +236,8 @@ class Segmenter:
             raise DataError(
                 f"texts[{index}]: expected text; got {type(texts[index]).__name__}; remove it, or pass an empty text"
             ) from None
+        self.script_check.add(points)
+        return self._alphabet.units_of(points, starts), starts
 
     def _unit_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
         """Return the probability that a word ends after each unit, shape (units,)."""

@@ -26,11 +26,12 @@ from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
 from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
 from seampack.segmenter.training_processes import CORPUS, OnReport, result_path, train_directions
-from seampack.segmenter.units import Alphabet, Units
+from seampack.segmenter.units import Alphabet, Units, code_points
 
 _LEAST_CHUNKS = 10
 
@@ -72,7 +73,8 @@ def train(
     folder = Path(out)
     config, workers = TrainConfig.given(config), thread_count(threads)
     check_folder(folder, overwrite=overwrite, resume=resume)
-    units = _joined_units(lines, Alphabet(config.script))
+    alphabet = Alphabet(config.script)
+    units, form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
     vocabulary = Vocabulary.of(units, config.least_count)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
@@ -104,6 +106,7 @@ def train(
         student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
         facts = {
             "script": config.script,
+            "han_form": form,
             "config": config.to_dict(),
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
@@ -158,13 +161,14 @@ def distill(
     if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
         raise ShardError(f"{folder}: the folder belongs to a teacher; choose another folder for the student")
     check_folder(folder, overwrite=overwrite)
-    units = _joined_units(lines, Alphabet(scripts[0]))
+    units, form = _joined_units(lines, Alphabet(scripts[0]), [teacher.script_check for teacher in teachers])
     with locked(folder):
         check_folder(folder, overwrite=overwrite)
         lattices = (segmenter.teacher.lattices(units) for segmenter in teachers)
         student = _distilled(lattices, len(teachers), units, config)
         facts = {
             "script": scripts[0],
+            "han_form": form,
             "config": config.to_dict(),
             "units": int(units.key.size),
             "teachers": [teacher.description["config"] for teacher in teachers],
@@ -188,15 +192,25 @@ def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, co
     return train_student(units, np.minimum(probabilities, 1), decisions, config)
 
 
-def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
-    """Return the units of all batches of texts. ``begin`` and ``end`` count from the begin of each batch.
+def _joined_units(
+    lines: Iterable[list[str]], alphabet: Alphabet, checks: Sequence[ScriptCheck]
+) -> tuple[Units, HanForm | None]:
+    """Return the units of all batches of texts, and the form of their Chinese characters.
 
+    ``begin`` and ``end`` count from the begin of each batch. Warns if the texts fail one of the checks.
     Raises DataError if there are no texts.
     """
-    parts = [alphabet.units(batch)[0] for batch in lines]
+    parts: list[Units] = []
+    kinds: Any = 0
+    for batch in lines:
+        points, starts = code_points(batch)
+        kinds += count_kinds(points)
+        for check in checks:
+            check.add(points)
+        parts.append(alphabet.units_of(points, starts))
     if not parts:
         raise DataError("there is no text")
     names = ("begin", "end", "kind", "key", "spaced", "bonds")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Units(**columns, offsets=offsets_of(units_per_text))
+    return Units(**columns, offsets=offsets_of(units_per_text)), han_form(kinds)
