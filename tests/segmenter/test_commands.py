@@ -61,10 +61,10 @@ def test_usage(call: Run, tmp_path: Path) -> None:
 def test_training_without_words_warns_at_the_first_validation(
     units_per_word: list[float], warnings: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show = _progress()
+    show = _progress(0)
     for value in units_per_word:
         for direction, units in (("forward", 2.0), ("backward", value)):
-            report = SimpleNamespace(direction=direction, units_per_word=units, step=1, steps=9)
+            report = SimpleNamespace(direction=direction, seed=0, units_per_word=units, step=1, steps=9)
             report.characters_per_second = report.train_nats = report.validation_nats = 1.0
             show(report)
     shown = capsys.readouterr().err
