@@ -1,6 +1,7 @@
 """The segmenter, which splits texts written without spaces into words."""
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -151,9 +152,10 @@ class Segmenter:
         The first words have shape (texts + 1,). The pieces of a text concatenate to the text, for tokenisers that must
         not cross word boundaries.
         """
+        spans = self.spans(texts)
         pieces: list[str] = []
         offsets = np.zeros(len(texts) + 1, np.int64)
-        for number, (text, (_, ends)) in enumerate(zip(texts, self.spans(texts).per_text(), strict=True)):
+        for number, (text, (_, ends)) in enumerate(zip(texts, spans.per_text(), strict=True)):
             cuts = [0, *ends[:-1], len(text)]
             pieces += [text[a:b] for a, b in pairwise(cuts)]
             offsets[number + 1] = len(pieces)
@@ -227,6 +229,8 @@ class Segmenter:
         """
         if isinstance(texts, str):
             raise DataError("expected a list of texts; got one string; put it in a list: segment([text])")
+        if not isinstance(texts, Iterable):
+            raise DataError(f"expected a list of texts; got {type(texts).__name__}")
         try:
             points, starts = code_points(texts)
         except TypeError:
