@@ -21,7 +21,7 @@ class JsonLines:
     """A stream of JSON values, or one array of them, read as lines: one value per line, spelled as in the text.
 
     Memory use depends on the longest value, not on the input. Raises DataError for text that is not JSON; the message
-    names the input and the number of the value, from 1.
+    names the input, the line, and the number of the value, both from 1.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
@@ -33,6 +33,7 @@ class JsonLines:
         self._place = 0
         self._ended = False
         self._count = 0
+        self._lines_before = 0  # lines of the input before the text
         self._lines = self._values()
         self._unread = b""
 
@@ -85,7 +86,7 @@ class JsonLines:
             except json.JSONDecodeError as error:
                 missing = error.msg.startswith("Unterminated") or error.pos >= len(self._text) - _TAIL
                 if self._ended or not missing:
-                    self._fail(error.msg)
+                    self._fail(error.msg, error.pos)
             except RecursionError:
                 self._fail("nested too deep")
             else:
@@ -101,9 +102,12 @@ class JsonLines:
     def _fill(self) -> None:
         """Read more text: twice as much if a value exceeds the text, so that long values take linear time."""
         data = self._stream.read(max(_READ_BYTES, len(self._text) - self._place))
+        self._lines_before += self._text.count("\n", 0, self._place)
         self._ended = not data
         self._text = self._text[self._place :] + self._decode(data, self._ended)
         self._place = 0
 
-    def _fail(self, reason: str) -> NoReturn:
-        raise DataError(f"{self._name}: value {self._count + 1}: broken JSON: {reason}")
+    def _fail(self, reason: str, position: int | None = None) -> NoReturn:
+        """Raise DataError for a position in the text, by default the next character."""
+        line = self._lines_before + self._text.count("\n", 0, self._place if position is None else position) + 1
+        raise DataError(f"{self._name}:{line}: value {self._count + 1}: broken JSON: {reason}")
