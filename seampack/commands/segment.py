@@ -22,8 +22,9 @@ from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig
 
 _READING = ("text_column", "input_format", "on_bad")
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
-_FEW_UNITS = 1.4
-"""Units per word at the first validation below which a direction will probably not learn words."""
+_FEW_UNITS = 0.3
+"""Exponent of the longest word in the number of units per word below which, at the first validation, a direction will
+probably not learn words: 1.39 for 3 units, 1.87 for 8."""
 _REMEDY = "train with --word-cost 0.25 or more, or with another --seed"
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
@@ -90,7 +91,7 @@ def train(
         overwrite=overwrite,
         threads=threads,
         retry=retry,
-        on_report=_progress(retry),
+        on_report=_progress(config.longest, retry),
     )
     set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
@@ -234,18 +235,20 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
     run(inputs or ("-",), out)
 
 
-def _progress(retry: int) -> Callable[[Any], None]:
+def _progress(longest: int, retry: int) -> Callable[[Any], None]:
     """Return a function that shows the reports of training, and warns if the first of a direction has hardly a word."""
+    least = longest**_FEW_UNITS
     seen: set[tuple[int, str]] = set()
     way_out = f"stop (Ctrl-C) and {_REMEDY}, or wait for" if not retry else "--retry decides by"
 
     def show(report: Any) -> None:
         _show_progress(report)
         key = report.seed, report.direction
-        if key not in seen and report.units_per_word < _FEW_UNITS:
+        if key not in seen and report.units_per_word < least:
             warn(
-                f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation: almost every "
-                f"unit is a word, and this seldom improves; {way_out} the agreement of both directions at the end"
+                f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation, less than "
+                f"{least:.2f}: most units are words, and this seldom improves; {way_out} the agreement of both "
+                "directions at the end"
             )
         seen.add(key)
 
@@ -264,7 +267,7 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     """Print a trained model. Warn if the two directions of its language model hardly agree."""
     has_agreement, kappa = "agreement" in description, description.get("agreement")
     if has_agreement and (kappa is None or kappa < LOW_AGREEMENT):
-        warn(f"such low agreement means that at least one direction makes every unit a word; {_REMEDY}")
+        warn(f"such low agreement means that at least one direction makes most units words; {_REMEDY}")
     if as_json:
         print_json({**description, "seconds": seconds})
         return
