@@ -25,7 +25,7 @@ _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _FEW_UNITS = 0.3
 """Exponent of the longest word in the number of units per word below which, at the first validation, a direction will
 probably not learn words: 1.39 for 3 units, 1.87 for 8."""
-_REMEDY = "train with --word-cost 0.25 or more, or with another --seed"
+_REMEDY = "train with --word-cost 0.25 or more, or with --retry 2, which raises the cost and changes the seed"
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
 

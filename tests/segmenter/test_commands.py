@@ -83,4 +83,4 @@ def test_training_without_words_warns_at_the_first_validation(
             show(report)
     shown = capsys.readouterr().err
     assert shown.count("warning: backward: ") == shown.count("warning") == warns
-    assert shown.count("--retry decides" if retry else "--word-cost 0.25 or more, or with another --seed") == warns
+    assert shown.count("--retry decides" if retry else "--word-cost 0.25 or more, or with --retry 2") == warns
