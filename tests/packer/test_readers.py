@@ -309,7 +309,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: ")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}:")):
         read(tmp_path / name)
 
 
