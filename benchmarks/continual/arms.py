@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import seampack
+from seampack.packer.config import PAPER
 
 _WINDOWS = {"strategy": "seamless", "leftover": "fill", "extra_tokens": 0}
 
@@ -21,7 +22,7 @@ PACKINGS: dict[str, dict[str, Any]] = {
     "seamless": _WINDOWS,
     "seamless, joined leftovers": {**_WINDOWS, "leftover": "concat"},
     "seamless, 50 extra tokens": {**_WINDOWS, "extra_tokens": 50},
-    "seamless, the paper's rule": {**_WINDOWS, "leftover": "concat", "extra_tokens": 50, "extra_room": "always"},
+    "seamless, the paper's rule": PAPER,
     "seamless, no overlap": {**_WINDOWS, "max_overlap": 0.0},
     "seamless, repeats masked": _WINDOWS,
     "pad": {"strategy": "pad"},
