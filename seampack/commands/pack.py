@@ -153,7 +153,7 @@ def compare(
 
 
 def _presets(paper: bool, fill: bool) -> dict[str, Any]:
-    """Return the options that ``--paper`` and ``--fill`` stand for, except those on the command line."""
+    """Return the options that ``--paper`` and ``--fill`` mean, except those on the command line."""
     given = click.get_current_context().get_parameter_source
     chosen: dict[str, Any] = dict(PAPER) if paper else {}
     if fill:

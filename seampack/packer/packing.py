@@ -112,7 +112,7 @@ def pack(
 
 
 def _warn_of_drops(accounting: Accounting) -> None:
-    """Warn if so many tokens are dropped that a model misses the ends of documents."""
+    """Warn if a model would miss the ends of documents."""
     share = accounting.dropped / max(1, accounting.tokens_in)
     if share > _MUCH_DROPPED:
         warnings.warn(
