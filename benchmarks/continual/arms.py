@@ -53,7 +53,7 @@ class Arm:
 
 CONCAT = Arm(BASELINE)
 EQUAL_STEPS = [
-    *(Arm(packing, steps_of=BASELINE) for packing in ("best_fit", "ffd", "seamless")),
+    *(Arm(packing, steps_of=BASELINE) for packing in ("best_fit", "ffd", "seamless", "pad")),
     Arm(BASELINE, steps_of="seamless"),
 ]
 ONE_PASS = [
