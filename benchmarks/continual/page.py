@@ -60,6 +60,7 @@ def conditions(results: dict[str, Any]) -> str:
 def documents_table(analysis: Analysis) -> str:
     """Return one row per domain and row length: what was trained on and scored, and the learning rate."""
     header = ["domain", "sources", "row", "trained on", "scored", "learning rate: loss when it was chosen"]
+    header += ["loss of `concat`", "of token frequencies alone"]
     rows = []
     for key, tried in analysis.results["learning_rates"].items():
         domain, seq_len = key.rsplit("/", 1)
@@ -70,7 +71,8 @@ def documents_table(analysis: Analysis) -> str:
             f"**{rate}: {loss:.3f}**" if rate == best else f"{rate}: {loss:.3f}" for rate, loss in tried.items()
         )
         sizes = [f"{part['documents']:,} documents, {part['tokens']:,} tokens" for part in (train, scored)]
-        rows.append([domain, ", ".join(described["sources"]), f"{int(seq_len):,}", *sizes, rates])
+        losses = [f"{analysis.loss(domain, int(seq_len), BASELINE):.3f}", f"{described['frequency_loss']:.3f}"]
+        rows.append([domain, ", ".join(described["sources"]), f"{int(seq_len):,}", *sizes, rates, *losses])
     return measure.table(header, rows)
 
 

@@ -64,7 +64,8 @@ class Domain:
     def describe(self, seq_lens: list[int]) -> Result:
         """Return what the saved results need: sources, sizes, and the tokens of each held-out document by group."""
         counts = {str(seq_len): scoring.counts(self["held_out"], seq_len) for seq_len in seq_lens}
-        return corpora.describe(self.parts, self.sources) | {"counts": counts}
+        frequencies = round(scoring.frequency_loss(self["train"], self["held_out"]), 4)
+        return corpora.describe(self.parts, self.sources) | {"frequency_loss": frequencies, "counts": counts}
 
 
 class Runs:
@@ -225,7 +226,7 @@ class Runs:
             "domains": {name: self.domain(name).describe(lengths[name]) for name in self.domains},
             "learning_rates": rates,
             "cpu_seconds": round(sum(each["cpu_seconds"] for each in finished)),
-            "trainings": [{name: each[name] for name in each.keys() - {"setting"}} for each in finished],
+            "trainings": [{name: each[name] for name in each if name != "setting"} for each in finished],
         }
 
     def say(self, text: str) -> None:

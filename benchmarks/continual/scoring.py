@@ -104,3 +104,11 @@ def counts(documents: Sequence[npt.NDArray[np.int64]], seq_len: int) -> dict[str
     """Return the numbers of scored tokens, by group: one for each document that has tokens in the group."""
     masks = [groups(len(document), seq_len) for document in documents]
     return {group: [int(mask[group].sum()) for mask in masks if mask[group].any()] for group in GROUPS}
+
+
+def frequency_loss(train: Sequence[npt.NDArray[np.int64]], scored: Sequence[npt.NDArray[np.int64]]) -> float:
+    """Return the loss a token of a model that knows only how often each token occurs in training (0.5 is added)."""
+    targets = np.concatenate([document[1:] for document in scored])
+    seen = np.concatenate(train)
+    frequencies = np.bincount(seen, minlength=int(targets.max()) + 1) + 0.5
+    return float(-np.log(frequencies / frequencies.sum())[targets].mean())

@@ -241,6 +241,13 @@ def test_groups_cover_each_token_once(lengths: list[int], seq_len: int) -> None:
     assert scoring.sums([np.ones(length - 1) for length in lengths], seq_len) == counts
 
 
+def test_the_loss_of_frequencies_is_a_cross_entropy() -> None:
+    """Token 0 occurs 3 times, token 1 once, token 2 never; the first token of a document is not scored."""
+    train, scored = [np.array([0, 0, 1]), np.array([0])], [np.array([2, 0, 1]), np.array([0, 2])]
+    expected = -np.mean(np.log(np.array([3.5, 1.5, 0.5]) / 5.5))
+    assert scoring.frequency_loss(train, scored) == pytest.approx(expected)
+
+
 # --- intervals ----------------------------------------------------------------------------------------------------
 
 
@@ -290,7 +297,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return runs
 
 
-def test_all_trainings_are_saved(finished: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_trainings_are_saved(finished: Runs) -> None:
     jobs = list(finished.jobs())
     assert len(jobs) == len({job.file_name for job in jobs}) == 2 + len(SHOWN)
     assert all(finished.saved(job) for job in jobs)
@@ -314,7 +321,7 @@ def test_a_finished_training_is_not_run_again(finished: Runs, monkeypatch: pytes
     assert after["sums"] == before["sums"]
 
 
-def test_time_is_kept(finished: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_time_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Runs("short", SETTING, None, tmp_path).run(minutes=0)
     assert not list(tmp_path.glob("*seed*.json"))
     assert "stopped after 0 of 7 trainings; run the same command to go on" in capsys.readouterr().err
