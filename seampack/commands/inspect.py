@@ -72,6 +72,10 @@ def _outcome(manifest: "Manifest") -> str:
 def _show_manifest(manifest: "Manifest") -> None:
     click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
     click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
+    if manifest.inputs:
+        megabytes = sum(each.bytes for each in manifest.inputs) / 1e6
+        names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
+        click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     for shard in manifest.shards:
         size = f"{shard.bytes / 1e6:>9,.1f} MB"

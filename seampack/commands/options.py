@@ -105,7 +105,7 @@ class _Choice(click.Choice[str]):
 
 _FORMATS = (
     "files or globs of JSON lines, JSON, CSV, TSV, plain text, Parquet or Arrow, also compressed "
-    f"({', '.join(CODECS)}); folders of saved Hugging Face datasets"
+    f"({', '.join(CODECS)}); folders of such files, or of saved Hugging Face datasets"
 )
 
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from seampack.errors import DataError
 from seampack.io.sources import place
@@ -29,6 +30,15 @@ class BadRecord:
     def to_dict(self) -> dict[str, str | int]:
         """Return the record as an object of the quarantine file."""
         return dataclasses.asdict(self)
+
+
+Report = Callable[[BadRecord], None]
+"""A function that receives a bad record."""
+
+
+def refuse(record: BadRecord) -> NoReturn:
+    """Raise the error that stops a run at a bad record."""
+    raise record.error()
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,57 +12,109 @@ from seampack.io.sources import Source, listed, named_errors, place, reading
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Errors that decoding a line may raise."""
+SHOWN_BYTES = 1 << 10
+"""Number of bytes of a document that is too long that are kept, to show it."""
+LINE_FEED_WANTED = r"expected a line feed at the end of a line; got carriage returns; convert it: tr '\r' '\n'"
 _JSON_NAMES = {list: "array", str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
 
 
-def end_of_lines(data: bytes) -> int:
-    """Return the end of the last whole line in some bytes."""
-    return data.rfind(b"\n") + 1
+class Ends(NamedTuple):
+    """Functions that return where the first and the last whole document in some bytes ends, or 0 if none ends there."""
+
+    first: Callable[[bytes], int]
+    last: Callable[[bytes], int]
+
+
+LINE_ENDS = Ends(lambda data: data.find(b"\n") + 1, lambda data: data.rfind(b"\n") + 1)
+
+
+class TooLong(bytes):
+    """The first bytes of a document that is longer than allowed."""
 
 
 def blocks_of(
     source: Source,
     size: int,
-    end_of: Callable[[bytes], int] = end_of_lines,
+    ends: Ends = LINE_ENDS,
     *,
     at_once: bool = False,
     keep_mark: bool = False,
+    longest: int | None = None,
 ) -> Iterator[bytes]:
     """Cut a stream into blocks of about ``size`` bytes that end where a document ends.
 
     Args:
         source: The stream.
         size: Size of a block in bytes; a longer document makes its block longer.
-        end_of: Function that returns the end of the last whole document in some bytes, or 0 if none ends there.
+        ends: Functions that find the ends of documents.
         at_once: Yield the bytes that a slow pipe has, instead of waiting until a block is full.
         keep_mark: Keep a byte order mark at the beginning.
+        longest: Largest number of bytes that are held to find the end of a document. Of a longer one, only its
+            beginning is yielded, as ``TooLong``, and then its newlines, so that lines can still be counted.
 
     Raises:
         DataError: If the stream is damaged, or a guessed plain text is in fact JSON lines.
     """
+    parts: list[bytes] = []
+    held = 0
+    is_skipping = False
+    rest = b""  # the last line of the bytes read so far, if it is blank: with the next bytes, a document may end there
+    for data in reads_of(source, size, at_once=at_once, keep_mark=keep_mark):
+        data = rest + data
+        if is_skipping:
+            end = ends.first(data)
+            rest = b"" if end else _blank_end(data)
+            if newlines := data.count(b"\n", 0, end or len(data) - len(rest)):
+                yield b"\n" * newlines
+            if not end:
+                continue
+            data, is_skipping = data[end:], False
+        end = ends.last(data)
+        if end:
+            yield b"".join((*parts, memoryview(data)[:end]))
+            parts, held = [], 0
+        rest = _blank_end(data[end:])
+        parts.append(data[end : len(data) - len(rest)])
+        held += len(parts[-1])
+        if longest is not None and held > longest:
+            beginning = TooLong(b"".join(parts[:2])[:SHOWN_BYTES])
+            newlines = sum(part.count(b"\n") for part in parts)
+            parts, held, is_skipping = [], 0, True
+            yield beginning
+            if newlines:
+                yield b"\n" * newlines
+    if any(parts) or rest:
+        yield b"".join((*parts, rest))
+
+
+def reads_of(source: Source, size: int, *, at_once: bool = False, keep_mark: bool = False) -> Iterator[bytes]:
+    """Iterate over the reads of a stream, and check at its beginning whether a guess of its format holds."""
     read = source.stream.read1 if at_once else source.stream.read
-    parts: list[bytes | memoryview] = []
     begin = b"" if source.guessed else None  # the first bytes, until they show whether the guess is right
     first = True
     while True:
         with reading(source.name):
             data = read(size)
         if not data:
-            break
+            return
         if first:
             data, first = data if keep_mark else data.removeprefix(BOM), False
         if begin is not None:
             begin += data
             with named_errors(source.name):
                 begin = None if guess_holds(begin) else begin
-        end = end_of(data)
-        if end:
-            parts.append(memoryview(data)[:end])
-            yield b"".join(parts)
-            parts = []
-        parts.append(data[end:])
-    if any(parts):
-        yield b"".join(parts)
+        yield data
+
+
+def _blank_end(data: bytes) -> bytes:
+    """Return the last line of some bytes, with the newline before it, if it is blank."""
+    last = data[max(0, data.rfind(b"\n")) :]
+    return last if last.startswith(b"\n") and last.isspace() else b""
+
+
+def too_long(longest: int) -> str:
+    """Return the reason why a document is refused that is longer than allowed."""
+    return f"expected a document of at most {longest:,} bytes; got a longer one; allow it with --max-document-bytes"
 
 
 def invalid_utf8(error: UnicodeDecodeError) -> str:
@@ -87,12 +139,14 @@ def problem(line: bytes, error: Exception, column: str) -> str:
             record = None
         if isinstance(record, dict) and column not in record:
             return no_field(column, list(record))
-        reason = str(error).replace("`", "").removesuffix(f" - at $.{column}")
-        where = f"field {column!r}: " if isinstance(record, dict) else ""
+        reason, _, path = str(error).replace("`", "").partition(" - at $.")
+        where = f"field {path!r}: " if path else ""
         return where + reason[:1].lower() + reason[1:]
     try:
         json.loads(line, parse_constant=_refuse_constant)
     except ValueError as json_error:
+        if b"}\r{" in line:
+            return f"several records on a line; {LINE_FEED_WANTED}"
         return f"broken JSON: {json_error}"
     except RecursionError:
         return "broken JSON: nested too deep"
@@ -103,9 +157,9 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a value of JSON; write null")
 
 
-def no_field(column: str, fields: list[str]) -> str:
-    """Return the message for a record that lacks a field."""
-    return f"no field {column!r}; the record has {listed(fields)}"
+def no_field(column: str, fields: list[str], option: str = "--text-column") -> str:
+    """Return the message for a record that lacks a field, which ``option`` names."""
+    return f"no field {column!r}; the record has {listed(fields)}; name another with {option}"
 
 
 def numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:

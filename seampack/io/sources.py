@@ -1,4 +1,4 @@
-"""Sources: open and decompress paths, globs, dataset folders and standard input, and detect their formats.
+"""Sources: open and decompress paths, globs, folders and standard input, and detect their formats.
 
     expand(inputs) -> paths -> open_source -> Source(name, format, stream)
 
@@ -7,13 +7,12 @@ All three parts read through this module, so they accept the same files and refu
 
 import bz2
 import glob
-import json
 import lzma
 import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ from typing import Any
 import pyarrow as pa
 
 from seampack.errors import DataError
+from seampack.io._gzip import GzipStream
+from seampack.io.folders import files_of
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
@@ -48,11 +49,11 @@ class Source:
 
 
 def expand(inputs: Inputs) -> list[str]:
-    """Return the paths of the input files in reading order: globs and dataset folders are expanded and sorted.
+    """Return the paths of the input files in reading order: globs and folders are expanded and sorted.
 
-    ``-`` is standard input. A folder must be a saved Hugging Face dataset.
+    ``-`` is standard input. Folders: see ``files_of``.
 
-    Raises DataError for a missing path, a glob that matches nothing, or a folder that is not a saved dataset.
+    Raises DataError for a missing path, a glob that matches nothing, or a folder without files to read.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -63,7 +64,7 @@ def expand(inputs: Inputs) -> list[str]:
         if item == STDIN or os.path.isfile(item):
             paths.append(item)
         elif os.path.isdir(item):
-            paths.extend(_dataset_files(Path(item)))
+            paths.extend(files_of(Path(item)))
         elif matches := sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path)):
             paths.extend(matches)
         elif os.path.exists(item):  # a named pipe, a device
@@ -71,26 +72,8 @@ def expand(inputs: Inputs) -> list[str]:
         else:
             raise DataError(f"{item}: {'no file matches' if glob.has_magic(item) else 'no such file'}")
     if not paths:
-        raise DataError("no input: give files, globs, dataset folders, or - for standard input")
+        raise DataError("no input: give files, globs, folders, or - for standard input")
     return paths
-
-
-def _dataset_files(folder: Path) -> list[str]:
-    """Return the Arrow files of a folder that ``Dataset.save_to_disk`` wrote."""
-    splits, state = folder / "dataset_dict.json", folder / "state.json"
-    if not splits.is_file() and not state.is_file():
-        raise DataError(f"{folder}: the folder is not a saved dataset; give its files, for example '{folder}/*.jsonl'")
-    try:
-        first = json.loads(splits.read_text("utf-8"))["splits"][0] if splits.is_file() else None
-        names = [] if first else [entry["filename"] for entry in json.loads(state.read_text("utf-8"))["_data_files"]]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{folder}: the dataset is damaged: its description cannot be read: {error!r}") from error
-    if first:
-        raise DataError(f"{folder}: a dataset of several splits; name one, for example {folder / first}")
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: the dataset is incomplete: no file {missing[0]}")
-    return [str(folder / name) for name in names]
 
 
 def name_of(path: str) -> str:
@@ -108,12 +91,17 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
+Watch = Callable[[bytes], object]
+"""A function that receives the stored bytes of an input, as they are read."""
+
+
 @contextmanager
-def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
+def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = None) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.
 
     Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
-    into a temporary file, because their readers need random access.
+    into a temporary file, because their readers need random access. ``watch`` receives the stored bytes in order; of a
+    table that is mapped into memory, most of them at the end.
 
     Raises DataError, naming the input, if it cannot be opened, is damaged, or has an unsupported format.
     """
@@ -127,7 +115,8 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
             raw = opened.enter_context(open(descriptor, "rb", buffering=SNIFF_BYTES))
         except OSError as error:
             raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
-        stream = _Head(raw, name)
+        stored = raw if watch is None else _Watched(raw, watch)
+        stream = _Head(stored, name)
         codec = stream.detect(detect_codec)
         if codec is not None:
             stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
@@ -149,6 +138,32 @@ def open_source(path: str, wanted: Format = Format.AUTO) -> Iterator[Source]:
         elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
             file = opened.enter_context(_spooled(stream, name))
         yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed)
+        if watch is not None and file == path:
+            with reading(name):
+                while stored.read(1 << 20):
+                    pass
+
+
+class _Watched:
+    """A stream that passes the bytes that are read to a function."""
+
+    closed = False
+
+    def __init__(self, stream: Any, watch: Watch) -> None:
+        self._stream = stream
+        self._watch = watch
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        return self._watched(self._stream.read(size))
+
+    def read1(self, size: int) -> bytes:
+        """Return the bytes that are available, at least one before the end."""
+        return self._watched(_available(self._stream, size))
+
+    def _watched(self, data: bytes) -> bytes:
+        self._watch(data)
+        return data
 
 
 class _Head:
@@ -207,7 +222,9 @@ def _available(stream: Any, size: int) -> bytes:
 
 @contextmanager
 def _decompressed(stream: Any, codec: str) -> Iterator[Any]:
-    if codec == "bz2":
+    if codec == "gzip":
+        yield GzipStream(stream)
+    elif codec == "bz2":
         with bz2.BZ2File(stream) as decompressed:
             yield decompressed
     elif codec == "xz":

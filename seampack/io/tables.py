@@ -5,49 +5,54 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.errors import DataError
-from seampack.io.csv_rows import CsvRows, typed
+from seampack.io.bad_records import Report, refuse
+from seampack.io.csv_rows import CsvRows, separator_hint, typed
 from seampack.io.formats import COLUMNAR, Format
 from seampack.io.sources import Source, listed, reading
 
 _ROWS = 1 << 16
+_FEW_ROWS = 16
+_INDEX_BYTES = 4
+"""Size of an index into a dictionary as stored; indices usually take less."""
+_OTHER_BYTES = 8
+"""Size of a value of another type than texts, lists and numbers; such columns are not packed."""
 _END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
 """The end of an Arrow stream: a message of length 0."""
 _BINARY = ("binary", "large_binary", "binary_view")
+_VIEWS = ("string_view", "binary_view")
 _TEXT = ("string", "large_string", "string_view", *_BINARY, "null")
 
 
 class TableReader:
     """A table that is read batch by batch.
 
-    CSV has no types: every column is text, and an empty field is an empty text.
+    CSV has no types: every column is text, and an empty field is an empty text. ``longest`` and ``report``: see
+    ``CsvRows``.
 
     Raises DataError, naming the input, if it is damaged.
     """
 
     schema: pa.Schema
-    bytes_per_row: int
-    """Mean decoded size of a row in bytes, or 0 if the file does not report it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, longest: int | None = None, report: Report = refuse) -> None:
         self.name = source.name
-        self.bytes_per_row = 0
+        self._file = source.file
         self._parquet: Any = None
         with reading(self.name):
             if source.format == Format.PARQUET:
                 import pyarrow.parquet as pq  # slow, and other formats do not need it
 
-                self._parquet = pq.ParquetFile(_mapped(source.file))
+                self._parquet = pq.ParquetFile(_mapped(self._file))
                 self.schema = self._parquet.schema_arrow
-                metadata = self._parquet.metadata
-                size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-                self.bytes_per_row = max(1, size // max(1, metadata.num_rows))
             elif source.format == Format.ARROW:
                 self._batches = self._open_arrow(source)
             else:
-                rows = CsvRows(source)
+                rows = CsvRows(source, longest, report)
                 self.schema, self._batches = rows.schema, rows.batches()
 
     def _open_arrow(self, source: Source) -> Iterator[pa.RecordBatch]:
@@ -82,6 +87,82 @@ class TableReader:
                 chosen = batch if columns is None else batch.select(columns)
                 for start in range(0, chosen.num_rows, rows):
                     yield chosen.slice(start, rows)
+
+    def slices(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Iterate over record batches of about ``size`` bytes when decoded, with the named columns.
+
+        Columns of few different texts may come as dictionaries: decoded, they would be far larger than the file.
+        """
+        with reading(self.name):
+            batches = self.batches(columns) if self._parquet is None else self._growing_batches(columns, size)
+            for batch in batches:
+                ends = np.cumsum(sum(decoded_sizes(column) for column in batch.columns))
+                start = 0
+                while start < batch.num_rows:
+                    limit = size + (ends[start - 1] if start else 0)
+                    end = max(start + 1, int(np.searchsorted(ends, limit, side="right")))
+                    yield batch.slice(start, end - start)
+                    start = end
+
+    def _growing_batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Iterate over batches of a few rows, then of as many as have about ``size`` bytes.
+
+        The metadata of Parquet report the size of rows as stored, which may be a thousandth of their decoded size.
+        """
+        import pyarrow.parquet as pq
+
+        repeated = _repeated_texts(self._parquet.metadata, columns)
+        file = pq.ParquetFile(_mapped(self._file), metadata=self._parquet.metadata, read_dictionary=repeated)
+        rows = _FEW_ROWS
+        for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
+            yield batch
+            per_row = sum(map(_size_in_memory, batch.columns)) / max(1, batch.num_rows)
+            rows = int(max(1, min(4 * rows, size / max(1, per_row), _ROWS)))
+            file.reader.set_batch_size(rows)
+
+
+def _repeated_texts(metadata: Any, columns: Sequence[str]) -> list[str]:
+    """Return the columns of Parquet that have a dictionary, and after it little more than indices into it."""
+    repeated = set()
+    for group in range(metadata.num_row_groups):
+        chunks = (metadata.row_group(group).column(index) for index in range(metadata.num_columns))
+        for chunk in chunks:
+            if chunk.path_in_schema in columns and chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
+                indices = chunk.total_compressed_size - (chunk.data_page_offset - chunk.dictionary_page_offset)
+                if indices <= _INDEX_BYTES * chunk.num_values:
+                    repeated.add(chunk.path_in_schema)
+    return sorted(repeated)
+
+
+def _size_in_memory(column: pa.Array) -> int:
+    return int((column.indices if pa.types.is_dictionary(column.type) else column).nbytes)
+
+
+def decoded_sizes(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Return the size in bytes of each value of a column of texts, lists or numbers, shape (rows,)."""
+    import pyarrow.compute as pc  # slow, and other formats do not need it
+
+    kind = column.type
+    lengths: npt.NDArray[Any]
+    if pa.types.is_dictionary(kind):
+        lengths = np.append(decoded_sizes(column.dictionary), 0)[column.indices.fill_null(-1).to_numpy()]
+    elif hasattr(kind, "value_type"):
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy() * np.int64(_width(kind.value_type))
+    elif str(kind) in _VIEWS:  # of 16 bytes, which begin with the length
+        lengths = np.frombuffer(column.buffers()[1], np.int32)[::4][column.offset : column.offset + len(column)]
+        lengths = np.where(column.is_valid().to_numpy(zero_copy_only=False), lengths, 0)
+    elif str(kind) in _TEXT and not pa.types.is_null(kind):
+        lengths = pc.binary_length(column).fill_null(0).to_numpy()
+    else:
+        lengths = np.full(len(column), _width(kind))
+    return lengths.astype(np.int64)
+
+
+def _width(kind: pa.DataType) -> int:
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # not of a fixed width
+        return _OTHER_BYTES
 
 
 class _Marked:
@@ -127,15 +208,19 @@ def read_table(source: Source) -> pa.Table:
     return pa.Table.from_arrays([typed(column) for column in table.columns], table.schema.names)
 
 
-def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
-    """Return the first candidate that the table has. Raise DataError if it has none, or has a candidate twice."""
+def find_column(name: str, schema: pa.Schema, *candidates: str, option: str = "--text-column") -> str:
+    """Return the first candidate that the table has; ``option`` names the column.
+
+    Raises DataError if it has none, or has a candidate twice.
+    """
     for column in candidates:
         if (count := schema.names.count(column)) == 1:
             return column
         if count > 1:
             raise DataError(f"{name}: column {column!r}: expected one of that name; got {count}")
     wanted = " or ".join(map(repr, candidates))
-    raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}")
+    remedy = separator_hint(schema.names) or f"; name another with {option}"
+    raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}{remedy}")
 
 
 def check_text_column(name: str, schema: pa.Schema, column: str) -> None:

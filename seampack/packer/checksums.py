@@ -8,13 +8,29 @@ from typing import Any
 import xxhash
 
 
+class Checksum:
+    """The checksum and number of bytes that are given part by part."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_128()
+        self.bytes = 0
+
+    def update(self, data: bytes) -> None:
+        """Add the next bytes."""
+        self._state.update(data)
+        self.bytes += len(data)
+
+    def __str__(self) -> str:
+        return f"xxh3_128:{self._state.hexdigest()}"
+
+
 def checksum(path: Path) -> str:
     """Return the checksum of a file."""
-    state = xxhash.xxh3_128()
+    state = Checksum()
     with path.open("rb", buffering=0) as file:
         while block := file.read(1 << 20):
             state.update(block)
-    return f"xxh3_128:{state.hexdigest()}"
+    return str(state)
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ import pyarrow as pa
 from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
-from seampack.io.records import invalid_utf8
+from seampack.io.records import invalid_utf8, too_long
 from seampack.io.sources import Source
-from seampack.io.tables import TableReader, as_texts, check_text_column, find_column
+from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
     LABELS,
     LOST_LABELS,
     LOST_MASK,
     MASK,
+    BadBlock,
+    IdKinds,
     Texts,
     TokenBatch,
     outside_vocabulary,
@@ -42,6 +45,8 @@ class ColumnBlock:
     source: str
     first_row: int
     vocab_size: int
+    faults: dict[int, str]
+    """Reasons of the rows that are known to have no document that can be packed."""
 
     @property
     def size(self) -> int:
@@ -54,7 +59,7 @@ class ColumnBlock:
         if self.names is not None:
             _check_names(self.names, wrong)
         if self.content.null_count:
-            wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
+            wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document") | self.faults)
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
             if self.labels is not None:
@@ -151,27 +156,48 @@ def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
     return offsets_of(pc.list_value_length(lists).fill_null(0).to_numpy())
 
 
-def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[ColumnBlock]:
+def column_blocks(
+    source: Source, config: PackConfig, vocab_size: int, id_kinds: IdKinds
+) -> Iterator[ColumnBlock | BadBlock]:
     """Iterate over blocks of about BLOCK_BYTES of the text column, or of the column of token ids if there is no text.
 
     Raises DataError if the file is damaged, or has neither column.
     """
-    table = TableReader(source)
+    unread: list[BadRecord] = []  # rows of CSV that are not rows of the table
+    table = TableReader(source, config.max_document_bytes, unread.append)
     content = _content_column(source.name, table.schema, config)
     columns = {"content": content}
     if config.id_column is not None:
-        columns["names"] = find_column(source.name, table.schema, config.id_column)
+        columns["names"] = find_column(source.name, table.schema, config.id_column, option="--id-column")
+        is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
+        id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
     if content != config.text_column:
         columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
-    rows = max(16, min(1 << 16, BLOCK_BYTES // max(1, table.bytes_per_row)))
     row = 1
-    for batch in table.batches(list(columns.values()), rows):
-        arrays = {kind: _normal(batch.column(name)) for kind, name in columns.items()}
-        step = max(1, batch.num_rows * BLOCK_BYTES // max(1, arrays["content"].nbytes))
-        for first in range(0, batch.num_rows, step):
-            parts = {kind: arrays[kind].slice(first, step) if kind in arrays else None for kind in _PARTS}
-            yield ColumnBlock(**parts, source=source.name, first_row=row + first, vocab_size=vocab_size)
+    for batch in table.slices(list(columns.values()), BLOCK_BYTES):
+        if unread:
+            row += len(unread)
+            yield BadBlock(unread.copy())
+            unread.clear()
+        arrays = {kind: batch.column(name) for kind, name in columns.items()}
+        arrays["content"], faults = _without_long(arrays["content"], config.max_document_bytes)
+        parts = {kind: _normal(arrays[kind]) if kind in arrays else None for kind in _PARTS}
+        yield ColumnBlock(**parts, source=source.name, first_row=row, vocab_size=vocab_size, faults=faults)
         row += batch.num_rows
+    if unread:
+        yield BadBlock(unread)
+
+
+def _without_long(content: pa.Array, longest: int) -> tuple[pa.Array, dict[int, str]]:
+    """Return the documents with null for each that is too long, and the reasons by row."""
+    long = np.flatnonzero(decoded_sizes(content) > longest).tolist()
+    if not long:
+        return content, {}
+    starts = [0, *(row + 1 for row in long)]
+    kept = [content.slice(start, end - start) for start, end in zip(starts, [*long, len(content)], strict=True)]
+    nulls = [pa.nulls(1, content.type)] * len(long)
+    parts = [part for pair in zip_longest(kept, nulls) for part in pair if part is not None]
+    return pa.concat_arrays(parts), dict.fromkeys(long, too_long(longest))
 
 
 def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:

@@ -183,6 +183,14 @@ class PackConfig(PlanConfig):
         "reason to quarantine.jsonl; compare and tokenizer train warn of their number.",
         choices=OnBad,
     )
+    max_document_bytes: int = option(
+        1 << 30,
+        "Largest size of a document: of its line, JSON value, paragraph, file or text in a table, decompressed. A "
+        "longer one is a bad record. Limits memory use: a document takes several times its size.",
+        low=1,
+        high=1 << 40,
+        unit="bytes",
+    )
     special_tokens_in_text: bool = option(
         False, "Parse special tokens in the text, such as <|endoftext|>; by default they are plain text."
     )

@@ -1,8 +1,10 @@
 """The output of readers: batches of documents, as text or token ids, and the records that could not be read."""
 
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,8 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 
+SKIP_ADVICE = "; skip such records with --on-bad quarantine"
+NO_NAMES = pa.nulls(0, pa.large_string())
 LABELS, MASK = "labels", "attention_mask"
 _KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"
 LOST_LABELS = f"{LABELS} differ from the token ids: packing would lose them and train on every token; {_KEPT_BY}"
@@ -28,6 +32,43 @@ class Texts:
     texts: list[str]
     names: pa.Array | None = None  # shape (documents,), the ids of ``id_column``
     bad: list[BadRecord] = field(default_factory=list)
+
+
+class IdKinds:
+    """The kinds of ids that a run has read. Warns once if there are two: the id ``1`` is then the same as ``"1"``."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __contains__(self, kind: str) -> bool:
+        return kind in self._places
+
+    def add(self, kind: str, where: str) -> None:
+        """Add a kind, ``a number`` or ``text``, and the place of its first id."""
+        with self._lock:
+            if kind in self._places:
+                return
+            self._places[kind] = where
+            if len(self._places) == 2:
+                shown = "; ".join(f"{place}: {kind}" for kind, place in sorted(self._places.items()))
+                warnings.warn(
+                    f'ids are numbers and texts, and 1 and "1" become the same id; write all in one way ({shown})',
+                    stacklevel=2,
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class BadBlock:
+    """A block of an input in which no document can be read."""
+
+    bad: list[BadRecord]
+    size: ClassVar[int] = 0
+    """Bytes of documents."""
+
+    def decode(self) -> Texts:
+        """Return no document, and the bad records."""
+        return Texts([], NO_NAMES, self.bad)
 
 
 Split = Callable[[list[str]], tuple[list[str], npt.NDArray[np.int64]]]

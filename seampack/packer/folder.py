@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from seampack.packer.config import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
 from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths
-from seampack.packer.verification import verify_files, verify_rows
+from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
 
 _COLUMNS = ("input_ids", *ADDED_COLUMNS)
 
@@ -50,17 +51,17 @@ class PackedFolder:
 
     def _table(self, shard: Shard) -> pa.Table:
         path = self.folder / shard.file
-        try:
-            if self.manifest.config["output_format"] == OutputFormat.PARQUET:
+        output_format = self.manifest.config["output_format"]
+        with _reading(path, shard, f"rows in the format {output_format}"):
+            if output_format == OutputFormat.PARQUET:
                 table = pq.read_table(path)
             else:
                 table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-        except (OSError, pa.ArrowException) as error:
-            raise ShardError(f"{path}: the shard cannot be read: {' '.join(str(error).split())}") from error
+            names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
-        if missing := [name for name in _COLUMNS if name not in table.column_names]:
-            raise ShardError(f"{path}: expected a column {missing[0]}; got {', '.join(table.column_names)}")
+        if missing := [name for name in _COLUMNS if name not in names]:
+            raise ShardError(f"{path}: expected a column {missing[0]}; got {', '.join(names)}")
         return table
 
     def row(self, index: int) -> dict[str, Any]:
@@ -68,7 +69,12 @@ class PackedFolder:
         position = index
         for shard in self.shards:
             if 0 <= position < shard.rows:
-                row: dict[str, Any] = self._table(shard).slice(position, 1).to_pylist()[0]
+                path = self.folder / shard.file
+                table = self._table(shard).slice(position, 1)
+                check_columns(table, path, self.manifest)
+                with _reading(path, shard, f"a row {index}"):
+                    table.validate(full=True)
+                    row: dict[str, Any] = table.to_pylist()[0]
                 return row
             position -= shard.rows
         if not self.rows:
@@ -124,6 +130,16 @@ class PackedFolder:
                 f"got one from {starts[segment]}: several documents share this id; pack with an id column of unique "
                 "ids, or none"
             )
+
+
+@contextmanager
+def _reading(path: Path, shard: Shard, expected: str) -> Iterator[None]:
+    """Convert the errors of a damaged shard to a ShardError."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        check_size(path, shard)
+        raise ShardError(f"{path}: the shard is damaged: expected {expected}; got other data; pack again") from error
 
 
 class _Segments(NamedTuple):

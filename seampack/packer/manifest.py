@@ -1,6 +1,6 @@
 """The manifest of a packed folder: dataclasses, JSON (format version 2), and the file names of the format.
 
-Version 1 lacked ``files`` and ``digest``; it is read, but not written.
+Version 1 lacked ``inputs``, ``files`` and ``digest``; it is read, but not written.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ QUARANTINE = "quarantine.jsonl"
 DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 2
-_SINCE_2 = ("files", "digest")
+_SINCE_2 = ("inputs", "files", "digest")
 
 _NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
 """Fields of the config that reading a folder needs."""
@@ -69,6 +69,16 @@ class TokenizerFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A file that was packed, as it was stored."""
+
+    path: str
+    """The path, as given or as found in a folder; bytes that are not UTF-8 as ``\\xNN``. ``-`` for standard input."""
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """A file of rows."""
 
@@ -103,6 +113,8 @@ class Manifest(Mapping[str, Any]):
     quarantined: int
     """Number of records in ``quarantine.jsonl``."""
     shards: tuple[Shard, ...]
+    inputs: tuple[Input, ...] = ()
+    """The files that were packed, in this order; none in version 1."""
     files: tuple[File, ...] = ()
     """The other files of the folder; none in version 1."""
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +151,7 @@ class Manifest(Mapping[str, Any]):
         }
         if self.format_version == 1:
             return content
+        content["inputs"] = [dataclasses.asdict(each) for each in self.inputs]
         content["files"] = [dataclasses.asdict(file) for file in self.files]
         return content | {"digest": digest(content)}
 
@@ -175,6 +188,7 @@ class Manifest(Mapping[str, Any]):
             accounting=_accounting(top["accounting"], config["seq_len"]),
             quarantined=quarantined,
             shards=_shards(top["shards"], config["output_format"]),
+            inputs=_inputs(top["inputs"]) if version > 1 else (),
             files=_files(top["files"], _other_files(config["output_format"], quarantined)) if version > 1 else (),
             notes={name: value for name, value in content.items() if name not in names},
             seampack_version=check_value("seampack_version", top["seampack_version"], str, {}),
@@ -275,6 +289,13 @@ def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
             raise ConfigError(f"shards[{number}].file: expected {expected}; got {shard.file!r}")
         shards.append(shard)
     return tuple(shards)
+
+
+def _inputs(content: object) -> tuple[Input, ...]:
+    """Return the inputs. Raise ConfigError unless there is at least one."""
+    if not isinstance(content, list) or not content:
+        raise ConfigError(f"inputs: expected a list of at least one input; got {content!r}")
+    return tuple(Input(**_fields(Input, f"inputs[{number}].", entry)) for number, entry in enumerate(content))
 
 
 def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:

@@ -28,7 +28,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
-from seampack.packer.manifest import Manifest, TokenizerFacts, check_notes
+from seampack.packer.manifest import Input, Manifest, TokenizerFacts, check_notes
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
@@ -60,7 +60,7 @@ def pack(
     Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
-        source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
+        source: Paths, globs, folders, or ``"-"`` for standard input.
         config: The options; by default ``PackConfig()``.
         out: Output folder.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
@@ -84,6 +84,7 @@ def pack(
         text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
+    inputs: list[Input] = []
     # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
     with (
         ShardWriter(out, config, overwrite=overwrite) as writer,
@@ -96,6 +97,7 @@ def pack(
                 threads=workers,
                 split=split,
                 on_bad=writer.quarantine,
+                on_input=inputs.append,
                 on_progress=on_progress,
             )
         ) as batches,
@@ -109,7 +111,7 @@ def pack(
         if pending is not None:
             pending.result()
         _warn_of_drops(stage.accounting)
-        return writer.finish(stage.accounting, _facts(text_tokenizer), notes)
+        return writer.finish(stage.accounting, _facts(text_tokenizer), inputs, notes)
 
 
 def _warn_of_drops(accounting: Accounting) -> None:

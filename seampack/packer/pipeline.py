@@ -13,7 +13,8 @@ from typing import TypeVar
 from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import Doubled, Split, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Doubled, Split, TokenBatch
+from seampack.packer.manifest import Input
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -82,6 +83,7 @@ def token_batches(
     threads: int | None = None,
     split: Split | None = None,
     on_bad: Callable[[list[BadRecord]], None] | None = None,
+    on_input: Callable[[Input], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[TokenBatch, None, None]:
     """Yield all documents of the inputs as token ids, in order.
@@ -95,14 +97,13 @@ def token_batches(
     """
     workers = thread_count(threads)
     stop = config.on_bad == OnBad.STOP
-    advice = "; skip such records with --on-bad quarantine" if on_bad is not None else ""
     lock, first_is_done = threading.Lock(), threading.Event()
 
     def encode(block: Block, phase: _Phase) -> TokenBatch:
         try:
             documents = block.decode()
             if stop and documents.bad:
-                raise documents.bad[0].error(advice)
+                raise documents.bad[0].error(SKIP_ADVICE)
             if isinstance(documents, TokenBatch):
                 return tokenizer.adopt(documents)
             if phase == _Phase.FAST:
@@ -118,7 +119,7 @@ def token_batches(
     def sized(item: tuple[Block, _Phase]) -> tuple[TokenBatch, int]:
         return encode(*item), item[0].size
 
-    blocks = _in_phases(read_blocks(paths, config, tokenizer.vocab_size), tokenizer.fast_from)
+    blocks = _in_phases(read_blocks(paths, config, tokenizer.vocab_size, on_input), tokenizer.fast_from)
     documents = tokens = size = 0
     doubled = Doubled()
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:

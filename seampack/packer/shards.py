@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from seampack.packer.manifest import (
     MANIFEST,
     QUARANTINE,
     File,
+    Input,
     Manifest,
     Shard,
     TokenizerFacts,
@@ -147,7 +148,11 @@ class ShardWriter:
             )
 
     def finish(
-        self, accounting: Accounting, tokenizer: TokenizerFacts, notes: Mapping[str, Any] | None = None
+        self,
+        accounting: Accounting,
+        tokenizer: TokenizerFacts,
+        inputs: Sequence[Input],
+        notes: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """Close the last shard, write the manifest and publish the folder as ``out``. Return the manifest."""
         with writing(self.out):
@@ -166,6 +171,7 @@ class ShardWriter:
                 accounting=accounting,
                 quarantined=self.quarantined,
                 shards=tuple(self._shards),
+                inputs=tuple(inputs),
                 files=tuple(self._files()),
                 notes=notes or {},
             )

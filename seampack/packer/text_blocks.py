@@ -1,8 +1,10 @@
 """Text and JSONL: blocks of whole lines, read in one thread and decoded in others."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -10,16 +12,31 @@ import pyarrow as pa
 from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
 from seampack.io.formats import Format
-from seampack.io.records import blocks_of, end_of_lines, invalid_utf8
+from seampack.io.records import (
+    LINE_ENDS,
+    LINE_FEED_WANTED,
+    SHOWN_BYTES,
+    Ends,
+    TooLong,
+    blocks_of,
+    invalid_utf8,
+    too_long,
+)
 from seampack.io.sources import Source
-from seampack.packer.config import PackConfig
-from seampack.packer.documents import Texts, TokenBatch
+from seampack.packer.config import OnBad, PackConfig
+from seampack.packer.documents import NO_NAMES, BadBlock, IdKinds, Texts, TokenBatch
 from seampack.packer.json_blocks import JsonDecoder
 
 BLOCK_BYTES = 8 << 20
 _BLANK_LINES = re.compile(rb"^(?:[ \t\r]*\n)+", re.MULTILINE)  # in bytes that begin where a line does
 _BLANK_LINES_INSIDE = re.compile(rb"\n(?:[ \t\r]*\n)+")  # in any bytes
 _NEWLINE = re.compile(rb"\n")
+_NOTHING = re.compile(rb"(?!)")
+_PARAGRAPH_ENDS = Ends(
+    lambda data: next((match.end() for match in _BLANK_LINES_INSIDE.finditer(data)), 0),
+    lambda data: max((match.end() for match in _BLANK_LINES_INSIDE.finditer(data)), default=0),
+)
+_OF_LINES = (Format.LINES, Format.PARAGRAPHS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +50,10 @@ class TextBlock:
     first_line: int
     lines: int
     has_blank: bool
+    longest: int
+    """Largest number of bytes of a document."""
+    separator: re.Pattern[bytes]
+    """Pattern of the bytes between two documents."""
     decoder: "Decoder"
 
     @property
@@ -42,7 +63,28 @@ class TextBlock:
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; records without a document are in ``bad``."""
-        return self.decoder(self)
+        if len(self.data) <= self.longest:
+            return self.decoder(self)
+        kept: list[bytes] = []
+        bad: list[BadRecord] = []
+        for start, end, next_start, line in self.spans():
+            if end - start <= self.longest:
+                kept.append(self.data[start:next_start])
+            else:
+                bad.append(self.bad_record(line, too_long(self.longest), self.data[start : start + SHOWN_BYTES]))
+                kept.append(b"\n" * self.data.count(b"\n", start, next_start))
+        documents = self.decoder(dataclasses.replace(self, data=b"".join(kept), has_blank=True))
+        documents.bad[:] = sorted([*documents.bad, *bad], key=lambda record: record.position)
+        return documents
+
+    def spans(self) -> Iterator[tuple[int, int, int, int]]:
+        """Iterate over the documents: start, end, start of the next, and line counted from 0."""
+        start = line = 0
+        borders = ((match.start(), match.end()) for match in self.separator.finditer(self.data))
+        for end, next_start in chain(borders, [(len(self.data), len(self.data))]):
+            yield start, end, next_start, line
+            line += self.data.count(b"\n", start, next_start)
+            start = next_start
 
     def bad_record(self, index: int, reason: str, raw: bytes) -> BadRecord:
         """Return a bad record on the line ``index`` of the block, counted from 0."""
@@ -53,44 +95,48 @@ class TextBlock:
 Decoder = Callable[[TextBlock], Texts | TokenBatch]
 
 
-def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[TextBlock]:
+def text_blocks(
+    source: Source, config: PackConfig, vocab_size: int, id_kinds: IdKinds
+) -> Iterator[TextBlock | BadBlock]:
     """Iterate over blocks of about BLOCK_BYTES that end where a document ends.
+
+    If the config stops at bad records, nothing is read after a document that is too long.
 
     Raises DataError if the input is damaged, or is plain text and the config has an ``id_column``.
     """
-    if config.id_column is not None and source.format in (Format.LINES, Format.PARAGRAPHS):
+    if config.id_column is not None and source.format in _OF_LINES:
         raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; omit --id-column")
-    decoder: Decoder | None = None
-    if source.format == Format.LINES:
-        decoder = _decode_lines
-    elif source.format == Format.PARAGRAPHS:
-        decoder = _decode_paragraphs
-    elif source.format == Format.FILE:
-        decoder = _decode_file
+    separator, ends, decoder = _PLAIN.get(source.format, (_NEWLINE, LINE_ENDS, None))
+    longest = config.max_document_bytes
     line = 1
-    for data in blocks_of(source, BLOCK_BYTES, _end_of(source.format)):
+    for data in blocks_of(source, BLOCK_BYTES, ends, longest=longest):
+        if isinstance(data, TooLong):
+            raw = data.decode(errors="backslashreplace")
+            yield BadBlock([BadRecord(source.name, line, too_long(longest), raw, source.unit)])
+            if config.on_bad == OnBad.STOP or source.format == Format.FILE:  # the rest is not needed
+                return
+            continue
+        if source.format != Format.FILE and data.isspace():
+            line += data.count(b"\n")
+            continue
         if decoder is None:
-            decoder = _json_decoder(data, config, vocab_size)
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))  # searching bytes for two newlines is slow
+            decoder = _json_decoder(data, config, vocab_size, id_kinds)
+        newlines_at = np.flatnonzero(
+            np.frombuffer(data, np.uint8) == ord("\n")
+        )  # finding two newlines in bytes is slow
+        newlines = newlines_at.size
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
-        has_blank = has_blank or bool((np.diff(ends) == 1).any())
-        lines = ends.size + (not data.endswith(b"\n"))
-        yield TextBlock(data, source.name, source.unit, line, lines, has_blank, decoder)
-        line += ends.size
+        has_blank = has_blank or bool((np.diff(newlines_at) == 1).any())
+        lines = newlines + (not data.endswith(b"\n"))
+        if line == lines == 1 and source.format in _OF_LINES and not newlines and b"\r" in data.strip(b"\r"):
+            raise DataError(f"{source.name}: {LINE_FEED_WANTED}, or give --input-format file")
+        yield TextBlock(data, source.name, source.unit, line, lines, has_blank, longest, separator, decoder)
+        line += newlines
 
 
-def _end_of(kind: Format) -> Callable[[bytes], int]:
-    """Return the function that finds the end of the last whole document in some bytes."""
-    if kind == Format.FILE:
-        return lambda data: 0
-    if kind == Format.PARAGRAPHS:
-        return lambda data: max((match.end() for match in _BLANK_LINES_INSIDE.finditer(data)), default=0)
-    return end_of_lines
-
-
-def _json_decoder(first_block: bytes, config: PackConfig, vocab_size: int) -> Decoder:
+def _json_decoder(first_block: bytes, config: PackConfig, vocab_size: int, id_kinds: IdKinds) -> Decoder:
     """Return the function that decodes blocks of JSON lines like the first one."""
-    records = JsonDecoder(first_block, config, vocab_size)
+    records = JsonDecoder(first_block, config, vocab_size, id_kinds)
     return lambda block: records.decode(block.data, block.lines, block.has_blank, block.bad_record)
 
 
@@ -99,30 +145,25 @@ def _decode_lines(block: TextBlock) -> Texts:
     try:
         lines = block.data.decode().split("\n")
     except UnicodeDecodeError:
-        lines, bad = _decode_parts(block, _NEWLINE)
+        lines, bad = _decode_parts(block)
     return Texts([line.removesuffix("\r") for line in lines if line and not line.isspace()], None, bad)
 
 
 def _decode_paragraphs(block: TextBlock) -> Texts:
-    paragraphs, bad = _decode_parts(block, _BLANK_LINES)
+    paragraphs, bad = _decode_parts(block)
     return Texts([text.strip("\r\n") for text in paragraphs if text and not text.isspace()], None, bad)
 
 
-def _decode_parts(block: TextBlock, separator: re.Pattern[bytes]) -> tuple[list[str], list[BadRecord]]:
-    """Split a block and decode part by part, so that each invalid part is reported with its line."""
+def _decode_parts(block: TextBlock) -> tuple[list[str], list[BadRecord]]:
+    """Decode a block document by document, so that each invalid one is reported with its line."""
     texts: list[str] = []
     bad: list[BadRecord] = []
-    start = 0
-    line = 0
-    borders = [(match.start(), match.end()) for match in separator.finditer(block.data)]
-    for end, next_start in [*borders, (len(block.data), len(block.data))]:
+    for start, end, _, line in block.spans():
         part = block.data[start:end]
         try:
             texts.append(part.decode())
         except UnicodeDecodeError as error:
             bad.append(block.bad_record(line + part.count(b"\n", 0, error.start), invalid_utf8(error), part))
-        line += block.data.count(b"\n", start, next_start)
-        start = next_start
     return texts, bad
 
 
@@ -132,4 +173,11 @@ def _decode_file(block: TextBlock) -> Texts:
     except UnicodeDecodeError as error:
         line = block.data.count(b"\n", 0, error.start)
         bad = block.bad_record(line, invalid_utf8(error), block.data)
-        return Texts([], pa.array([], pa.large_string()), [bad])
+        return Texts([], NO_NAMES, [bad])
+
+
+_PLAIN: dict[Format, tuple[re.Pattern[bytes], Ends, Decoder | None]] = {
+    Format.LINES: (_NEWLINE, LINE_ENDS, _decode_lines),
+    Format.PARAGRAPHS: (_BLANK_LINES, _PARAGRAPH_ENDS, _decode_paragraphs),
+    Format.FILE: (_NOTHING, Ends(lambda data: 0, lambda data: 0), _decode_file),
+}

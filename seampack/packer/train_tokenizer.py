@@ -8,12 +8,13 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from seampack.errors import ConfigError, DataError
+from seampack.config import check_flag
+from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.bad_records import Skipped
 from seampack.io.output import write_file, writing
 from seampack.io.sources import expand
 from seampack.packer.config import OnBad, PackConfig, TokenizerConfig
-from seampack.packer.documents import Split, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Split, TokenBatch
 from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
 
@@ -25,6 +26,7 @@ def train_tokenizer(
     *,
     reading: PackConfig | None = None,
     split: Split | None = None,
+    overwrite: bool = False,
     show_progress: bool = False,
     **options: Any,
 ) -> int:
@@ -33,21 +35,24 @@ def train_tokenizer(
     The same corpus, options and split give the same file.
 
     Args:
-        source: Paths, globs, folders of saved datasets, or ``"-"`` for standard input.
+        source: Paths, globs, folders, or ``"-"`` for standard input.
         out: Output file, a ``tokenizer.json``.
         config: The options of training; by default ``TokenizerConfig()``.
         reading: The options of reading; by default ``PackConfig()``.
         split: Cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``).
+        overwrite: Whether to replace an existing file.
         show_progress: Whether to show a progress bar.
         options: Fields of TokenizerConfig, such as ``vocab_size``; they override ``config``.
 
-    Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` cannot be
-    written.
+    Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` exists or
+    cannot be written.
     """
     config = TokenizerConfig.given(config, **options)
     path = Path(out)
     if not path.name or path.is_dir():
         raise ConfigError(f"{out}: expected the name of a file to write; got a folder")
+    if path.is_file() and not check_flag("overwrite", overwrite):
+        raise ShardError(f"{out}: the file exists; use --overwrite or another name")
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -71,7 +76,7 @@ def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Ite
     for block in read_blocks(paths, config):
         documents = block.decode()
         if documents.bad and config.on_bad == OnBad.STOP:
-            raise documents.bad[0].error("; skip such records with --on-bad quarantine")
+            raise documents.bad[0].error(SKIP_ADVICE)
         skipped.add(documents.bad)
         if isinstance(documents, TokenBatch):
             raise DataError(f"expected text to train on; got token ids in column '{config.input_ids_column}'")

@@ -44,10 +44,15 @@ def _is_read_as_rows(name: str) -> bool:
     return is_table or is_packed_name(name)
 
 
-def _check_file(path: Path, file: Shard | File) -> None:
+def check_size(path: Path, file: Shard | File) -> None:
+    """Raise ShardError if a file has another size than in the manifest."""
     size = path.stat().st_size
     if size != file.bytes:
         raise ShardError(f"{path}: expected {file.bytes} bytes; got {size}: it is damaged; pack again")
+
+
+def _check_file(path: Path, file: Shard | File) -> None:
+    check_size(path, file)
     if checksum(path) != file.checksum:
         raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
 
@@ -86,7 +91,7 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
     split = [np.empty(0, np.int64)]
     for shard, table in zip(manifest.shards, tables, strict=True):
         path = folder / shard.file
-        _check_columns(table, path, manifest)
+        check_columns(table, path, manifest)
         _check_segments(table, path, manifest)
         _check_ids(table, path, manifest)
         starts, lengths = flat(table, "doc_starts"), segment_lengths(table)
@@ -110,7 +115,7 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 
 
-def _check_columns(table: pa.Table, path: Path, manifest: Manifest) -> None:
+def check_columns(table: pa.Table, path: Path, manifest: Manifest) -> None:
     """Raise ShardError unless the columns have their types in the manifest, and ``input_ids`` that of the tokenizer."""
     given = {field.name: _type_name(str(field.type)) for field in table.schema}
     stated = {name: _type_name(kind) for name, kind in manifest.columns.items()}

@@ -140,6 +140,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "input_ids_column": "ids",
         "id_column": "uid",
         "on_bad": "quarantine",
+        "max_document_bytes": 12345,
         "special_tokens_in_text": True,
         "bos": "a",
         "eos": "b",

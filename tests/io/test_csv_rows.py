@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import DataError
+from seampack.io import csv_rows
+from seampack.io.records import LINE_FEED_WANTED
 from seampack.io.sources import open_source
-from seampack.io.tables import TableReader, read_table
+from seampack.io.tables import TableReader, find_column, read_table
 
+SEMICOLON = "the separator looks like a semicolon; expected a comma: write the file again with commas"
 cells = st.text(st.sampled_from('aé",;\t\n\r 0\u2028'), max_size=6)
 
 
@@ -82,6 +86,14 @@ def test_how_bytes_arrive_decides_nothing(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3\n", ":3: cannot be read: expected 2 fields, as in the header line; got 1"),
         (b"a,b\n1,2,3\n", ":2: cannot be read: expected 2 fields, as in the header line; got 3"),
         (b'a,b\n1,"open\n2,b\n3,c\n', ":4: cannot be read: unexpected end of data; is a quotation mark not closed?"),
+        (
+            b"a;text\n1;b,c\n",
+            f":2: cannot be read: expected 1 fields, as in the header line; got 2; {SEMICOLON}",
+        ),
+        (
+            b"a,b\r1,2\r3,4\r",
+            f":1: cannot be read: {LINE_FEED_WANTED}",
+        ),
         (b"i\xe9,text\n1,a\n", ":1: invalid UTF-8 in the header line; convert the file to UTF-8"),
     ],
 )
@@ -90,6 +102,39 @@ def test_damage_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(DataError) as error:
         rows_of(tmp_path / "a.csv")
     assert str(error.value) == f"{tmp_path}/a.csv{message}"
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_rows_of_another_length_are_reported_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(csv_rows, "_BATCH_CHARACTERS", size)
+    (tmp_path / "a.csv").write_bytes(b'a,b\n1,2\n"x\ny"\n3,4\n\n5,6,\xe9\n7,8\n9\n')
+    events: list[Any] = []
+    with open_source(str(tmp_path / "a.csv")) as source:
+        table = TableReader(source, report=lambda record: events.append((record.position, record.raw)))
+        for batch in table.batches():
+            events += batch["a"].to_pylist()
+    assert events == ["1", (3, "x\ny"), "3", (7, "5,6,\\xe9"), "7", (9, "9")]
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "hint"),
+    [
+        (
+            "a.csv",
+            "id;text",
+            "the separator looks like a semicolon; expected a comma: write the file again with commas",
+        ),
+        ("a.csv", "id\ttext", "the separator looks like a tab: give --input-format tsv"),
+        ("a.tsv", "id,text", "the separator looks like a comma: give --input-format csv"),
+    ],
+)
+def test_another_separator_is_named(tmp_path: Path, name: str, header: str, hint: str) -> None:
+    (tmp_path / name).write_text(f"{header}\n1 2\n")
+    with open_source(str(tmp_path / name)) as source, pytest.raises(DataError) as error:
+        find_column(source.name, TableReader(source).schema, "text")
+    assert str(error.value) == f"{tmp_path / name}: no column 'text'; the table has {header!r}; {hint}"
 
 
 def test_bytes_that_are_not_utf8_are_kept_for_the_reader_to_report(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import re
@@ -36,6 +37,7 @@ def zstd(data: bytes) -> bytes:
 CODECS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
+    "padded gzip": lambda data: gzip.compress(data[:7]) + bytes(3) + gzip.compress(data[7:]) + bytes(200_000),
     "two members": lambda data: gzip.compress(data[:7]) + gzip.compress(data[7:]),
     "zstd": zstd,
     "two frames": lambda data: zstd(data[:7]) + zstd(data[7:]),
@@ -148,6 +150,9 @@ def test_tables_of_any_name_are_read(tmp_path: Path, kind: str) -> None:
 DAMAGED = {
     "cut.gz": gzip.compress(b"some text\n" * 999)[:-9],
     "cut.zst": zstd(os.urandom(9999))[:-9],
+    "cut-second-member.gz": gzip.compress(b"a") + gzip.compress(b"some text\n" * 999)[:-9],
+    "garbage-after-padding.gz": gzip.compress(b"a") + bytes(99) + b"garbage",
+    "wrong-checksum.gz": gzip.compress(b"a")[:-8] + bytes(8),
     "cut.bz2": bz2.compress(b"some text\n" * 999)[:-9],
     "cut.xz": lzma.compress(b"some text\n" * 999)[:-9],
     "garbage.xz": lzma.compress(b"some text\n" * 999)[:40] + b"garbage" * 9,
@@ -199,6 +204,13 @@ def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
     DatasetDict({"train": saved}).save_to_disk(tmp_path / "dict")
     with pytest.raises(DataError, match=re.escape(f"several splits; name one, for example {tmp_path / 'dict/train'}")):
         expand(tmp_path / "dict")
+    state = (tmp_path / "one/state.json").read_text()
+    files = json.loads(state)["_data_files"]
+    for listed in (files[:1], [files[1]] * 2):
+        (tmp_path / "one/state.json").write_text(json.dumps({"_data_files": listed}))
+        with pytest.raises(DataError, match=r"incomplete: its files are numbered to 2; state\.json lists 1"):
+            expand(tmp_path / "one")
+    (tmp_path / "one/state.json").write_text(state)
     (tmp_path / "one/data-00001-of-00002.arrow").unlink()
     with pytest.raises(DataError, match=r"the dataset is incomplete: no file data-00001-of-00002\.arrow"):
         expand(tmp_path / "one")
@@ -209,7 +221,7 @@ def test_expand_opens_saved_datasets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none.jsonl", "no such file"), ("*.jsonl", "no file matches"), (".", "the folder is not a saved dataset")],
+    [("none.jsonl", "no such file"), ("*.jsonl", "no file matches"), (".", "expected files with a known ending")],
 )
 def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -217,7 +229,7 @@ def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) 
 
 
 def test_expand_needs_an_input() -> None:
-    with pytest.raises(DataError, match="no input: give files, globs, dataset folders, or - for standard input"):
+    with pytest.raises(DataError, match="no input: give files, globs, folders, or - for standard input"):
         expand([])
 
 

@@ -144,8 +144,9 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: str, message: s
         data.load(str(tmp_path / name))
     with pytest.raises(DataError, match="no such file"):
         data.load(str(tmp_path / "missing.csv"))
-    with pytest.raises(DataError, match="the folder is not a saved dataset"):
-        data.load(str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="expected files with a known ending"):
+        data.load(str(tmp_path / "empty"))
 
 
 def test_records_have_the_union_of_all_fields(tmp_path: Path) -> None:

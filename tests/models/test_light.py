@@ -43,7 +43,7 @@ def test_a_list_of_options_imports_nothing_heavy(tmp_path: Path, method: str) ->
     [
         (("train", "empathy", "--data", "lost.parquet"), "lost.parquet: no such file"),
         (("prepare", "refine", "--data", "lost/*.jsonl"), "lost/*.jsonl: no file matches"),
-        (("train", "curriculum", "--data", "."), "the folder is not a saved dataset"),
+        (("train", "curriculum", "--data", "."), "expected files with a known ending"),
         (("train", "watermark", "--data", "lost.csv", "--set", "trigger_word=1"), "trigger_word: no such option"),
         (("train", "double_descent", "--data", "lost.csv", "--set", "noise=7"), "noise: expected a number"),
         (("evaluate", "rope_scaling", "--artifact", "lost", "--data", "lost.csv"), "lost: no such folder"),

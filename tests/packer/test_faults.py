@@ -31,7 +31,7 @@ def write_table(path: Path, **columns: Any) -> None:
 INPUTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "no file": ("none.jsonl", lambda path: None, "none.jsonl: no such file"),
     "no match": ("*.jsonl", lambda path: None, "*.jsonl: no file matches"),
-    "folder": ("folder", Path.mkdir, "folder: the folder is not a saved dataset"),
+    "folder": ("folder", Path.mkdir, "folder: expected files with a known ending"),
     "cut gz": ("a.jsonl.gz", lambda p: write(p, gzip.compress(GOOD.encode() * 99)[:-9]), "a.jsonl.gz: cannot be read"),
     "garbage": ("a.bin", lambda p: write(p, b"fine\n\x80\x81\xff"), "a.bin:2: invalid UTF-8"),
     "broken JSON": ("a.jsonl", lambda p: write(p, GOOD.encode() * 2 + b'{"text": "'), "a.jsonl:3: broken JSON"),

@@ -1,21 +1,28 @@
 """The manifest: its JSON is stable, and damage of any field is refused by the field's name."""
 
+import bz2
 import copy
 import functools
+import gzip
 import json
 import operator
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import seampack
 from seampack.errors import ConfigError, ShardError
-from seampack.packer.checksums import digest
+from seampack.packer.checksums import checksum, digest
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest, is_packed_name, shard_name
+from tests.conftest import Run
+from tests.faulty import UNFRAMED
 from tests.packer.corpus import SMALL, write_corpus
 
 # A manifest of version 1, as the first release wrote it, with the fields of ADDED. Every later version must open both.
@@ -89,7 +96,8 @@ FILES = [
     {"file": name, "bytes": 10, "checksum": "xxh3_128:00"}
     for name in ("dataset_info.json", "state.json", "quarantine.jsonl")
 ]
-VERSION_2: dict[str, Any] = {**VERSION_1, "format_version": 2, "quarantined": 3, "files": FILES}
+INPUTS = [{"path": "a.jsonl", "bytes": 99, "checksum": "xxh3_128:00"}]
+VERSION_2: dict[str, Any] = {**VERSION_1, "format_version": 2, "quarantined": 3, "inputs": INPUTS, "files": FILES}
 VERSION_2["digest"] = digest(VERSION_2)
 
 CYCLE: list[Any] = []
@@ -147,10 +155,54 @@ def test_the_file_is_what_pack_returns(packed: Path) -> None:
     manifest = PackedFolder(packed).manifest
     assert manifest.to_dict() == content
     assert list(content) == [name for name in VERSION_2 if name != "pre_segment"]
-    for name in ("tokenizer", "config", "accounting"):
+    for name in ("tokenizer", "accounting"):
         assert list(content[name]) == list(VERSION_1[name])
     assert manifest.config == PackConfig(on_bad="quarantine", **SMALL).to_dict()
     assert content["digest"] == digest({name: value for name, value in content.items() if name != "digest"})
+
+
+def stored(folder: Path) -> list[Path]:
+    """Write an input of each kind of reading, and return their paths."""
+    texts = "".join(json.dumps({"text": f"text {n}"}) + "\n" for n in range(20_000))
+    table = pa.table({"text": ["a", "b"], "unused": ["x" * 99_999, "y"]})
+    (folder / "a.jsonl").write_text(texts)
+    (folder / "a.json").write_text(f"[{texts.strip().replace(chr(10), ',')}]\n")
+    (folder / "a.csv").write_text("text\na\n")
+    (folder / "a.txt.gz").write_bytes(gzip.compress(texts.encode()) + bytes(9))
+    (folder / "a.txt.bz2").write_bytes(bz2.compress(texts.encode()))
+    (folder / "a.txt.zst").write_bytes(bytes(pa.Codec("zstd").compress(texts.encode(), asbytes=True)))
+    (folder / "empty.txt").write_text("")
+    pq.write_table(table, folder / "a.parquet")
+    with pa.OSFile(str(folder / "a.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    (folder / "a.arrow.gz").write_bytes(gzip.compress((folder / "a.arrow").read_bytes()))
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/n\xff.txt"))
+    path.write_text("a\n")
+    return sorted(folder.iterdir())
+
+
+def test_the_manifest_names_the_inputs_as_they_are_stored(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    files = stored(tmp_path / "corpus")
+    manifest = seampack.pack(tmp_path / "corpus", out=tmp_path / "out", window_tokens=1 << 20)
+    assert [each.path for each in manifest.inputs] == [
+        os.fsencode(path).decode(errors="backslashreplace") for path in files
+    ]
+    assert [each.bytes for each in manifest.inputs] == [path.stat().st_size for path in files]
+    assert [each.checksum for each in manifest.inputs] == [checksum(path) for path in files]
+    assert PackedFolder(tmp_path / "out").manifest == manifest
+
+
+def test_standard_input_is_named_by_its_content(call: Run, tmp_path: Path) -> None:
+    data = gzip.compress(b"one\ntwo\n")
+    result = call("pack", "-", "-o", "out", *UNFRAMED, "--json", stdin=data)
+    (entry,) = json.loads(result.stdout)["inputs"]
+    (tmp_path / "same").write_bytes(data)
+    assert entry == {"path": "-", "bytes": len(data), "checksum": checksum(tmp_path / "same")}
+    (tmp_path / "b.txt").write_text("b\n" * 1000)
+    assert call("pack", "b.txt", "same", "b.txt", "b.txt", "-o", "other", *UNFRAMED).returncode == 0
+    shown = call("inspect", "other", "--verify").stdout.decode()
+    assert "\ninputs                     4   0.0 MB, b.txt, same, b.txt, ...\n" in shown
 
 
 def test_pack_returns_the_manifest_with_the_notes(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ PACK_OPTIONS = {
         ),
         corpus="broken",
     ),
+    "max_document_bytes": Option(
+        30,
+        lambda before, after: not before.error and "corpus.jsonl:1: expected a document of at most 30" in after.error,
+    ),
     "special_tokens_in_text": Option(
         True, lambda before, after: len(before.documents[0]) > 1 and after.documents == [[END_ID]], corpus="control"
     ),

@@ -138,7 +138,7 @@ def test_a_folder_that_gets_files_during_the_run_is_left_alone(tmp_path: Path) -
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
         with pytest.raises(ShardError, match=r"the folder is not empty \(notes\.txt\)"):
-            writer.finish(Accounting(seq_len=2048), TokenizerFacts(name="", fingerprint="", vocab_size=2))
+            writer.finish(Accounting(seq_len=2048), TokenizerFacts(name="", fingerprint="", vocab_size=2), [])
     assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

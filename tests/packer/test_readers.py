@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +19,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import seampack
 from seampack.errors import ConfigError, DataError
 from seampack.io.bad_records import BadRecord
+from seampack.io.records import LINE_FEED_WANTED
 from seampack.packer import column_blocks, text_blocks
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Texts
@@ -31,6 +34,7 @@ block_bytes = st.integers(4, 40)
 characters = st.characters(exclude_categories=["Cs"])
 text = st.text(characters, max_size=12)
 few_characters = st.text(st.sampled_from("aé \t\r\n\u2003\x1c"), max_size=40)
+with_line_feeds = few_characters.filter(lambda content: "\n" in content or "\r" not in content.strip("\r"))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,7 @@ def test_jsonl_is_json_loads_of_each_line(folder: Path, data: bytes, mark: bytes
     assert read(folder / "a.jsonl", block, input_format="jsonl") == (expected, [])
 
 
-@given(few_characters, bom, block_bytes, compressions)
+@given(with_line_feeds, bom, block_bytes, compressions)
 @example("\x1c\né", BOM, 4, "plain")
 def test_lines_are_the_lines_that_are_not_blank(
     folder: Path, content: str, mark: bytes, block: int, compression: str
@@ -117,7 +121,7 @@ def naive_paragraphs(content: str) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph.strip()]
 
 
-@given(few_characters, bom, block_bytes)
+@given(with_line_feeds, bom, block_bytes)
 @example("a\n\n  code\n \n\t\nb\n", b"", 4)
 @example("abcd\nef", b"", 4)
 def test_paragraphs_are_runs_of_lines_that_are_not_blank(folder: Path, content: str, mark: bytes, block: int) -> None:
@@ -135,7 +139,7 @@ def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, ma
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON"),
     (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data"),
-    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'"),
+    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'; name another with --text-column"),
     (b"{}", "no field 'text'; the record has none"),
     (b'{"text": 3}', "field 'text': expected str, got int"),
     (b'{"text": null}', "field 'text': expected str, got null"),
@@ -250,8 +254,12 @@ TWICE = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", 
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (TEXTS, {"text_column": "body"}, "no column 'body' or 'input_ids'; the table has 'text', 'n'"),
-        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'"),
+        (
+            TEXTS,
+            {"text_column": "body"},
+            "no column 'body' or 'input_ids'; the table has 'text', 'n'; name another with --text-column",
+        ),
+        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'; name another with --id-column"),
         (TEXTS, {"text_column": "n"}, "column 'n': expected texts; got int64"),
         (TEXTS.rename_columns(["input_ids", "n"]), {}, "column 'input_ids': expected lists of integers; got string"),
         (
@@ -301,7 +309,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: ")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}:")):
         read(tmp_path / name)
 
 
@@ -334,3 +342,64 @@ def test_several_objects_on_a_line_next_to_blank_lines(tmp_path: Path) -> None:
     documents, bad = read(tmp_path / "a.jsonl")
     assert documents == []
     assert [(record.position, record.reason.split(":")[0]) for record in bad] == [(1, "broken JSON")]
+
+
+def test_rows_of_csv_of_another_length_are_bad_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,id\na,1\nb\nc,\nd,2,3\n")
+    documents, bad = read(path, id_column="id", on_bad="quarantine")
+    assert documents == ["a", "c"]
+    assert [(record.position, record.unit, record.raw) for record in bad] == [(3, "line", "b"), (5, "line", "d,2,3")]
+    path.write_bytes(b"text,id\nb\na\xff,1\nb,2\n")
+    documents, bad = read(path)
+    assert documents == ["b"]
+    assert [(record.position, record.unit) for record in bad] == [(2, "line"), (2, "row")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.txt", b"one\rtwo\r"), ("a.jsonl", b'{"text": "a"}\r{"text": "b"}\r')]
+)
+def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(LINE_FEED_WANTED)):
+        seampack.compare(tmp_path / name, seq_len=8)
+    if name == "a.txt":
+        assert read(tmp_path / name, input_format="file") == ([content.decode()], [])
+
+
+@pytest.mark.parametrize("block", [30, 1 << 20])
+def test_ids_of_two_kinds_are_a_warning(tmp_path: Path, block: int) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [{"text": "a", "uid": 1}, {"text": "b", "uid": 2}, {"text": "c", "uid": "1"}, {"text": "d", "uid": "x"}]
+    path.write_text("\n".join(map(json.dumps, records[:2])) + "\n\n{\n" + "\n".join(map(json.dumps, records[2:])))
+    message = rf'ids are numbers and texts, and 1 and "1" become the same id; .*\({path}:1: a number; {path}:5: text\)'
+    with pytest.warns(UserWarning, match=message) as caught:
+        documents, _ = read(path, block, id_column="uid")
+    assert (len(caught), documents) == (1, ["a", "b", "c", "d"])
+    with warnings.catch_warnings(action="error"):
+        path.write_text("\n".join(map(json.dumps, records[:2])))
+        read(path, block, id_column="uid")
+        path.write_text("\n".join(map(json.dumps, records[2:])))
+        read(path, block, id_column="uid")
+
+
+def test_ids_of_two_kinds_in_two_files_are_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "uid": 1}')
+    pq.write_table(pa.table({"text": ["b"], "uid": ["1"]}), tmp_path / "b.parquet")
+    with pytest.warns(UserWarning, match=r"a\.jsonl:1: a number; .*b\.parquet, column 'uid': text\)"):
+        seampack.compare(tmp_path, seq_len=8, id_column="uid")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a"}', "no field 'uid'; the record has 'text'; name another with --id-column"),
+        ('{"text": "a", "uid": null}', "field 'uid': expected int | str, got null"),
+        ('{"uid": 1}', "no field 'text'; the record has 'uid'; name another with --text-column"),
+        ('{"text": ["a"], "uid": 1}', "field 'text': expected str, got array"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "a.jsonl").write_text(line)
+    _, (record,) = read(tmp_path / "a.jsonl", id_column="uid")
+    assert record.reason == reason

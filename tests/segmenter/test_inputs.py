@@ -158,7 +158,7 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
         applying.apply(EachFew(), "none.txt", tmp_path / "out")
     with pytest.raises(DataError, match=r"none\*: no file matches"):
         applying.apply(EachFew(), "none*", tmp_path / "out")
-    with pytest.raises(DataError, match=r"the folder is not a saved dataset; give its files"):
+    with pytest.raises(DataError, match="expected files with a known ending"):
         applying.apply(EachFew(), tmp_path, tmp_path / "out")
 
 
@@ -195,6 +195,23 @@ def test_bad_records_go_to_the_quarantine(line: bytes, segmented: Callable[..., 
     assert written[0]["raw"] == line.decode(errors="backslashreplace")
     segmented(good, name="in.jsonl", on_bad="quarantine")
     assert not (tmp_path / "out.quarantine.jsonl").exists()
+
+
+@pytest.mark.parametrize("line", BAD_RECORDS)
+def test_the_error_of_a_bad_record_names_what_would_help(
+    line: bytes, segmented: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Each remedy works: replace if it is named, quarantine always; training has no quarantine."""
+    with pytest.raises(DataError, match=r"in\.jsonl:1: .*; --on-bad quarantine skips it$") as applied:
+        segmented(line, name="in.jsonl")
+    with pytest.raises(DataError) as trained:
+        list(inputs.texts(tmp_path / "in.jsonl"))
+    assert str(applied.value) == f"{trained.value}; --on-bad quarantine skips it"
+    if "--on-bad replace repairs it" in str(applied.value):
+        assert "\ufffd" in segmented(line, name="in.jsonl", on_bad="replace").decode()
+    else:
+        with pytest.raises(DataError, match=r"in\.jsonl:1: "):
+            segmented(line, name="in.jsonl", on_bad="replace")
 
 
 def test_bad_lines_and_rows_go_to_the_quarantine(segmented: Callable[..., bytes], tmp_path: Path) -> None:
