@@ -59,7 +59,7 @@ with packing.ShardWriter(sys.argv[3], config, overwrite=True) as writer:
     run = collect(config, tokenizer, writer)
     run.run(batches, True)
     stage("plan and gather")
-    writer.finish(run.accounting, packing._facts(tokenizer))
+    writer.finish(run.accounting, packing._facts(tokenizer), [])
 stage("write")
 json.dump(times, sys.stdout)
 """

@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
         ["pack", "corpus.parquet", "--output-format", "parquet", "--overwrite", "-o", "packed"],
         ["compare", "corpus.jsonl"],
         ["inspect", "once", "--verify", "--row", "0"],
-        ["tokenizer", "train", "corpus.jsonl", "--vocab-size", "300", "-o", "tokenizer.json"],
+        ["tokenizer", "train", "corpus.jsonl", "--vocab-size", "300", "--overwrite", "-o", "tokenizer.json"],
     ],
     ids=lambda arguments: " ".join(arguments[:3]),
 )

@@ -91,7 +91,7 @@ DAMAGE = pytest.mark.parametrize(
 
 
 @DAMAGE
-def test_damaged_code_is_made_again(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_cache_is_made_again(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     assert used(folder) == (True, [])
     assert used(folder) == (False, [])
     (path,) = cached(folder, "o")
