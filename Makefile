@@ -32,7 +32,8 @@ wheel: $(VENV)/.dev
 # The kernels once more as plain Python: index errors show, and coverage sees them.
 jitless: $(VENV)/.dev
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run --append -m pytest -q tests/packer/test_bitset.py tests/packer/test_planning.py \
-		tests/packer/test_gather.py tests/segmenter/test_lattice.py tests/segmenter/test_units.py
+		tests/packer/test_gather.py tests/segmenter/test_lattice.py tests/segmenter/test_lexicon.py \
+		tests/segmenter/test_units.py
 	$(BIN)/coverage report --include $(KERNELS)
 
 ci: test lint types wheel jitless

@@ -49,6 +49,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/windows": PLANNING,
     "segmenter": {*FLOOR, "seampack.io", "seampack.segmenter", "seampack._memory", "numpy", "pyarrow", "msgspec"},
     "segmenter/_kernels": KERNELS,
+    "segmenter/_lexicon_kernels": {*KERNELS, "seampack.segmenter._student_kernels"},
     "segmenter/_student_kernels": KERNELS,
     "segmenter/_unit_kernels": KERNELS,
     "models": {*FLOOR, "seampack.io", "seampack.models", "numpy", "pyarrow", "datasets", "torch", "transformers"}

@@ -146,6 +146,8 @@ def splitter(model: str | None) -> Any:
 
 raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
 texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+READING = ("text_column", "input_format", "on_bad")
+"""Names of the options of ``reading``."""
 reading = all_of(
     config_options(ApplyConfig, skip=("output", "n_best", "output_column", "output_format", "on_bad")),
     click.option(

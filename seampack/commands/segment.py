@@ -16,11 +16,11 @@ from seampack.commands.report import (
     stopwatch,
     warn,
 )
+from seampack.commands.segment_lexicon import lexicon
 from seampack.commands.segment_scores import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
 
-_READING = ("text_column", "input_format", "on_bad")
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _FEW_UNITS = 0.3
 """Exponent of the longest word in the number of units per word below which, at the first validation, a direction will
@@ -35,7 +35,7 @@ def segment() -> None:
     """Find the words of text that is written without spaces."""
 
 
-for command in (evaluate, compare, agree):
+for command in (lexicon, evaluate, compare, agree):
     segment.add_command(command)
 
 
@@ -75,7 +75,7 @@ def train(
     \b
     seampack segment train raw.txt -o zh.model
     """
-    reading = {name: options.pop(name) for name in _READING}
+    reading = {name: options.pop(name) for name in shared.READING}
     config = TrainConfig(**options)
     from seampack.segmenter.inputs import texts
     from seampack.segmenter.training import train as run
@@ -132,7 +132,7 @@ def distill(
 
     RAW: as for train.
     """
-    reading = {name: options.pop(name) for name in _READING}
+    reading = {name: options.pop(name) for name in shared.READING}
     config = DistillConfig(**options)
     from seampack.segmenter.inputs import texts
     from seampack.segmenter.training import distill as run

@@ -59,7 +59,7 @@ def evaluate(
     """
     decode, dictionary = shared.taken_decoding(options)
     if model is None and (decode, dictionary) != (DecodeConfig(), None):
-        raise click.UsageError("--exact, --decoder, --threshold and --dictionary need a model: -m")
+        raise click.UsageError("--exact, --decoder, --threshold, --no-lexicon and --dictionary need a model: -m")
     from seampack.commands.segment_tables import scores_text
     from seampack.segmenter.evaluate import raw_text, score, split_line
 

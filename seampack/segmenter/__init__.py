@@ -5,10 +5,14 @@
                                                  v
                                               student (hashed n-grams, no torch)
 
-    apply:   text -> units -> student, or the lattices of both directions -> decoder -> words, offsets
+    lexicon: raw text -> words of the student -> counts -> artifact
+
+    apply:   text -> units -> student, with the lexicon as a lattice, or the lattices of both directions -> decoder
+             -> words, offsets
 
 ``training`` runs the first pipeline and ``direction_trainer`` trains one language model; these, ``corpus``,
-``teacher`` and ``language_model`` need torch. ``model.Segmenter`` is the second pipeline, ``apply`` runs it over files.
-``units`` splits text into units, ``decoders`` combine both directions, ``student`` is the default, ``scripts`` warns of
-text that a segmenter has not learned. The dynamic programmes over all segmentations are in ``_kernels``.
+``teacher`` and ``language_model`` need torch. ``lexicon_counts`` is the second pipeline. ``model.Segmenter`` is the
+third, ``apply`` runs it over files. ``units`` splits text into units, ``decoders`` combine both directions, ``student``
+and ``lexicon`` are the default, ``scripts`` warns of text that a segmenter has not learned. The dynamic programmes over
+all segmentations are in ``_kernels``.
 """

@@ -12,7 +12,7 @@ _LAST = np.array([-1, 0, -2, 1, -1, 0, 1, -2, 2, -1, 0, 1, 2, 1, 0, 2])
 
 
 @inlined
-def _mixed(value):
+def mixed(value):
     """Return the value mixed by SplitMix64's finaliser: each bit of the result depends on every bit of the value."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -26,7 +26,7 @@ def _feature(key, low, high, place, which, mask):
     for distance in range(_FIRST[which], _LAST[which] + 1):
         unit = place + distance
         unit_key = key[unit] if low <= unit < high else np.uint64(0)
-        value = _mixed(value * np.uint64(0x9E3779B97F4A7C15) + unit_key)
+        value = mixed(value * np.uint64(0x9E3779B97F4A7C15) + unit_key)
     return np.int64(value & np.uint64(mask))
 
 
@@ -86,7 +86,7 @@ def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, m
         used = 0
         for which in range(FEATURES):
             state += np.uint64(0x9E3779B97F4A7C15)
-            if np.float64(_mixed(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0) >= drop:
+            if np.float64(mixed(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0) >= drop:
                 rows[used] = _feature(key, low[index], high[index], place, which, mask)
                 used += 1
         weight = np.float32(1.0 / (1.0 - drop))

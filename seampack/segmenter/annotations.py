@@ -65,7 +65,9 @@ def annotate(
     """Return the annotations of a block of texts; ``config.output`` must not be auto."""
     output = Output(config.output)
     if output == Output.POSTERIORS:
-        ends = segmenter.end_probabilities(texts, exact=decode.uses_language_models, dictionary=dictionary)
+        ends = segmenter.end_probabilities(
+            texts, exact=decode.uses_language_models, dictionary=dictionary, lexicon=decode.lexicon
+        )
         return _of_values([values.astype(np.float64).round(6).tolist() for values in ends], pa.list_(pa.float32()))
     if output == Output.N_BEST:
         ranked = segmenter.n_best(texts, config.n_best)

@@ -115,6 +115,9 @@ class DecodeConfig(Config):
         low=0,
         high=1,
     )
+    lexicon: bool = option(
+        True, "Let the lexicon decide together with the fast student, if the segmenter has a lexicon."
+    )
 
     def check_rules(self) -> None:
         """Raise ConfigError if a threshold is combined with a decoder that does not use it."""

@@ -1,4 +1,8 @@
-"""A segmenter on disk: ``segmenter.json``, ``student.safetensors`` and, for exact decoding, ``teacher.safetensors``."""
+"""A segmenter on disk: ``segmenter.json`` and its parts.
+
+The parts are ``student.safetensors``, for exact decoding ``teacher.safetensors``, and ``lexicon.safetensors``, which
+decides together with the student.
+"""
 
 import os
 from contextlib import ExitStack
@@ -18,9 +22,11 @@ from seampack.segmenter.scripts import HanForm
 
 DESCRIPTION = "segmenter.json"
 BUNDLED = ("zh", "th")
-PARTS = ("student", "teacher")
+PARTS = ("student", "teacher", "lexicon")
 REMEDY = "copy the model again, or train it again"
 KIND = ArtifactKind("seampack segmenter", 1, DESCRIPTION, "seampack segment train RAW", REMEDY)
+LEXICON_VERSION = 1
+"""Value of ``format_version`` of the lexicon's facts in the description."""
 _DECODING = ("script", "longest", "hidden", "chunk_units", "forward_weight")
 """Training options that are needed to run a teacher."""
 
@@ -28,7 +34,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def save(folder: Path, facts: dict[str, Any], parts: dict[str, Arrays]) -> None:
-    """Write the parts (``student``, ``teacher``) and, last, the description, which makes the folder a segmenter.
+    """Write the parts (see ``PARTS``) and, last, the description, which makes the folder a segmenter.
 
     A segmenter already in the folder stays intact until all new parts are written. Raises ShardError if the new one
     cannot be written, ValueError or TypeError if JSON cannot express the facts.
@@ -55,8 +61,8 @@ def is_ours(name: str) -> bool:
 
 
 def facts(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of a description, as ``save`` takes them."""
-    own = ("format", "format_version", "seampack_version", "parts")
+    """Return the facts of a description, as ``save`` takes them, without those of a lexicon."""
+    own = ("format", "format_version", "seampack_version", "parts", "lexicon")
     return {name: value for name, value in description.items() if name not in own}
 
 
@@ -92,9 +98,11 @@ def _check_description(description: dict[str, Any]) -> None:
     if not isinstance(script, str) or not script:
         raise ValueError(f"script: expected a preset or characters; got {script!r}")
     if not isinstance(parts, list) or not parts or any(part not in PARTS for part in parts):
-        raise ValueError(f"parts: expected a list with {' or '.join(PARTS)} or both; got {parts!r}")
+        raise ValueError(f"parts: expected a list with some of {', '.join(PARTS)}; got {parts!r}")
     if description.get("han_form") not in (None, *HanForm):
         raise ValueError(f"han_form: expected {' or '.join(HanForm)} or null; got {description['han_form']!r}")
+    if "lexicon" in parts:
+        _check_lexicon(description)
     if "teacher" not in parts:
         return
     if not isinstance(config, dict):
@@ -104,6 +112,16 @@ def _check_description(description: dict[str, Any]) -> None:
     if config["script"] != script:
         raise ValueError(f"script: expected {config['script']!r}, as in config; got {script!r}")
     TrainConfig.of_description(config)
+
+
+def _check_lexicon(description: dict[str, Any]) -> None:
+    """Raise ValueError unless the segmenter has a student, and a lexicon of the version that this program reads."""
+    if "student" not in description["parts"]:
+        raise ValueError(f"parts: expected a student next to the lexicon; got {description['parts']!r}")
+    facts = description.get("lexicon")
+    version = facts.get("format_version") if isinstance(facts, dict) else None
+    if version != LEXICON_VERSION:
+        raise ValueError(f"lexicon: expected format version {LEXICON_VERSION}; got {version!r}")
 
 
 def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:

@@ -9,6 +9,8 @@ from seampack.config import MAX_SEED, Config, option, seed_option
 LOW_AGREEMENT = 0.7
 """Cohen's kappa of both directions below which a model has probably not learned words."""
 MOST_RETRIES = 4
+LONGEST = 32
+"""The most units that a word may have, for language models and lexicons."""
 _RETRY_COST = 0.25
 
 
@@ -23,7 +25,7 @@ class TrainConfig(Config):
         empty=False,
     )
     longest: int = option(
-        3, "Length of the longest word that the language model generates (K).", low=1, high=32, unit="units"
+        3, "Length of the longest word that the language model generates (K).", low=1, high=LONGEST, unit="units"
     )
     hidden: int = option(128, "Hidden size of the language model.", low=8, high=4096)
     dropout: float = option(0.1, "Share of embeddings and states dropped in training.", low=0, high=0.9)
@@ -100,3 +102,24 @@ class DistillConfig(Config):
         0.5, "Weight of the teachers' decisions in the target; the rest is their probabilities.", low=0, high=1
     )
     seed: int = seed_option("Seed of the parameters, the order of the text and the dropped features.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LexiconConfig(Config):
+    """Options for counting the words of a lexicon."""
+
+    exact: bool = option(
+        False, "Count the words of the language models instead of those of the fast student; 100 times slower."
+    )
+    least_count: int = option(2, "Lowest count of a word that is kept.", low=1, high=1 << 30)
+    most_words: int = option(
+        100_000, "Number of words to keep, the most frequent ones.", low=1, high=1 << 24, unit="words"
+    )
+    longest: int | None = option(
+        None,
+        "Length of the longest word that is kept and that the decoder considers. By default, 99.9 % of the running "
+        "words are not longer.",
+        low=1,
+        high=LONGEST,
+        unit="units",
+    )

@@ -15,6 +15,7 @@ from seampack.segmenter import artifact, decoders
 from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.lexicon import Lexicon
 from seampack.segmenter.scripts import HanForm, ScriptCheck
 from seampack.segmenter.spans import Spans
 from seampack.segmenter.student import Student
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 class Segmenter:
     """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models.
+
+    If it has a lexicon, this decides together with the student.
 
     ``threads``: number of threads of the language models; with 2 or more, both run at the same time.
     """
@@ -69,6 +72,11 @@ class Segmenter:
         """Whether the segmenter has its language models."""
         return "teacher" in self.description["parts"]
 
+    @property
+    def has_lexicon(self) -> bool:
+        """Whether the segmenter has a lexicon."""
+        return "lexicon" in self.description["parts"]
+
     @cached_property
     def student(self) -> Student:
         """The fast student. Raises ShardError if it is missing or damaged."""
@@ -77,6 +85,15 @@ class Segmenter:
             return Student.of_arrays(arrays)
         except (KeyError, ValueError) as error:
             raise self._damaged("student", "a student", error) from error
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The lexicon. Raises ShardError if it is missing or damaged."""
+        arrays = artifact.load_part(self.folder, "lexicon", self.description)
+        try:
+            return Lexicon.of_arrays(arrays, self._alphabet)
+        except (KeyError, ValueError) as error:
+            raise self._damaged("lexicon", "a lexicon", error) from error
 
     @cached_property
     def teacher(self) -> "Teacher":
@@ -113,6 +130,7 @@ class Segmenter:
         decoder: str | None = None,
         threshold: float | None = None,
         dictionary: Dictionary | None = None,
+        lexicon: bool = True,
     ) -> Spans:
         """Return the positions of the words.
 
@@ -122,25 +140,27 @@ class Segmenter:
             decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
             threshold: Lowest probability at which a word ends; with ``exact`` it implies the decoder ``boundary``.
             dictionary: Words that override the model, but not the spelling: some boundaries do not exist in Thai.
+            lexicon: Let the lexicon decide together with the student, if the segmenter has one.
 
         Raises:
             ConfigError: An option is invalid, or options contradict each other.
             DataError: An item is not a text.
             ShardError: The segmenter lacks a part that the options need.
         """
-        return self.decode(texts, DecodeConfig(exact=exact, decoder=decoder, threshold=threshold), dictionary)
+        config = DecodeConfig(exact=exact, decoder=decoder, threshold=threshold, lexicon=lexicon)
+        return self.decode(texts, config, dictionary)
 
     def decode(self, texts: list[str], config: DecodeConfig, dictionary: Dictionary | None = None) -> Spans:
         """Return the positions of the words, like ``spans``, with the options as a config."""
         units, starts = self.units(texts)
         exact = config.uses_language_models or not self.has_student
-        if exact and config.threshold is None:
-            decode = decoders.DECODERS[config.decoder or decoders.DEFAULT]
-            ends = decode(self.teacher.lattices(units))
+        lattices = self._lattices(units, exact, config.lexicon)
+        if lattices is not None and config.threshold is None:
+            ends = decoders.DECODERS[config.decoder or decoders.DEFAULT](lattices)
             ends[units.forced_ends] = 1
         else:
             threshold = 0.5 if config.threshold is None else config.threshold
-            ends = (self._unit_probabilities(units, exact) >= threshold).astype(np.uint8)
+            ends = (self._unit_probabilities(units, lattices) >= threshold).astype(np.uint8)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
         ends[units.bonds == 1] = 0
@@ -162,7 +182,12 @@ class Segmenter:
         return pieces, offsets
 
     def end_probabilities(
-        self, texts: list[str], *, exact: bool = False, dictionary: Dictionary | None = None
+        self,
+        texts: list[str],
+        *,
+        exact: bool = False,
+        dictionary: Dictionary | None = None,
+        lexicon: bool = True,
     ) -> list[npt.NDArray[np.float32]]:
         """Return, for each text, the probability that a word ends after each character, shape (characters,).
 
@@ -173,7 +198,8 @@ class Segmenter:
         Raises DataError if an item is not a text, ShardError if the segmenter lacks the required part.
         """
         units, starts = self.units(texts)
-        ends = self._unit_probabilities(units, exact or not self.has_student)
+        lattices = self._lattices(units, exact or not self.has_student, lexicon)
+        ends = self._unit_probabilities(units, lattices)
         if dictionary is not None:
             dictionary.apply(texts, units, starts, ends)
             ends[units.bonds == 1] = 0
@@ -243,11 +269,19 @@ class Segmenter:
         self.script_check.add(points)
         return self._alphabet.units_of(points, starts), starts
 
-    def _unit_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
-        """Return the probability that a word ends after each unit, shape (units,)."""
-        if not exact:
+    def _lattices(self, units: Units, exact: bool, lexicon: bool) -> decoders.Lattices | None:
+        """Return the lattices of the language models, or of the student and the lexicon; None for the student alone."""
+        if exact:
+            return self.teacher.lattices(units)
+        if lexicon and self.has_lexicon:
+            return self.lexicon.lattices(units, self.student.end_log_odds(units))
+        return None
+
+    def _unit_probabilities(self, units: Units, lattices: decoders.Lattices | None) -> npt.NDArray[np.float32]:
+        """Return the probability that a word ends after each unit, shape (units,); without lattices, the student's."""
+        if lattices is None:
             return self.student.end_probabilities(units)
-        probabilities = self.teacher.lattices(units).end_posteriors()
+        probabilities = np.minimum(lattices.end_posteriors(), 1)  # sums of rounded numbers
         probabilities[units.forced_ends] = 1
         probabilities[units.bonds == 1] = 0
         return probabilities.astype(np.float32)

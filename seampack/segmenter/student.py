@@ -34,6 +34,11 @@ class Student:
         The probability is 1 before white space, at the end of a text, and before and after a unit that is a word by
         itself; it is 0 where the spelling allows no end.
         """
+        with np.errstate(over="ignore"):
+            return (1 / (1 + np.exp(-self.end_log_odds(units)))).astype(np.float32)
+
+    def end_log_odds(self, units: Units) -> Float:
+        """Return the log-odds of ``end_probabilities``, shape (units,): infinite where the probability is 0 or 1."""
         logits = np.where(units.bonds, -np.inf, np.inf).astype(np.float32)
         width = self.table.shape[1]
         kernels.end_logits(
@@ -48,8 +53,7 @@ class Student:
             self.output[width],
             logits,
         )
-        with np.errstate(over="ignore"):
-            return (1 / (1 + np.exp(-logits))).astype(np.float32)
+        return logits
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the parameters as arrays for a safetensors file."""

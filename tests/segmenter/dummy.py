@@ -41,7 +41,7 @@ class EachFew(Segmenter):
         return spans_of(texts, [self.size])
 
     def end_probabilities(
-        self, texts: list[str], *, exact: bool = False, dictionary: Any = None
+        self, texts: list[str], *, exact: bool = False, dictionary: Any = None, lexicon: bool = True
     ) -> list[npt.NDArray[np.float32]]:
         self.asked = {"exact": exact, "dictionary": dictionary}
         return [np.full(len(text), 0.1, np.float32) for text in texts]

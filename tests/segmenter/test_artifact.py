@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("parts"), "parts: expected a list with student or teacher or both; got None"),
+        (lambda d: d.pop("parts"), "parts: expected a list with some of student, teacher, lexicon; got None"),
         (lambda d: d.update(parts=5), "parts: expected a list .* got 5"),
         (lambda d: d.update(parts=[]), r"parts: expected a list .* got \[\]"),
         (lambda d: d.update(parts=["pupil"]), "parts: expected a list .* got .'pupil'"),
@@ -50,6 +51,12 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda d: d["config"].update(chunk_units=None), "chunk_units: expected an integer .* got None"),
         (lambda d: d["config"].update(chunk_units=0), "chunk_units: expected an integer .* got 0"),
         (lambda d: d["config"].update(forward_weight=float("nan")), "forward_weight: expected a number .* got None"),
+        (lambda d: d.update(parts=["teacher", "lexicon"]), "parts: expected a student next to the lexicon"),
+        (lambda d: d["parts"].append("lexicon"), "lexicon: expected format version 1; got None"),
+        (
+            lambda d: d.update(parts=["student", "lexicon"], lexicon={"format_version": 2}),
+            "lexicon: expected format version 1; got 2",
+        ),
         (lambda d: d.update(format="other"), "format: expected 'seampack segmenter'"),
     ],
 )
@@ -119,6 +126,29 @@ def test_teachers_are_checked(name: str, value: Any, message: str, tmp_path: Pat
     path = tiny.save(tmp_path / "m", teacher=True) / "teacher.safetensors"
     put(path, name, value)
     refused(tmp_path / "m", rf"teacher\.safetensors: .*{message}", exact=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("words", np.zeros(5, np.uint8), "words: Error -3 while decompressing data"),
+        ("words", np.frombuffer(zlib.compress("研究\n研究".encode()), np.uint8), "words: expected distinct words"),
+        ("words", np.frombuffer(zlib.compress(b"\xff\xff"), np.uint8), "can't decode byte 0xff"),
+        ("words", np.frombuffer(zlib.compress(b""), np.uint8), "words: expected distinct words; got an empty"),
+        ("counts", np.array([1, 2, 3]), r"counts: expected 2 integers above 0; got int64 of shape \(3,\)"),
+        ("counts", np.array([1, 0]), "counts: expected 2 integers above 0"),
+        ("counts", np.array([1.5, 2]), "counts: expected 2 integers above 0; got float64"),
+        ("longest", np.array([0]), r"longest: expected an integer from 1 to 32; got \[0\]"),
+        ("longest", np.array([4, 4]), "longest: expected an integer from 1 to 32"),
+        ("unknown", np.array([0.0]), r"unknown: expected a share above 0; got \[0.0\]"),
+        ("unknown", np.array([np.nan]), "damaged: unknown: expected finite numbers"),
+        ("unknown", None, "no 'unknown'"),
+    ],
+)
+def test_lexicons_are_checked(name: str, value: Any, message: str, tmp_path: Path) -> None:
+    path = tiny.save(tmp_path / "m", lexicon={"研究": 2, "生命": 1}) / "lexicon.safetensors"
+    put(path, name, value)
+    refused(tmp_path / "m", rf"lexicon\.safetensors: .*{message}")
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800"])

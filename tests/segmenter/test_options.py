@@ -1,5 +1,6 @@
 """Every option of the segmenter's configs changes what it governs, seen from the public functions."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +15,8 @@ from seampack.errors import DataError
 from seampack.segmenter import _student_kernels, decoders
 from seampack.segmenter import apply as applying
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
-from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.config import DistillConfig, LexiconConfig, TrainConfig
+from seampack.segmenter.lexicon_counts import build_lexicon
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.spans import Spans
 
@@ -111,6 +113,20 @@ class Distilling:
         self.student = Segmenter.load(folder / "student").student
 
 
+class Counting:
+    """A run of ``build_lexicon`` with a tiny segmenter."""
+
+    base = LexiconConfig(least_count=1, longest=32)
+
+    def __init__(self, config: LexiconConfig, folder: Path, _: str) -> None:
+        segmenter = Segmenter.load(tiny.save(folder / "m", teacher=True))
+        self.facts = build_lexicon(segmenter, [TEXTS], folder / "out", config)["lexicon"]
+        arrays = load_file(folder / "out" / "lexicon.safetensors")
+        words = zlib.decompress(arrays["words"].tobytes()).decode().split("\n")
+        self.counts = dict(zip(words, arrays["counts"].tolist(), strict=True))
+        self.by_models = {word for words in segmenter.segment(TEXTS, exact=True) for word in words} - {"abc", "。"}
+
+
 class Applying:
     """The output of ``apply``, or the error, for an input file that suits the option."""
 
@@ -137,7 +153,7 @@ class Decoding:
 
     def __init__(self, config: DecodeConfig, folder: Path, _: str) -> None:
         text = tiny.TEXT * 5
-        segmenter = Segmenter.load(tiny.save(folder / "m", teacher=True))
+        segmenter = Segmenter.load(tiny.save(folder / "m", teacher=True, lexicon={"究生": 9}))
         (folder / "in.txt").write_text(text, "utf-8")
         applying.apply(segmenter, folder / "in.txt", folder / "out", decode=config)
         self.words = (folder / "out").read_text("utf-8").split(" ")
@@ -185,6 +201,15 @@ DISTILLING: dict[str, tuple[Any, Difference]] = {
     "hard_share": (1.0, differ(lambda run: run.targets <= {0.0, 1.0}, False, True)),
     "seed": (1, lambda one, other: not np.array_equal(one.student.table, other.student.table)),
 }
+COUNTING: dict[str, tuple[Any, Difference]] = {
+    "exact": (True, lambda one, other: set(one.counts) != set(other.counts) == other.by_models),
+    "least_count": (5, lambda one, other: min(one.counts.values()) < 5 == min(other.counts.values())),
+    "most_words": (7, lambda one, other: [*other.counts] == [*one.counts][:7]),
+    "longest": (
+        2,
+        lambda one, other: other.facts["longest"] == max(map(len, other.counts)) == 2 < one.facts["longest"],
+    ),
+}
 APPLYING: dict[str, tuple[Any, Difference]] = {
     "output": ("words", differ(lambda run: run.result, b"ab c\n", b'["ab","c"]\n')),
     "n_best": (2, differ(lambda run: run.result.count(b"score"), 5, 2)),
@@ -204,10 +229,12 @@ DECODING: dict[str, tuple[Any, Difference]] = {
         lambda one, other: other.by_decoder["posterior"] != other.words == other.by_decoder["forward"],
     ),
     "threshold": (0.0, lambda one, other: one.words != other.words == other.characters),
+    "lexicon": (False, lambda one, other: one.words != other.words),
 }
 TABLES: dict[type[Config], dict[str, tuple[Any, Difference]]] = {
     TrainConfig: TRAINING,
     DistillConfig: DISTILLING,
+    LexiconConfig: COUNTING,
     ApplyConfig: APPLYING,
     DecodeConfig: DECODING,
 }
@@ -216,6 +243,7 @@ TABLES: dict[type[Config], dict[str, tuple[Any, Difference]]] = {
 RUNNERS: dict[type[Config], Any] = {
     TrainConfig: Training,
     DistillConfig: Distilling,
+    LexiconConfig: Counting,
     ApplyConfig: Applying,
     DecodeConfig: Decoding,
 }

@@ -7,6 +7,7 @@ import numpy as np
 
 from seampack.segmenter import artifact
 from seampack.segmenter.config import TrainConfig
+from seampack.segmenter.lexicon import to_arrays
 from seampack.segmenter.student import Student
 from seampack.segmenter.units import Alphabet
 
@@ -21,10 +22,21 @@ def student(end_bias: float = 0.0) -> Student:
     return Student(table, 0.01, np.zeros(4, np.float32), np.append(rng.normal(0, 1, 4), end_bias).astype(np.float32))
 
 
-def save(folder: Path, *, teacher: bool = False, end_bias: float = 0.0, **changes: Any) -> Path:
-    """Write a segmenter; ``teacher`` adds language models, which needs torch."""
+def save(
+    folder: Path,
+    *,
+    teacher: bool = False,
+    lexicon: dict[str, int] | None = None,
+    end_bias: float = 0.0,
+    **changes: Any,
+) -> Path:
+    """Write a segmenter; ``teacher`` adds language models, which needs torch, ``lexicon`` the counts of words."""
     parts: dict[str, artifact.Arrays] = {"student": student(end_bias).to_arrays()}
     config = CONFIG.replace(**changes)
+    facts: dict[str, Any] = {"script": "zh", "config": config.to_dict()}
+    if lexicon is not None:
+        parts["lexicon"] = to_arrays([*lexicon], np.array([*lexicon.values()]), 4, 0.02)
+        facts["lexicon"] = {"format_version": artifact.LEXICON_VERSION}
     if teacher:
         import torch
 
@@ -37,5 +49,5 @@ def save(folder: Path, *, teacher: bool = False, end_bias: float = 0.0, **change
         for direction in ("forward", "backward"):
             model = SegmentalLM(vocabulary.size, config)
             parts["teacher"] |= {f"{direction}.{name}": value.numpy() for name, value in model.state_dict().items()}
-    artifact.save(folder, {"script": "zh", "config": config.to_dict()}, parts)
+    artifact.save(folder, facts, parts)
     return folder

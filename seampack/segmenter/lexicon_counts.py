@@ -1,0 +1,104 @@
+"""Building of a lexicon: the words that a segmenter finds in raw text are counted, without the rare ones."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seampack.errors import DataError, ShardError
+from seampack.segmenter import artifact
+from seampack.segmenter.apply_config import DecodeConfig
+from seampack.segmenter.config import LONGEST, LexiconConfig
+from seampack.segmenter.lexicon import to_arrays
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.training_folder import check_folder, locked
+from seampack.segmenter.units import Alphabet
+
+_COVERED = 0.999
+"""Share of the running words that are not longer than the longest word that is considered."""
+
+
+def build_lexicon(
+    segmenter: Segmenter,
+    lines: Iterable[list[str]],
+    out: str | os.PathLike[str],
+    config: LexiconConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Count the words of raw text and write the segmenter with them as its lexicon; return its description.
+
+    Words are found without the lexicon that the segmenter may already have. Text is read once, in batches; the counts
+    of all different words are held in memory.
+
+    Args:
+        segmenter: A segmenter with a student.
+        lines: Batches of texts.
+        out: Folder to write; with ``overwrite``, it may be the folder of the segmenter.
+        config: Which words are counted and kept.
+        overwrite: Replace the segmenter in the folder.
+
+    Raises:
+        DataError: The text has no words that can be kept.
+        ShardError: The segmenter has no student, or the folder cannot be written or would be overwritten.
+    """
+    config = LexiconConfig.given(config)
+    if not segmenter.has_student:
+        raise ShardError(
+            f"{segmenter.folder}: the segmenter has no student, with which a lexicon works; make one with: "
+            "seampack segment distill RAW --teacher MODEL"
+        )
+    folder = Path(out)
+    check_folder(folder, overwrite=overwrite)
+    decode = DecodeConfig(exact=config.exact, lexicon=False)
+    found: Counter[str] = Counter()
+    characters = 0
+    for batch in lines:
+        characters += sum(map(len, batch))
+        for words in segmenter.decode(batch, decode).words(batch):
+            found.update(words)
+    arrays = _kept(found, Alphabet(segmenter.script), config)
+    facts = {
+        "format_version": artifact.LEXICON_VERSION,
+        "config": config.to_dict(),
+        "characters": characters,
+        "words": int(arrays["counts"].size),
+        "longest": int(arrays["longest"][0]),
+        "unknown": float(arrays["unknown"][0]),
+    }
+    with locked(folder):
+        check_folder(folder, overwrite=overwrite)
+        own = [part for part in segmenter.description["parts"] if part != "lexicon"]
+        parts = {part: artifact.load_part(segmenter.folder, part, segmenter.description) for part in own}
+        description = {**artifact.facts(segmenter.description), "lexicon": facts}
+        artifact.save(folder, description, {**parts, "lexicon": arrays})
+    return artifact.load_description(folder)
+
+
+def _kept(found: Counter[str], alphabet: Alphabet, config: LexiconConfig) -> artifact.Arrays:
+    """Return the most frequent words of the script as arrays. Raise DataError if there are none."""
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    words, counts = np.array([word for word, _ in ranked], object), np.array([count for _, count in ranked], np.int64)
+    units, _ = alphabet.units(words.tolist())
+    sizes = np.diff(units.offsets)
+    is_word = np.ones(counts.size, np.bool_)
+    is_word[np.repeat(np.arange(counts.size), sizes)[units.single]] = False  # digits, punctuation, foreign words
+    words, counts, sizes = words[is_word], counts[is_word], sizes[is_word]
+    total = counts.sum()
+    if config.longest is None:
+        by_size = np.bincount(sizes, counts, LONGEST + 1)
+        longest = min(int(np.searchsorted(np.cumsum(by_size), _COVERED * total)), LONGEST)
+    else:
+        longest = config.longest
+    is_kept = (counts >= config.least_count) & (sizes <= longest)
+    words, counts = words[is_kept][: config.most_words], counts[is_kept][: config.most_words]
+    if not words.size:
+        raise DataError(
+            f"no word is left for the lexicon: expected words of the script, found {config.least_count} times; "
+            f"got {int(total):,} words in all; give more text, or a lower least_count"
+        )
+    unknown = (total - counts[counts > 1].sum()) / total  # words seen once are as many as words not seen (Good-Turing)
+    return to_arrays(words.tolist(), counts, longest, max(float(unknown), 1 / float(total + 1)))

@@ -1,0 +1,228 @@
+"""Lexicons: the lattice against every possible cut, the words of segmenters that have one, and their making."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from seampack.cli import main
+from seampack.errors import DataError, ShardError
+from seampack.segmenter.config import DistillConfig, LexiconConfig
+from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.lexicon import Lexicon
+from seampack.segmenter.lexicon_counts import build_lexicon
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.units import Alphabet
+from tests.segmenter import tiny
+
+ALPHABET = Alphabet("zh")
+MIXED = ["研究2001年在OK公司，生命。研究", "研 究生命", "", "。", "生命的起源研究生命" * 9]
+WORDS = {"研究": 50, "生命": 40, "的": 90, "起源": 5}
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    return Segmenter.load(tiny.save(tmp_path_factory.mktemp("models") / "known", lexicon=WORDS))
+
+
+def cuts(word: str) -> list[list[str]]:
+    """All ways to cut a word."""
+    places = range(1, len(word))
+    chosen = itertools.chain.from_iterable(itertools.combinations(places, count) for count in range(len(word)))
+    return [[word[a:b] for a, b in itertools.pairwise([0, *places, len(word)])] for places in chosen]
+
+
+def word_score(word: str, counts: dict[str, int], unknown: float) -> float:
+    """Score of a word: known, or its best cut into known words and single units, with the penalty of unknown words."""
+    total = sum(counts.values())
+
+    def known_score(part: str) -> float:
+        if part in counts:
+            return math.log(counts[part] / total)
+        return math.log(0.5 / total) if len(part) == 1 else -math.inf
+
+    if word in counts or len(word) == 1:
+        return known_score(word)
+    return max(sum(map(known_score, parts)) for parts in cuts(word)) - math.log(0.1 / unknown)
+
+
+counted = st.dictionaries(st.text("研究生", min_size=1, max_size=3), st.integers(1, 99), min_size=1)
+
+
+@given(
+    counts=counted,
+    text=st.text("研究生命", min_size=1, max_size=8),
+    longest=st.integers(1, 5),
+    unknown=st.floats(0.01, 1),
+    data=st.data(),
+)
+def test_the_lattice_scores_each_segment(
+    counts: dict[str, int], text: str, longest: int, unknown: float, data: st.DataObject
+) -> None:
+    odds = st.one_of(st.floats(-9, 9, width=32), st.just(np.inf))
+    log_odds = np.array(
+        [*data.draw(st.lists(odds, min_size=len(text) - 1, max_size=len(text) - 1)), np.inf], np.float32
+    )
+    units, _ = ALPHABET.units([text])
+    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest, unknown)
+    lattices = lexicon.lattices(units, log_odds)
+    assert lattices.offsets.tolist() == [0, *(np.flatnonzero(np.isinf(log_odds)) + 1).tolist()]
+    with np.errstate(over="ignore"):
+        ends = 1 / (1 + np.exp(-log_odds.astype(float)))
+    for begin, stop in itertools.pairwise(lattices.offsets.tolist()):
+        for start in range(begin, stop):
+            for end in range(start + 1, min(stop, start + longest) + 1):
+                student = np.log(1 - ends[start : end - 1]).sum() + np.log(ends[end - 1])
+                expected = 0.5 * student + word_score(text[start:end], counts, unknown)
+                assert lattices.forward[start, end - start - 1] == pytest.approx(expected, abs=1e-3)
+
+
+@given(st.lists(st.text("研究生命的起源a1，。 \n", max_size=30), max_size=4))
+def test_nothing_is_lost_and_batches_change_nothing(known: Segmenter, texts: list[str]) -> None:
+    words = known.segment(texts)
+    assert ["".join(parts) for parts in words] == ["".join(text.split()) for text in texts]
+    assert words == [known.segment([text])[0] for text in texts]
+    for text, ends in zip(texts, known.end_probabilities(texts), strict=True):
+        assert ends.shape == (len(text),)
+        assert ((ends >= 0) & (ends <= 1)).all()
+    units, _ = ALPHABET.units(["\n".join(texts)])
+    sizes = [len(word) for words in known.segment(texts, threshold=0) for word in words]
+    assert sizes == (units.end - units.begin).tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (WORDS, ["研究", "生命", "的", "起源"]),
+        ({"究生": 50, "命的": 40, "研": 9, "起": 9}, ["研", "究生", "命的", "起", "源"]),
+        ({"研究生命": 5, "研究": 90, "生": 10, "命": 10, "的": 90}, ["研究生命", "的", "起", "源"]),
+    ],
+)
+def test_known_words_are_found_where_the_student_is_undecided(
+    words: dict[str, int], found: list[str], tmp_path: Path
+) -> None:
+    folder = tiny.save(tmp_path / "m", lexicon=words)
+    arrays = load_file(folder / "student.safetensors")
+    save_file({**arrays, "output": np.zeros_like(arrays["output"])}, folder / "student.safetensors")
+    assert Segmenter.load(folder).segment(["研究生命的起源"]) == [found]
+
+
+def test_the_student_decides_about_words_that_the_lexicon_lacks(tmp_path: Path) -> None:
+    text = "机器学习"
+    joining = Segmenter.load(tiny.save(tmp_path / "joining", lexicon=WORDS, end_bias=-100))
+    assert joining.segment([text]) == [[text]]
+    cutting = Segmenter.load(tiny.save(tmp_path / "cutting", lexicon=WORDS, end_bias=100))
+    assert cutting.segment([text]) == [[*text]]
+
+
+@pytest.mark.parametrize("text", MIXED)
+def test_ends_that_are_certain_stay_with_a_lexicon(known: Segmenter, text: str) -> None:
+    with_it, without = (known.spans([text], threshold=1, lexicon=use).end.tolist() for use in (True, False))
+    assert with_it == without
+    assert set(known.spans([text]).end.tolist()) >= set(with_it)
+
+
+def test_a_dictionary_overrides_the_lexicon(known: Segmenter) -> None:
+    dictionary = Dictionary.of(["究生", "起 源"])
+    assert known.segment(["研究生命的起源"], dictionary=dictionary) == [["研", "究生", "命", "的", "起", "源"]]
+
+
+def test_thai_never_ends_a_word_where_spelling_forbids_it(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "m", lexicon={"เ": 500, "า": 500, "ก": 5}, script="th")
+    path = folder / "segmenter.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"script": "th"}))
+    segmenter = Segmenter.load(folder)
+    for text in ("เกา" * 5, "เ" * 20 + "กา", "กา"):
+        for words in (segmenter.segment([text])[0], segmenter.segment([text], threshold=0)[0]):
+            assert "".join(words) == text
+            assert all(not word.startswith("า") and not word.endswith("เ") for word in words)
+
+
+# making
+
+
+def test_the_words_of_a_text_are_counted(tmp_path: Path) -> None:
+    cutting = Segmenter.load(tiny.save(tmp_path / "m", end_bias=1e4))
+    description = build_lexicon(cutting, [["研究研究"], ["研，12究生"]], tmp_path / "out", LexiconConfig(least_count=2))
+    assert description["parts"] == ["lexicon", "student"]
+    assert description["lexicon"] == {
+        "format_version": 1,
+        "config": LexiconConfig(least_count=2).to_dict(),
+        "characters": 10,
+        "words": 2,
+        "longest": 1,
+        "unknown": pytest.approx(1 / 7),
+    }
+    lexicon = Segmenter.load(tmp_path / "out").lexicon
+    assert sorted(np.exp(lexicon.values[lexicon.slots != 0]).tolist()) == pytest.approx([0.5, 0.5])
+
+
+def test_words_seen_once_stand_for_words_not_seen(tmp_path: Path) -> None:
+    """Also where every word is kept, some words of other text will be unknown."""
+    cutting = Segmenter.load(tiny.save(tmp_path / "m", end_bias=1e4))
+    facts = build_lexicon(cutting, [["研究研究生"]], tmp_path / "out", LexiconConfig(least_count=1))["lexicon"]
+    assert (facts["words"], facts["unknown"]) == (3, pytest.approx(1 / 5))
+    facts = build_lexicon(cutting, [["研究研究"]], tmp_path / "all", LexiconConfig(least_count=1))["lexicon"]
+    assert facts["unknown"] == pytest.approx(1 / 5)
+
+
+def test_a_lexicon_replaces_the_earlier_one_and_ignores_it(tmp_path: Path) -> None:
+    segmenter = Segmenter.load(tiny.save(tmp_path / "m", lexicon={"生命": 500}, end_bias=1e4))
+    with pytest.raises(ShardError, match="holds a segmenter; replace it with --overwrite"):
+        build_lexicon(segmenter, [[tiny.TEXT] * 3], tmp_path / "m")
+    description = build_lexicon(segmenter, [[tiny.TEXT] * 3], tmp_path / "m", overwrite=True)
+    assert description["lexicon"]["words"] == len(set(tiny.TEXT))
+    assert Segmenter.load(tmp_path / "m").segment(["生命"], lexicon=False) == [["生", "命"]]
+
+
+def test_a_lexicon_needs_words_of_the_script(tmp_path: Path) -> None:
+    segmenter = Segmenter.load(tiny.save(tmp_path / "m"))
+    for texts in ([], [["12 abc，。"]], [[tiny.TEXT]]):
+        with pytest.raises(DataError, match="no word is left for the lexicon"):
+            build_lexicon(segmenter, texts, tmp_path / "out")
+    assert not (tmp_path / "out" / "segmenter.json").exists()
+
+
+def test_the_command_makes_a_segmenter_that_apply_uses(tmp_path: Path) -> None:
+    tiny.save(tmp_path / "m", end_bias=-100)
+    (tmp_path / "raw.txt").write_text("研究，研究，生命，生命。\n", "utf-8")
+    arguments = [str(tmp_path / "raw.txt"), "-m", str(tmp_path / "m"), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, ["segment", "lexicon", *arguments])
+    assert result.exit_code == 0, result.output
+    assert "a lexicon of 2 words, from 12 characters" in result.stdout
+    result = CliRunner().invoke(main, ["segment", "lexicon", *arguments])
+    assert result.exit_code != 0
+    (tmp_path / "text").write_text("研究生命", "utf-8")
+    for options, expected in (([], "研究 生命"), (["--no-lexicon"], "研究生命")):
+        applied = [
+            "segment",
+            "apply",
+            str(tmp_path / "text"),
+            "-m",
+            str(tmp_path / "out"),
+            "-o",
+            str(tmp_path / "words"),
+        ]
+        result = CliRunner().invoke(main, [*applied, *options])
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / "words").read_text("utf-8") == expected
+
+
+def test_a_new_student_has_no_lexicon(tmp_path: Path) -> None:
+    """The lexicon was counted by the old one."""
+    pytest.importorskip("torch")
+    from seampack.segmenter.training import distill
+
+    teacher = Segmenter.load(tiny.save(tmp_path / "m", teacher=True, lexicon=WORDS))
+    config = DistillConfig(table_bits=8, width=4, epochs=1)
+    description = distill([teacher], [[tiny.TEXT]], tmp_path / "out", config=config, keep_teacher=True)
+    assert description["parts"] == ["student", "teacher"]
+    assert "lexicon" not in description
+    assert Segmenter.load(tmp_path / "out").segment([tiny.TEXT])
