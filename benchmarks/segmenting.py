@@ -78,7 +78,7 @@ def f1(segmented: list[list[str]], gold: list[list[str]]) -> tuple[float, float]
 
 @functools.cache
 def segmentations(folder: Path, data: Path) -> dict[str, list[list[str]]]:
-    """Segment the test of a model with its student and, if it has language models, with each decoder."""
+    """Segment the test of a model with its student, with its lexicon, and with each decoder of its language models."""
     raw, _ = texts_and_gold(data, TESTS[folder.name.split("-")[0]][0])
     segmenter = Segmenter.load(folder)
     by_decoder = {}
@@ -87,7 +87,9 @@ def segmentations(folder: Path, data: Path) -> dict[str, list[list[str]]]:
         lattices = segmenter.teacher.lattices(units)
         for name, decode in DECODERS.items():
             by_decoder[name] = Spans.of_ends(decode(lattices), units, starts).words(raw)
-    return {**by_decoder, "student": segmenter.segment(raw)}
+    if segmenter.has_lexicon:
+        by_decoder["student and lexicon"] = segmenter.segment(raw)
+    return {**by_decoder, "student": segmenter.segment(raw, lexicon=False)}
 
 
 def models(options: argparse.Namespace, pattern: str = r"-\d+|-vote") -> list[Path]:
@@ -114,8 +116,8 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
             "training, CPU-s": _training_seconds(description),
             "kappa": f"{description['agreement']:.2f}" if description.get("agreement") else "",
         }
-        row |= {name: f"{f1(by_decoder[name], gold)[0]:.1f}" if name in by_decoder else "" for name in DECODERS}
-        row["student"] = f"{f1(by_decoder['student'], gold)[0]:.1f}"
+        names = (*DECODERS, "student", "student and lexicon")
+        row |= {name: f"{f1(by_decoder[name], gold)[0]:.1f}" if name in by_decoder else "" for name in names}
         best = by_decoder.get(DEFAULT, by_decoder["student"])
         rows.append({**row, "default, no punctuation": f"{f1(best, gold)[1]:.1f}"})
         print(" | ".join(rows[-1].values()), flush=True)
@@ -235,9 +237,10 @@ def speed_rows(options: argparse.Namespace) -> list[Row]:
                 characters,
                 1,
             )  # type: ignore[misc]
-        size = (folder / "student.safetensors").stat().st_size / 1e6
-        add(f"{folder.name}: student of {size:.1f} MB, spans", lambda s=segmenter: s.spans(raw), characters, 9)  # type: ignore[misc]
-        add(f"{folder.name}: student, lists of words", lambda s=segmenter: s.segment(raw), characters, 9)  # type: ignore[misc]
+        for name, lexicon in [("student", False), ("student and lexicon", True)][: 1 + segmenter.has_lexicon]:
+            for kind, work in (("spans", segmenter.spans), ("lists of words", segmenter.segment)):
+                split = functools.partial(work, raw, lexicon=lexicon)
+                add(f"{folder.name}: {name}, {kind}", split, characters, 9)
     return rows
 
 
