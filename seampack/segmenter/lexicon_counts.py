@@ -14,6 +14,7 @@ from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import LONGEST, LexiconConfig
 from seampack.segmenter.lexicon import to_arrays
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.scripts import text_in_form
 from seampack.segmenter.training_folder import check_folder, locked
 from seampack.segmenter.units import Alphabet
 
@@ -60,7 +61,10 @@ def build_lexicon(
         characters += sum(map(len, batch))
         for words in segmenter.decode(batch, decode).words(batch):
             found.update(words)
-    arrays = _kept(found, Alphabet(segmenter.script), config)
+    in_form: Counter[str] = Counter()  # as the segmenter reads them
+    for word, count in found.items():
+        in_form[text_in_form(word, segmenter.han_form)] += count
+    arrays = _kept(in_form, Alphabet(segmenter.script), config)
     facts = {
         "format_version": artifact.LEXICON_VERSION,
         "config": config.to_dict(),

@@ -16,7 +16,7 @@ from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.lexicon import Lexicon
-from seampack.segmenter.scripts import HanForm, ScriptCheck
+from seampack.segmenter.scripts import HanForm, ScriptCheck, points_in_form
 from seampack.segmenter.spans import Spans
 from seampack.segmenter.student import Student
 from seampack.segmenter.units import Alphabet, Units, code_points
@@ -250,6 +250,7 @@ class Segmenter:
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         """Return the units of the texts, and the first code point of each text in the concatenation, (texts + 1,).
 
+        Chinese characters of the form that the model has not learned get the keys of their counterparts.
         Warns once if the texts are not in the script, or the form of Chinese characters, that the model learned.
         Raises DataError if an item is not a text.
         """
@@ -266,8 +267,8 @@ class Segmenter:
             raise DataError(
                 f"texts[{index}]: expected text; got {type(texts[index]).__name__}; remove it, or pass an empty text"
             ) from None
-        self.script_check.add(points)
-        return self._alphabet.units_of(points, starts), starts
+        self.script_check.add(points, is_mapped=True)
+        return self._alphabet.units_of(points_in_form(points, self.han_form), starts), starts
 
     def _lattices(self, units: Units, exact: bool, lexicon: bool) -> decoders.Lattices | None:
         """Return the lattices of the language models, or of the student and the lexicon; None for the student alone."""

@@ -1,5 +1,6 @@
 """Scripts that are written without spaces, and the two forms of Chinese characters: is a text in those of a model?
 
+Segmenters read characters of the other form as their counterparts of the form that they learned, one for one.
 A character that exists in one form only tells simplified from traditional text: a third of the characters of a text do,
 and 2 of 1,000 of these are of the other form in real text.
 """
@@ -63,10 +64,40 @@ def _kinds() -> npt.NDArray[np.uint8]:
     kinds = np.zeros(0x110000, np.uint8)
     for kind, script in enumerate(_SCRIPTS, 1):
         kinds[script.first : script.last + 1] = kind
-    table = (files("seampack") / "data" / "han_forms.txt").read_text("utf-8").splitlines()[1:]
-    for kind, characters in zip(_FORMS.values(), table, strict=True):
-        kinds[np.array(list(characters)).view(np.uint32)] = kind
+    for form, kind in _FORMS.items():
+        kinds[[*_others(form)]] = kind
     return kinds
+
+
+@cache
+def _others(form: HanForm) -> dict[int, int]:
+    """Return the characters that exist in a form only, and their counterparts, as code points."""
+    table = (files("seampack") / "data" / "han_forms.txt").read_text("utf-8").splitlines()[1:]
+    characters, counterparts = table[:2] if form == HanForm.SIMPLIFIED else table[2:]
+    return dict(zip(map(ord, characters), map(ord, counterparts), strict=True))
+
+
+@cache
+def _to_form(form: HanForm) -> npt.NDArray[np.uint32]:
+    """Return the counterpart of each code point in a form, or the code point itself."""
+    points = np.arange(0x110000, dtype=np.uint32)
+    others = _others(_other(form))
+    points[[*others]] = [*others.values()]
+    return points
+
+
+def _other(form: HanForm) -> HanForm:
+    return HanForm.TRADITIONAL if form == HanForm.SIMPLIFIED else HanForm.SIMPLIFIED
+
+
+def points_in_form(points: npt.NDArray[np.uint32], form: HanForm | None) -> npt.NDArray[np.uint32]:
+    """Return code points with a counterpart for each Chinese character of the other form only, shape (points,)."""
+    return points if form is None else _to_form(form)[points]
+
+
+def text_in_form(text: str, form: HanForm | None) -> str:
+    """Return a text with a counterpart for each Chinese character of the other form only."""
+    return text if form is None else text.translate(_others(_other(form)))
 
 
 def count_kinds(points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
@@ -98,19 +129,22 @@ class ScriptCheck:
         self._counts = np.zeros(_KINDS, np.int64)
         self._warned = False
 
-    def add(self, points: npt.NDArray[np.uint32]) -> None:
-        """Count the code points of texts, and warn if too many of them are foreign to the model."""
+    def add(self, points: npt.NDArray[np.uint32], *, is_mapped: bool = False) -> None:
+        """Count the code points of texts, and warn if too many of them are foreign to the model.
+
+        ``is_mapped``: whether the model will read them by ``points_in_form``; the warning says so.
+        """
         if self._warned:
             return
         self._counts += count_kinds(points)
-        problem = self._problem()
+        problem = self._problem(is_mapped)
         if problem:
             self._warned = True
             warnings.warn(problem, stacklevel=4)
         if self._counts[1:].sum() >= _WINDOW:
             self._counts[:] = 0
 
-    def _problem(self) -> str:
+    def _problem(self, is_mapped: bool) -> str:
         of_forms = self._counts[list(_FORMS.values())]
         of_scripts = self._counts[1 : len(_SCRIPTS) + 1].copy()
         of_scripts[_HAN - 1] += of_forms.sum()
@@ -125,10 +159,16 @@ class ScriptCheck:
             )
         for form, kind in _FORMS.items():
             if self._form not in (None, form) and _are_many(self._counts[kind], of_forms.sum()):
+                consequence = (
+                    f"each is read as its {self._form} form, and the output keeps the text; for better words, train a "
+                    f"segmenter on {form} text"
+                    if is_mapped
+                    else "many of its words will be wrong; convert the text first (OpenCC, one character for another, "
+                    f"keeps all offsets), or train a segmenter on {form} text"
+                )
                 return (
                     f"{self._name}: the text has {form} Chinese characters, but the segmenter was trained on "
-                    f"{self._form} ones: many of its words will be wrong; convert the text first (OpenCC, one "
-                    f"character for another, keeps all offsets), or train a segmenter on {form} text"
+                    f"{self._form} ones: {consequence}"
                 )
         return ""
 

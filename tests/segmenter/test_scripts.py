@@ -8,8 +8,9 @@ import pytest
 
 from seampack.segmenter import artifact
 from seampack.segmenter.config import DistillConfig
+from seampack.segmenter.lexicon_counts import build_lexicon
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.scripts import HanForm, count_kinds, han_form
+from seampack.segmenter.scripts import HanForm, count_kinds, han_form, points_in_form, text_in_form
 from seampack.segmenter.training import distill, train
 from seampack.segmenter.units import code_points
 from tests.conftest import Run
@@ -23,6 +24,7 @@ NAMES = "书店里有余光中的诗、龍應臺的散文和張愛玲的小说�
 JAPANESE = "図書館は朝の八時に開きますので、学生は一日中そこで勉強することができます。"
 THAI = "ห้องสมุดเปิดตอนแปดโมงเช้า"
 LAO = "ຫໍສະໝຸດເປີດແປດໂມງເຊົ້າ"
+READ = r"the text has {} Chinese characters, but the segmenter was trained on {} ones: each is read as its"
 FORM = r"the text has {} Chinese characters, but the segmenter was trained on {} ones: .* convert the text first"
 
 
@@ -57,7 +59,7 @@ def with_form(folder: Path, form: str) -> Segmenter:
 def test_the_other_form_is_named_once(texts: list[str]) -> None:
     """In one text, in many short ones, and after much text of the model's form."""
     zh = Segmenter.load("zh")
-    with pytest.warns(UserWarning, match="^zh: " + FORM.format("traditional", "simplified")) as caught:
+    with pytest.warns(UserWarning, match="^zh: " + READ.format("traditional", "simplified")) as caught:
         words = [zh.segment([text]) for text in texts * 2]
     assert len(words) == 2 * len(texts)
     assert len(caught) == 1
@@ -66,8 +68,49 @@ def test_the_other_form_is_named_once(texts: list[str]) -> None:
 def test_a_traditional_model_names_simplified_text(tmp_path: Path) -> None:
     segmenter = with_form(tmp_path / "m", "traditional")
     segmenter.segment([TRADITIONAL])
-    with pytest.warns(UserWarning, match=FORM.format("simplified", "traditional")):
+    with pytest.warns(UserWarning, match=READ.format("simplified", "traditional")):
         segmenter.end_probabilities([SIMPLIFIED])
+
+
+@pytest.mark.filterwarnings("ignore:.* Chinese characters")
+@pytest.mark.parametrize("exact", [False, True])
+def test_characters_of_the_other_form_are_read_as_their_counterparts(exact: bool) -> None:
+    """One for one: the words are those of the converted text, and the output keeps the original."""
+    zh = Segmenter.load("zh")
+    one, other = zh.spans([SIMPLIFIED], exact=exact), zh.spans([TRADITIONAL], exact=exact)
+    assert one.end.tolist() == other.end.tolist()
+    assert "".join(other.words([TRADITIONAL])[0]) == TRADITIONAL
+    assert zh.end_probabilities([SIMPLIFIED])[0].tolist() == zh.end_probabilities([TRADITIONAL])[0].tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.* Chinese characters")
+def test_a_traditional_model_reads_simplified_characters(tmp_path: Path) -> None:
+    segmenter = with_form(tmp_path / "m", "traditional")
+    text = "龙应的诗"
+    assert segmenter.units([text])[0].key.tolist() == segmenter.units(["龍應的詩"])[0].key.tolist()
+    unknown = Segmenter.load(tiny.save(tmp_path / "unknown"))
+    assert unknown.units([text])[0].key.tolist() == [ord(character) for character in text]
+
+
+@pytest.mark.parametrize("form", HanForm)
+def test_texts_and_code_points_are_mapped_alike(form: HanForm) -> None:
+    """Characters of both forms, and of no script, stay as they are."""
+    text = SIMPLIFIED + TRADITIONAL + NAMES + JAPANESE + "乾 abc 𠮷"
+    mapped = text_in_form(text, form)
+    assert points_in_form(code_points([text])[0], form).tolist() == [ord(character) for character in mapped]
+    assert form_of(mapped) == form
+    assert text_in_form(EITHER, form) == EITHER
+    assert text_in_form(text, None) == text
+
+
+@pytest.mark.filterwarnings("ignore:.* Chinese characters")
+def test_a_lexicon_counts_both_forms_of_a_word_as_one(tmp_path: Path) -> None:
+    """A word that is traditional once and simplified once has been seen twice."""
+    segmenter = with_form(tmp_path / "m", "simplified")
+    facts = build_lexicon(segmenter, [["学", "學", "国", "國"]], tmp_path / "out")["lexicon"]
+    assert facts["words"] == 2
+    segmenter = Segmenter.load(tmp_path / "out")
+    assert segmenter.segment(["學国"]) == [["學", "国"]]
 
 
 @pytest.mark.parametrize(
