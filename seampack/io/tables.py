@@ -112,6 +112,7 @@ class TableReader:
         import pyarrow.parquet as pq
 
         repeated = _repeated_texts(self._parquet.metadata, columns)
+
         file = pq.ParquetFile(_mapped(self._file), metadata=self._parquet.metadata, read_dictionary=repeated)
         rows = _FEW_ROWS
         for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):

@@ -15,6 +15,7 @@ from seampack.io.ragged import offsets_of
 from seampack.io.records import invalid_utf8, too_long
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
+from seampack.packer.checksums import block_checksum
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
     LABELS,
@@ -52,6 +53,11 @@ class ColumnBlock:
     def size(self) -> int:
         """Bytes of the texts or token ids."""
         return int(self.content.nbytes)
+
+    def checksum(self) -> bytes:
+        """Return the checksum of the block's columns."""
+        columns = {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
+        return block_checksum(pa.record_batch(columns).serialize())
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; rows without a document are in ``bad``."""
@@ -174,7 +180,7 @@ def column_blocks(
     if content != config.text_column:
         columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
     row = 1
-    for batch in table.slices(list(columns.values()), BLOCK_BYTES):
+    for batch in table.slices(list(columns.values()), min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
             row += len(unread)
             yield BadBlock(unread.copy())

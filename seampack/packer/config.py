@@ -215,6 +215,14 @@ class PackConfig(PlanConfig):
         high=1 << 30,
         unit="tokens",
     )
+    partition_bytes: int = option(
+        1 << 28,
+        "Bytes of decompressed input that are packed by themselves: after each such partition, the run can be resumed. "
+        "What fills no row of a partition is packed in the end.",
+        low=1 << 16,
+        high=1 << 40,
+        unit="bytes",
+    )
     output_format: str = option(OutputFormat.ARROW.value, "Format of the shards.", choices=OutputFormat)
     shard_tokens: int = option(
         1 << 26, "Size of a shard, rounded down to whole rows.", low=1, high=1 << 40, unit="tokens"

@@ -157,11 +157,17 @@ def check_lengths(lengths: npt.ArrayLike) -> Int32:
 
 
 def plan_window(
-    lengths: Int32, config: PlanConfig, *, window: int = 0, carry_limit_tokens: int = 0, keep_ends: bool = False
+    lengths: Int32,
+    config: PlanConfig,
+    *,
+    window: tuple[int, ...] = (0,),
+    carry_limit_tokens: int = 0,
+    keep_ends: bool = False,
 ) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
-    ``keep_ends``: documents end with an EOS, so one that is truncated keeps its last token and loses one more before.
+    ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: documents end with an
+    EOS, so one that is truncated keeps its last token and loses one more before.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
@@ -169,7 +175,7 @@ def plan_window(
     planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
     rows = planned.rows.row_offsets.size - 1
     if config.shuffle:
-        order = layout.shuffled(rows, np.random.SeedSequence([config.seed, window]).generate_state(1, np.uint64)[0])
+        order = layout.shuffled(rows, np.random.SeedSequence([config.seed, *window]).generate_state(1, np.uint64)[0])
     else:
         order = np.arange(rows, dtype=np.int32)
     columns = (*planned.rows, planned.repeated, order)
