@@ -40,7 +40,7 @@ def writing(out: str | os.PathLike[str]) -> Iterator[None]:
 
 def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardError:
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; no partial output is left")
+    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; the output is unchanged")
 
 
 def sync(path: Path) -> None:
