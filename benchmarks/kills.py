@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def start(folder: Path, case: str, out: str) -> "subprocess.Popen[bytes]":
+def start(folder: Path, case: str, out: str, **options_of_process: Any) -> "subprocess.Popen[bytes]":
     """Start a packing run."""
     source, options = CASES[case]
     command = [
@@ -74,7 +75,9 @@ def start(folder: Path, case: str, out: str) -> "subprocess.Popen[bytes]":
     ]
     if source == "-":  # a real pipe; the shell becomes the run
         command = ["bash", "-c", 'exec "$@" < <(cat corpus.jsonl)', "bash", *command]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options_of_process
+    )
 
 
 def killed_runs(folder: Path, case: str, kills: int, draw: random.Random) -> Iterator[tuple[int, int]]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seampack.config import check_flag
 from seampack.errors import DataError, SeampackError
 from seampack.io.ragged import positions_of
 from seampack.packer import _bin_kernels as bin_kernels
@@ -127,11 +128,14 @@ class PackPlan:
         )
 
 
-def plan(lengths: npt.ArrayLike, config: PlanConfig | None = None, **options: Any) -> PackPlan:
+def plan(
+    lengths: npt.ArrayLike, config: PlanConfig | None = None, *, keep_ends: bool = False, **options: Any
+) -> PackPlan:
     """Plan rows of at most ``config.seq_len`` tokens for documents of the given lengths.
 
     ``lengths``: integers >= 0, shape (documents,), tokens. ``options`` are fields of PlanConfig and override
-    ``config``. The same lengths and config give the same plan on every machine.
+    ``config``. ``keep_ends``: documents end with an EOS, so one that is truncated keeps its last token and loses one
+    more before. The same lengths and config give the same plan on every machine.
 
     >>> rows = plan([3, 2, 4], seq_len=5, strategy="ffd", shuffle=False)
     >>> rows.row_offsets.tolist(), rows.doc.tolist(), rows.length.tolist()
@@ -140,7 +144,8 @@ def plan(lengths: npt.ArrayLike, config: PlanConfig | None = None, **options: An
     Raises ConfigError for invalid options, DataError for invalid lengths.
     """
     config = config or PlanConfig()
-    return plan_window(check_lengths(lengths), config.replace(**options) if options else config)
+    config = config.replace(**options) if options else config
+    return plan_window(check_lengths(lengths), config, keep_ends=check_flag("keep_ends", keep_ends))
 
 
 def check_lengths(lengths: npt.ArrayLike) -> Int32:
@@ -166,8 +171,7 @@ def plan_window(
 ) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
-    ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: documents end with an
-    EOS, so one that is truncated keeps its last token and loses one more before.
+    ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: see ``plan``.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.

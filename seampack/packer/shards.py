@@ -267,6 +267,11 @@ class ShardWriter:
                 self._close()
             if self._quarantine is not None:
                 self._quarantine.close()
+            for shard in self._shards:
+                if not (self._folder / shard.file).is_file():
+                    raise ShardError(
+                        f"{self._folder / shard.file}: the shard is missing; something has removed it during the run"
+                    )
             if self._config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files()
             manifest = Manifest(

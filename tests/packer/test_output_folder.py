@@ -250,7 +250,9 @@ def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Ru
     assert hidden.name == ".out.partial"
     assert "manifest.json" not in contents(hidden / "output")
     assert failed(call("inspect", "out")) == "out: no such folder"
-    assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(call("inspect", hidden / "output"))
+    assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(
+        call("inspect", hidden / "output")
+    )
     (tmp_path / "a.txt").write_text("a")
     with warnings.catch_warnings(action="always"):
         packed = call("pack", "a.txt", "-o", "out", *SMALL)

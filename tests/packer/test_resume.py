@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import random
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from seampack.packer.journal import Journal
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
 from seampack.packer.windows import End, plan_stream, windows_of
-from tests.conftest import Run
+from tests.conftest import Run, obey_interrupts
 from tests.faulty import failed
 from tests.packer.corpus import UNFRAMED
 
@@ -224,6 +226,38 @@ def test_a_small_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         seampack.pack(corpus, out=tmp_path / "out", **OPTIONS)
     assert not hidden(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_keeps_its_partitions(tmp_path: Path, number: int) -> None:
+    kills.write_corpora(tmp_path, 2_000)
+    case = "JSON lines"
+    kills.start(tmp_path, case, "whole").communicate(timeout=120)
+    run = kills.start(tmp_path, case, "out", preexec_fn=obey_interrupts)
+    while run.poll() is None and not list(tmp_path.glob(".out.partial/receipt-00001.json")):
+        time.sleep(0.001)
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=120)
+    if run.returncode:  # it may have been faster
+        assert run.returncode == 128 + number
+        first, last = errors.decode().splitlines()[-2:]
+        assert "finished partition(s) are kept in" in first
+        assert last == "seampack: interrupted; the output is unchanged"
+    kills.start(tmp_path, case, "out").communicate(timeout=120)
+    assert kills.contents(tmp_path / "out") == kills.contents(tmp_path / "whole")
+
+
+def test_a_shard_that_is_deleted_while_the_run_works_is_named(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = ShardWriter.end_partition
+
+    def end_partition(writer: ShardWriter, *arguments: Any, **facts: Any) -> None:
+        end(writer, *arguments, **facts)
+        (corpus.parent / ".out.partial" / "output" / "shard-00000.arrow").unlink(missing_ok=True)
+
+    monkeypatch.setattr(ShardWriter, "end_partition", end_partition)
+    with pytest.raises(ShardError, match=r"shard-00000\.arrow: the shard is missing; something has removed it during"):
+        seampack.pack(corpus, out=corpus.parent / "out", **OPTIONS)
+    assert not (corpus.parent / "out").exists()
 
 
 @pytest.mark.parametrize("case", ["JSON lines, through a pipe", "Parquet, best_fit"])
