@@ -254,7 +254,7 @@ def memory_rows(options: argparse.Namespace) -> list[Row]:
 
 def loss_rows(options: argparse.Namespace) -> list[Row]:
     """Count the padding, drops, repeats and splits of each strategy and of the authors' code on the 500 MB corpus."""
-    from seampack.packer.config import PackConfig
+    from seampack.packer.config import PAPER, PackConfig
     from seampack.packer.pipeline import token_batches
     from seampack.packer.tokenizing import TextTokenizer
 
@@ -270,9 +270,11 @@ def loss_rows(options: argparse.Namespace) -> list[Row]:
     rows = []
     for name, changes in (
         ("seamless", {}),
-        ("seamless, extra_room=always (the paper's rule)", {"extra_room": "always"}),
+        ("seamless, no overlap", {"max_overlap": 0.0}),
+        ("seamless as published (--paper)", PAPER),
         ("concat (naive concatenation)", {"strategy": "concat"}),
         ("best_fit", {"strategy": "best_fit"}),
+        ("best_fit, filled", {"strategy": "best_fit", "leftover": "fill"}),
         ("ffd", {"strategy": "ffd"}),
         ("pad", {"strategy": "pad"}),
     ):

@@ -1,8 +1,8 @@
-"""A table of every strategy on the same six small documents: ``python -m examples.strategies``."""
+"""A table of every strategy on the same seven small documents: ``python -m examples.strategies``."""
 
 import seampack
 
-DOCUMENTS = {"a": 5, "b": 4, "c": 3, "d": 2, "e": 13, "f": 2}
+DOCUMENTS = {"a": 4, "b": 4, "c": 3, "d": 13, "e": 4, "f": 3, "g": 2}
 SEQ_LEN = 5
 
 
@@ -27,7 +27,6 @@ def table() -> str:
             seq_len=SEQ_LEN,
             strategy=strategy.value,
             max_overlap=0.4,
-            extra_tokens=1,
             shuffle=False,
         )
         account = plan.account()

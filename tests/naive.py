@@ -100,6 +100,21 @@ def concat(pieces: Sequence[Piece], seq_len: int) -> list[Row]:
     return rows
 
 
+def fill(bins: Sequence[Row], seq_len: int, *, whole_rows: bool) -> list[Row]:
+    """The fewest rows: the fullest bins, the emptiest of them first, with the tokens of the others in their gaps."""
+    total = sum(tokens(bin_) for bin_ in bins)
+    count = total // seq_len if whole_rows else -(-total // seq_len)
+    fullest_first = sorted(bins, key=lambda bin_: -tokens(bin_))
+    rows = sorted((list(bin_) for bin_ in fullest_first[:count]), key=tokens)
+    stream = [(document, start + k) for bin_ in fullest_first[count:] for document, start, n in bin_ for k in range(n)]
+    for row in rows:
+        room = seq_len - tokens(row)
+        for part in concat([(document, position, 1) for document, position in stream[:room]], seq_len):
+            row += part
+        stream = stream[room:]
+    return rows + concat([(document, position, 1) for document, position in stream], seq_len)
+
+
 def fit_but_cut(lengths: Sequence[int], rows: Sequence[Row], seq_len: int) -> int:
     """Number of documents that a row could hold and that no segment holds whole."""
     segments = {piece for row in rows for piece in row}
@@ -132,18 +147,19 @@ def plan_rows(
         return rows[:-1] if drop_last and rows and tokens(rows[-1]) < seq_len else rows
     if strategy == "pad":
         return [row for document, _, length in whole for row in concat([(document, 0, length)], seq_len)]
-    if strategy == "best_fit":
-        rows, pieces = cut(lengths, seq_len, 0)
-        return rows + best_fit(pieces, seq_len)
-    if strategy == "ffd":
-        rows, pieces = cut(lengths, seq_len, 0)
-        return rows + first_fit(pieces, seq_len, 0)
     rows, pieces = cut(lengths, seq_len, max_overlap)
-    bins = (first_fit_sparing if extra_room == "needed" else first_fit)(pieces, seq_len, extra)
+    if strategy == "best_fit":
+        bins = best_fit(pieces, seq_len)
+    else:
+        bins = (first_fit_sparing if extra_room == "needed" else first_fit)(pieces, seq_len, extra)
     if leftover == "pad":
         return rows + [trimmed(bin_, seq_len) for bin_ in bins]
     full = [trimmed(bin_, seq_len) for bin_ in bins if tokens(bin_) >= seq_len]
-    joined = concat([piece for bin_ in bins if tokens(bin_) < seq_len for piece in bin_], seq_len)
+    underfull = [bin_ for bin_ in bins if tokens(bin_) < seq_len]
+    if leftover == "fill":
+        joined = fill(underfull, seq_len, whole_rows=drop_last)
+    else:
+        joined = concat([piece for bin_ in underfull for piece in bin_], seq_len)
     if drop_last and joined and tokens(joined[-1]) < seq_len:
         joined = joined[:-1]
     return rows + full + joined

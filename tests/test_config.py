@@ -125,7 +125,8 @@ def test_a_field_says_all_that_is_shown_of_it(config: type[Config], field: "data
     facts = field.metadata
     assert facts["help"][0].isupper() or facts["help"].split(":")[0] in (
         "seamless",
-        "concat, and seamless with joined leftovers",
+        "concat, and leftovers that are filled or joined",
+        "seamless, best_fit, ffd",
         "n-best",
     )
     assert facts["help"].endswith(".")

@@ -18,7 +18,7 @@ FLOOR = {"seampack.errors", "seampack._version", "seampack.config", "seampack._s
 KERNELS = {"numpy", "seampack._jit", "seampack.packer._bitset"}
 PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
-    *{"seampack.packer._kernels", "seampack.packer._layout_kernels"},
+    *{"seampack.packer._kernels", "seampack.packer._bin_kernels", "seampack.packer._layout_kernels"},
     *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning"},
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "io/ragged": {"numpy"},
     "packer": {*FLOOR, "seampack.io", "seampack.packer", "numpy", "pyarrow", "msgspec", "xxhash", "tokenizers"},
     "packer/_bitset": KERNELS,
+    "packer/_bin_kernels": KERNELS,
     "packer/_copy_kernels": KERNELS,
     "packer/_kernels": KERNELS,
     "packer/_layout_kernels": KERNELS,

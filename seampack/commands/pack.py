@@ -18,16 +18,15 @@ from seampack.commands.report import (
     table,
     warn,
 )
-from seampack.packer.config import AUTO, PackConfig
-
-if TYPE_CHECKING:
-    from seampack.packer.tokenizing import TextTokenizer
+from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
+    from seampack.packer.tokenizing import TextTokenizer
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
+_PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {
     "strategy": "strategy",
@@ -37,6 +36,7 @@ _COLUMNS = {
     "dropped": "dropped",
     "repeated": "repeated",
     "documents_split": "split",
+    "documents_truncated": "truncated",
     "documents_fit_but_cut": "fit but cut",
     "cuts": "cuts",
     "plan_seconds": "CPU-s",
@@ -49,6 +49,8 @@ _COLUMNS = {
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @shared.tokenizer
 @shared.pre_segment
+@click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
+@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
 @shared.config_options(PackConfig)
 @shared.threads
 @shared.as_json
@@ -59,6 +61,8 @@ def pack(
     overwrite: bool,
     tokenizer: str | None,
     pre_segment: str | None,
+    paper: bool,
+    fill: bool,
     threads: int | None,
     as_json: bool,
     **options: Any,
@@ -70,7 +74,7 @@ def pack(
     \b
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
     """
-    config = PackConfig(**options)
+    config = PackConfig(**{**options, **_presets(paper, fill)})
     from seampack._memory import keep_freed_memory
 
     keep_freed_memory()
@@ -110,16 +114,20 @@ def pack(
 @click.command()
 @shared.corpus
 @shared.tokenizer
+@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json
-def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool, **options: Any) -> None:
+def compare(
+    inputs: tuple[str, ...], tokenizer: str | None, fill: bool, threads: int | None, as_json: bool, **options: Any
+) -> None:
     """Compare the packing strategies on a corpus.
 
-    Plans the corpus by each strategy and shows its rows, padding, dropped and repeated tokens, and split documents.
-    Nothing is written. INPUT: as for pack.
+    Plans the corpus by each strategy and shows its rows, padding, dropped and repeated tokens, and what becomes of
+    documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. Nothing is
+    written. INPUT: as for pack.
     """
-    config = PackConfig(**options)
+    config = PackConfig(**{**options, **_presets(paper=False, fill=fill)})
     from seampack._memory import keep_freed_memory
 
     keep_freed_memory()
@@ -142,6 +150,15 @@ def compare(inputs: tuple[str, ...], tokenizer: str | None, threads: int | None,
         print_json(rows)
     else:
         click.echo(table(rows, _COLUMNS))
+
+
+def _presets(paper: bool, fill: bool) -> dict[str, Any]:
+    """Return the options that ``--paper`` and ``--fill`` mean, except those on the command line."""
+    given = click.get_current_context().get_parameter_source
+    chosen: dict[str, Any] = dict(PAPER) if paper else {}
+    if fill:
+        chosen["leftover"] = Leftover.FILL.value
+    return {name: value for name, value in chosen.items() if given(name) != ParameterSource.COMMANDLINE}
 
 
 def _warn_of_idle_options(config: PackConfig) -> None:

@@ -1,7 +1,8 @@
-"""Planning kernels: loops over document lengths that assign the pieces of documents to rows.
+"""Planning kernels: cut documents into pieces, and write rows of them.
 
 Every document is first cut into whole rows and at most one *short piece*: the end of the document, shorter than a row
-(``cut_documents``). The packing kernels then only place short pieces.
+(``cut_documents``). ``_bin_kernels`` puts the short pieces into bins: patterns of piece lengths, which
+``write_patterns`` expands. ``write_filled`` joins what is left over.
 
 The ``write_*`` kernels fill ``rows`` = (row_offsets, document, start, length) from a given row on. The offset of that
 row must already be set; each kernel sets the offset after its last row.
@@ -10,7 +11,6 @@ row must already be set; each kernel sets the offset after its last row.
 import numpy as np
 
 from seampack._jit import inlined, kernel
-from seampack.packer._bitset import add_member, make_bitset, predecessor, remove_member, successor
 
 
 @inlined
@@ -53,15 +53,13 @@ def cut_documents(lengths, seq_len, max_overlap):
 def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
     """Sort the short pieces, longest first, into ``order`` (their documents) and ``starts`` (zeroed).
 
-    A stable counting sort. Both outputs have shape (pieces,). Returns the index of the first piece of each length,
-    shape (seq_len,).
+    A stable counting sort. Both outputs have shape (pieces,).
     """
-    first = np.empty(seq_len, np.int64)
+    cursor = np.empty(seq_len, np.int64)
     total = 0
     for length in range(seq_len - 1, -1, -1):
-        first[length] = total
+        cursor[length] = total
         total += histogram[length]
-    cursor = first.copy()
     for document in range(lengths.size):
         length = np.int64(lengths[document])
         whole, rest = _windows_and_rest(length, seq_len, max_overlap)
@@ -71,7 +69,6 @@ def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
             if whole > 0:
                 starts[slot] = length - rest
             cursor[rest] = slot + 1
-    return first
 
 
 @kernel
@@ -101,143 +98,23 @@ def write_windows(lengths, long_documents, seq_len, max_overlap, rows, repeated)
 
 
 @kernel
-def _grown(array, used):
-    if used < array.size:
-        return array
-    larger = np.empty(2 * array.size, array.dtype)
-    larger[:used] = array
-    return larger
-
-
-@kernel
-def ffd_patterns(histogram, seq_len, extra, sparing):
-    """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
-
-    FFD repeatedly puts the longest remaining piece that fits into the current bin, and closes the bin when it holds
-    ``seq_len`` tokens or nothing fits; then it opens the next bin. Equal consecutive bins are one *pattern*, which
-    repeats while each of its lengths has enough pieces.
-
-    A bin may hold up to ``extra`` tokens beyond ``seq_len``. With ``sparing``, this room is used only if nothing fits
-    within ``seq_len``, by the piece that exceeds it least; otherwise every piece may use it.
-
-    Returns (offsets, lengths, counts, repeats): pattern ``p`` has the entries ``offsets[p]:offsets[p + 1]``, each
-    ``counts`` pieces of one length in the order of filling, and represents ``repeats[p]`` consecutive bins.
-    """
-    left = histogram.copy()
-    bits = make_bitset(seq_len + extra + 1)
-    for length in range(1, left.size):
-        if left[length] > 0:
-            add_member(bits, length)
-    offsets = np.zeros(256, np.int64)
-    repeats = np.empty(256, np.int64)
-    lengths = np.empty(1024, np.int64)
-    counts = np.empty(1024, np.int64)
-    patterns = 0
-    entries = 0
-    spare = 0 if sparing else extra
-    while True:
-        begin = entries
-        room = seq_len + spare
-        length = predecessor(bits, room)
-        while length > 0:
-            # pieces of this length until no more fit, none is left, or the bin is closed
-            count = min(room // length, left[length], -((spare - room) // length))
-            lengths = _grown(lengths, entries)
-            counts = _grown(counts, entries)
-            lengths[entries] = length
-            counts[entries] = count
-            entries += 1
-            room -= count * length
-            if room <= spare:
-                break
-            length = predecessor(bits, min(room, length - 1))
-        if entries == begin:
-            break
-        times = left[lengths[begin]] // counts[begin]
-        for entry in range(begin + 1, entries):
-            times = min(times, left[lengths[entry]] // counts[entry])
-        if sparing and room > 0:
-            length = successor(bits, room + 1)
-            while 0 < length <= room + extra:
-                taken = 0
-                for entry in range(begin, entries):
-                    if lengths[entry] == length:
-                        taken = counts[entry]
-                if left[length] > taken:
-                    lengths = _grown(lengths, entries)
-                    counts = _grown(counts, entries)
-                    lengths[entries] = length
-                    counts[entries] = 1
-                    entries += 1
-                    times = 1 if taken > 0 else min(times, left[length])
-                    break
-                length = successor(bits, length + 1)
-        for entry in range(begin, entries):
-            left[lengths[entry]] -= times * counts[entry]
-            if left[lengths[entry]] == 0:
-                remove_member(bits, lengths[entry])
-        repeats = _grown(repeats, patterns)
-        offsets = _grown(offsets, patterns + 1)
-        repeats[patterns] = times
-        patterns += 1
-        offsets[patterns] = entries
-    return offsets[: patterns + 1], lengths[:entries], counts[:entries], repeats[:patterns]
-
-
-@kernel
-def take_leftovers(patterns, chosen, pieces):
-    """Return the pieces of the patterns that are not ``chosen``, in the order of the bins."""
-    offsets, piece_lengths, counts, repeats = patterns
-    order, starts, first = pieces
-    total = 0
-    for pattern in range(repeats.size):
-        if not chosen[pattern]:
-            for entry in range(offsets[pattern], offsets[pattern + 1]):
-                total += counts[entry] * repeats[pattern]
-    document = np.empty(total, np.int32)
-    start = np.empty(total, np.int32)
-    lengths = np.empty(total, np.int32)
-    cursor = first.copy()
-    taken = 0
-    for pattern in range(repeats.size):
-        begin = offsets[pattern]
-        end = offsets[pattern + 1]
-        if chosen[pattern]:
-            for entry in range(begin, end):
-                cursor[piece_lengths[entry]] += counts[entry] * repeats[pattern]
-            continue
-        for _ in range(repeats[pattern]):
-            for entry in range(begin, end):
-                length = piece_lengths[entry]
-                for _ in range(counts[entry]):
-                    document[taken] = order[cursor[length]]
-                    start[taken] = starts[cursor[length]]
-                    lengths[taken] = length
-                    taken += 1
-                    cursor[length] += 1
-    return document, start, lengths
-
-
-@kernel
 def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
-    """Expand the chosen patterns into rows, each cut at ``seq_len``; pieces of one length are used in input order.
+    """Expand the chosen patterns into rows, each cut at ``seq_len``.
 
-    ``dropped`` = (document, start, length) receives one entry for each row that was cut.
+    ``pieces`` = (document, start), sorted as by ``sort_pieces``. ``dropped`` = (document, start, length) receives one
+    entry for each row that was cut.
     """
-    offsets, piece_lengths, counts, repeats = patterns
-    order, starts, first = pieces
+    offsets, piece_lengths, counts, firsts, repeats = patterns
+    order, starts = pieces
     row_offsets, out_document, out_start, out_length = rows
     drop_document, drop_start, drop_length = dropped
-    cursor = first.copy()
     slot = row_offsets[row]
     drops = 0
     for pattern in range(repeats.size):
+        if not chosen[pattern]:
+            continue
         begin = offsets[pattern]
         end = offsets[pattern + 1]
-        if not chosen[pattern]:
-            for entry in range(begin, end):
-                cursor[piece_lengths[entry]] += counts[entry] * repeats[pattern]
-            continue
         bins = repeats[pattern]
         width = 0
         over = -seq_len
@@ -249,8 +126,7 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
         for entry in range(begin, end):
             length = piece_lengths[entry]
             count = counts[entry]
-            source = np.uint64(cursor[length])  # unsigned: no check for a negative index
-            cursor[length] += bins * count
+            source = np.uint64(firsts[entry])  # unsigned: no check for a negative index
             for bin_ in range(bins):
                 target = np.uint64(column + bin_ * width)
                 for _ in range(count):
@@ -274,71 +150,70 @@ def write_patterns(patterns, chosen, pieces, seq_len, row, rows, dropped):
 
 
 @kernel
-def best_fit_bins(order, histogram, seq_len):
-    """Compute Best-Fit-Decreasing: the bin of each sorted piece, and the number of pieces and tokens of each bin.
+def take_bins(patterns, runs, pieces, taken, bin_offsets):
+    """Copy the pieces of some bins, bin by bin, into ``taken`` = (document, start, length).
 
-    A piece goes to the open bin with the least remaining space into which it fits; among equally full bins, to the bin
-    that reached this level first. (Ding et al. 2024, arXiv 2404.10830.) Open bins are queued by remaining space; a
-    bitset of the spaces in use answers each query in O(1).
+    ``runs`` = (pattern, first bin, bins) lists consecutive bins of a pattern, shapes (runs,). ``bin_offsets`` receives
+    the index of each bin's first piece, and after the last bin their number.
     """
-    bin_of = np.empty(order.size, np.int32)
-    used = np.empty(order.size, np.int64)
-    pieces = np.empty(order.size, np.int32)
-    following = np.empty(order.size, np.int32)  # the next bin in the queue of the same remaining space
-    head = np.full(seq_len + 1, -1, np.int32)
-    tail = np.full(seq_len + 1, -1, np.int32)
-    bits = make_bitset(seq_len + 1)
-    bins = 0
-    piece = 0
-    for length in range(seq_len - 1, 0, -1):
-        for _ in range(histogram[length]):
-            space = successor(bits, length)
-            if space < 0:
-                target = bins
-                bins += 1
-                used[target] = 0
-                pieces[target] = 0
-            else:
-                target = np.int64(head[space])
-                head[space] = following[target]
-                if head[space] < 0:
-                    remove_member(bits, space)
-            bin_of[piece] = target
-            piece += 1
-            pieces[target] += 1
-            used[target] += length
-            space = seq_len - used[target]
-            if space > 0:
-                following[target] = -1
-                if head[space] < 0:
-                    head[space] = target
-                    add_member(bits, space)
-                else:
-                    following[tail[space]] = target
-                tail[space] = target
-    return bin_of, pieces[:bins], used[:bins]
+    offsets, piece_lengths, counts, firsts, _ = patterns
+    order, starts = pieces
+    out_document, out_start, out_length = taken
+    run_pattern, run_first, run_bins = runs
+    slot = 0
+    bin_ = 0
+    bin_offsets[0] = 0
+    for run in range(run_pattern.size):
+        pattern = run_pattern[run]
+        for number in range(run_first[run], run_first[run] + run_bins[run]):
+            for entry in range(offsets[pattern], offsets[pattern + 1]):
+                source = firsts[entry] + number * counts[entry]
+                for _ in range(counts[entry]):
+                    out_document[slot] = order[source]
+                    out_start[slot] = starts[source]
+                    out_length[slot] = piece_lengths[entry]
+                    slot += 1
+                    source += 1
+            bin_ += 1
+            bin_offsets[bin_] = slot
 
 
 @kernel
-def write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, row, rows):
-    """Write the pieces to the rows of their bins, longest first; only ``chosen`` bins become rows."""
+def write_filled(pieces, bin_offsets, seq_len, row, rows):
+    """Write bins as rows and fill their gaps with the pieces after the last bin, in order, cut wherever a row is full.
+
+    ``pieces`` = (document, start, length). Bin ``b`` has the pieces ``bin_offsets[b]:bin_offsets[b + 1]`` and at most
+    ``seq_len`` tokens. What fills no gap is joined end to end into further rows; so without bins, all pieces are.
+    """
+    documents, starts, lengths = pieces
     row_offsets, out_document, out_start, out_length = rows
     slot = row_offsets[row]
-    cursor = np.empty(chosen.size, np.int64)
-    for target in range(chosen.size):
-        cursor[target] = slot
-        if chosen[target]:
-            slot += pieces_per_bin[target]
+    bins = bin_offsets.size - 1
+    bin_ = 0
+    piece = bin_offsets[bins]
+    done = 0  # tokens of this piece that are in rows
+    while bin_ < bins or piece < lengths.size:
+        room = np.int64(seq_len)
+        if bin_ < bins:
+            for whole in range(bin_offsets[bin_], bin_offsets[bin_ + 1]):
+                out_document[slot] = documents[whole]
+                out_start[slot] = starts[whole]
+                out_length[slot] = lengths[whole]
+                room -= lengths[whole]
+                slot += 1
+            bin_ += 1
+        while room > 0 and piece < lengths.size:
+            part = min(np.int64(lengths[piece]) - done, room)
+            if part > 0:
+                out_document[slot] = documents[piece]
+                out_start[slot] = starts[piece] + done
+                out_length[slot] = part
+                slot += 1
+                room -= part
+                done += part
+            if done == lengths[piece]:
+                piece += 1
+                done = 0
+        if slot > row_offsets[row]:  # only empty pieces were left otherwise
             row += 1
             row_offsets[row] = slot
-    piece = 0
-    for length in range(histogram.size - 1, 0, -1):
-        for _ in range(histogram[length]):
-            target = bin_of[piece]
-            if chosen[target]:
-                slot = cursor[target]
-                cursor[target] = slot + 1
-                out_document[slot] = order[piece]
-                out_start[slot] = starts[piece]
-                out_length[slot] = length
-            piece += 1

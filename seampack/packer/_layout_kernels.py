@@ -1,53 +1,8 @@
-"""Kernels of planning other than bin packing: joining pieces end to end, shuffling rows, auditing a plan."""
+"""Kernels of plans as a whole: shuffling rows, and counting what a plan covers."""
 
 import numpy as np
 
 from seampack._jit import inlined, kernel
-
-
-@kernel
-def count_concat(lengths, seq_len):
-    """Return the numbers of rows and segments when pieces are joined end to end and cut every ``seq_len`` tokens."""
-    rows = 0
-    segments = 0
-    room = 0
-    for piece in range(lengths.size):
-        left = np.int64(lengths[piece])
-        while left > 0:
-            if room == 0:
-                rows += 1
-                room = seq_len
-            segments += 1
-            part = min(left, room)
-            left -= part
-            room -= part
-    return rows, segments
-
-
-@kernel
-def write_concat(documents, starts, lengths, seq_len, row, rows):
-    """Write the rows that ``count_concat`` counts, from row ``row`` on."""
-    row_offsets, out_document, out_start, out_length = rows
-    slot = row_offsets[row]
-    room = seq_len
-    for piece in range(lengths.size):
-        left = np.int64(lengths[piece])
-        start = np.int64(starts[piece])
-        while left > 0:
-            part = min(left, room)
-            out_document[slot] = documents[piece]
-            out_start[slot] = start
-            out_length[slot] = part
-            slot += 1
-            start += part
-            left -= part
-            room -= part
-            if room == 0:
-                row += 1
-                row_offsets[row] = slot
-                room = seq_len
-    if room < seq_len:
-        row_offsets[row + 1] = slot
 
 
 @inlined

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from seampack.io.bad_records import Skipped
 from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
-from seampack.packer.config import PackConfig, Strategy
+from seampack.packer.config import PAPER, PackConfig, Strategy
 from seampack.packer.packing import Inputs
 from seampack.packer.pipeline import Progress, token_batches
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
+
+_PAPER = "paper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Comparison:
     """The accounting of one strategy on a corpus."""
 
     strategy: str
+    """The strategy, or ``paper`` for Seamless Packing with the options as published."""
     accounting: Accounting
     plan_seconds: float
     """CPU seconds of planning and of checking the plan."""
@@ -42,7 +45,7 @@ def compare(
     config: PackConfig | None = None,
     *,
     tokenizer: str = BUNDLED,
-    strategies: Sequence[str] = tuple(Strategy),
+    strategies: Sequence[str] = (*Strategy, _PAPER),
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -50,11 +53,13 @@ def compare(
 ) -> list[Comparison]:
     """Plan a corpus by each strategy, in the same windows as ``pack``.
 
-    Needs four bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be
-    read. Raises ConfigError or DataError as ``pack`` does.
+    The strategy ``paper`` is Seamless Packing with the options as published, ``PlanConfig.paper()``. Needs four
+    bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be read.
+
+    Raises ConfigError or DataError as ``pack`` does.
     """
     config = PackConfig.given(config, **options)
-    configs = [config.replace(strategy=str(strategy)) for strategy in strategies]
+    configs = {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
     text_tokenizer = TextTokenizer(tokenizer, config)
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
@@ -64,15 +69,17 @@ def compare(
     )
     lengths = [batch.lengths.astype(np.int32) for batch in batches]
     skipped.warn()
-    for planned in configs:
+    for planned in configs.values():
         compare_lengths([np.ones(1, np.int32)], planned)  # load the kernels before the clock starts
-    return [compare_lengths(lengths, planned) for planned in configs]
+    return [compare_lengths(lengths, planned, name) for name, planned in configs.items()]
 
 
-def compare_lengths(batches: Iterable[npt.NDArray[np.int32]], config: PackConfig) -> Comparison:
-    """Plan batches of document lengths (in tokens) by the strategy of the config."""
+def compare_lengths(
+    batches: Iterable[npt.NDArray[np.int32]], config: PackConfig, name: str | None = None
+) -> Comparison:
+    """Plan batches of document lengths (in tokens) by the strategy of the config; ``name`` is the result's strategy."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     for window in plan_stream((_Lengths(lengths.astype(np.int64)) for lengths in batches), config):
         accounting += window.accounting
-    return Comparison(config.strategy, accounting, time.process_time() - started)
+    return Comparison(name or config.strategy, accounting, time.process_time() - started)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
 
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
@@ -16,7 +17,7 @@ class Strategy(StrEnum):
     """How documents become rows."""
 
     SEAMLESS = "seamless"
-    """Overlapping windows over long documents; First-Fit-Decreasing with a little extra room for the rest."""
+    """Overlapping windows over long documents; First-Fit-Decreasing for the rest, in full rows."""
     CONCAT = "concat"
     """All documents end to end, cut every ``seq_len`` tokens (naive concatenation)."""
     BEST_FIT = "best_fit"
@@ -37,12 +38,26 @@ class ExtraRoom(StrEnum):
 
 
 class Leftover(StrEnum):
-    """How ``seamless`` writes bins that are not full."""
+    """How ``seamless``, ``best_fit`` and ``ffd`` write bins that are not full."""
 
-    CONCAT = "concat"
-    """Join their pieces end to end and cut every ``seq_len`` tokens: at most one row is padded."""
+    AUTO = "auto"
+    """``fill`` for ``seamless``; ``pad`` for ``best_fit`` and ``ffd``, as they are published."""
+    FILL = "fill"
+    """Dissolve the emptiest bins, and fill the gaps of the others with their documents: the fewest rows, few cuts."""
     PAD = "pad"
     """Make each a row: no document is cut, the rows are padded."""
+    CONCAT = "concat"
+    """Join their pieces end to end and cut every ``seq_len`` tokens, as in the paper: many cuts."""
+
+
+PAPER = {
+    "strategy": Strategy.SEAMLESS.value,
+    "max_overlap": 0.3,
+    "extra_tokens": 50,
+    "extra_room": ExtraRoom.ALWAYS.value,
+    "leftover": Leftover.CONCAT.value,
+}
+"""The options of Seamless Packing as published: Yin et al. 2025, arXiv 2505.22018."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +76,9 @@ class PlanConfig(Config):
         below=1,
     )
     extra_tokens: int = option(
-        50,
-        "seamless: extra capacity of a bin beyond seq-len, as in the paper. A bin that exceeds seq-len loses its tail, "
-        "up to this many tokens; 0 drops nothing.",
+        0,
+        "seamless: extra capacity of a bin beyond seq-len (the paper has 50). A bin that exceeds seq-len loses its "
+        "tail, up to this many tokens, but keeps its end token.",
         low=0,
         high=MAX_SEQ_LEN,
         unit="tokens",
@@ -74,23 +89,39 @@ class PlanConfig(Config):
         choices=ExtraRoom,
     )
     leftover: str = option(
-        Leftover.CONCAT.value, "seamless: join bins that are not full end to end, or pad each.", choices=Leftover
+        Leftover.AUTO.value,
+        "seamless, best_fit, ffd: what becomes of bins that are not full. fill: the emptiest are dissolved into the "
+        "gaps of the others, so that rows are full and few documents are cut. pad: each is a row. concat: they are "
+        "joined end to end (the paper). auto: fill for seamless, pad for the others.",
+        choices=Leftover,
     )
-    drop_last: bool = option(False, "concat, and seamless with joined leftovers: drop the last row if it is not full.")
+    drop_last: bool = option(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
     shuffle: bool = option(
         True, "Shuffle the rows of each planning window. Without it, rows are sorted by length within a window."
     )
     seed: int = seed_option("Seed of the shuffle.")
 
+    @classmethod
+    def paper(cls, **options: Any) -> Self:
+        """Return a config with the options of the published method; ``options`` override them."""
+        return cls(**{**PAPER, **options})
+
     def idle_options(self) -> list[str]:
         """Return the options that have no effect, because the strategy does not use them."""
         idle = []
         if self.strategy != Strategy.SEAMLESS:
-            idle += ["max_overlap", "extra_tokens", "extra_room", "leftover"]
-        joins = self.strategy == Strategy.CONCAT or (
-            self.strategy == Strategy.SEAMLESS and self.leftover == Leftover.CONCAT
-        )
-        return idle if joins else [*idle, "drop_last"]
+            idle += ["max_overlap", "extra_tokens", "extra_room"]
+        if self.strategy in (Strategy.CONCAT, Strategy.PAD):
+            idle += ["leftover"]
+        pads = self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD
+        return [*idle, "drop_last"] if pads else idle
+
+    @property
+    def leftover_rule(self) -> Leftover:
+        """What becomes of bins that are not full, where ``leftover`` is ``auto`` too; ``pad`` without bins."""
+        if self.strategy == Strategy.PAD or (self.leftover == Leftover.AUTO and self.strategy != Strategy.SEAMLESS):
+            return Leftover.PAD
+        return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
 
     @property
     def max_overlap_tokens(self) -> int:

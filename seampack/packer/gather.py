@@ -132,15 +132,17 @@ def gather(
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
     for name, column in columns.items():
         _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
+    kept_ends = plan.kept_ends() if plan.dropped.document.size else None
     step = max(1, _BATCH_TOKENS // plan.seq_len)
     for first in range(0, max(plan.rows, 1), step):  # a plan without rows gives one empty batch, for the schema
-        yield _batch(columns, plan, plan.row_order[first : first + step], doc_ids, bases, pads, labels)
+        yield _batch(columns, plan, plan.row_order[first : first + step], kept_ends, doc_ids, bases, pads, labels)
 
 
 def _batch(
     columns: Mapping[str, Ragged],
     plan: PackPlan,
     rows: npt.NDArray[np.int32],
+    kept_ends: npt.NDArray[np.bool_] | None,
     doc_ids: pa.Array | None,
     bases: npt.NDArray[np.int64] | None,
     pads: Mapping[str, int] | None,
@@ -151,9 +153,10 @@ def _batch(
     segment = np.repeat(plan.row_offsets[rows] - row_offsets[:-1], counts) + np.arange(row_offsets[-1])
     doc, start, length, repeated = (column[segment] for column in (plan.doc, plan.start, plan.length, plan.repeated))
 
-    ends = offsets_of(length)
-    row_ends = ends[row_offsets]
-    targets = ends[:-1]
+    bounds = offsets_of(length)
+    row_ends = bounds[row_offsets]
+    targets = bounds[:-1]
+    ends = np.empty(0, np.int64) if kept_ends is None else np.flatnonzero(kept_ends[segment])
     gap_starts = gap_lengths = np.empty(0, np.int64)
     if pads is not None:
         shift = np.arange(rows.size) * plan.seq_len - row_ends[:-1]
@@ -168,6 +171,10 @@ def _batch(
         out = np.empty(total, column.dtype)
         addresses = column.addresses[doc] + start.astype(np.int64) * column.dtype.itemsize
         kernels.copy_segments(addresses, length, targets, column.dtype.itemsize, out.ctypes.data)
+        if ends.size:
+            last = column.addresses[doc[ends]] + (column.lengths[doc[ends]] - 1) * column.dtype.itemsize
+            ones = np.ones(ends.size, length.dtype)
+            kernels.copy_segments(last, ones, targets[ends] + length[ends] - 1, column.dtype.itemsize, out.ctypes.data)
         if pads is not None:
             kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
         packed[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)

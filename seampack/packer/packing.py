@@ -7,6 +7,7 @@ while the next one fills. Pieces that fill no row are carried, with their tokens
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -32,6 +33,9 @@ from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import Window, WindowPlanner, joined_lengths, windows_of
+
+# Share of tokens; trained models lost ends of documents where 2.8 % were dropped.
+_MUCH_DROPPED = 0.005
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -105,7 +109,19 @@ def pack(
             pending = thread.submit(stage.run, window, last)
         if pending is not None:
             pending.result()
+        _warn_of_drops(stage.accounting)
         return writer.finish(stage.accounting, _facts(text_tokenizer), inputs, notes)
+
+
+def _warn_of_drops(accounting: Accounting) -> None:
+    """Warn if a model would miss the ends of documents."""
+    share = accounting.dropped / max(1, accounting.tokens_in)
+    if share > _MUCH_DROPPED:
+        warnings.warn(
+            f"{share:.2%} of the tokens are dropped, at the ends of documents ({accounting.documents_truncated:,} "
+            "truncated); without extra_tokens and drop_last, nothing is",
+            stacklevel=3,
+        )
 
 
 def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
@@ -140,7 +156,7 @@ class _WindowStage:
 
     def __init__(self, config: PackConfig, tokenizer: TextTokenizer, writer: ShardWriter) -> None:
         self._config = config
-        self._planner = WindowPlanner(config)
+        self._planner = WindowPlanner(config, keep_ends=tokenizer.eos.name is not None)
         self._pads = {"input_ids": tokenizer.pad} if tokenizer.pad >= 0 else None
         self._writer = writer
         self._tokens = np.empty(0, tokenizer.dtype)

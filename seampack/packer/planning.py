@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from seampack.errors import DataError, SeampackError
 from seampack.io.ragged import positions_of
+from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.accounting import Accounting
@@ -34,10 +35,9 @@ class Pieces(NamedTuple):
         return int(self.length.sum(dtype=np.int64))
 
 
-def no_pieces() -> Pieces:
-    """Return an empty selection."""
-    empty = np.empty(0, np.int32)
-    return Pieces(empty, empty, empty)
+def _empty_pieces(count: int = 0) -> Pieces:
+    """Return room for a number of pieces."""
+    return Pieces(*(np.empty(count, np.int32) for _ in range(3)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class PackPlan:
     ``start[s]:start[s] + length[s]`` of document ``doc[s]``; the first ``repeated[s]`` of them also appear in another
     row. Rows are in the order of planning, sorted by length; ``row_order`` is the order of writing, shuffled or not.
     ``dropped`` has the tokens that are in no row; ``carried`` has the tokens that a stream keeps for its next window
-    (always the end of a document).
+    (always the end of a document). If the last token of a document is kept but those before it are dropped, it takes
+    the place of the last token of the segment that was cut (``kept_ends``).
     """
 
     seq_len: int
@@ -59,13 +60,24 @@ class PackPlan:
     length: Int32  # shape (segments,), tokens
     repeated: Int32  # shape (segments,), tokens
     row_order: Int32  # shape (rows,), a permutation
-    dropped: Pieces = field(default_factory=no_pieces)
-    carried: Pieces = field(default_factory=no_pieces)
+    dropped: Pieces = field(default_factory=_empty_pieces)
+    carried: Pieces = field(default_factory=_empty_pieces)
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return self.row_offsets.size - 1
+
+    def kept_ends(self) -> npt.NDArray[np.bool_]:
+        """Return a mask of the segments whose last token is the last of its document, in place of a dropped one."""
+        document, start, length = self.dropped
+        kept = start + length < self.lengths[document]
+        if not kept.any():
+            return np.zeros(self.doc.size, np.bool_)
+        cut = np.full(self.lengths.size, -1, np.int32)
+        cut[document[kept]] = start[kept] + 1
+        found: npt.NDArray[np.bool_] = self.start + self.length == cut[self.doc]
+        return found
 
     def account(self, continued: npt.NDArray[np.bool_] | None = None) -> Accounting:
         """Count where every token went, and check that every document is covered exactly.
@@ -77,10 +89,12 @@ class PackPlan:
         """
         lengths = self.lengths.astype(np.int64)
         covered, positions, segments = layout.audit(self.lengths, self.doc, self.start, self.length, self.repeated)
+        ends = np.flatnonzero(self.kept_ends())
         for pieces in (self.dropped, self.carried):
             begin, count = pieces.start.astype(np.int64), pieces.length.astype(np.int64)
             np.add.at(covered, pieces.document, count)
             np.add.at(positions, pieces.document, count * begin + count * (count - 1) // 2)
+        np.add.at(positions, self.doc[ends], lengths[self.doc[ends]] - self.start[ends] - self.length[ends])
         wrong = np.flatnonzero((covered != lengths) | (positions != lengths * (lengths - 1) // 2))
         if wrong.size:
             raise SeampackError(
@@ -142,8 +156,12 @@ def check_lengths(lengths: npt.ArrayLike) -> Int32:
     return np.ascontiguousarray(array, np.int32)
 
 
-def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_limit_tokens: int = 0) -> PackPlan:
+def plan_window(
+    lengths: Int32, config: PlanConfig, *, window: int = 0, carry_limit_tokens: int = 0, keep_ends: bool = False
+) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
+
+    ``keep_ends``: documents end with an EOS, so one that is truncated keeps its last token and loses one more before.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
@@ -155,9 +173,12 @@ def plan_window(lengths: Int32, config: PlanConfig, *, window: int = 0, carry_li
     else:
         order = np.arange(rows, dtype=np.int32)
     columns = (*planned.rows, planned.repeated, order)
+    dropped = planned.dropped
+    if keep_ends:
+        dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
     for column in columns:
         column.flags.writeable = False  # a plan may be shared between threads
-    return PackPlan(config.seq_len, lengths, *columns, planned.dropped, planned.carried)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried)
 
 
 class _Rows(NamedTuple):
@@ -178,6 +199,11 @@ class _Rows(NamedTuple):
         row_offsets[0] = 0
         return cls(row_offsets, *(np.empty(segments, np.int32) for _ in range(3)))
 
+    def trimmed(self) -> "_Rows":
+        """Return the rows without the room that no segment took."""
+        segments = int(self.row_offsets[-1])
+        return _Rows(self.row_offsets, self.doc[:segments], self.start[:segments], self.length[:segments])
+
 
 class _Planned(NamedTuple):
     rows: _Rows
@@ -188,9 +214,12 @@ class _Planned(NamedTuple):
 
 def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
     documents = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
-    joined, dropped, carried = _joined(documents, config, carry_limit_tokens > 0)
-    rows = _Rows.empty(*layout.count_concat(joined.length, config.seq_len))
-    layout.write_concat(*joined, config.seq_len, 0, tuple(rows))
+    joined, rest = _whole_rows(documents, config.seq_len, carry_limit_tokens > 0 or config.drop_last)
+    count = -(-joined.tokens // config.seq_len)
+    rows = _Rows.empty(count, joined.document.size + count)
+    kernels.write_filled(tuple(joined), np.zeros(1, np.int64), config.seq_len, 0, tuple(rows))
+    rows = rows.trimmed()
+    dropped, carried = (_empty_pieces(), rest) if carry_limit_tokens else (rest, _empty_pieces())
     return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
 
 
@@ -200,79 +229,64 @@ def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _P
     start = positions_of(counts) * config.seq_len
     length = np.minimum(lengths[document] - start, config.seq_len)
     rows = _Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
-    return _Planned(rows, np.zeros_like(document), no_pieces(), no_pieces())
+    return _Planned(rows, np.zeros_like(document), _empty_pieces(), _empty_pieces())
 
 
-def _plan_best_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
-    histogram, whole_rows, long, (order, starts, _) = _cut_and_sort(lengths, config)
-    bin_of, pieces_per_bin, tokens = kernels.best_fit_bins(order, histogram, config.seq_len)
-    chosen = _full_enough(tokens, np.ones_like(tokens), config, carry_limit_tokens)
-    rows = _Rows.empty(whole_rows + int(chosen.sum()), whole_rows + int(pieces_per_bin[chosen].sum()))
-    repeated = np.zeros_like(rows.doc)
-    kernels.write_windows(lengths, long, config.seq_len, 0, tuple(rows), repeated)
-    kernels.write_bins(bin_of, chosen, pieces_per_bin, order, starts, histogram, whole_rows, tuple(rows))
-    carried = no_pieces()
-    if not chosen.all():
-        waiting = ~chosen[bin_of]
-        sizes = np.repeat(np.arange(histogram.size - 1, 0, -1, dtype=np.int32), histogram[:0:-1])
-        carried = Pieces(order[waiting], starts[waiting], sizes[waiting])
-    return _Planned(rows, repeated, no_pieces(), carried)
-
-
-def _plan_first_fit(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
-    """Plan by ``seamless`` or ``ffd``: whole rows or windows, bins by First-Fit-Decreasing, and joined leftovers."""
+def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+    """Plan by ``seamless``, ``best_fit`` or ``ffd``: whole rows or windows, bins that are full, and leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
-    histogram, whole_rows, long, sorted_pieces = _cut_and_sort(lengths, config)
-    sparing = config.extra_room == ExtraRoom.NEEDED
-    patterns = kernels.ffd_patterns(histogram, seq_len, config.extra_room_tokens, sparing)
+    histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
+    count = int(histogram.sum())
+    pieces = np.empty(count, np.int32), np.zeros(count, np.int32)
+    kernels.sort_pieces(lengths, seq_len, overlap, histogram, *pieces)
+    if config.strategy == Strategy.BEST_FIT:
+        groups, entries = bin_kernels.best_fit_groups(histogram, seq_len)
+        opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
+        patterns = bin_kernels.patterns_of(groups, opened, entries)
+    else:
+        sparing = config.extra_room == ExtraRoom.NEEDED
+        patterns = bin_kernels.ffd_patterns(histogram, seq_len, config.extra_room_tokens, sparing)
     tokens, pieces_per_bin, repeats = _totals(*patterns)
 
-    join = config.strategy == Strategy.SEAMLESS and config.leftover == Leftover.CONCAT
-    chosen = tokens >= seq_len if join else _full_enough(tokens, repeats, config, carry_limit_tokens)
-    joined = dropped = carried = no_pieces()
-    if not chosen.all():
-        waiting = Pieces(*kernels.take_leftovers(patterns, chosen, sorted_pieces))
-        if join and waiting.tokens > carry_limit_tokens:
-            joined, dropped, carried = _joined(waiting, config, carry_limit_tokens > 0)
-        else:
-            carried = waiting
+    pad = config.leftover_rule == Leftover.PAD
+    chosen = _full_enough(tokens, repeats, config, carry_limit_tokens) if pad else tokens >= seq_len
+    unfilled = int((tokens * repeats)[~chosen].sum())
+    carry = pad or unfilled <= carry_limit_tokens
+    whole = carry_limit_tokens > 0 or config.drop_last
+    filled = 0
+    if not carry and config.leftover_rule == Leftover.FILL:
+        filled = unfilled // seq_len if whole else -(-unfilled // seq_len)
+    waiting = _empty_pieces(int((repeats * pieces_per_bin)[~chosen].sum()))
+    bin_offsets = np.empty(int(repeats[~chosen].sum()) + 1, np.int64)
+    kernels.take_bins(patterns, _runs(tokens, repeats, chosen, filled), pieces, tuple(waiting), bin_offsets)
+    joined, rest = (_empty_pieces(), waiting) if carry else _whole_rows(waiting, seq_len, whole)
 
-    bins, bin_segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
-    joined_rows, joined_segments = layout.count_concat(joined.length, seq_len)
-    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + bin_segments + joined_segments)
+    bins, segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
+    joined_rows = -(-joined.tokens // seq_len)
+    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + joined.document.size + joined_rows)
     repeated = np.zeros_like(rows.doc)
-    cut = Pieces(*(np.empty(int(repeats[tokens > seq_len].sum()), np.int32) for _ in range(3)))
+    cut = _empty_pieces(int(repeats[tokens > seq_len].sum()))
     kernels.write_windows(lengths, long, seq_len, overlap, tuple(rows), repeated)
-    kernels.write_patterns(patterns, chosen, sorted_pieces, seq_len, whole_rows, tuple(rows), tuple(cut))
-    layout.write_concat(*joined, seq_len, whole_rows + bins, tuple(rows))
-    if dropped.document.size:
-        cut = Pieces(*(np.concatenate(both) for both in zip(cut, dropped, strict=True)))
-    return _Planned(rows, repeated, cut, carried)
+    kernels.write_patterns(patterns, chosen, pieces, seq_len, whole_rows, tuple(rows), tuple(cut))
+    kernels.write_filled(tuple(joined), bin_offsets[: filled + 1], seq_len, whole_rows + bins, tuple(rows))
+    rows = rows.trimmed()
+    repeated = repeated[: rows.doc.size]
+    if carry or carry_limit_tokens:
+        return _Planned(rows, repeated, cut, rest)
+    dropped = Pieces(*(np.concatenate(both) for both in zip(cut, rest, strict=True)))
+    return _Planned(rows, repeated, dropped, _empty_pieces())
 
 
 _PLANNERS = {
-    Strategy.SEAMLESS: _plan_first_fit,
+    Strategy.SEAMLESS: _plan_bins,
     Strategy.CONCAT: _plan_concat,
-    Strategy.BEST_FIT: _plan_best_fit,
-    Strategy.FFD: _plan_first_fit,
+    Strategy.BEST_FIT: _plan_bins,
+    Strategy.FFD: _plan_bins,
     Strategy.PAD: _plan_pad,
 }
 
 
-def _cut_and_sort(lengths: Int32, config: PlanConfig) -> tuple[Int64, int, Int32, tuple[Int32, Int32, Int64]]:
-    """Return the histogram of short pieces, the number of whole rows, their documents, and the sorted pieces.
-
-    The sorted pieces are (documents, starts, index of the first piece of each length).
-    """
-    overlap = config.max_overlap_tokens
-    histogram, whole_rows, long = kernels.cut_documents(lengths, config.seq_len, overlap)
-    pieces = int(histogram.sum())
-    order, starts = np.empty(pieces, np.int32), np.zeros(pieces, np.int32)
-    first = kernels.sort_pieces(lengths, config.seq_len, overlap, histogram, order, starts)
-    return histogram, whole_rows, long, (order, starts, first)
-
-
-def _totals(offsets: Int64, sizes: Int64, counts: Int64, repeats: Int64) -> tuple[Int64, Int64, Int64]:
+def _totals(offsets: Int64, sizes: Int64, counts: Int64, firsts: Int64, repeats: Int64) -> tuple[Int64, Int64, Int64]:
     """Return the tokens, pieces and repeats of each pattern."""
     if not repeats.size:
         return repeats, repeats, repeats
@@ -286,20 +300,42 @@ def _full_enough(tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_
     return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
 
 
-def _joined(pieces: Pieces, config: PlanConfig, carry: bool) -> tuple[Pieces, Pieces, Pieces]:
-    """Return the pieces to join end to end, to drop and to carry; only an incomplete last row is dropped or carried."""
+def _runs(tokens: Int64, repeats: Int64, chosen: npt.NDArray[np.bool_], filled: int) -> tuple[Int64, Int64, Int64]:
+    """Return the bins that are not chosen as runs (pattern, first bin, bins), in the order in which they become rows.
+
+    The first are the ``filled`` fullest bins, which are kept, the emptiest of them first: their gaps are the largest,
+    so that the others are cut into the fewest parts, and gaps that stay are the smallest. The others follow, the
+    fullest first.
+    """
+    waiting = np.flatnonzero(~chosen)
+    if not filled:
+        return waiting, np.zeros_like(waiting), repeats[waiting]
+    order = waiting[np.argsort(-tokens[waiting], kind="stable")]
+    before = np.cumsum(repeats[order]) - repeats[order]
+    kept = np.clip(filled - before, 0, repeats[order])
+    rows = np.flatnonzero(kept)
+    rows = rows[np.argsort(tokens[order[rows]], kind="stable")]
+    rest = np.flatnonzero(kept < repeats[order])
+    return (
+        np.concatenate([order[rows], order[rest]]),
+        np.concatenate([np.zeros_like(rows), kept[rest]]),
+        np.concatenate([kept[rows], (repeats[order] - kept)[rest]]),
+    )
+
+
+def _whole_rows(pieces: Pieces, seq_len: int, whole: bool) -> tuple[Pieces, Pieces]:
+    """Return the pieces to join end to end, and the rest: with ``whole``, what makes no whole row."""
     ends = np.cumsum(pieces.length, dtype=np.int64)
     total = int(ends[-1]) if ends.size else 0
-    whole = total - total % config.seq_len
-    if whole == total or not (carry or config.drop_last):
-        return pieces, no_pieces(), no_pieces()
-    split = int(np.searchsorted(ends, whole, side="right"))  # the piece in which the incomplete row begins
-    inside = whole - int(ends[split]) + int(pieces.length[split])
-    kept = Pieces(*(column[: split + (inside > 0)].copy() for column in pieces))
+    limit = total - total % seq_len
+    if not whole or limit == total:
+        return pieces, _empty_pieces()
+    split = int(np.searchsorted(ends, limit, side="right"))  # the piece in which the incomplete row begins
+    inside = limit - int(ends[split]) + int(pieces.length[split])
+    joined = Pieces(*(column[: split + (inside > 0)].copy() for column in pieces))
     rest = Pieces(*(column[split:].copy() for column in pieces))
     rest.start[0] += inside
     rest.length[0] -= inside
     if inside:
-        kept.length[-1] = inside
-    rest = Pieces(*(column[rest.length > 0] for column in rest))  # an empty document leaves no piece
-    return (kept, no_pieces(), rest) if carry else (kept, rest, no_pieces())
+        joined.length[-1] = inside
+    return joined, Pieces(*(column[rest.length > 0] for column in rest))  # an empty document leaves no piece

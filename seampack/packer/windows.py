@@ -35,10 +35,11 @@ class Window:
 
 
 class WindowPlanner:
-    """Plans one window after another and keeps the carried pieces between them."""
+    """Plans one window after another and keeps the carried pieces between them; see ``plan_window``."""
 
-    def __init__(self, config: PackConfig) -> None:
+    def __init__(self, config: PackConfig, *, keep_ends: bool = False) -> None:
         self._config = config
+        self._keep_ends = keep_ends
         self._windows = 0
         self._documents = 0
         self._carried_document: npt.NDArray[np.int64] = np.empty(0, np.int64)
@@ -57,7 +58,9 @@ class WindowPlanner:
         base: npt.NDArray[np.int64] = np.concatenate([self._carried_base, np.zeros(lengths.size, np.int64)])
         parts = check_lengths(np.concatenate([self._carried_length, lengths]))
         limit = 0 if last else self._config.window_tokens // 4
-        plan = plan_window(parts, self._config, window=self._windows, carry_limit_tokens=limit)
+        plan = plan_window(
+            parts, self._config, window=self._windows, carry_limit_tokens=limit, keep_ends=self._keep_ends
+        )
         self._windows += 1
         self._documents += lengths.size
         self._carried_document = document[plan.carried.document]

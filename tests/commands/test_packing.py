@@ -58,7 +58,7 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
     compared = json.loads(call("compare", CORPUS, *COMPARED, "--json").stdout)
-    assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad", "paper"]
     assert {row["tokens_in"] for row in compared} == {manifest["accounting"]["tokens_in"]}
     assert compared[0]["rows"] == manifest["accounting"]["rows"]
 
@@ -179,7 +179,7 @@ def test_nothing_to_pack_is_a_warning(call: Run, tmp_path: Path, stdin: bytes, m
 
 def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None:
     def warnings_of(*options: object) -> list[str]:
-        result = call("pack", "-", "-o", "out", "--overwrite", *SMALL, *options, stdin=b"a\n")
+        result = call("pack", "-", "-o", "out", "--overwrite", *SMALL, *options, stdin=b"seam pack\n" * 9_000)
         assert result.returncode == 0
         return result.stderr.decode().splitlines()
 
@@ -226,12 +226,14 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     shown = call("compare", CORPUS, *COMPARED).stdout.decode().splitlines()
     headings = [name.strip() for name in shown[0].split("  ") if name]
     assert headings[:6] == ["strategy", "rows", "fill", "padding", "dropped", "repeated"]
-    assert headings[6:] == ["split", "fit but cut", "cuts", "CPU-s"]
+    assert headings[6:] == ["split", "truncated", "fit but cut", "cuts", "CPU-s"]
     cells = {line.split()[0]: line.split() for line in shown[1:]}
-    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad"]
+    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad", "paper"]
     cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
     assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
     assert int(cut["concat"].replace(",", "")) > 0
+    truncated = {strategy: row[headings.index("truncated")] for strategy, row in cells.items()}
+    assert truncated["seamless"] == "0" != truncated["paper"]
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

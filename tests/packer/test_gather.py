@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
+from seampack.packer.config import PlanConfig
 from seampack.packer.gather import IGNORE_INDEX, apply_plan
-from seampack.packer.planning import PackPlan, plan
+from seampack.packer.planning import PackPlan, plan, plan_window
 from tests.packer.test_planning import lengths_and_seq_len, options, rows_of
 
 
@@ -47,6 +48,33 @@ def test_rows_have_the_tokens_of_the_plan(
             for (document, start, length), again in zip(row, got["repeated"], strict=True):
                 masked += [IGNORE_INDEX] * again + texts[document][start + again : start + length]
             assert got["labels"] == masked + [IGNORE_INDEX] * len(missing)
+
+
+@given(lengths_and_seq_len, options, st.booleans())
+def test_truncated_documents_keep_their_end_token(
+    case: tuple[list[int], int], options: dict[str, Any], labels: bool
+) -> None:
+    """A document that loses tokens loses them before its EOS, and its last segment ends with the EOS."""
+    lengths, seq_len = case
+    planned = plan_window(np.array(lengths, np.int32), PlanConfig(seq_len=seq_len, **options), keep_ends=True)
+    texts = documents(lengths)
+    packed = apply_plan(column(texts), planned, labels=labels)
+    account = planned.account()
+    assert account.dropped == plan(lengths, seq_len=seq_len, **options).account().dropped
+    written: dict[int, set[int]] = {}
+    for row in packed.to_pylist():
+        ends = np.cumsum(row["seq_lengths"]).tolist()
+        assert not labels or set(row["labels"]) <= {IGNORE_INDEX, *row["input_ids"]}
+        for document, end, length in zip(row["doc_ids"], ends, row["seq_lengths"], strict=True):
+            written.setdefault(document, set()).update(row["input_ids"][end - length : end])
+    for document, start, length in zip(*(column.tolist() for column in planned.dropped), strict=True):
+        lost = set(texts[document]) - written.get(document, set())
+        assert lost == set(texts[document][start : start + length])
+        assert start == 0 or texts[document][-1] in written[document]
+    complete = (
+        set(range(len(lengths))) - set(planned.dropped.document.tolist()) - {d for d, n in enumerate(lengths) if not n}
+    )
+    assert all(written[document] == set(texts[document]) for document in complete)
 
 
 @given(lengths_and_seq_len, options)

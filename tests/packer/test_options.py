@@ -44,9 +44,17 @@ PLAN_OPTIONS = {
     "seq_len": Option(8, lambda before, after: max(map(sum, rows(before))) == 10 and max(map(sum, rows(after))) == 8),
     "strategy": Option("pad", lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
     "max_overlap": Option(0.0, lambda before, after: before.account().repeated > after.account().repeated == 0),
-    "extra_tokens": Option(0, lambda before, after: before.account().dropped > after.account().dropped == 0),
-    "extra_room": Option("always", lambda before, after: after.account().dropped > before.account().dropped),
-    "leftover": Option("pad", lambda before, after: after.account().padding > before.account().padding),
+    "extra_tokens": Option(2, lambda before, after: after.account().dropped > before.account().dropped == 0),
+    "extra_room": Option(
+        "always",
+        lambda before, after: after.account().dropped > before.account().dropped,
+        given={"extra_tokens": 2},
+    ),
+    "leftover": Option(
+        "fill",
+        lambda before, after: before.account().padding - after.account().padding == 10,
+        given={"strategy": "ffd"},
+    ),
     "drop_last": Option(True, lambda before, after: before.account().padding > after.account().padding == 0),
     "shuffle": Option(
         False, lambda before, after: sorted(before.row_order) == list(after.row_order) != list(before.row_order)
@@ -156,7 +164,7 @@ PACK_OPTIONS = {
 @pytest.mark.parametrize("name", PLAN_OPTIONS)
 def test_every_option_of_planning_reaches_the_plan(name: str) -> None:
     option = PLAN_OPTIONS[name]
-    given = {"seq_len": 10, "extra_tokens": 2, **option.given}
+    given = {"seq_len": 10, **option.given}
     config = PlanConfig(**given)
     assert getattr(config, name) != option.value
     before, after = plan(LENGTHS, config), plan(LENGTHS, config.replace(**{name: option.value}))
