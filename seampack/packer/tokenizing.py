@@ -19,6 +19,7 @@ from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
 from seampack.packer.hub import hub_file
+from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 BUNDLED = "bundled"
@@ -27,7 +28,7 @@ _CHECK_CHARACTERS = 1 << 15
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
 # decomposed accents, emoji sequences, control characters, text that looks like a control token.
-_SAMPLE = [
+SAMPLE = [
     "",
     " ",
     "Hello, world! It's 3.14159 o'clock; we'll see\tTABS\r\n\r\n  and   spaces   \n\n\n",
@@ -82,7 +83,7 @@ class TextTokenizer:
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
         added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
-        if not self._agree([*_SAMPLE, *(f"a {token} b{token}" for token in added)]):
+        if not self._agree([*SAMPLE, *(f"a {token} b{token}" for token in added)]):
             self._distrust()
 
     @property
@@ -165,6 +166,29 @@ class TextTokenizer:
         bos, eos = self.bos.name, self.eos.name
         begun = sum(map(str.startswith, texts, repeat(bos))) if bos is not None else 0
         return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
+
+
+def recorded_tokenizer(
+    facts: TokenizerFacts,
+    name: str | os.PathLike[str] | None = None,
+    config: PackConfig | None = None,
+    *,
+    exact: bool = True,
+) -> TextTokenizer:
+    """Return the tokenizer that packed a folder, by its recorded name or by ``name``.
+
+    Raises ConfigError if it cannot be loaded, or has another fingerprint; unless ``exact``, the latter is a warning.
+    """
+    tokenizer = TextTokenizer(facts.name if name is None else name, config)
+    if tokenizer.fingerprint != facts.fingerprint:
+        difference = (
+            f"{tokenizer.name}: expected the tokenizer that packed the folder, {facts.fingerprint}; got "
+            f"{tokenizer.fingerprint}"
+        )
+        if exact:
+            raise ConfigError(f"{difference}; name its file with --tokenizer")
+        warnings.warn(difference, stacklevel=2)
+    return tokenizer
 
 
 def _load_fast(text: str) -> tuple[Any, str]:
