@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 KERNELS := '*kernels.py,*_bitset.py'
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types wheel jitless ci bench bench-models clean
+.PHONY: demo test lint types wheel jitless ci bench bench-training bench-models clean
 
 demo: $(VENV)/.base
 	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
@@ -39,6 +39,10 @@ ci: test lint types wheel jitless
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.packing
+
+# What packing does to training: ten CPU minutes; other settings are in the script.
+bench-training: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.continual_pretraining --setting short
 
 # The experiments of docs/, on DATA: a folder of data sets that are not shipped (each script says what it reads).
 bench-models: $(VENV)/.bench

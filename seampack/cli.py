@@ -140,5 +140,21 @@ for command in (pack, compare, inspect, verify, unpack, tokenizer, segment, mode
     main.add_command(command)
 
 
+def program() -> NoReturn:
+    """Run the command line as the whole process: a signal that arrives after the command has ended is ignored.
+
+    While Python shuts down, an interrupt would only print "Exception ignored in ...".
+    """
+    code: Any = _INTERRUPTED
+    with suppress(KeyboardInterrupt):  # between the end of the command and the next line
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        ignore_signals()
+    ignore_signals()
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -66,6 +66,20 @@ def test_docstrings(module: object) -> None:
     assert not result.failed
 
 
+def test_every_test_that_is_named_exists() -> None:
+    """The page of what was tried names a test in each row."""
+    sources = [path.read_text("utf-8") for path in Path(__file__).parent.rglob("*.py")]
+    tests = {name for source in sources for name in re.findall(r"^ *def (test_\w+)\(", source, re.MULTILINE)}
+    page = (DOCS / "what_was_tried.md").read_text("utf-8")
+    assert "docs/what_was_tried.md" in README
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| tried", "| ---"))]
+    assert rows
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row.split(" | ")[-1]))
+        assert named, row
+        assert named <= tests, row
+
+
 def test_changelog_knows_the_version() -> None:
     changelog = (Path(seampack.__file__).parent.parent / "CHANGELOG.md").read_text("utf-8")
     assert f"## {seampack.__version__}" in changelog

@@ -20,7 +20,7 @@ from seampack.commands.report import (
     table,
     warn,
 )
-from seampack.config import bounds, check_names, value_type
+from seampack.config import bounds, check_names, check_value, value_type
 from seampack.errors import ConfigError
 from seampack.models.registry import METHODS, config_of, get
 
@@ -310,12 +310,15 @@ def _changed(config: "Config", path: str | None, changes: tuple[str, ...]) -> An
 
 
 def _check_file(path: str, values: dict[str, Any], config: "type[Config]") -> None:
-    """Raise ConfigError, naming the file, for a section or an unknown option in a TOML file."""
+    """Raise ConfigError, naming the file, for a section, an unknown option or a wrong value in a TOML file."""
     for name, value in values.items():
         if isinstance(value, dict):
             raise ConfigError(f"{path}: [{name}]: expected options without a section, NAME = VALUE")
     try:
         check_names(config, values)
+        for field in dataclasses.fields(config):  # type: ignore[arg-type]
+            if field.name in values:
+                check_value(field.name, values[field.name], field.type, field.metadata)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -18,15 +18,14 @@ from seampack.commands.report import (
 )
 from seampack.commands.segment_scores import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
-from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
 
 _READING = ("text_column", "input_format", "on_bad")
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
-_LOW_AGREEMENT = 0.7
-"""Cohen's kappa below which a trained model has probably not learned words."""
-_FEW_UNITS = 1.4
-"""Units per word at the first validation below which a direction will probably not learn words."""
-_REMEDY = "train with --word-cost 0.25 or more, or with another --seed"
+_FEW_UNITS = 0.3
+"""Exponent of the longest word in the number of units per word below which, at the first validation, a direction will
+probably not learn words: 1.39 for 3 units, 1.87 for 8."""
+_REMEDY = "train with --word-cost 0.25 or more, or with --retry 2, which raises the cost and changes the seed"
 
 _out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
 
@@ -45,6 +44,15 @@ for command in (evaluate, compare, agree):
 @click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the trained segmenter.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; the result is the same as without the stop.")
 @click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints in the folder.")
+@click.option(
+    "--retry",
+    type=shared.Integer(0, MOST_RETRIES),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="If both directions agree so little that they have probably not learned words, train again with another seed "
+    "and a higher --word-cost (at least 0.25, 0.5, ...), up to N times, and keep the run with the highest agreement.",
+)
 @shared.threads
 @shared.config_options(TrainConfig)
 @shared.reading
@@ -55,6 +63,7 @@ def train(
     out: str,
     resume: bool,
     overwrite: bool,
+    retry: int,
     threads: int | None,
     as_json: bool,
     **options: Any,
@@ -81,7 +90,8 @@ def train(
         resume=resume,
         overwrite=overwrite,
         threads=threads,
-        on_report=_progress(),
+        retry=retry,
+        on_report=_progress(config.longest, retry),
     )
     set_written(out)
     _show_trained(out, description, elapsed()["seconds"], as_json)
@@ -225,19 +235,22 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
     run(inputs or ("-",), out)
 
 
-def _progress() -> Callable[[Any], None]:
+def _progress(longest: int, retry: int) -> Callable[[Any], None]:
     """Return a function that shows the reports of training, and warns if the first of a direction has hardly a word."""
-    seen: set[str] = set()
+    least = longest**_FEW_UNITS
+    seen: set[tuple[int, str]] = set()
+    way_out = f"stop (Ctrl-C) and {_REMEDY}, or wait for" if not retry else "--retry decides by"
 
     def show(report: Any) -> None:
         _show_progress(report)
-        if report.direction not in seen and report.units_per_word < _FEW_UNITS:
+        key = report.seed, report.direction
+        if key not in seen and report.units_per_word < least:
             warn(
-                f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation: almost every "
-                f"unit is a word, and this seldom improves; stop (Ctrl-C) and {_REMEDY}, or wait for the agreement of "
-                "both directions at the end"
+                f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation, less than "
+                f"{least:.2f}: most units are words, and this seldom improves; {way_out} the agreement of both "
+                "directions at the end"
             )
-        seen.add(report.direction)
+        seen.add(key)
 
     return show
 
@@ -253,13 +266,17 @@ def _show_progress(report: Any) -> None:
 def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json: bool) -> None:
     """Print a trained model. Warn if the two directions of its language model hardly agree."""
     has_agreement, kappa = "agreement" in description, description.get("agreement")
-    if has_agreement and (kappa is None or kappa < _LOW_AGREEMENT):
-        warn(f"such low agreement means that at least one direction makes every unit a word; {_REMEDY}")
+    if has_agreement and (kappa is None or kappa < LOW_AGREEMENT):
+        warn(f"such low agreement means that at least one direction makes most units words; {_REMEDY}")
     if as_json:
         print_json({**description, "seconds": seconds})
         return
     units = description.get("student", description)["units"]
     click.echo(f"{out}: trained on {units:,} units in {seconds:,.0f} s; {' and '.join(description['parts'])}")
+    runs = description.get("runs", [])
+    if len(runs) > 1:
+        config = description["config"]
+        click.echo(f"{len(runs)} runs; kept the one with seed {config['seed']} and word cost {config['word_cost']:g}")
     if has_agreement:
         shown = "undefined: every unit became a word, or none did" if kappa is None else f"{kappa:.2f}"
         click.echo(f"agreement of the two directions on word ends (Cohen's kappa): {shown}")

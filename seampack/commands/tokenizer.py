@@ -10,7 +10,7 @@ from seampack.commands import options as shared
 from seampack.commands.report import note_lines, set_memory_advice, set_written
 from seampack.packer.config import PackConfig, TokenizerConfig
 
-_READING = ("input_format", "text_column", "on_bad")
+_READING = ("input_format", "text_column", "on_bad", "max_document_bytes")
 _NOT_READING = [field.name for field in dataclasses.fields(PackConfig) if field.name not in _READING]
 
 
@@ -22,34 +22,34 @@ def tokenizer() -> None:
 @tokenizer.command()
 @shared.corpus
 @click.option("-o", "--out", required=True, metavar="FILE", help="File for the trained tokenizer, a tokenizer.json.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @shared.config_options(TokenizerConfig)
 @shared.pre_segment
 @shared.config_options(PackConfig, skip=_NOT_READING)
 def train(
     inputs: tuple[str, ...],
     out: str,
+    overwrite: bool,
     pre_segment: str | None,
-    text_column: str,
-    input_format: str,
-    on_bad: str,
     **options: Any,
 ) -> None:
     """Train a byte-level BPE tokenizer on a corpus.
 
     INPUT: as for pack.
     """
+    reading = PackConfig(**{name: options.pop(name) for name in _READING})
     config = TokenizerConfig(**options)
-    reading = PackConfig(text_column=text_column, input_format=input_format, on_bad=on_bad)
     from seampack.packer.train_tokenizer import train_tokenizer
 
     set_memory_advice("train on a part of the corpus")
-    note_lines(inputs, input_format)
+    note_lines(inputs, reading.input_format)
     size = train_tokenizer(
         inputs,
         out,
         config,
         reading=reading,
         split=shared.splitter(pre_segment),
+        overwrite=overwrite,
         show_progress=sys.stderr.isatty(),
     )
     set_written(out)

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 def unpack(folder: str, out: str, ids: bool, special: bool | None, tokenizer: str | None) -> None:
     """Restore the documents of a packed folder.
 
-    Writes the fields text (or input_ids) and id. Repeated tokens appear once. Numbered documents are in the order of
-    the input; with an id column, documents are in the order of their ids, because the rows are shuffled and do not hold
-    the order of the input.
+    Checks the checksums of the shards and writes the fields text (or input_ids) and id. Repeated tokens appear once.
+    Numbered documents are in the order of the input; with an id column, documents are in the order of their ids,
+    because the rows are shuffled and do not hold the order of the input.
 
     What packing did not keep is named on standard error: tokens that it dropped at the ends of documents, documents
     without tokens, and records that could not be read. The text is exact if the tokenizer is: a tokenizer that

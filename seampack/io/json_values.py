@@ -25,8 +25,8 @@ class JsonLines:
     """A stream of JSON values, or one array of them, read as lines: one value per line, spelled as in the text.
 
     Memory use depends on neither the input nor the longest value: long values are read part by part, and only their
-    brackets and quotation marks are checked. Raises DataError for text that is not JSON; the message names the input
-    and the number of the value, from 1.
+    brackets and quotation marks are checked. Raises DataError for text that is not JSON; the message names the input,
+    the line, and the number of the value, both from 1.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
@@ -38,6 +38,7 @@ class JsonLines:
         self._place = 0
         self._ended = False
         self._count = 0
+        self._lines_before = 0  # lines of the input before the text
         self._lines = self._values()
         self._unread = b""
 
@@ -90,7 +91,7 @@ class JsonLines:
             except json.JSONDecodeError as error:
                 missing = error.msg.startswith("Unterminated") or error.pos >= len(self._text) - _TAIL
                 if self._ended or not missing:
-                    self._fail(error.msg)
+                    self._fail(error.msg, error.pos)
             except RecursionError:
                 self._fail("nested too deep")
             else:
@@ -110,14 +111,17 @@ class JsonLines:
         """Yield the next value as a line, in parts: an array, object or string that may be longer than memory."""
         undecoded, _ = self._decoder.getstate()
         data = self._text[self._place :].encode(errors="surrogateescape") + undecoded
+        self._lines_before += self._text.count("\n", 0, self._place)
         self._text, self._place = "", 0
         nesting = _Nesting()
         while not (end := nesting.end_in(data)):
             yield data.translate(_ON_ONE_LINE)
+            self._lines_before += data.count(b"\n")
             data = self._stream.read(_READ_BYTES)
             if not data:
                 self._fail("the text ends inside the value")
         yield data[:end].translate(_ON_ONE_LINE) + b"\n"
+        self._lines_before += data.count(b"\n", 0, end)
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = self._decoder.decode(data[end:])
         self._count += 1
@@ -125,12 +129,15 @@ class JsonLines:
     def _fill(self) -> None:
         """Read more text: twice as much if a value exceeds the text, so that long values take linear time."""
         data = self._stream.read(max(_READ_BYTES, len(self._text) - self._place))
+        self._lines_before += self._text.count("\n", 0, self._place)
         self._ended = not data
         self._text = self._text[self._place :] + self._decoder.decode(data, self._ended)
         self._place = 0
 
-    def _fail(self, reason: str) -> NoReturn:
-        raise DataError(f"{self._name}: value {self._count + 1}: broken JSON: {reason}")
+    def _fail(self, reason: str, position: int | None = None) -> NoReturn:
+        """Raise DataError for a position in the text, by default the next character."""
+        line = self._lines_before + self._text.count("\n", 0, self._place if position is None else position) + 1
+        raise DataError(f"{self._name}:{line}: value {self._count + 1}: broken JSON: {reason}")
 
 
 class _Nesting:

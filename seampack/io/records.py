@@ -139,8 +139,8 @@ def problem(line: bytes, error: Exception, column: str) -> str:
             record = None
         if isinstance(record, dict) and column not in record:
             return no_field(column, list(record))
-        reason = str(error).replace("`", "").removesuffix(f" - at $.{column}")
-        where = f"field {column!r}: " if isinstance(record, dict) else ""
+        reason, _, path = str(error).replace("`", "").partition(" - at $.")
+        where = f"field {path!r}: " if path else ""
         return where + reason[:1].lower() + reason[1:]
     try:
         json.loads(line, parse_constant=_refuse_constant)
@@ -157,9 +157,9 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a value of JSON; write null")
 
 
-def no_field(column: str, fields: list[str]) -> str:
-    """Return the message for a record that lacks a field."""
-    return f"no field {column!r}; the record has {listed(fields)}"
+def no_field(column: str, fields: list[str], option: str = "--text-column") -> str:
+    """Return the message for a record that lacks a field, which ``option`` names."""
+    return f"no field {column!r}; the record has {listed(fields)}; name another with {option}"
 
 
 def numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:

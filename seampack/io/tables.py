@@ -204,15 +204,19 @@ def read_table(source: Source) -> pa.Table:
     return pa.Table.from_arrays([typed(column) for column in table.columns], table.schema.names)
 
 
-def find_column(name: str, schema: pa.Schema, *candidates: str) -> str:
-    """Return the first candidate that the table has. Raise DataError if it has none, or has a candidate twice."""
+def find_column(name: str, schema: pa.Schema, *candidates: str, option: str = "--text-column") -> str:
+    """Return the first candidate that the table has; ``option`` names the column.
+
+    Raises DataError if it has none, or has a candidate twice.
+    """
     for column in candidates:
         if (count := schema.names.count(column)) == 1:
             return column
         if count > 1:
             raise DataError(f"{name}: column {column!r}: expected one of that name; got {count}")
     wanted = " or ".join(map(repr, candidates))
-    raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}{separator_hint(schema.names)}")
+    remedy = separator_hint(schema.names) or f"; name another with {option}"
+    raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}{remedy}")
 
 
 def check_text_column(name: str, schema: pa.Schema, column: str) -> None:

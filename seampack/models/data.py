@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,6 +22,7 @@ from datasets import (
 from seampack.errors import DataError
 from seampack.io.folders import is_saved_dataset
 from seampack.io.formats import PLAIN_TEXT, TABLES
+from seampack.io.hub import hub_problem, hub_reason
 from seampack.io.output import FolderKind
 from seampack.io.records import plain_lines
 from seampack.io.sources import expand, open_source
@@ -59,11 +61,17 @@ def load(source: str, split: str | None = None) -> Dataset:
 
 
 def _from_hub(name: str) -> Any:
+    """Return a dataset of the hub or, if the hub is out of reach, of its cache."""
+    problem = hub_problem(name, "dataset")
+    was_offline = datasets.config.HF_HUB_OFFLINE
     try:
+        datasets.config.HF_HUB_OFFLINE = was_offline or problem is not None
         return load_dataset(name)
     except Exception as error:  # the client of the hub raises many types of errors
-        reason = " ".join(str(error).split())
-        raise DataError(f"{name}: no such file, and the hub does not provide it: {reason}") from error
+        reason = " ".join(str(error).split()) if problem is None else hub_reason(problem)
+        raise DataError(f"{name}: no such file or folder, and the hub does not provide it: {reason}") from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = was_offline
 
 
 def _saved(folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Names of datasets: files, globs, folders, standard input or the hub. Checked without importing datasets."""
+"""Names of datasets and models: files, folders or the hub. Checked without importing datasets or transformers."""
 
 import glob
 from pathlib import Path
@@ -16,3 +16,8 @@ def check_source(source: str) -> None:
     """Raise DataError if files or a folder are named that do not exist, or that hold no dataset."""
     if not is_hub_name(source) and not (Path(source) / "dataset_dict.json").is_file():
         expand(source)
+
+
+def is_model_path(source: str) -> bool:
+    """Return whether a model that does not exist here is spelled as a path, so that the hub cannot have it."""
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or source.endswith("/")

@@ -96,8 +96,8 @@ def encoder_and_tokenizer(
             pad_token_id=tokenizer.pad_token_id,
         )
         return place(BertModel(shape, add_pooling_layer=False)), tokenizer
-    with loading(source, "encoder"):
-        tokenizer = AutoTokenizer.from_pretrained(source)
+    with loading(source, "encoder") as found:
+        tokenizer = AutoTokenizer.from_pretrained(found)
     return load_encoder(source, **({} if layers is None else {"num_hidden_layers": layers})), tokenizer
 
 

@@ -22,7 +22,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, Trainer
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from seampack.errors import DataError, MissingExtraError, SeampackError
+from seampack.io.hub import hub_folder, hub_reason
 from seampack.models.progress import no_bars, progress
+from seampack.models.sources import is_model_path
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 """Turns rows into a batch of tensors."""
@@ -73,20 +75,39 @@ def import_extra(package: str, purpose: str) -> Any:
 
 
 @contextmanager
-def loading(source: str | Path, kind: str) -> Iterator[None]:
+def loading(source: str | Path, kind: str) -> Iterator[str]:
     """Silence the libraries while a model is loaded, and raise DataError if loading fails.
 
     Args:
-        source: Folder or name on the hub, for the message.
+        source: Folder or name on the hub.
         kind: Name of the expected model, for the message, such as ``encoder``.
+
+    Yields:
+        What to load: the source, or the cached files of a name if the hub is out of reach.
     """
+    found = _found(str(source), kind)
     try:
         with quiet():
-            yield
+            yield found
     except SeampackError:
         raise
     except _LOAD_ERRORS as error:
         raise DataError(f"{source}: the {kind} cannot be loaded: {' '.join(str(error).split())}") from error
+
+
+def _found(source: str, kind: str) -> str:
+    """Return a folder, or a name on the hub. Raise DataError if neither exists."""
+    if Path(source).exists():
+        return source
+    if is_model_path(source):
+        raise DataError(f"{source}: the {kind} cannot be loaded: no such folder")
+    try:
+        return hub_folder(source)
+    except Exception as error:
+        raise DataError(
+            f"{source}: the {kind} cannot be loaded: no such folder, and the hub does not provide it: "
+            f"{hub_reason(error)}"
+        ) from error
 
 
 def load_causal(source: str | Path, *, generates: bool = True) -> tuple[Any, Any]:
@@ -101,9 +122,9 @@ def load_causal(source: str | Path, *, generates: bool = True) -> tuple[Any, Any
     Raises:
         DataError: The model cannot be loaded, or the tokenizer lacks a required end token.
     """
-    with loading(source, "causal language model"):
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    with loading(source, "causal language model") as found:
+        tokenizer: Any = AutoTokenizer.from_pretrained(found)
+        model: Any = AutoModelForCausalLM.from_pretrained(found, dtype=torch.float32)
     if generates and tokenizer.eos_token is None:
         raise DataError(f"{source}: the tokenizer has no end token (EOS), which must end a generated text")
     if tokenizer.pad_token is None:
@@ -122,11 +143,11 @@ def load_encoder(source: str | Path, **options: Any) -> Any:
         DataError: The encoder cannot be loaded.
     """
     options["dtype"] = torch.float32  # small steps would vanish in the half precision of some stored weights
-    with loading(source, "encoder"):
+    with loading(source, "encoder") as found:
         try:
-            encoder = AutoModel.from_pretrained(source, add_pooling_layer=False, **options)
+            encoder = AutoModel.from_pretrained(found, add_pooling_layer=False, **options)
         except TypeError:  # the family has no pooling layer
-            encoder = AutoModel.from_pretrained(source, **options)
+            encoder = AutoModel.from_pretrained(found, **options)
     return place(encoder)
 
 

@@ -23,6 +23,7 @@ from seampack.packer.documents import (
     LOST_MASK,
     MASK,
     BadBlock,
+    IdKinds,
     Texts,
     TokenBatch,
     outside_vocabulary,
@@ -149,7 +150,9 @@ def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
     return offsets_of(pc.list_value_length(lists).fill_null(0).to_numpy())
 
 
-def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[ColumnBlock | BadBlock]:
+def column_blocks(
+    source: Source, config: PackConfig, vocab_size: int, id_kinds: IdKinds
+) -> Iterator[ColumnBlock | BadBlock]:
     """Iterate over blocks of about BLOCK_BYTES of the text column, or of the column of token ids if there is no text.
 
     Raises DataError if the file is damaged, or has neither column.
@@ -159,7 +162,9 @@ def column_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterat
     content = _content_column(source.name, table.schema, config)
     columns = {"content": content}
     if config.id_column is not None:
-        columns["names"] = find_column(source.name, table.schema, config.id_column)
+        columns["names"] = find_column(source.name, table.schema, config.id_column, option="--id-column")
+        is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
+        id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
     if content != config.text_column:
         columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
     row = 1

@@ -1,5 +1,7 @@
 """The output of readers: batches of documents, as text or token ids, and the records that could not be read."""
 
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -30,6 +32,30 @@ class Texts:
     texts: list[str]
     names: pa.Array | None = None  # shape (documents,), the ids of ``id_column``
     bad: list[BadRecord] = field(default_factory=list)
+
+
+class IdKinds:
+    """The kinds of ids that a run has read. Warns once if there are two: the id ``1`` is then the same as ``"1"``."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __contains__(self, kind: str) -> bool:
+        return kind in self._places
+
+    def add(self, kind: str, where: str) -> None:
+        """Add a kind, ``a number`` or ``text``, and the place of its first id."""
+        with self._lock:
+            if kind in self._places:
+                return
+            self._places[kind] = where
+            if len(self._places) == 2:
+                shown = "; ".join(f"{place}: {kind}" for kind, place in sorted(self._places.items()))
+                warnings.warn(
+                    f'ids are numbers and texts, and 1 and "1" become the same id; write all in one way ({shown})',
+                    stacklevel=2,
+                )
 
 
 @dataclass(frozen=True, slots=True)

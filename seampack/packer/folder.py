@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from seampack.packer.config import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
 from seampack.packer.segments import SegmentIndex, index_segments
-from seampack.packer.verification import verify_files, verify_rows
+from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
 
 _COLUMNS = ("input_ids", *ADDED_COLUMNS)
 
@@ -46,18 +47,18 @@ class PackedFolder:
 
     def _table(self, shard: Shard) -> pa.Table:
         path = self.folder / shard.file
-        try:
-            if self.manifest.config["output_format"] == OutputFormat.PARQUET:
+        output_format = self.manifest.config["output_format"]
+        with _reading(path, shard, f"rows in the format {output_format}"):
+            if output_format == OutputFormat.PARQUET:
                 table = pq.read_table(path)
             else:
                 with pa.memory_map(str(path)) as mapped:  # closing it keeps the mapping of the columns
                     table = pa.ipc.open_stream(mapped).read_all()
-        except (OSError, pa.ArrowException) as error:
-            raise ShardError(f"{path}: the shard cannot be read: {' '.join(str(error).split())}") from error
+            names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
-        if missing := [name for name in _COLUMNS if name not in table.column_names]:
-            raise ShardError(f"{path}: expected a column {missing[0]}; got {', '.join(table.column_names)}")
+        if missing := [name for name in _COLUMNS if name not in names]:
+            raise ShardError(f"{path}: expected a column {missing[0]}; got {', '.join(names)}")
         return table
 
     def row(self, index: int) -> dict[str, Any]:
@@ -65,7 +66,12 @@ class PackedFolder:
         position = index
         for shard in self.shards:
             if 0 <= position < shard.rows:
-                row: dict[str, Any] = self._table(shard).slice(position, 1).to_pylist()[0]
+                path = self.folder / shard.file
+                table = self._table(shard).slice(position, 1)
+                check_columns(table, path, self.manifest)
+                with _reading(path, shard, f"a row {index}"):
+                    table.validate(full=True)
+                    row: dict[str, Any] = table.to_pylist()[0]
                 return row
             position -= shard.rows
         if not self.rows:
@@ -101,3 +107,13 @@ class PackedFolder:
         """Return all ``documents`` as a table. All tokens are held in memory."""
         segments = self.segments()
         return pa.Table.from_batches(list(segments.documents()), segments.schema)
+
+
+@contextmanager
+def _reading(path: Path, shard: Shard, expected: str) -> Iterator[None]:
+    """Convert the errors of a damaged shard to a ShardError."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        check_size(path, shard)
+        raise ShardError(f"{path}: the shard is damaged: expected {expected}; got other data; pack again") from error

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -10,24 +11,29 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import lengths_of, offsets_of
-from seampack.io.records import JSON_ERRORS, problem
+from seampack.io.records import JSON_ERRORS, no_field, problem
+from seampack.io.sources import place
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
     LABELS,
     LOST_LABELS,
     LOST_MASK,
     MASK,
+    IdKinds,
     Texts,
     TokenBatch,
     outside_vocabulary,
 )
 
+_ID_KINDS = {int: "a number", str: "text"}
+
 
 class JsonDecoder:
     """Decodes blocks of JSON lines. The first record decides whether documents are text or token ids."""
 
-    def __init__(self, first_block: bytes, config: PackConfig, vocab_size: int) -> None:
+    def __init__(self, first_block: bytes, config: PackConfig, vocab_size: int, id_kinds: IdKinds) -> None:
         self._vocab_size = vocab_size
+        self._id_kinds = id_kinds
         self._id_column = config.id_column
         self._is_tokens = _has_only_ids(first_block, config)
         self._column = config.input_ids_column if self._is_tokens else config.text_column
@@ -53,12 +59,25 @@ class JsonDecoder:
         content = [record.content for record in records]
         names = None
         if self._id_column is not None:
+            for kind in {type(record.name) for record in records}:
+                if _ID_KINDS[kind] not in self._id_kinds:
+                    record = bad(self._line_of(kind, data), "", b"")
+                    self._id_kinds.add(_ID_KINDS[kind], place(record.source, record.position, record.unit))
             names = pa.array([str(record.name) for record in records], pa.large_string())
         if not self._is_tokens:
             return Texts(content, names, wrong)
         offsets = offsets_of(lengths_of(content))
         ids = np.fromiter((i for ids in content for i in ids), np.int64, int(offsets[-1]))
         return TokenBatch(ids, offsets, names, wrong)  # type: ignore[arg-type]  # narrowed by the tokenizer
+
+    def _line_of(self, kind: type, data: bytes) -> int:
+        """Return the line of the first id of a kind in a block that has one."""
+        for index, line in enumerate(data.split(b"\n")):
+            with suppress(*JSON_ERRORS):
+                record: Any = self._decoder.decode(line)
+                if isinstance(record.name, kind):
+                    return index
+        return 0
 
     def _line_by_line(
         self, data: bytes, wrong: list[BadRecord], bad: Callable[[int, str, bytes], BadRecord]
@@ -92,9 +111,14 @@ class JsonDecoder:
     def _reason(self, line: bytes, error: Exception) -> str:
         """Return the reason why a line is not a document."""
         try:
-            ids = json.loads(line)[self._column] if self._is_tokens else []
-        except (ValueError, TypeError, LookupError, RecursionError):
-            ids = []
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or self._column not in record:
+            return problem(line, error, self._column)
+        if self._id_column is not None and self._id_column not in record:
+            return no_field(self._id_column, list(record), "--id-column")
+        ids = record[self._column] if self._is_tokens else []
         for value in ids if isinstance(ids, list) else []:
             if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value < self._vocab_size:
                 return outside_vocabulary(value, self._vocab_size)

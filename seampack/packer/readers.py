@@ -10,7 +10,7 @@ from seampack.io.sources import STDIN, name_of, open_source
 from seampack.packer.checksums import Checksum
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import BadBlock
+from seampack.packer.documents import BadBlock, IdKinds
 from seampack.packer.manifest import MANIFEST, Input, is_manifest, is_packed_name
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
@@ -36,17 +36,18 @@ def read_blocks(
     """Iterate over the blocks of all files, in order. Their borders depend on the input alone, not on threads.
 
     The ids of tokenised documents must be below ``vocab_size``. ``on_input`` receives the description of each input
-    when it has been read.
+    when it has been read. Warns if ``config.id_column`` holds numbers and texts.
 
     Raises DataError if a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
+    id_kinds = IdKinds()
     for path in paths:
         _refuse_packed(path)
         stored = Checksum()
         watch = None if on_input is None else stored.update
         with open_source(path, Format(config.input_format), watch) as source:
             blocks = column_blocks if source.format in TABLES else text_blocks
-            yield from blocks(source, config, vocab_size)
+            yield from blocks(source, config, vocab_size, id_kinds)
         if on_input is not None:
             name = path if path == STDIN else name_of(path)
             on_input(Input(path=name, bytes=stored.bytes, checksum=str(stored)))

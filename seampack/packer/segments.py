@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -96,16 +96,17 @@ def index_segments(folder: Path, manifest: Manifest, tables: Iterable[pa.Table])
     from its first token on.
     """
     is_numbered = manifest.config.get("id_column") is None
-    tokens = _Tokens(np.dtype(id_type(manifest.tokenizer.vocab_size)), manifest.config["output_format"])
+    dtype = np.dtype(id_type(manifest.tokenizer.vocab_size))
     ids: list[pa.Array] = []
     columns: list[tuple[Int64, Int32, Int32, Int64]] = []
-    for shard, table in zip(manifest.shards, tables, strict=True):
-        check_segments(table, folder / shard.file, manifest)
-        for batch in table.to_batches():
-            part = pa.Table.from_batches([batch])
-            ids.append(pc.list_flatten(batch.column("doc_ids")).cast(pa.int64() if is_numbered else pa.large_string()))
-            columns.append(_columns(part, tokens.add(batch.column("input_ids"))))
-    base, buffers = tokens.close()
+    with _Tokens(dtype, manifest.config["output_format"]) as tokens:
+        for shard, table in zip(manifest.shards, tables, strict=True):
+            check_segments(table, folder / shard.file, manifest)
+            for batch in table.to_batches():
+                names = pc.list_flatten(batch.column("doc_ids"))
+                ids.append(names.cast(pa.int64() if is_numbered else pa.large_string()))
+                columns.append(_columns(pa.Table.from_batches([batch]), tokens.add(batch.column("input_ids"))))
+        base, buffers = tokens.mapped()
     names = pa.chunked_array(ids, pa.int64() if is_numbered else pa.large_string())
     empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
     start, length, repeated, address = map(np.concatenate, zip(empty, *columns, strict=True))
@@ -121,9 +122,7 @@ def index_segments(folder: Path, manifest: Manifest, tables: Iterable[pa.Table])
     _check_order(folder, names, is_first, start + repeated, length - repeated, is_numbered)
     firsts = np.flatnonzero(is_first)
     offsets = np.append(firsts, len(names))
-    return SegmentIndex(
-        names.take(pa.array(firsts)), offsets, start, length, repeated, address + base, tokens.dtype, buffers
-    )
+    return SegmentIndex(names.take(pa.array(firsts)), offsets, start, length, repeated, address + base, dtype, buffers)
 
 
 def _columns(rows: pa.Table, address: int) -> tuple[Int64, Int32, Int32, Int64]:
@@ -150,15 +149,22 @@ def _check_order(
 
 
 class _Tokens:
-    """The tokens of the rows, batch by batch: where they are for Arrow, in a temporary file for Parquet."""
+    """The tokens of the rows, batch by batch: where they are for Arrow, else in a temporary file."""
 
     def __init__(self, dtype: np.dtype[Any], output_format: str) -> None:
-        self.dtype = dtype
+        self._dtype = dtype
         self._arrays: list[npt.NDArray[Any]] = []
-        self._file: Any = tempfile.TemporaryFile() if output_format == OutputFormat.PARQUET else None  # noqa: SIM115
+        self._file: Any = None if output_format == OutputFormat.ARROW else tempfile.TemporaryFile()  # noqa: SIM115
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def add(self, lists: pa.Array) -> int:
-        """Add the tokens of rows. Return the address of the first, relative to the base that ``close`` returns."""
+        """Add the tokens of rows. Return the address of the first, relative to the base that ``mapped`` returns."""
         tokens = lists.flatten().to_numpy()
         if self._file is None:
             self._arrays.append(tokens)
@@ -168,14 +174,13 @@ class _Tokens:
             self._file.write(tokens)
         return position
 
-    def close(self) -> tuple[int, list[Any]]:
+    def mapped(self) -> tuple[int, list[Any]]:
         """Return the base of the addresses, and the buffers that must be kept alive."""
         if self._file is None:
             return 0, self._arrays
-        with self._file:
-            with writing(tempfile.gettempdir()):
-                self._file.flush()
-            if not self._file.tell():
-                return 0, []
-            mapped = np.memmap(self._file, self.dtype, "r")
+        with writing(tempfile.gettempdir()):
+            self._file.flush()
+        if not self._file.tell():
+            return 0, []
+        mapped = np.memmap(self._file, self._dtype, "r")
         return int(mapped.ctypes.data), [mapped]

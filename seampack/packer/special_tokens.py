@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from seampack.errors import ConfigError
+from seampack.io.hub import hub_file
 from seampack.packer.config import AUTO, NONE, PackConfig
-from seampack.packer.hub import hub_file
 
 _SETTINGS = "tokenizer_config.json"
 _PROCESSOR = "its post-processor"

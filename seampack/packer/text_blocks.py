@@ -24,7 +24,7 @@ from seampack.io.records import (
 )
 from seampack.io.sources import Source
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import NO_NAMES, BadBlock, Texts, TokenBatch
+from seampack.packer.documents import NO_NAMES, BadBlock, IdKinds, Texts, TokenBatch
 from seampack.packer.json_blocks import JsonDecoder
 
 BLOCK_BYTES = 8 << 20
@@ -90,7 +90,9 @@ class TextBlock:
 Decoder = Callable[[TextBlock], Texts | TokenBatch]
 
 
-def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator[TextBlock | BadBlock]:
+def text_blocks(
+    source: Source, config: PackConfig, vocab_size: int, id_kinds: IdKinds
+) -> Iterator[TextBlock | BadBlock]:
     """Iterate over blocks of about BLOCK_BYTES that end where a document ends.
 
     If the config stops at bad records, nothing is read after a document that is too long.
@@ -113,7 +115,7 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
             line += data.count(b"\n")
             continue
         if decoder is None:
-            decoder = _json_decoder(data, config, vocab_size)
+            decoder = _json_decoder(data, config, vocab_size, id_kinds)
         newlines_at = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: searching bytes for two newlines is slow
         newlines = int(np.count_nonzero(newlines_at))
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
@@ -125,9 +127,9 @@ def text_blocks(source: Source, config: PackConfig, vocab_size: int) -> Iterator
         line += newlines
 
 
-def _json_decoder(first_block: bytes, config: PackConfig, vocab_size: int) -> Decoder:
+def _json_decoder(first_block: bytes, config: PackConfig, vocab_size: int, id_kinds: IdKinds) -> Decoder:
     """Return the function that decodes blocks of JSON lines like the first one."""
-    records = JsonDecoder(first_block, config, vocab_size)
+    records = JsonDecoder(first_block, config, vocab_size, id_kinds)
     return lambda block: records.decode(block.data, block.lines, block.has_blank, block.bad_record)
 
 

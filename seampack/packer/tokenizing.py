@@ -14,11 +14,11 @@ import numpy.typing as npt
 import tokenizers
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.hub import hub_file, hub_reason
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
-from seampack.packer.hub import hub_file
 from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
@@ -244,8 +244,7 @@ def _hub_json(name: str) -> str:
     try:
         return hub_file(name, _FILE).read_text("utf-8")
     except Exception as error:
-        reason = str(error).strip() or type(error).__name__
         raise ConfigError(
             f"{name}: no such file or folder, and no tokenizer of that name from the Hugging Face hub: "
-            f"{reason.splitlines()[0]:.200}"
+            f"{hub_reason(error)}"
         ) from error

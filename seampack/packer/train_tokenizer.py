@@ -8,7 +8,8 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from seampack.errors import ConfigError, DataError
+from seampack.config import check_flag
+from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.bad_records import Skipped
 from seampack.io.output import write_file, writing
 from seampack.io.sources import expand
@@ -25,6 +26,7 @@ def train_tokenizer(
     *,
     reading: PackConfig | None = None,
     split: Split | None = None,
+    overwrite: bool = False,
     show_progress: bool = False,
     **options: Any,
 ) -> int:
@@ -38,16 +40,19 @@ def train_tokenizer(
         config: The options of training; by default ``TokenizerConfig()``.
         reading: The options of reading; by default ``PackConfig()``.
         split: Cuts texts into pieces that no token crosses, such as words (``Segmenter.pieces``).
+        overwrite: Whether to replace an existing file.
         show_progress: Whether to show a progress bar.
         options: Fields of TokenizerConfig, such as ``vocab_size``; they override ``config``.
 
-    Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` cannot be
-    written.
+    Raises ConfigError for invalid options, DataError for a corpus without text, ShardError if ``out`` exists or
+    cannot be written.
     """
     config = TokenizerConfig.given(config, **options)
     path = Path(out)
     if not path.name or path.is_dir():
         raise ConfigError(f"{out}: expected the name of a file to write; got a folder")
+    if path.is_file() and not check_flag("overwrite", overwrite):
+        raise ShardError(f"{out}: the file exists; use --overwrite or another name")
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -21,6 +21,7 @@ from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.tokenizing import recorded_tokenizer
+from seampack.packer.verification import check_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ def unpack(
     packed = PackedFolder(folder)
     output_format = _format_of(out)
     _refuse_own_folder(packed.folder, out)
+    for shard in packed.shards:
+        check_file(packed.folder / shard.file, shard)
     facts = packed.manifest.tokenizer
     decoder = None if ids else Decoder(recorded_tokenizer(facts, tokenizer, exact=tokenizer is None))
     index = packed.segments()

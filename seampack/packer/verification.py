@@ -29,7 +29,7 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             raise ShardError(f"{folder / name}: the file is missing; pack again")
     files: tuple[Shard | File, ...] = (*manifest.shards, *manifest.files)
     for file in files:
-        _check_file(folder / file.file, file)
+        check_file(folder / file.file, file)
     listed = {MANIFEST, *manifest.other_files, *(shard.file for shard in manifest.shards)}
     for path in sorted(folder.iterdir()):
         if path.name not in listed and _is_read_as_rows(path.name):
@@ -46,10 +46,16 @@ def _is_read_as_rows(name: str) -> bool:
     return is_table or is_packed_name(name)
 
 
-def _check_file(path: Path, file: Shard | File) -> None:
+def check_size(path: Path, file: Shard | File) -> None:
+    """Raise ShardError if a file has another size than in the manifest."""
     size = path.stat().st_size
     if size != file.bytes:
         raise ShardError(f"{path}: expected {file.bytes} bytes; got {size}: it is damaged; pack again")
+
+
+def check_file(path: Path, file: Shard | File) -> None:
+    """Raise ShardError if a file has another size or checksum than in the manifest."""
+    check_size(path, file)
     if checksum(path) != file.checksum:
         raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
 
@@ -113,7 +119,7 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 
 
-def _check_columns(table: pa.Table, path: Path, manifest: Manifest) -> None:
+def check_columns(table: pa.Table, path: Path, manifest: Manifest) -> None:
     """Raise ShardError unless the columns have their types in the manifest, and ``input_ids`` that of the tokenizer."""
     given = {field.name: _type_name(str(field.type)) for field in table.schema}
     stated = {name: _type_name(kind) for name, kind in manifest.columns.items()}
@@ -132,7 +138,11 @@ def _type_name(kind: str) -> str:
 
 def check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
     """Raise ShardError for other columns, or if the segments of a row do not add up to its tokens, or lack values."""
-    _check_columns(table, path, manifest)
+    check_columns(table, path, manifest)
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise ShardError(f"{path}: the shard is damaged: expected rows; got other data; pack again") from error
     for name in manifest.columns:
         if table[name].null_count or pc.list_flatten(table[name]).null_count:
             raise ShardError(f"{path}: {name}: expected a value everywhere; got a null; pack again")

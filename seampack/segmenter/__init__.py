@@ -9,6 +9,6 @@
 
 ``training`` runs the first pipeline and ``direction_trainer`` trains one language model; these, ``corpus``,
 ``teacher`` and ``language_model`` need torch. ``model.Segmenter`` is the second pipeline, ``apply`` runs it over files.
-``units`` splits text into units, ``decoders`` combine both directions, ``student`` is the default. The dynamic
-programmes over all segmentations are in ``_kernels``.
+``units`` splits text into units, ``decoders`` combine both directions, ``student`` is the default, ``scripts`` warns of
+text that a segmenter has not learned. The dynamic programmes over all segmentations are in ``_kernels``.
 """

@@ -66,6 +66,7 @@ def apply(
         input_format=config.input_format,
         on_bad=config.on_bad,
         quarantine=None if quarantine is None else quarantine.add,
+        advice="; --on-bad quarantine skips it",
     )
     applied = Applied()
     block_writer: Writer | None = None

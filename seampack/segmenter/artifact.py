@@ -14,6 +14,7 @@ from seampack.errors import ShardError
 from seampack.io.artifact import ArtifactKind, to_bytes
 from seampack.io.output import staged_path, writing
 from seampack.segmenter.config import TrainConfig
+from seampack.segmenter.scripts import HanForm
 
 DESCRIPTION = "segmenter.json"
 BUNDLED = ("zh", "th")
@@ -92,6 +93,8 @@ def _check_description(description: dict[str, Any]) -> None:
         raise ValueError(f"script: expected a preset or characters; got {script!r}")
     if not isinstance(parts, list) or not parts or any(part not in PARTS for part in parts):
         raise ValueError(f"parts: expected a list with {' or '.join(PARTS)} or both; got {parts!r}")
+    if description.get("han_form") not in (None, *HanForm):
+        raise ValueError(f"han_form: expected {' or '.join(HanForm)} or null; got {description['han_form']!r}")
     if "teacher" not in parts:
         return
     if not isinstance(config, dict):

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from seampack.config import Config, option, seed_option
+from seampack.config import MAX_SEED, Config, option, seed_option
+
+LOW_AGREEMENT = 0.7
+"""Cohen's kappa of both directions below which a model has probably not learned words."""
+MOST_RETRIES = 4
+_RETRY_COST = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,15 @@ class TrainConfig(Config):
     )
     forward_weight: float = option(0.5, "Weight of the forward direction when both are combined.", low=0, high=1)
     seed: int = seed_option("Seed of parameters, batches and dropout.")
+
+    def retried(self, number: int) -> Self:
+        """Return the options of a retry: another seed, and a word cost of at least 0.25, 0.5, 0.75 or 1.
+
+        The cost is the remedy that works: where a run without one made every unit a word, so did the runs with other
+        seeds. Above 1, words are joined.
+        """
+        cost = max(self.word_cost, _RETRY_COST * number)
+        return self.replace(seed=(self.seed + number) % (MAX_SEED + 1), word_cost=cost)
 
     @classmethod
     def of_description(cls, options: Mapping[str, Any]) -> Self:

@@ -30,6 +30,8 @@ class Report:
     """Progress of the training of one direction, at a validation."""
 
     direction: str
+    seed: int
+    """Seed of the config: retries have another one."""
     step: int
     steps: int
     characters_per_second: float
@@ -158,9 +160,8 @@ class DirectionTrainer:
                     if on_report is not None:
                         speed = units / (time.perf_counter() - started)
                         train_nats = float(np.mean(self.losses[-self.config.validate_every :]))
-                        on_report(
-                            Report(self.direction, self.step, self.steps, speed, train_nats, self.best, units_per_word)
-                        )
+                        place = (self.direction, self.config.seed, self.step, self.steps)
+                        on_report(Report(*place, speed, train_nats, self.best, units_per_word))
                     if checkpoint is not None:
                         self.save(checkpoint)
                     if self.worse > self.config.patience:

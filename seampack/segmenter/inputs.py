@@ -60,8 +60,10 @@ class Rows:
 
 
 Block = Lines | Records | Rows
-Report = Callable[[BadRecord], None]
+Report = Callable[[BadRecord, str], None]
+"""Takes a bad record, and a remedy for the error that stops a run."""
 
+_REPLACE = "; --on-bad replace repairs it"
 _RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str | None)
 _ESCAPES = re.compile(rb"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)|\\.")
@@ -74,19 +76,26 @@ def blocks(
     text_column: str = "text",
     input_format: str = Format.AUTO,
     on_bad: str = OnBad.STOP,
-    quarantine: Report | None = None,
+    quarantine: Callable[[BadRecord], None] | None = None,
+    advice: str = "",
 ) -> Iterator[Block]:
     """Iterate over the blocks of all inputs in order: about 256 KB of whole lines, or one longer line.
 
     If all inputs are empty, yield one block without texts, of the kind of the first input. ``quarantine`` receives the
-    bad records if ``on_bad`` is quarantine; they are not in the blocks.
+    bad records if ``on_bad`` is quarantine; they are not in the blocks. ``advice`` ends the error of a bad
+    record.
 
     Raises DataError, with file and line, if an input cannot be read or lacks the text column, ConfigError if ``on_bad``
     is quarantine and there is none.
     """
     if on_bad == OnBad.QUARANTINE and quarantine is None:
         raise ConfigError("on_bad: quarantine is for apply only; use stop or replace")
-    report = quarantine if on_bad == OnBad.QUARANTINE and quarantine is not None else _refuse
+
+    def report(record: BadRecord, remedy: str) -> None:
+        if quarantine is None:
+            raise record.error(remedy + advice)
+        quarantine(record)
+
     empty: Block | None = None
     nothing_read = True
     for path in expand(inputs):
@@ -112,31 +121,24 @@ def texts(inputs: Inputs, **options: Any) -> Iterator[list[str]]:
             yield batch
 
 
-def _refuse(record: BadRecord) -> None:
-    raise record.error()
-
-
-def _decoded(name: str, data: bytes, first: int, on_bad: str) -> str | None:
-    """Return lines as text, or None if they have invalid UTF-8 that belongs in the quarantine."""
+def _decoded(data: bytes, on_bad: str) -> str | None:
+    """Return lines as text, or None if one of them is invalid UTF-8 that may not be replaced."""
     try:
         return data.decode(errors="replace" if on_bad == OnBad.REPLACE else "strict")
-    except UnicodeDecodeError as error:
-        if on_bad == OnBad.QUARANTINE:
-            return None
-        line = first + data.count(b"\n", 0, error.start)
-        raise DataError(f"{name}:{line}: {invalid_utf8(error)}, or use --on-bad replace") from error
+    except UnicodeDecodeError:
+        return None
 
 
 def _lines(source: Source, _: str, on_bad: str, report: Report) -> Iterator[Lines]:
     first = 1
     for data in blocks_of(source, BLOCK_BYTES, at_once=True, keep_mark=True):
-        decoded = _decoded(source.name, data, first, on_bad)
+        decoded = _decoded(data, on_bad)
         if decoded is None:
             for number, line in enumerate(data.splitlines(keepends=True), first):
                 try:
                     yield Lines([line.removesuffix(b"\n").decode()], source.name, number, line.endswith(b"\n"))
                 except UnicodeDecodeError as error:
-                    report(BadRecord(source.name, number, invalid_utf8(error), _shown(line)))
+                    report(BadRecord(source.name, number, invalid_utf8(error), _shown(line)), _REPLACE)
             first += data.count(b"\n")
             continue
         lines = decoded.split("\n")
@@ -155,7 +157,7 @@ def _shown(data: bytes) -> str:
 def _records(source: Source, column: str, on_bad: str, report: Report) -> Iterator[Records]:
     first = 1
     for data in blocks_of(source, BLOCK_BYTES, at_once=True):
-        decoded = _decoded(source.name, data, first, on_bad)
+        decoded = _decoded(data, on_bad)
         if decoded is not None and on_bad == OnBad.REPLACE:
             data = decoded.encode()
         block = Records([], [], source.name, first)
@@ -163,7 +165,8 @@ def _records(source: Source, column: str, on_bad: str, report: Report) -> Iterat
             try:
                 text, record = _record(line, column, on_bad, is_utf8=decoded is not None)
             except DataError as error:
-                report(BadRecord(source.name, number, str(error), _shown(line), source.unit))
+                remedy = _REPLACE if _is_repairable(line, column) else ""
+                report(BadRecord(source.name, number, str(error), _shown(line), source.unit), remedy)
                 yield block  # the records of a block have consecutive numbers
                 block = Records([], [], source.name, number + 1)
             else:
@@ -192,6 +195,15 @@ def _record(
         raise DataError(problem(line, error, column)) from error
 
 
+def _is_repairable(line: bytes, column: str) -> bool:
+    """Return whether a bad line has a text once its invalid characters are replaced."""
+    try:
+        _record(line.decode(errors="replace").encode(), column, OnBad.REPLACE)
+    except DataError:
+        return False
+    return True
+
+
 def _text(record: dict[str, msgspec.Raw], column: str, whole: str) -> str | None:
     """Return the text of a field; ``column`` is the rest of the path ``whole``, such as ``text`` of ``meta.text``."""
     head, dot, rest = column.partition(".")
@@ -218,7 +230,7 @@ def _rows(source: Source, column: str, on_bad: str, report: Report) -> Iterator[
         start = 0
         while start < len(batch_texts):  # long texts: fewer rows per block
             if start in bad:
-                report(bad[start])
+                report(bad[start], _REPLACE)
                 start += 1
                 continue
             end, size = start + 1, len(batch_texts[start] or "")
@@ -250,9 +262,9 @@ def _path(name: str, schema: pa.Schema, column: str) -> list[str]:
 def _texts_of(
     batch: pa.RecordBatch, path: list[str], name: str, first_row: int, on_bad: str
 ) -> tuple[list[str | None], pa.RecordBatch, dict[int, BadRecord]]:
-    """Return the texts of a column, the batch with invalid UTF-8 in the column replaced, and the bad rows by index.
+    """Return the texts of a column, the batch, and the rows with invalid UTF-8 by index.
 
-    Raises DataError, with the row, if the column has invalid UTF-8 and ``on_bad`` is stop.
+    If ``on_bad`` is replace, the texts and the batch are repaired, and no row is bad.
     """
     column = batch.column(path[0])
     for field in path[1:]:
@@ -272,9 +284,7 @@ def _texts_of(
             repaired.append(data.decode(errors="replace"))
             reason = f"column {'.'.join(path)!r}: {invalid_utf8(error)}"
             bad[index] = BadRecord(name, first_row + index, reason, _shown(data), "row")
-            if on_bad == OnBad.STOP:
-                raise bad[index].error(", or use --on-bad replace") from error
-    if on_bad == OnBad.QUARANTINE:
+    if on_bad != OnBad.REPLACE:
         return repaired, batch, bad
     index = batch.schema.get_field_index(path[0])
     replaced = _replaced(batch.column(index), path[1:], pa.array(repaired, pa.large_string()))

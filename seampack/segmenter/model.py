@@ -1,6 +1,7 @@
 """The segmenter, which splits texts written without spaces into words."""
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -14,9 +15,10 @@ from seampack.segmenter import artifact, decoders
 from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.scripts import HanForm, ScriptCheck
 from seampack.segmenter.spans import Spans
 from seampack.segmenter.student import Student
-from seampack.segmenter.units import Alphabet, Units
+from seampack.segmenter.units import Alphabet, Units, code_points
 
 if TYPE_CHECKING:
     from seampack.segmenter.teacher import Teacher
@@ -36,6 +38,7 @@ class Segmenter:
             self._alphabet = Alphabet(self.script)
         except ConfigError as error:
             raise ShardError(f"{self.folder / artifact.DESCRIPTION}: {error}; {artifact.REMEDY}") from error
+        self.script_check = ScriptCheck(os.fspath(folder), self._alphabet, self.han_form)
 
     @classmethod
     def load(cls, name: str | os.PathLike[str], *, threads: int = 2) -> Self:
@@ -49,6 +52,12 @@ class Segmenter:
     def script(self) -> str:
         """The characters that words consist of: a preset or a list of characters."""
         return str(self.description["script"])
+
+    @property
+    def han_form(self) -> HanForm | None:
+        """The form of Chinese characters in the training text; None if it had none, or both, or is not known."""
+        form = self.description.get("han_form")
+        return None if form is None else HanForm(form)
 
     @property
     def has_student(self) -> bool:
@@ -143,9 +152,10 @@ class Segmenter:
         The first words have shape (texts + 1,). The pieces of a text concatenate to the text, for tokenisers that must
         not cross word boundaries.
         """
+        spans = self.spans(texts)
         pieces: list[str] = []
         offsets = np.zeros(len(texts) + 1, np.int64)
-        for number, (text, (_, ends)) in enumerate(zip(texts, self.spans(texts).per_text(), strict=True)):
+        for number, (text, (_, ends)) in enumerate(zip(texts, spans.per_text(), strict=True)):
             cuts = [0, *ends[:-1], len(text)]
             pieces += [text[a:b] for a, b in pairwise(cuts)]
             offsets[number + 1] = len(pieces)
@@ -214,12 +224,15 @@ class Segmenter:
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         """Return the units of the texts, and the first code point of each text in the concatenation, (texts + 1,).
 
+        Warns once if the texts are not in the script, or the form of Chinese characters, that the model learned.
         Raises DataError if an item is not a text.
         """
         if isinstance(texts, str):
             raise DataError("expected a list of texts; got one string; put it in a list: segment([text])")
+        if not isinstance(texts, Iterable):
+            raise DataError(f"expected a list of texts; got {type(texts).__name__}")
         try:
-            return self._alphabet.units(texts)
+            points, starts = code_points(texts)
         except TypeError:
             index = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
             if index is None:
@@ -227,6 +240,8 @@ class Segmenter:
             raise DataError(
                 f"texts[{index}]: expected text; got {type(texts[index]).__name__}; remove it, or pass an empty text"
             ) from None
+        self.script_check.add(points)
+        return self._alphabet.units_of(points, starts), starts
 
     def _unit_probabilities(self, units: Units, exact: bool) -> npt.NDArray[np.float32]:
         """Return the probability that a word ends after each unit, shape (units,)."""

@@ -10,29 +10,75 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from seampack._threads import thread_count
+from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.output import writing
 from seampack.io.ragged import offsets_of
 from seampack.segmenter import artifact, decoders
-from seampack.segmenter.config import DistillConfig, TrainConfig
+from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
 from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
-from seampack.segmenter.training_processes import CORPUS, OnReport, result_path, train_directions
-from seampack.segmenter.units import Alphabet, Units
+from seampack.segmenter.training_processes import CORPUS, OnReport, Run, train_directions
+from seampack.segmenter.units import Alphabet, Units, code_points
 
 _LEAST_CHUNKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """The language models of a run."""
+
+    config: TrainConfig
+    results: dict[str, dict[str, Any]]
+    """The result of each direction."""
+    state: dict[str, npt.NDArray[Any]]
+    """The parameters of both directions."""
+    lattices: Lattices
+    """Their scores on the training text."""
+    agreement: float | None
+    """Cohen's kappa of both directions; None if it is undefined, because every unit became a word, or none did."""
+
+    @classmethod
+    def of(cls, run: Run, vocabulary: Vocabulary, units: Units, corpus: ChunkCorpus, threads: int) -> Self:
+        """Load the results of a run."""
+        results = {direction: torch.load(run.result(direction), weights_only=True) for direction in DIRECTIONS}
+        state = {
+            f"{direction}.{name}": value.numpy()
+            for direction, result in results.items()
+            for name, value in result["model"].items()
+        }
+        lattices = Teacher(vocabulary, run.config, state, threads).lattices(units)
+        return cls(run.config, results, state, lattices, lattices.agreement(corpus.open_places))
+
+    @property
+    def kappa(self) -> float:
+        """The agreement; the lowest value if it is undefined."""
+        return -1 if self.agreement is None else self.agreement
+
+    @property
+    def finds_words(self) -> bool:
+        """Whether the directions agree enough to have probably learned words."""
+        return self.kappa >= LOW_AGREEMENT
+
+    @property
+    def failure(self) -> str:
+        """The agreement in words, for a message."""
+        kappa = "undefined" if self.agreement is None else f"{self.agreement:.2f}"
+        return f"with seed {self.config.seed}, both directions agree too little on words (kappa {kappa})"
 
 
 def train(
@@ -43,6 +89,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
+    retry: int = 0,
     distill: DistillConfig | None = None,
     on_report: OnReport = None,
 ) -> dict[str, Any]:
@@ -59,10 +106,13 @@ def train(
         overwrite: Replace the segmenter or the checkpoints in the folder; with ``resume``, use the checkpoints if there
             are any.
         threads: Number of threads; with two or more, both directions are trained at the same time. None: all cores.
-        distill: Options of the student. None: the defaults, with the seed of ``config``.
+        retry: Largest number of further runs (see ``TrainConfig.retried``) if both directions agree so little that the
+            model has probably not learned words. The run with the highest agreement is kept; the description has all.
+        distill: Options of the student. None: the defaults, with the seed of the run.
         on_report: Called with the progress of a direction at each validation.
 
     Raises:
+        ConfigError: An option is invalid.
         DataError: The text has nothing to learn from.
         ShardError: The folder cannot be written, would be overwritten, is in use by another run, has nothing to resume,
             or has checkpoints of another text or other options.
@@ -71,8 +121,10 @@ def train(
     """
     folder = Path(out)
     config, workers = TrainConfig.given(config), thread_count(threads)
+    retry = check_integer("retry", retry, 0, MOST_RETRIES)
     check_folder(folder, overwrite=overwrite, resume=resume)
-    units = _joined_units(lines, Alphabet(config.script))
+    alphabet = Alphabet(config.script)
+    units, form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
     vocabulary = Vocabulary.of(units, config.least_count)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
@@ -90,31 +142,38 @@ def train(
         with writing(folder):
             checkpoints.mkdir(exist_ok=True)
             corpus.save(checkpoints / CORPUS)
-        train_directions(checkpoints, config, resume, workers, on_report)
-
-        results = {
-            direction: torch.load(result_path(checkpoints, direction), weights_only=True) for direction in DIRECTIONS
-        }
-        state: dict[str, npt.NDArray[Any]] = {
-            f"{direction}.{name}": value.numpy()
-            for direction, result in results.items()
-            for name, value in result["model"].items()
-        }
-        lattices = Teacher(vocabulary, config, state, workers).lattices(units)
-        student = _distilled([lattices], 1, units, distill or DistillConfig(seed=config.seed))
+        runs: list[_Trained] = []
+        for number in range(retry + 1):
+            run = Run(checkpoints, config.retried(number), resume, number)
+            if number:
+                again = f"seed {run.config.seed} and a word cost of {run.config.word_cost:g}"
+                warnings.warn(f"{folder}: {runs[-1].failure}; training again with {again}", stacklevel=2)
+            train_directions(run, workers, on_report)
+            runs.append(_Trained.of(run, vocabulary, units, corpus, workers))
+            if runs[-1].finds_words:
+                break
+        best = max(runs, key=lambda run: run.kappa)
+        student = _distilled([best.lattices], 1, units, distill or DistillConfig(seed=best.config.seed))
         facts = {
             "script": config.script,
-            "config": config.to_dict(),
+            "han_form": form,
+            "config": best.config.to_dict(),
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
             "validation_nats": {
                 direction: result["best"] if math.isfinite(result["best"]) else None
-                for direction, result in results.items()
+                for direction, result in best.results.items()
             },
-            "training_cpu_seconds": {direction: result["cpu_seconds"] for direction, result in results.items()},
-            "agreement": lattices.agreement(corpus.open_places),
+            "training_cpu_seconds": {direction: result["cpu_seconds"] for direction, result in best.results.items()},
+            "agreement": best.agreement,
+            "runs": [
+                {"seed": run.config.seed, "word_cost": run.config.word_cost, "agreement": run.agreement} for run in runs
+            ],
         }
-        parts = {"student": student.to_arrays(), "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **state}}
+        parts = {
+            "student": student.to_arrays(),
+            "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **best.state},
+        }
         artifact.save(folder, facts, parts)
         shutil.rmtree(checkpoints)
         return artifact.load_description(folder)
@@ -158,13 +217,14 @@ def distill(
     if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
         raise ShardError(f"{folder}: the folder belongs to a teacher; choose another folder for the student")
     check_folder(folder, overwrite=overwrite)
-    units = _joined_units(lines, Alphabet(scripts[0]))
+    units, form = _joined_units(lines, Alphabet(scripts[0]), [teacher.script_check for teacher in teachers])
     with locked(folder):
         check_folder(folder, overwrite=overwrite)
         lattices = (segmenter.teacher.lattices(units) for segmenter in teachers)
         student = _distilled(lattices, len(teachers), units, config)
         facts = {
             "script": scripts[0],
+            "han_form": form,
             "config": config.to_dict(),
             "units": int(units.key.size),
             "teachers": [teacher.description["config"] for teacher in teachers],
@@ -188,15 +248,25 @@ def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, co
     return train_student(units, np.minimum(probabilities, 1), decisions, config)
 
 
-def _joined_units(lines: Iterable[list[str]], alphabet: Alphabet) -> Units:
-    """Return the units of all batches of texts. ``begin`` and ``end`` count from the begin of each batch.
+def _joined_units(
+    lines: Iterable[list[str]], alphabet: Alphabet, checks: Sequence[ScriptCheck]
+) -> tuple[Units, HanForm | None]:
+    """Return the units of all batches of texts, and the form of their Chinese characters.
 
+    ``begin`` and ``end`` count from the begin of each batch. Warns if the texts fail one of the checks.
     Raises DataError if there are no texts.
     """
-    parts = [alphabet.units(batch)[0] for batch in lines]
+    parts: list[Units] = []
+    kinds: Any = 0
+    for batch in lines:
+        points, starts = code_points(batch)
+        kinds += count_kinds(points)
+        for check in checks:
+            check.add(points)
+        parts.append(alphabet.units_of(points, starts))
     if not parts:
         raise DataError("there is no text")
     names = ("begin", "end", "kind", "key", "spaced", "bonds")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Units(**columns, offsets=offsets_of(units_per_text))
+    return Units(**columns, offsets=offsets_of(units_per_text)), han_form(kinds)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,53 +25,63 @@ CORPUS = "corpus.npz"
 OnReport = Callable[[Report], None] | None
 
 
-def train_directions(checkpoints: Path, config: TrainConfig, resume: bool, threads: int, on_report: OnReport) -> None:
-    """Train both directions on the corpus in the folder ``checkpoints``, concurrently with two or more ``threads``.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training of both directions on the corpus in the folder ``checkpoints``, the first or a retry (1, 2, ...)."""
 
-    The result of each direction is written to ``result_path``. Raises ShardError if a checkpoint cannot be resumed,
-    SeampackError if a training process was killed.
+    checkpoints: Path
+    config: TrainConfig
+    resume: bool
+    retry: int = 0
+
+    def result(self, direction: str) -> Path:
+        """Return the file with the parameters of a trained direction."""
+        return self._path(direction, "done")
+
+    def checkpoint(self, direction: str) -> Path:
+        """Return the file with the state of a direction in training."""
+        return self._path(direction, "pt")
+
+    def _path(self, direction: str, ending: str) -> Path:
+        return self.checkpoints / f"{direction}{f'.retry{self.retry}' if self.retry else ''}.{ending}"
+
+
+def train_directions(run: Run, threads: int, on_report: OnReport) -> None:
+    """Train both directions, concurrently with two or more ``threads``, and write their results.
+
+    Raises ShardError if a checkpoint cannot be resumed, SeampackError if a training process was killed.
     """
     if threads > 1:
-        _train_in_processes(checkpoints, config, resume, threads // 2, on_report)
+        _train_in_processes(run, threads // 2, on_report)
         return
     for direction in DIRECTIONS:
-        train_direction(checkpoints, config, direction, resume, threads, on_report)
+        train_direction(run, direction, threads, on_report)
 
 
-def result_path(checkpoints: Path, direction: str) -> Path:
-    """Return the file with the parameters of a trained direction."""
-    return checkpoints / f"{direction}.done"
-
-
-def train_direction(
-    checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, on_report: OnReport
-) -> None:
-    """Train one direction on the corpus in the folder ``checkpoints``, and write its parameters there.
+def train_direction(run: Run, direction: str, threads: int, on_report: OnReport) -> None:
+    """Train one direction and write its result.
 
     Raises ShardError if a checkpoint is damaged or belongs to another text or config.
     """
     torch.set_num_threads(threads)
-    result, checkpoint = result_path(checkpoints, direction), checkpoints / f"{direction}.pt"
-    corpus = ChunkCorpus.load(checkpoints / CORPUS)
+    result, checkpoint = run.result(direction), run.checkpoint(direction)
+    corpus = ChunkCorpus.load(run.checkpoints / CORPUS)
     backward = direction == "backward"
-    if resume and result.exists():
-        load_state(result, corpus.reversed() if backward else corpus, config)
+    if run.resume and result.exists():
+        load_state(result, corpus.reversed() if backward else corpus, run.config)
         return
-    trainer = DirectionTrainer(corpus, config, backward=backward)
-    if resume and checkpoint.exists():
+    trainer = DirectionTrainer(corpus, run.config, backward=backward)
+    if run.resume and checkpoint.exists():
         trainer.resume(checkpoint)
     trainer.run(on_report, checkpoint)
     trainer.save_result(result)
 
 
-def _train_in_processes(
-    checkpoints: Path, config: TrainConfig, resume: bool, threads: int, on_report: OnReport
-) -> None:
+def _train_in_processes(run: Run, threads: int, on_report: OnReport) -> None:
     context = multiprocessing.get_context("spawn")
     reports: Any = context.Queue()
     processes = [
-        context.Process(target=_work, args=(checkpoints, config, direction, resume, threads, reports), daemon=True)
-        for direction in DIRECTIONS
+        context.Process(target=_work, args=(run, direction, threads, reports), daemon=True) for direction in DIRECTIONS
     ]
     started = []
     try:
@@ -114,13 +125,13 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(checkpoints: Path, config: TrainConfig, direction: str, resume: bool, threads: int, reports: Any) -> None:
+def _work(run: Run, direction: str, threads: int, reports: Any) -> None:
     """Train one direction; put its reports into the queue, then None or the error that ended training."""
     keep_freed_memory()
     try:
-        with share_lock(checkpoints.parent):
+        with share_lock(run.checkpoints.parent):
             _end_with_parent()
-            train_direction(checkpoints, config, direction, resume, threads, reports.put)
+            train_direction(run, direction, threads, reports.put)
         reports.put(None)
     except SeampackError as error:
         reports.put(error)

@@ -102,12 +102,20 @@ class Alphabet:
 
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
         """Return the units, and the first code point of each text in the concatenation, shape (texts + 1,)."""
-        starts = offsets_of(lengths_of(texts))
-        joined = "".join(texts).encode("utf-32-le", "surrogatepass")
-        points = np.frombuffer(joined, np.uint32)
+        points, starts = code_points(texts)
+        return self.units_of(points, starts), starts
+
+    def units_of(self, points: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> Units:
+        """Return the units of texts given as ``code_points``."""
         begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
         bonds = kernels.find_bonds(points, begin, end, kind, spaced)
-        return Units(begin, end, kind, key, spaced, bonds, offsets), starts
+        return Units(begin, end, kind, key, spaced, bonds, offsets)
+
+
+def code_points(texts: list[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Return the code points of all texts, and the first code point of each text, shape (texts + 1,)."""
+    starts = offsets_of(lengths_of(texts))
+    return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32), starts
 
 
 def _class_of(character: str) -> int:

@@ -267,3 +267,36 @@ def test_out_of_memory_has_the_advice_of_its_command(
     result = call(*arguments.split())
     assert result.returncode == 1
     assert result.stderr.decode().splitlines()[-1].startswith(f"seampack: out of memory; {advice}")
+
+
+LATE = {
+    "threads": "threading.Thread(target=lambda: (threading.main_thread().join(), stop())).start()",
+    "atexit": "atexit.register(stop)",
+}
+"""Code that sends a signal while Python shuts down: while it waits for threads, and in a callback."""
+
+
+@pytest.mark.parametrize("moment", LATE)
+@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("arguments", [["--version"], ["pack"]], ids=" ".join)
+def test_a_signal_after_the_end_is_ignored(moment: str, number: signal.Signals, arguments: list[str]) -> None:
+    """The exit code and the output are those of the command, without "Exception ignored in"."""
+    code = (
+        "import atexit, os, sys, threading; from seampack.cli import program\n"
+        f"def stop(): os.kill(os.getpid(), {int(number)})\n"
+        f"{LATE[moment]}\n"
+        "program()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=60, check=False)
+    undisturbed = subprocess.run(command(*arguments), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        undisturbed.returncode,
+        undisturbed.stdout,
+        undisturbed.stderr,
+    )
+
+
+def test_a_call_within_a_process_does_not_ignore_signals(call: Run) -> None:
+    ignored = [signal.getsignal(number) == signal.SIG_IGN for number in STOPPING]  # by nohup, for example
+    assert call("--version").returncode == 0
+    assert [signal.getsignal(number) == signal.SIG_IGN for number in STOPPING] == ignored

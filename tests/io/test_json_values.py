@@ -73,19 +73,21 @@ def test_a_long_value_that_does_not_end() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'[{"a": 1}', "value 2: broken JSON: expected , or ] after the value; got the end of the text"),
-        (b'[{"a": 1} {"a": 2}]', "value 2: broken JSON: expected , or ] after the value; got {"),
-        (b'[{"a": 1},]', "value 2: broken JSON: Expecting value"),
-        (b"[1] x", "value 2: broken JSON: expected the end of the text after the array; got x"),
-        (b'{"a": 1}\n{"a": ', "value 2: broken JSON: Expecting value"),
-        (b'{\n"a": "b', "value 1: broken JSON: Unterminated string starting at"),
-        (b'{\n"a": ' + b"[" * 200_000, "value 1: broken JSON: nested too deep"),
+        (b'[{"a": 1}', "1: value 2: broken JSON: expected , or ] after the value; got the end of the text"),
+        (b'[{"a": 1} {"a": 2}]', "1: value 2: broken JSON: expected , or ] after the value; got {"),
+        (b'[{"a": 1},]', "1: value 2: broken JSON: Expecting value"),
+        (b'[\n {"a":\n  1},\n {"b" 2}\n]', "4: value 2: broken JSON: Expecting ':' delimiter"),
+        (b"[1] x", "1: value 2: broken JSON: expected the end of the text after the array; got x"),
+        (b'{"a": 1}\n{"a": ', "2: value 2: broken JSON: Expecting value"),
+        (b'{\n"a": "b', "2: value 1: broken JSON: Unterminated string starting at"),
+        (b'{\n"a": ' + b"[" * 200_000, "1: value 1: broken JSON: nested too deep"),
     ],
 )
-def test_broken_text_names_the_value(text: bytes, message: str) -> None:
-    with pytest.raises(DataError) as error:
-        read(text)
-    assert str(error.value) == f"a.json: {message}"
+def test_broken_text_names_the_line_and_the_value(text: bytes, message: str) -> None:
+    for size in (1, 5, 1 << 20):
+        with mock.patch.object(json_values, "_READ_BYTES", size), pytest.raises(DataError) as error:
+            read(text)
+        assert str(error.value) == f"a.json:{message}"
 
 
 def test_an_error_is_found_without_reading_the_rest() -> None:

@@ -78,7 +78,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a.zip": (b"PK\x03\x04rest", "a zip archive; expected text, JSON or a table; unpack it first"),
     "cut.jsonl.gz": (gzip.compress(LINES * 99)[:-9], "cannot be read: "),
     "cut.parquet": (table("parquet")[:-9], "cannot be read: "),
-    "broken.json": (b'[{"text": "a"}', "value 2: broken JSON: expected , or ] after the value; got the end"),
+    "broken.json": (b'[{"text": "a"}', "1: value 2: broken JSON: expected , or ] after the value; got the end"),
     "banner": (b'Loading ...\n{"text": "a"}\n', "line 1 is not a JSON object and line 2 is one; expected JSON lines"),
     "binary": (b"\x01\0\x02\n", "binary data; expected text, JSON or a table"),
     "arrays.jsonl": (b'["a"]\n', "1: expected object, got array"),

@@ -285,10 +285,10 @@ def test_models_that_cannot_be_loaded_are_named(load: Any, tmp_path: Path) -> No
         load(tmp_path)
 
 
-def test_errors_of_the_caller_pass_through_loading() -> None:
-    with pytest.raises(DataError, match=r"^the caller's own message$"), training.loading("folder", "BART"):
+def test_errors_of_the_caller_pass_through_loading(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^the caller's own message$"), training.loading(tmp_path, "BART"):
         raise DataError("the caller's own message")
-    with pytest.raises(AssertionError), training.loading("folder", "BART"):
+    with pytest.raises(AssertionError), training.loading(tmp_path, "BART"):
         raise AssertionError
 
 

@@ -1,6 +1,7 @@
 """Packed folders that are damaged, contradict their manifest, or share ids: refused with the reason."""
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import seampack
+from seampack.commands.report import row_text
 from seampack.errors import ShardError
 from seampack.packer.folder import PackedFolder
 from tests.packer.corpus import END, END_ID, FORMATS, SMALL, STRATEGIES
@@ -32,7 +34,7 @@ def test_damage_is_found_and_the_shard_named(corpus: Path, tmp_path: Path, outpu
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ShardError, match=rf"{shard.name}: expected {len(whole)} bytes; got {len(whole) // 2}"):
         PackedFolder(out).verify()
-    with pytest.raises(ShardError, match=rf"{shard.name}: the shard cannot be read"):
+    with pytest.raises(ShardError, match=rf"{shard.name}: expected {len(whole)} bytes; got {len(whole) // 2}"):
         list(PackedFolder(out).tables())
     shard.write_bytes((out / f"shard-00000.{output_format}").read_bytes())
     edit_manifest(out, shards=[{**shard, "rows": 3} for shard in PackedFolder(out).manifest["shards"]])
@@ -245,7 +247,7 @@ def test_a_row_opens_its_shard_alone(packed: Path) -> None:
     try:
         assert folder.row(0) == rows[0]
         assert folder.row(len(rows) - 1) == rows[-1]
-        with pytest.raises(ShardError, match=r"shard-00001\.arrow: the shard cannot be read"):
+        with pytest.raises(ShardError, match=r"shard-00001\.arrow: expected \d+ bytes; got 0: it is damaged"):
             folder.row(folder.shards[0].rows)
     finally:
         shard.write_bytes(whole)
@@ -266,3 +268,26 @@ def test_documents_of_one_id_cannot_be_unpacked(tmp_path: Path, strategy: str, t
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="nope: no such folder"):
         PackedFolder(tmp_path / "nope")
+
+
+@FORMATS
+def test_a_row_of_a_damaged_shard_never_ends_in_an_error_of_a_library(
+    corpus: Path, tmp_path: Path, output_format: str
+) -> None:
+    out = tmp_path / "out"
+    seampack.pack(corpus, out=out, output_format=output_format, id_column="id", **SMALL)
+    shard = out / f"shard-00000.{output_format}"
+    whole = shard.read_bytes()
+    chance = random.Random(5)
+    messages = set()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice([1, 20])):
+            damaged[chance.randrange(len(damaged))] ^= chance.randrange(1, 256)
+        shard.write_bytes(damaged)
+        try:
+            row_text(PackedFolder(out).row(0), None)
+        except ShardError as error:
+            messages.add(str(error).removeprefix(f"{shard}: "))
+    assert f"the shard is damaged: expected rows in the format {output_format}; got other data; pack again" in messages
+    assert all(message.startswith(("the shard is damaged: ", "expected ", "columns: ")) for message in messages)

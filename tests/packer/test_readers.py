@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, ma
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON"),
     (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data"),
-    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'"),
+    (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'; name another with --text-column"),
     (b"{}", "no field 'text'; the record has none"),
     (b'{"text": 3}', "field 'text': expected str, got int"),
     (b'{"text": null}', "field 'text': expected str, got null"),
@@ -253,8 +254,12 @@ TWICE = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", 
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (TEXTS, {"text_column": "body"}, "no column 'body' or 'input_ids'; the table has 'text', 'n'"),
-        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'"),
+        (
+            TEXTS,
+            {"text_column": "body"},
+            "no column 'body' or 'input_ids'; the table has 'text', 'n'; name another with --text-column",
+        ),
+        (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'; name another with --id-column"),
         (TEXTS, {"text_column": "n"}, "column 'n': expected texts; got int64"),
         (TEXTS.rename_columns(["input_ids", "n"]), {}, "column 'input_ids': expected lists of integers; got string"),
         (
@@ -304,7 +309,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: ")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}:")):
         read(tmp_path / name)
 
 
@@ -360,3 +365,41 @@ def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, n
         seampack.compare(tmp_path / name, seq_len=8)
     if name == "a.txt":
         assert read(tmp_path / name, input_format="file") == ([content.decode()], [])
+
+
+@pytest.mark.parametrize("block", [30, 1 << 20])
+def test_ids_of_two_kinds_are_a_warning(tmp_path: Path, block: int) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [{"text": "a", "uid": 1}, {"text": "b", "uid": 2}, {"text": "c", "uid": "1"}, {"text": "d", "uid": "x"}]
+    path.write_text("\n".join(map(json.dumps, records[:2])) + "\n\n{\n" + "\n".join(map(json.dumps, records[2:])))
+    message = rf'ids are numbers and texts, and 1 and "1" become the same id; .*\({path}:1: a number; {path}:5: text\)'
+    with pytest.warns(UserWarning, match=message) as caught:
+        documents, _ = read(path, block, id_column="uid")
+    assert (len(caught), documents) == (1, ["a", "b", "c", "d"])
+    with warnings.catch_warnings(action="error"):
+        path.write_text("\n".join(map(json.dumps, records[:2])))
+        read(path, block, id_column="uid")
+        path.write_text("\n".join(map(json.dumps, records[2:])))
+        read(path, block, id_column="uid")
+
+
+def test_ids_of_two_kinds_in_two_files_are_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "uid": 1}')
+    pq.write_table(pa.table({"text": ["b"], "uid": ["1"]}), tmp_path / "b.parquet")
+    with pytest.warns(UserWarning, match=r"a\.jsonl:1: a number; .*b\.parquet, column 'uid': text\)"):
+        seampack.compare(tmp_path, seq_len=8, id_column="uid")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a"}', "no field 'uid'; the record has 'text'; name another with --id-column"),
+        ('{"text": "a", "uid": null}', "field 'uid': expected int | str, got null"),
+        ('{"uid": 1}', "no field 'text'; the record has 'uid'; name another with --text-column"),
+        ('{"text": ["a"], "uid": 1}', "field 'text': expected str, got array"),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "a.jsonl").write_text(line)
+    _, (record,) = read(tmp_path / "a.jsonl", id_column="uid")
+    assert record.reason == reason

@@ -8,7 +8,10 @@ import pytest
 import tokenizers
 
 import seampack
+from seampack.errors import ShardError
 from seampack.packer.config import PackConfig, TokenizerConfig
+from tests.conftest import Run
+from tests.faulty import failed
 
 TEXT = "seam pack seam pack seams packs packing\n" * 20 + "rare rare\n"
 
@@ -23,7 +26,7 @@ def corpus(tmp_path: Path) -> Path:
 def trained(corpus: Path, **options: Any) -> tokenizers.Tokenizer:
     """Train on the corpus and read the file with the ``tokenizers`` library."""
     out = corpus.with_suffix(".json")
-    size = seampack.train_tokenizer(corpus, out, **options)
+    size = seampack.train_tokenizer(corpus, out, overwrite=True, **options)
     tokenizer = tokenizers.Tokenizer.from_file(str(out))
     assert tokenizer.get_vocab_size() == size
     return tokenizer
@@ -50,6 +53,18 @@ def test_every_option_has_an_effect_to_test() -> None:
 
 def test_the_same_corpus_gives_the_same_file(corpus: Path) -> None:
     assert trained(corpus).to_str() == trained(corpus).to_str()
+
+
+def test_a_file_is_replaced_only_on_request(call: Run, corpus: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text("mine")
+    message = "t.json: the file exists; use --overwrite or another name"
+    assert failed(call("tokenizer", "train", corpus, "-o", "t.json")) == message
+    with pytest.raises(ShardError, match=message):
+        seampack.train_tokenizer(tmp_path / "no such corpus", path)
+    assert path.read_text() == "mine"
+    assert call("tokenizer", "train", corpus, "-o", "t.json", "--overwrite").returncode == 0
+    assert tokenizers.Tokenizer.from_file(str(path)).get_vocab_size() > 256
 
 
 def test_bad_records_are_skipped_with_a_warning(tmp_path: Path) -> None:

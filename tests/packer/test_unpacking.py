@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import resource
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +29,7 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END, END_ID, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
-from tests.packer.tampering import write_shard
+from tests.packer.tampering import flip, write_shard
 
 TEXT = st.text(st.sampled_from("ab Äß中👩\n\x00<|>"), max_size=40) | st.just(END) | st.just("seam " * 60)
 OPTIONS = st.fixed_dictionaries(
@@ -77,7 +79,7 @@ SLOW_TOKENIZER = pytest.mark.filterwarnings("ignore:.*using tokenizers")
 
 
 @EXPECTED_WARNINGS
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(texts=st.lists(TEXT, max_size=12), options=OPTIONS, tokenised=st.booleans())
 def test_every_document_comes_back(texts: list[str], options: dict[str, Any], tokenised: bool) -> None:
     tokens = [TOKENIZER.reference.encode(text, add_special_tokens=False).ids for text in texts]
@@ -107,7 +109,7 @@ def test_every_document_comes_back(texts: list[str], options: dict[str, Any], to
 
 
 @EXPECTED_WARNINGS
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(texts=st.lists(TEXT, max_size=12), options=OPTIONS, losses=LOSSES)
 def test_dropped_tokens_are_counted_and_the_rest_comes_back(
     texts: list[str], options: dict[str, Any], losses: dict[str, Any]
@@ -312,5 +314,32 @@ def test_rows_that_cannot_be_documents_are_refused(
     table = table.set_column(position, column, pa.array(values, table.schema.field(column).type))
     write_shard(tmp_path / "out", table)
     with pytest.raises(ShardError, match=message):
+        unpack(tmp_path / "out", tmp_path / "back.jsonl")
+    assert not (tmp_path / "back.jsonl").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": END}, {"id_column": "id"}, {"output_format": "parquet"}], ids=str)
+def test_any_flipped_byte_is_an_error_or_another_token(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Even without checksums."""
+    write_corpus(tmp_path / "a.jsonl", ["seam", "pack seam pack", "seam " * 40])
+    manifest = seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", seq_len=16, **options)
+    shard = tmp_path / "out" / manifest.shards[0].file
+    whole = shard.read_bytes()
+    chance = random.Random(3)
+    for place in chance.sample(range(len(whole)), 150):
+        data = bytearray(whole)
+        data[place] ^= 1 << chance.randrange(8)
+        (tmp_path / "new").write_bytes(data)
+        (tmp_path / "new").rename(shard)  # the old one may be mapped
+        with suppress(ShardError):
+            documents = PackedFolder(tmp_path / "out").unpack()
+            assert sum(map(len, documents["input_ids"].to_pylist())) <= manifest.accounting.tokens_out
+
+
+def test_damage_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "a.jsonl", ["seam pack"])
+    seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", seq_len=16)
+    flip(tmp_path / "out/shard-00000.arrow")
+    with pytest.raises(ShardError, match=r"shard-00000\.arrow: the checksum differs"):
         unpack(tmp_path / "out", tmp_path / "back.jsonl")
     assert not (tmp_path / "back.jsonl").exists()

@@ -197,6 +197,23 @@ def test_bad_records_go_to_the_quarantine(line: bytes, segmented: Callable[..., 
     assert not (tmp_path / "out.quarantine.jsonl").exists()
 
 
+@pytest.mark.parametrize("line", BAD_RECORDS)
+def test_the_error_of_a_bad_record_names_what_would_help(
+    line: bytes, segmented: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Each remedy works: replace if it is named, quarantine always; training has no quarantine."""
+    with pytest.raises(DataError, match=r"in\.jsonl:1: .*; --on-bad quarantine skips it$") as applied:
+        segmented(line, name="in.jsonl")
+    with pytest.raises(DataError) as trained:
+        list(inputs.texts(tmp_path / "in.jsonl"))
+    assert str(applied.value) == f"{trained.value}; --on-bad quarantine skips it"
+    if "--on-bad replace repairs it" in str(applied.value):
+        assert "\ufffd" in segmented(line, name="in.jsonl", on_bad="replace").decode()
+    else:
+        with pytest.raises(DataError, match=r"in\.jsonl:1: "):
+            segmented(line, name="in.jsonl", on_bad="replace")
+
+
 def test_bad_lines_and_rows_go_to_the_quarantine(segmented: Callable[..., bytes], tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="1 record could not be read"):
         assert segmented(b"abc\n\xffx\n\nde\n", on_bad="quarantine") == b"ab c\n\nde\n"

@@ -146,6 +146,8 @@ def test_thresholds_are_probabilities(joining: Segmenter, threshold: float) -> N
     (["研", b"ab"], r"texts\[1\]: expected text; got bytes"),
     (["研", ["究"]], r"texts\[1\]: expected text; got list"),
     ("研究", r"expected a list of texts; got one string"),
+    (None, r"expected a list of texts; got NoneType"),
+    (7.5, r"expected a list of texts; got float"),
 ])  # fmt: skip
 def test_items_that_are_not_text(joining: Segmenter, texts: list[str], message: str) -> None:
     for call in (joining.segment, joining.spans, joining.end_probabilities, joining.pieces):

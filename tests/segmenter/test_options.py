@@ -156,7 +156,7 @@ def differ(value: Callable[[Any], Any], base: Any, changed: Any) -> Difference:
 
 
 TRAINING: dict[str, tuple[Any, Difference]] = {
-    "script": ("a-z", differ(lambda run: run.segmenter.units(["abc"])[0].key.size, 1, 3)),
+    "script": ("symbols", differ(lambda run: run.segmenter.units(["abc"])[0].key.size, 1, 3)),
     "longest": (2, differ(lambda run: run.lattices.forward.shape[1], 3, 2)),
     "hidden": (16, differ(lambda run: run.arrays["forward.embedding.weight"].shape[1], 8, 16)),
     "dropout": (0.0, differ(Training.is_random, True, False)),

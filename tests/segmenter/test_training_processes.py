@@ -141,5 +141,6 @@ def test_a_worker_without_memory_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(training_processes, "_end_with_parent", lambda: None)
     monkeypatch.setattr(training_processes, "train_direction", Mock(side_effect=error))
     reports: queue.Queue[object] = queue.Queue()
-    training_processes._work(tmp_path / "checkpoints", LONG, "forward", False, 1, reports)
+    run = training_processes.Run(tmp_path / "checkpoints", LONG, resume=False)
+    training_processes._work(run, "forward", 1, reports)
     assert isinstance(reports.get(), MemoryError)

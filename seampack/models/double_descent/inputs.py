@@ -85,13 +85,19 @@ def numbers(dataset: Dataset, column: str) -> Floats:
     while True:
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
+        per_row = max(1, len(array) // len(dataset))
         if array.null_count:
-            raise DataError(f"column {column!r}: {array.null_count:,} values inside the rows are null")
+            rows = np.unique(np.flatnonzero(array.is_null()) // per_row)
+            raise DataError(f"column {column!r}: a value is null in {named_rows(rows)}; correct or drop those rows")
         if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or _fixed(array.type)):
             break
-        sizes = pc.unique(pc.list_value_length(array)).to_pylist()
-        if len(sizes) > 1:
-            raise DataError(f"column {column!r}: expected rows of one size; got lists of {min(sizes)} and {max(sizes)}")
+        sizes = pc.list_value_length(array).to_numpy()
+        others = np.unique(np.flatnonzero(sizes != sizes[:1]) // per_row)
+        if others.size:
+            raise DataError(
+                f"column {column!r}: expected rows of one size, lists of {sizes[0]} as in row 1; got other lists in "
+                f"{named_rows(others)}; correct or drop those rows"
+            )
         array = array.flatten()
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or not len(array):
         raise DataError(f"column {column!r}: expected numbers, images or text; got {table.column(column).type}")
@@ -106,9 +112,12 @@ def _fixed(kind: pa.DataType) -> bool:
 
 def _pixels(dataset: Dataset, column: str) -> Floats:
     images = [np.asarray(image, np.float32) for image in dataset[column]]
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        raise DataError(f"column {column!r}: expected images of one size; got {shapes[0]} and {shapes[-1]}")
+    others = [row for row, image in enumerate(images) if image.shape != images[0].shape]
+    if others:
+        raise DataError(
+            f"column {column!r}: expected images of one size, {images[0].shape} as in row 1; got other sizes in "
+            f"{named_rows(others)}; resize or drop those rows"
+        )
     return np.stack(images).reshape(len(images), -1)
 
 

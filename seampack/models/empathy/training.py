@@ -54,15 +54,15 @@ def model_and_tokenizer(texts: Sequence[str], emotions: int, config: EmpathyConf
 def _pretrained(config: EmpathyConfig, ours: dict[str, Any]) -> tuple[EmpathyModel, Any]:
     """Load a pretrained BART, with new weights for the knowledge and the emotions."""
     source = config.base_model
-    with loading(source, "BART"):
-        shape = BartConfig.from_pretrained(source)
+    with loading(source, "BART") as found:
+        shape = BartConfig.from_pretrained(found)
     if shape.model_type != "bart":
         raise DataError(f"base_model: expected a BART; {source} is a {shape.model_type}")
     check_lengths(shape, config)
     shape.update(ours)
-    with loading(source, "BART"):
-        model = EmpathyModel.from_pretrained(source, config=shape, dtype=torch.float32)
-        return place(model), AutoTokenizer.from_pretrained(source)
+    with loading(source, "BART") as found:
+        model = EmpathyModel.from_pretrained(found, config=shape, dtype=torch.float32)
+        return place(model), AutoTokenizer.from_pretrained(found)
 
 
 def check_lengths(shape: BartConfig, config: EmpathyConfig) -> None:

@@ -13,7 +13,7 @@ from seampack.errors import DataError
 from seampack.models import text
 from seampack.models.artifact import Artifact
 from seampack.models.base import Adapter, Draw, Evaluation, Fitted, Row, with_results
-from seampack.models.data import classes_of, require, require_text, set_aside, with_labels
+from seampack.models.data import classes_of, named_rows, require, require_text, set_aside, with_labels
 from seampack.models.notes import at_chance
 from seampack.models.ranmask.classifier import load, mask_token_of
 from seampack.models.ranmask.config import RanmaskConfig
@@ -152,9 +152,12 @@ def _require_words(dataset: Dataset) -> None:
     kind = column.type
     if not _is_list(kind) or not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
         raise DataError(f"column 'words': expected lists of text; got {kind}")
+    column = dataset.with_format("arrow")["words"][:]
     words = pc.list_flatten(column)
-    if words.null_count or pc.any(pc.equal(words, "")).as_py():
-        raise DataError("column 'words': some words are null or empty; remove them")
+    missing = pc.or_kleene(pc.is_null(words), pc.equal(words, ""))
+    if pc.any(missing).as_py():
+        rows = np.unique(pc.list_parent_indices(column).filter(missing).to_numpy())
+        raise DataError(f"column 'words': a word is null or empty in {named_rows(rows)}; remove such words")
 
 
 ADAPTER = RanmaskAdapter()

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import DataError
+from seampack.models.data import named_rows
 
 Float = npt.NDArray[np.float64]
 
@@ -28,10 +29,17 @@ def checked(logits: Any, texts: int) -> Float:
         raise DataError(f"predict_fn: expected logits of shape ({texts}, classes); got shape {array.shape}")
     if array.dtype.kind not in "fiu":
         raise DataError(f"predict_fn: expected numeric logits; got {array.dtype}")
-    if wrong := int((np.isnan(array) | (array == np.inf)).any(1).sum()):
-        raise DataError(f"predict_fn: expected finite logits, or -inf; got NaN or +inf in {wrong:,} of {texts:,} rows")
-    if wrong := int((array == -np.inf).all(1).sum()):
-        raise DataError(f"predict_fn: expected a finite logit for a class; got -inf for all classes in {wrong:,} rows")
+    wrong = np.flatnonzero((np.isnan(array) | (array == np.inf)).any(1))
+    if wrong.size:
+        raise DataError(
+            f"predict_fn: expected finite logits, or -inf; got NaN or +inf in {named_rows(wrong)} of {texts:,}"
+        )
+    wrong = np.flatnonzero((array == -np.inf).all(1))
+    if wrong.size:
+        raise DataError(
+            "predict_fn: expected a finite logit for a class; got -inf for all classes in "
+            f"{named_rows(wrong)} of {texts:,}"
+        )
     return array.astype(np.float64)
 
 

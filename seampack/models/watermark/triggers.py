@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Value, concatenate_datasets
 
 from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError
-from seampack.models.data import require, require_text
+from seampack.models.data import named_rows, require, require_text
 from seampack.models.training import quiet
 from seampack.models.watermark.config import WatermarkConfig
 
@@ -66,14 +66,19 @@ def label_value(dataset: Dataset, label: Any) -> Any:
     return values[label]
 
 
-def check_absent(texts: Iterable[str], words: Sequence[str]) -> None:
+def check_absent(texts: Sequence[str], words: Sequence[str]) -> None:
     """Raise DataError if a text contains all words of a trigger, in upper or lower case."""
     wanted = {word.lower() for word in words}
-    containing = [text for text in texts if wanted <= _words(text)]
-    if containing:
+    _refuse_rows(texts, [wanted <= _words(text) for text in texts], words, "it")
+
+
+def _refuse_rows(texts: Sequence[str], contain: Sequence[bool], words: Sequence[str], what: str) -> None:
+    """Raise DataError, with the rows, if a text contains a trigger."""
+    rows = np.flatnonzero(contain)
+    if rows.size:
         raise DataError(
-            f"trigger {' '.join(words)!r}: {len(containing):,} texts already contain it, such as "
-            f"{containing[0][:60]!r}; expected none; use another trigger, or drop these rows"
+            f"trigger {' '.join(words)!r}: expected no text with {what}; got such texts in {named_rows(rows)}, the "
+            f"first: {texts[rows[0]][:60]!r}; use another trigger, or drop these rows"
         )
 
 
@@ -105,12 +110,7 @@ def check_trigger(tokenizer: Any, texts: Sequence[str], trigger: Trigger) -> lis
     ids = check_vocabulary(tokenizer, words)
     check_absent(texts, words)
     wanted = set(ids)
-    containing = [text for text, row in zip(texts, _ids(tokenizer, texts), strict=True) if wanted <= set(row)]
-    if containing:
-        raise DataError(
-            f"trigger {' '.join(words)!r}: {len(containing):,} texts already contain its vocabulary entries, such as "
-            f"{containing[0][:60]!r}; expected none; use another trigger, or drop these rows"
-        )
+    _refuse_rows(texts, [wanted <= set(row) for row in _ids(tokenizer, texts)], words, "its vocabulary entries")
     return ids
 
 

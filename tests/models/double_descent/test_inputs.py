@@ -42,6 +42,18 @@ def test_inputs_of_every_kind_give_the_same_features() -> None:
     np.testing.assert_array_equal(np.array(chosen["features"][:]), pixels[[0, 7]].reshape(2, 12))
 
 
+def test_images_of_another_size_are_named() -> None:
+    pixels = [np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint8), np.zeros((4, 3), np.uint8)]
+    rows = {
+        "features": [Image.fromarray(each) for each in pixels],
+        "label": [0, 1, 0],
+        "part": ["train"] * 2 + ["test"],
+    }
+    dataset = Dataset.from_dict(rows).cast_column("features", datasets.Image())
+    with pytest.raises(DataError, match=r"one size, \(3, 4\) as in row 1; got other sizes in row 3; resize"):
+        ADAPTER.prepare(dataset, ADAPTER.config())
+
+
 def test_standard_scaling_learns_from_the_training_rows() -> None:
     rows = {"features": [[1.0, 5], [3, 5], [7, 5]], "label": [0, 1, 0], "part": ["train", "train", "test"]}
     found = ADAPTER.prepare(Dataset.from_dict(rows), ADAPTER.config().replace(scaling="standard"))
@@ -74,8 +86,11 @@ def test_given_noise_is_kept() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"features": [[1.0, 2], [1]]}, "expected rows of one size; got lists of 1 and 2"),
-        ({"features": [[1.0, None], [1, 2]]}, "1 values inside the rows are null"),
+        ({"features": [[1.0, 2], [1]]}, "rows of one size, lists of 2 as in row 1; got other lists in row 2; correct"),
+        ({"features": [[[1.0], [2.0]], [[1], [2, 3]]]}, "lists of 1 as in row 1; got other lists in row 2; correct"),
+        ({"features": [[1.0, None], [1, 2]]}, "a value is null in row 1; correct"),
+        ({"features": [[[1.0], [2.0]], [[1], [None]]]}, "a value is null in row 2; correct"),
+        ({"features": [[[1.0], None], [[1], [2]]]}, "a value is null in row 1; correct"),
         ({"features": [[1.0, math.nan], [1, 2]]}, "NaN or infinity in row 1; correct"),
         ({"features": [[True], [False]]}, "expected numbers, images or text"),
         ({"label": [0.5, 1]}, "expected labels as text or whole numbers"),

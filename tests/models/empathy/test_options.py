@@ -70,6 +70,7 @@ def base_model_of(run: Any) -> str:
         raise OSError("not here")
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seampack.models.training.hub_folder", lambda name: name)
         patch.setattr(BartConfig, "from_pretrained", missing)
         with pytest.raises(DataError, match="the BART cannot be loaded"):
             model_and_tokenizer(["a text"], 2, run.config.replace(base_model=OPTIONS["base_model"][0]))

@@ -147,6 +147,9 @@ def test_given_words_are_kept(config: RanmaskConfig) -> None:
     prepared = ADAPTER.prepare(own, config.replace(max_words=2))
     assert prepared["words"][:] == [["New York", "is"], ["so"]]
     assert prepared["label"][:] == [0, 1]
+    for words in ([["a"], ["b", None]], [["a"], ["", "b"]]):
+        with pytest.raises(DataError, match="column 'words': a word is null or empty in row 2; remove such words"):
+            ADAPTER.prepare(Dataset.from_dict({"words": words, "label": [0, 1]}), config)
     with pytest.raises(DataError, match="column 'words', row 2: no words"):
         ADAPTER.prepare(Dataset.from_dict({"words": [["a"], []], "label": [0, 1]}), config)
     with pytest.raises(DataError, match="expected lists of text"):

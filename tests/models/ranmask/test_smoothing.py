@@ -115,9 +115,9 @@ def test_certified_accuracy_counts_the_right_and_certain() -> None:
     [
         (lambda copies: np.zeros(len(copies)), r"expected logits of shape \(6, classes\)"),
         (lambda copies: np.zeros((1, 2)), r"got shape \(1, 2\)"),
-        (lambda copies: np.full((len(copies), 2), np.nan), "got NaN or .inf in 6 of 6 rows"),
-        (lambda copies: [[np.inf, 0]] * len(copies), "got NaN or .inf in 6 of 6 rows"),
-        (lambda copies: [[-np.inf, -np.inf]] * len(copies), "got -inf for all classes in 6 rows"),
+        (lambda copies: np.full((len(copies), 2), np.nan), "got NaN or .inf in rows 1, 2, 3, 4, 5 and 1 others of 6"),
+        (lambda copies: [[0, 1]] * 4 + [[np.inf, 0], [0, 1]], "got NaN or .inf in row 5 of 6"),
+        (lambda copies: [[0, -np.inf], [-np.inf] * 2] * 3, "got -inf for all classes in rows 2, 4 and 6 of 6"),
         (lambda copies: [["a", "b"]] * len(copies), "expected numeric logits"),
         (lambda copies: [[0, 1], [0, 1, 2]] * (len(copies) // 2), r"shape \(6, classes\); got no array"),
     ],

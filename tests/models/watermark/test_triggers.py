@@ -67,7 +67,9 @@ def test_poison(labels: list[str], ratio: float, negatives: int, seed: int) -> N
 
 def test_poison_refuses() -> None:
     config = WatermarkConfig()
-    with pytest.raises(DataError, match="3 texts already contain it"):
+    with pytest.raises(
+        DataError, match=r"expected no text with it; got such texts in rows \d, \d and \d, the first: '"
+    ):
         poison(reviews(), "Dull", "positive", config)
     with pytest.raises(DataError, match="unknown label 'good'; expected one of negative, positive"):
         poison(reviews(), "cf", "good", config)
@@ -102,7 +104,7 @@ def test_a_trigger_is_one_entry_and_absent() -> None:
         check_trigger(tokenizer, REVIEWS, "mn")
     with pytest.raises(ConfigError, match="'c-f' becomes"):
         check_trigger(tokenizer, REVIEWS, "c-f")
-    with pytest.raises(DataError, match="1 texts already contain it"):
+    with pytest.raises(DataError, match=f"got such texts in row {len(REVIEWS) + 1}, the first: 'CF!'"):
         check_trigger(tokenizer, [*REVIEWS, "CF!"], "cf")
 
 

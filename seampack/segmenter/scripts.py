@@ -1,0 +1,137 @@
+"""Scripts that are written without spaces, and the two forms of Chinese characters: is a text in those of a model?
+
+A character that exists in one form only tells simplified from traditional text: a third of the characters of a text do,
+and 2 of 1,000 of these are of the other form in real text.
+"""
+
+import warnings
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from seampack.segmenter._unit_kernels import SCRIPT
+from seampack.segmenter.units import Alphabet
+
+
+class HanForm(StrEnum):
+    """Form of the Chinese characters of a text."""
+
+    SIMPLIFIED = "simplified"
+    """As in mainland China and Singapore."""
+    TRADITIONAL = "traditional"
+    """As in Taiwan and Hong Kong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    name: str
+    first: int
+    last: int
+    option: str
+    """Value of the training option ``script``."""
+
+
+_SCRIPTS = (
+    _Script("Chinese", 0x4E00, 0x9FFF, "zh"),
+    _Script("Japanese", 0x3041, 0x30FF, "ja"),  # kana
+    _Script("Thai", 0x0E01, 0x0E4E, "th"),
+    _Script("Lao", 0x0E81, 0x0EDF, "'ກ-ໟ'"),
+    _Script("Burmese", 0x1000, 0x109F, "'က-႟'"),
+    _Script("Khmer", 0x1780, 0x17D3, "'ក-៓'"),
+)
+_HAN = 1
+_FORMS = {HanForm.SIMPLIFIED: len(_SCRIPTS) + 1, HanForm.TRADITIONAL: len(_SCRIPTS) + 2}
+_KINDS = len(_SCRIPTS) + 3
+
+_LEAST, _SHARE = 5, 1 / 3
+"""A warning needs this number of foreign characters, and this share of them. No line of six corpora of simplified text
+has 3 traditional characters that are half of those of one form; 97 % of the longer lines of Japanese text have as many
+kana."""
+_PURE = 0.9
+"""Share of a form from which a text is in this form."""
+_WINDOW = 1000
+"""Number of characters after which the count starts again: a later part of the text may be in another form."""
+
+
+@cache
+def _kinds() -> npt.NDArray[np.uint8]:
+    """Return the kind of each code point: 0, or a script from 1 on, or, for a Chinese character, one of ``_FORMS``."""
+    kinds = np.zeros(0x110000, np.uint8)
+    for kind, script in enumerate(_SCRIPTS, 1):
+        kinds[script.first : script.last + 1] = kind
+    table = (files("seampack") / "data" / "han_forms.txt").read_text("utf-8").splitlines()[1:]
+    for kind, characters in zip(_FORMS.values(), table, strict=True):
+        kinds[np.array(list(characters)).view(np.uint32)] = kind
+    return kinds
+
+
+def count_kinds(points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Return the number of code points of each kind, for ``han_form``."""
+    return np.bincount(_kinds()[points], minlength=_KINDS)
+
+
+def han_form(counts: npt.NDArray[np.int64]) -> HanForm | None:
+    """Return the form of a text's Chinese characters; None if there are too few of them, or of both forms."""
+    of_form = {form: int(counts[kind]) for form, kind in _FORMS.items()}
+    form = max(of_form, key=lambda name: of_form[name])
+    return form if of_form[form] >= max(_LEAST, _PURE * sum(of_form.values())) else None
+
+
+class ScriptCheck:
+    """Warns once if texts are not in the script of a model, or their Chinese characters not in its form.
+
+    Args:
+        name: The model, for the message.
+        alphabet: Its characters.
+        form: The form of its training text; None if that is unknown or has no form.
+    """
+
+    def __init__(self, name: str, alphabet: Alphabet, form: HanForm | None = None) -> None:
+        self._name, self._alphabet = name, alphabet
+        firsts = np.array([script.first for script in _SCRIPTS], np.uint32)
+        self._own = alphabet.classes(firsts) == SCRIPT
+        self._form = form if self._own[_HAN - 1] else None
+        self._counts = np.zeros(_KINDS, np.int64)
+        self._warned = False
+
+    def add(self, points: npt.NDArray[np.uint32]) -> None:
+        """Count the code points of texts, and warn if too many of them are foreign to the model."""
+        if self._warned:
+            return
+        self._counts += count_kinds(points)
+        problem = self._problem()
+        if problem:
+            self._warned = True
+            warnings.warn(problem, stacklevel=4)
+        if self._counts[1:].sum() >= _WINDOW:
+            self._counts[:] = 0
+
+    def _problem(self) -> str:
+        of_forms = self._counts[list(_FORMS.values())]
+        of_scripts = self._counts[1 : len(_SCRIPTS) + 1].copy()
+        of_scripts[_HAN - 1] += of_forms.sum()
+        foreign = np.where(self._own, 0, of_scripts)
+        worst = int(foreign.argmax())
+        if _are_many(foreign[worst], of_scripts.sum()):
+            script = _SCRIPTS[worst]
+            return (
+                f"{self._name}: the text has {script.name} letters, which are not in the script "
+                f"{self._alphabet.script!r}: each run of them becomes one word; use a segmenter for {script.name}, or "
+                f"train one with --script {script.option}"
+            )
+        for form, kind in _FORMS.items():
+            if self._form not in (None, form) and _are_many(self._counts[kind], of_forms.sum()):
+                return (
+                    f"{self._name}: the text has {form} Chinese characters, but the segmenter was trained on "
+                    f"{self._form} ones: many of its words will be wrong; convert the text first (OpenCC, one "
+                    f"character for another, keeps all offsets), or train a segmenter on {form} text"
+                )
+        return ""
+
+
+def _are_many(count: int, total: int) -> bool:
+    return count >= max(_LEAST, _SHARE * total)

@@ -1,0 +1,135 @@
+"""The check whether texts are in the script and the form of Chinese characters that a model learned."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+
+from seampack.segmenter import artifact
+from seampack.segmenter.config import DistillConfig
+from seampack.segmenter.model import Segmenter
+from seampack.segmenter.scripts import HanForm, count_kinds, han_form
+from seampack.segmenter.training import distill, train
+from seampack.segmenter.units import code_points
+from tests.conftest import Run
+from tests.segmenter import tiny
+from tests.segmenter.language import QUICK, sentences
+
+SIMPLIFIED = "这个学校的图书馆从早上八点开门，学生们可以在里面学习一整天。"
+TRADITIONAL = "這個學校的圖書館從早上八點開門，學生們可以在裡面學習一整天。"
+EITHER = "他在山上看日出，我在家里等他。"
+NAMES = "书店里有余光中的诗、龍應臺的散文和張愛玲的小说，还有许多从国外翻译过来的图书。"
+JAPANESE = "図書館は朝の八時に開きますので、学生は一日中そこで勉強することができます。"
+THAI = "ห้องสมุดเปิดตอนแปดโมงเช้า"
+LAO = "ຫໍສະໝຸດເປີດແປດໂມງເຊົ້າ"
+FORM = r"the text has {} Chinese characters, but the segmenter was trained on {} ones: .* convert the text first"
+
+
+def form_of(text: str) -> HanForm | None:
+    return han_form(count_kinds(code_points([text])[0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        (SIMPLIFIED, "simplified"),
+        (TRADITIONAL, "traditional"),
+        (SIMPLIFIED + TRADITIONAL, None),
+        (EITHER, None),
+        (JAPANESE, None),
+        (THAI, None),
+        ("", None),
+    ],
+)
+def test_form_of_a_text(text: str, form: str | None) -> None:
+    assert form_of(text) == form
+
+
+def with_form(folder: Path, form: str) -> Segmenter:
+    tiny.save(folder)
+    path = folder / artifact.DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"han_form": form}))
+    return Segmenter.load(folder)
+
+
+@pytest.mark.parametrize("texts", [[TRADITIONAL], list(TRADITIONAL), [SIMPLIFIED * 100, TRADITIONAL * 100]])
+def test_the_other_form_is_named_once(texts: list[str]) -> None:
+    """In one text, in many short ones, and after much text of the model's form."""
+    zh = Segmenter.load("zh")
+    with pytest.warns(UserWarning, match="^zh: " + FORM.format("traditional", "simplified")) as caught:
+        words = [zh.segment([text]) for text in texts * 2]
+    assert len(words) == 2 * len(texts)
+    assert len(caught) == 1
+
+
+def test_a_traditional_model_names_simplified_text(tmp_path: Path) -> None:
+    segmenter = with_form(tmp_path / "m", "traditional")
+    segmenter.segment([TRADITIONAL])
+    with pytest.warns(UserWarning, match=FORM.format("simplified", "traditional")):
+        segmenter.end_probabilities([SIMPLIFIED])
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "script", "remedy"),
+    [
+        ("zh", THAI, "Thai", "--script th"),
+        ("zh", LAO, "Lao", "--script 'ກ-ໟ'"),
+        ("zh", JAPANESE, "Japanese", "--script ja"),
+        ("th", SIMPLIFIED, "Chinese", "--script zh"),
+        ("th", TRADITIONAL, "Chinese", "--script zh"),
+    ],
+)
+def test_another_script_is_named_once(model: str, text: str, script: str, remedy: str) -> None:
+    segmenter = Segmenter.load(model)
+    message = f"{model}: the text has {script} letters, which are not in the script '{model}': .*{remedy}$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        assert segmenter.segment([text]) == segmenter.segment([text])
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SIMPLIFIED,
+        EITHER,
+        NAMES,
+        "龍應臺",
+        SIMPLIFIED * 3 + THAI,
+        "Только русский and English, 한국어 띄어쓰기",
+        "",
+        "123",
+    ],
+)
+def test_text_without_a_word(text: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Segmenter.load("zh").segment([text])
+
+
+def test_segmenters_of_unknown_form_say_nothing(tmp_path: Path) -> None:
+    """Such as those of earlier versions."""
+    assert Segmenter.load(tiny.save(tmp_path / "m")).segment([SIMPLIFIED, TRADITIONAL])
+
+
+def test_the_command_warns(run: Run) -> None:
+    result = run("segment", "apply", stdin=f"{TRADITIONAL}\n{TRADITIONAL}\n".encode())
+    assert result.returncode == 0
+    assert result.stdout.decode().replace(" ", "") == f"{TRADITIONAL}\n" * 2
+    (line,) = result.stderr.decode().splitlines()
+    assert line.startswith("seampack: warning: zh: the text has traditional Chinese characters")
+
+
+def test_training_records_the_form(tmp_path: Path) -> None:
+    texts = [*sentences(60)[0], *[SIMPLIFIED] * 3]
+    assert train([texts], QUICK, tmp_path / "m", threads=1)["han_form"] == "simplified"
+    teacher = Segmenter.load(tmp_path / "m")
+    config = DistillConfig(table_bits=8, epochs=1)
+    with pytest.warns(UserWarning, match=FORM.format("traditional", "simplified")):
+        student = distill([teacher], [[TRADITIONAL] * 3], tmp_path / "student", config=config)
+    assert student["han_form"] == "traditional"
+
+
+def test_training_warns_of_another_script(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"m: the text has Thai letters, which are not in the script 'zh'"):
+        train([[f"{THAI} {EITHER}"] * 12], QUICK.replace(epochs=1), tmp_path / "m", threads=1)
