@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     help="Output: a name that ends in .jsonl (also .jsonl.zst, .jsonl.gz, ...), .parquet or .arrow; or - for JSON "
     "lines on standard output.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @click.option("--ids", is_flag=True, help="Write token ids (input_ids) instead of text.")
 @click.option(
     "--special/--no-special",
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Tokenizer that gives the text; by default the one that packed the folder.",
 )
-def unpack(folder: str, out: str, ids: bool, special: bool | None, tokenizer: str | None) -> None:
+def unpack(folder: str, out: str, overwrite: bool, ids: bool, special: bool | None, tokenizer: str | None) -> None:
     """Restore the documents of a packed folder.
 
     Checks the checksums of the shards and writes the fields text (or input_ids) and id. Repeated tokens appear once.
@@ -56,7 +57,7 @@ def unpack(folder: str, out: str, ids: bool, special: bool | None, tokenizer: st
     from seampack.packer.unpacking import unpack as run
 
     set_memory_advice("the index needs memory for each segment of the folder")
-    unpacked = run(folder, out, ids=ids, special=special, tokenizer=tokenizer)
+    unpacked = run(folder, out, ids=ids, special=special, tokenizer=tokenizer, overwrite=overwrite)
     set_written("the output" if out == "-" else out)
     note(_counts(unpacked))
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from seampack.errors import ConfigError
 from seampack.io.formats import COLUMNAR, Format, codec_of_name, format_of_name
-from seampack.io.output import output_stream
+from seampack.io.output import output_stream, refuse_existing
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import STDIN
 from seampack.packer.decoding import Decoder
@@ -50,6 +50,7 @@ def unpack(
     ids: bool = False,
     special: bool | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
 ) -> Unpacked:
     """Write the documents of a packed folder to a file that appears when it is complete.
 
@@ -64,12 +65,13 @@ def unpack(
         special: Whether to keep the tokens that packing put around documents; by default only with ``ids``.
         tokenizer: The tokenizer that gives the text; by default the one that packed the folder. A
             warning names another one.
+        overwrite: Whether to replace an existing file.
 
     Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
     """
     packed = PackedFolder(folder)
     output_format = _format_of(out)
-    _refuse_own_folder(packed.folder, out)
+    _check_place(packed.folder, out, overwrite)
     for shard in packed.shards:
         check_file(packed.folder / shard.file, shard)
     facts = packed.manifest.tokenizer
@@ -109,10 +111,13 @@ def _format_of(out: str | os.PathLike[str]) -> Format:
     return output_format
 
 
-def _refuse_own_folder(folder: Path, out: str | os.PathLike[str]) -> None:
-    """Raise ConfigError if the output is in the packed folder, whose files it could replace."""
-    if os.fspath(out) != STDIN and folder.resolve() in Path(out).resolve().parents:
+def _check_place(folder: Path, out: str | os.PathLike[str], overwrite: bool) -> None:
+    """Raise ConfigError if the output is in the packed folder; raise ShardError if it exists."""
+    if os.fspath(out) == STDIN:
+        return
+    if folder.resolve() in Path(out).resolve().parents:
         raise ConfigError(f"{os.fspath(out)}: the output is in the packed folder {folder}; choose another place")
+    refuse_existing(Path(out), overwrite=overwrite)
 
 
 def _without_special(lists: pa.Array, facts: TokenizerFacts) -> pa.Array:

@@ -70,12 +70,20 @@ def test_documents_of_an_id_column_are_in_the_order_of_their_ids(call: Run, pack
 
 def test_failures_leave_the_old_file(call: Run, packed: Path, tmp_path: Path) -> None:
     (tmp_path / "back.jsonl").write_text("old")
+    message = "back.jsonl: the file exists; use --overwrite or another name"
+    assert failed(call("unpack", "out", "-o", "back.jsonl")) == message
+    whole = (packed / "shard-00000.arrow").read_bytes()
     (packed / "shard-00000.arrow").write_bytes(b"x")
-    assert "shard-00000.arrow: expected " in (message := failed(call("unpack", "out", "-o", "back.jsonl")))
+    assert "shard-00000.arrow: expected " in (
+        message := failed(call("unpack", "out", "-o", "back.jsonl", "--overwrite"))
+    )
     assert message.endswith(" bytes; got 1: it is damaged; pack again")
     assert (tmp_path / "back.jsonl").read_text() == "old"
     assert not list(tmp_path.glob(".back*"))
-    assert failed(call("unpack", "nope", "-o", "back.jsonl")) == "nope: no such folder"
+    (packed / "shard-00000.arrow").write_bytes(whole)
+    assert call("unpack", "out", "-o", "back.jsonl", "--overwrite").returncode == 0
+    assert (tmp_path / "back.jsonl").read_text().startswith('{"text":"seam"')
+    assert failed(call("unpack", "nope", "-o", "new.jsonl")) == "nope: no such folder"
     assert "expected a name that ends in .jsonl" in failed(call("unpack", "out", "-o", "back.txt"))
 
 

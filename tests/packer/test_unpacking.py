@@ -271,16 +271,16 @@ def test_the_tokenizer_of_the_folder_is_used(tmp_path: Path) -> None:
     assert lines(tmp_path / "back.jsonl") == [{"text": "seampack", "id": 0}]
     Tokenizer(WordLevel({"[UNK]": 0, "other": 1, "words": 2}, unk_token="[UNK]")).save(path)
     with pytest.raises(ConfigError, match=r"expected the tokenizer that packed the folder, sha256:.*; got sha256:"):
-        unpack(tmp_path / "out", tmp_path / "back.jsonl")
+        unpack(tmp_path / "out", tmp_path / "other.jsonl")
     with pytest.warns(UserWarning, match="expected the tokenizer that packed the folder"):
-        unpack(tmp_path / "out", tmp_path / "back.jsonl", tokenizer=path)
+        unpack(tmp_path / "out", tmp_path / "back.jsonl", tokenizer=path, overwrite=True)
     assert lines(tmp_path / "back.jsonl") == [{"text": "other words", "id": 0}]
     Tokenizer(BPE({"a": 0}, [])).save(path)
     with (
         pytest.warns(UserWarning, match="expected the tokenizer"),
         pytest.raises(DataError, match=r"expected ids of its vocabulary, below 1; got 2: another tokenizer packed"),
     ):
-        unpack(tmp_path / "out", tmp_path / "back.jsonl", tokenizer=path)
+        unpack(tmp_path / "out", tmp_path / "back.jsonl", tokenizer=path, overwrite=True)
 
 
 @pytest.mark.parametrize(
