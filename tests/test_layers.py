@@ -15,10 +15,10 @@ ROOT = Path(seampack.__file__).parent
 STANDARD = sys.stdlib_module_names | {"__future__"}
 
 FLOOR = {"seampack.errors", "seampack._version", "seampack.config", "seampack._signals", "seampack._threads"}
-KERNELS = {"numpy", "seampack._jit", "seampack.packer._bitset"}
+KERNELS = {"numpy", "seampack._jit", "seampack.packer._bitset", "seampack.packer._kernels"}
 PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
-    *{"seampack.packer._kernels", "seampack.packer._bin_kernels", "seampack.packer._layout_kernels"},
+    *{"seampack.packer._bin_kernels", "seampack.packer._kernels", "seampack.packer._layout_kernels"},
     *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning"},
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
@@ -28,16 +28,18 @@ LAYERS: dict[str, set[str]] = {
     "errors": set(),
     "_version": set(),
     "_memory": set(),
+    "_pandas": set(),
     "_signals": set(),
     "_threads": {"seampack.config"},
-    "_jit": {"numba", "numpy"},
+    "_jit": {"numpy", "seampack._compiler"},
+    "_compiler": {"llvmlite", "numba", "numpy", "seampack._jit"},
     "config": {"seampack.errors"},
     "io": {*FLOOR, "seampack.io", "numpy", "pyarrow", "msgspec", "safetensors"},
     "io/formats": set(),
     "io/ragged": {"numpy"},
     "packer": {*FLOOR, "seampack.io", "seampack.packer", "numpy", "pyarrow", "msgspec", "xxhash", "tokenizers"},
-    "packer/_bitset": KERNELS,
     "packer/_bin_kernels": KERNELS,
+    "packer/_bitset": KERNELS,
     "packer/_copy_kernels": KERNELS,
     "packer/_kernels": KERNELS,
     "packer/_layout_kernels": KERNELS,
@@ -56,7 +58,7 @@ LAYERS: dict[str, set[str]] = {
     "models/registry": {*FLOOR, "seampack.models"},
     "models/sources": {*FLOOR, "seampack.io"},
     "commands": {*FLOOR, "seampack.commands", "seampack.io", "seampack.packer", "seampack.segmenter", "seampack.models"}
-    | {"seampack._memory", "click"},
+    | {"seampack._memory", "seampack._pandas", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},
 }
 WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}
@@ -124,7 +126,7 @@ def test_only_one_module_knows_numba() -> None:
     users = {
         path.stem for path in ROOT.rglob("*.py") if any(m.startswith("numba") for m in imports(path, top_level=False))
     }
-    assert users == {"_jit"}
+    assert users == {"_compiler"}
 
 
 def test_exports() -> None:

@@ -37,6 +37,9 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
 
     With --row, shows rows as text, segment by segment.
     """
+    from seampack._pandas import leave_out_pandas
+
+    leave_out_pandas()
     from seampack.packer.folder import PackedFolder
 
     packed = PackedFolder(folder)

@@ -76,8 +76,10 @@ def pack(
     """
     config = PackConfig(**{**options, **_presets(paper, fill)})
     from seampack._memory import keep_freed_memory
+    from seampack._pandas import leave_out_pandas
 
     keep_freed_memory()
+    leave_out_pandas()
     from seampack.packer.packing import pack as run
 
     set_memory_advice(_MEMORY_ADVICE)
@@ -129,8 +131,10 @@ def compare(
     """
     config = PackConfig(**{**options, **_presets(paper=False, fill=fill)})
     from seampack._memory import keep_freed_memory
+    from seampack._pandas import leave_out_pandas
 
     keep_freed_memory()
+    leave_out_pandas()
     from seampack.packer.comparison import compare as run
 
     set_memory_advice(_MEMORY_ADVICE)

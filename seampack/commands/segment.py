@@ -211,6 +211,9 @@ def apply(
         options["n_best"] = n_best
     decode, dictionary = shared.taken_decoding(options)
     config = ApplyConfig(**options)
+    from seampack._pandas import leave_out_pandas
+
+    leave_out_pandas()
     from seampack.segmenter.apply import apply as run
 
     if out == "-":
@@ -230,6 +233,9 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
 
     INPUT: files or globs of spaced text; by default, or as -, standard input.
     """
+    from seampack._pandas import leave_out_pandas
+
+    leave_out_pandas()
     from seampack.segmenter.apply import restore as run
 
     run(inputs or ("-",), out)

@@ -39,6 +39,9 @@ def train(
     """
     reading = PackConfig(**{name: options.pop(name) for name in _READING})
     config = TokenizerConfig(**options)
+    from seampack._pandas import leave_out_pandas
+
+    leave_out_pandas()
     from seampack.packer.train_tokenizer import train_tokenizer
 
     set_memory_advice("train on a part of the corpus")

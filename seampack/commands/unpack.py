@@ -52,8 +52,10 @@ def unpack(folder: str, out: str, overwrite: bool, ids: bool, special: bool | No
     seampack unpack packed/ -o documents.jsonl.zst
     """
     from seampack._memory import keep_freed_memory
+    from seampack._pandas import leave_out_pandas
 
     keep_freed_memory()
+    leave_out_pandas()
     from seampack.packer.unpacking import unpack as run
 
     set_memory_advice("the index needs memory for each segment of the folder")

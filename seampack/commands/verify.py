@@ -49,6 +49,9 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     \b
     seampack verify packed/ --against 'corpus/*.jsonl.zst'
     """
+    from seampack._pandas import leave_out_pandas
+
+    leave_out_pandas()
     from seampack.packer.folder import PackedFolder
 
     set_interrupted("interrupted")

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from seampack.errors import DataError
 from seampack.io.bad_records import Report, refuse
@@ -47,6 +45,8 @@ class TableReader:
         self._parquet: Any = None
         with reading(self.name):
             if source.format == Format.PARQUET:
+                import pyarrow.parquet as pq  # slow, and other formats do not need it
+
                 self._parquet = pq.ParquetFile(_mapped(self._file))
                 self.schema = self._parquet.schema_arrow
             elif source.format == Format.ARROW:
@@ -109,6 +109,8 @@ class TableReader:
 
         The metadata of Parquet report the size of rows as stored, which may be a thousandth of their decoded size.
         """
+        import pyarrow.parquet as pq
+
         repeated = _repeated_texts(self._parquet.metadata, columns)
         file = pq.ParquetFile(_mapped(self._file), metadata=self._parquet.metadata, read_dictionary=repeated)
         rows = _FEW_ROWS
@@ -138,6 +140,8 @@ def _size_in_memory(column: pa.Array) -> int:
 
 def decoded_sizes(column: pa.Array) -> npt.NDArray[np.int64]:
     """Return the size in bytes of each value of a column of texts, lists or numbers, shape (rows,)."""
+    import pyarrow.compute as pc  # slow, and other formats do not need it
+
     kind = column.type
     lengths: npt.NDArray[Any]
     if pa.types.is_dictionary(kind):

@@ -6,23 +6,25 @@ entry is ``counts`` pieces of one length in each bin. If pieces are sorted longe
 begin at ``firsts``, those of the next bin follow, and so on.
 """
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 
 from seampack._jit import kernel
 from seampack.packer._bitset import add_member, make_bitset, predecessor, remove_member, successor
+from seampack.packer._kernels import first_pieces
+
+Int64 = npt.NDArray[np.int64]
+Patterns = tuple[Int64, ...]  # five arrays
 
 
-@kernel
-def _grown(array, used):
-    if used < array.size:
-        return array
-    larger = np.empty(2 * array.size, array.dtype)
-    larger[:used] = array
-    return larger
+def _grown(array: Int64) -> Int64:
+    """Return an array with its items and as many new ones."""
+    return np.concatenate([array, np.empty_like(array)])
 
 
-@kernel
-def ffd_patterns(histogram, seq_len, extra, sparing):
+def ffd_patterns(histogram: Int64, seq_len: int, extra: int, sparing: bool) -> Patterns:
     """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
 
     FFD repeatedly puts the longest remaining piece that fits into the current bin, and closes the bin when it holds
@@ -34,32 +36,42 @@ def ffd_patterns(histogram, seq_len, extra, sparing):
 
     Returns patterns in the order in which their bins were opened.
     """
-    left = histogram.copy()
-    cursor = np.empty(left.size, np.int64)  # the next piece of each length
-    bits = make_bitset(seq_len + extra + 1)
-    pieces = 0
-    for length in range(left.size - 1, 0, -1):
-        cursor[length] = pieces
-        pieces += left[length]
-        if left[length] > 0:
-            add_member(bits, length)
-    offsets = np.zeros(256, np.int64)
-    repeats = np.empty(256, np.int64)
-    lengths = np.empty(1024, np.int64)
-    counts = np.empty(1024, np.int64)
-    firsts = np.empty(1024, np.int64)
-    patterns = 0
-    entries = 0
+    pieces = histogram.copy(), first_pieces(histogram), make_bitset(seq_len + extra + 1)
+    width = math.isqrt(2 * (seq_len + extra)) + 1  # the most entries of a pattern: their lengths differ
+    offsets, repeats = np.zeros(256, np.int64), np.empty(256, np.int64)
+    contents = tuple(np.empty(1024 + width, np.int64) for _ in range(3))
+    patterns, entries, is_done = _ffd_patterns(pieces, seq_len, extra, sparing, width, 0, 0, offsets, contents, repeats)
+    while not is_done:
+        offsets, repeats = _grown(offsets), _grown(repeats)
+        contents = tuple(map(_grown, contents))
+        patterns, entries, is_done = _ffd_patterns(
+            pieces, seq_len, extra, sparing, width, patterns, entries, offsets, contents, repeats
+        )
+    lengths, counts, firsts = (column[:entries] for column in contents)
+    return offsets[: patterns + 1], lengths, counts, firsts, repeats[:patterns]
+
+
+@kernel
+def _ffd_patterns(pieces, seq_len, extra, sparing, width, patterns, entries, offsets, contents, repeats):
+    """Append patterns until the pieces are used up or there is no room for one of ``width`` entries.
+
+    ``pieces``: those that are left of each length, the next of them, and the set of the lengths that are left. Returns
+    the numbers of patterns and entries, and whether the pieces are used up.
+    """
+    left, cursor, bits = pieces
+    lengths, counts, firsts = contents
+    if patterns == 0:
+        for length in range(1, left.size):
+            if left[length] > 0:
+                add_member(bits, length)
     spare = 0 if sparing else extra
-    while True:
+    while patterns + 1 < repeats.size and entries + width < lengths.size:
         begin = entries
         room = seq_len + spare
         length = predecessor(bits, room)
         while length > 0:
             # pieces of this length until no more fit, none is left, or the bin is closed
             count = min(room // length, left[length], -((spare - room) // length))
-            lengths = _grown(lengths, entries)
-            counts = _grown(counts, entries)
             lengths[entries] = length
             counts[entries] = count
             entries += 1
@@ -68,7 +80,7 @@ def ffd_patterns(histogram, seq_len, extra, sparing):
                 break
             length = predecessor(bits, min(room, length - 1))
         if entries == begin:
-            break
+            return patterns, entries, 1
         times = left[lengths[begin]] // counts[begin]
         for entry in range(begin + 1, entries):
             times = min(times, left[lengths[entry]] // counts[entry])
@@ -80,16 +92,12 @@ def ffd_patterns(histogram, seq_len, extra, sparing):
                     if lengths[entry] == length:
                         taken = counts[entry]
                 if left[length] > taken:
-                    lengths = _grown(lengths, entries)
-                    counts = _grown(counts, entries)
                     lengths[entries] = length
                     counts[entries] = 1
                     entries += 1
                     times = 1 if taken > 0 else min(times, left[length])
                     break
                 length = successor(bits, length + 1)
-        while firsts.size < entries:
-            firsts = _grown(firsts, firsts.size)
         for entry in range(begin, entries):
             length = lengths[entry]
             firsts[entry] = cursor[length]
@@ -97,12 +105,10 @@ def ffd_patterns(histogram, seq_len, extra, sparing):
             left[length] -= times * counts[entry]
             if left[length] == 0:
                 remove_member(bits, length)
-        repeats = _grown(repeats, patterns)
-        offsets = _grown(offsets, patterns + 1)
         repeats[patterns] = times
         patterns += 1
         offsets[patterns] = entries
-    return offsets[: patterns + 1], lengths[:entries], counts[:entries], firsts[:entries], repeats[:patterns]
+    return patterns, entries, 0
 
 
 # Columns of the groups of bins with the same contents ...
@@ -111,8 +117,7 @@ _BINS, FIRST_BIN, _LAST_ENTRY, _NEXT = range(4)
 _LENGTH, _COUNT, _PIECE, _BIN, _BEFORE = range(5)
 
 
-@kernel
-def best_fit_groups(histogram, seq_len):
+def best_fit_groups(histogram: Int64, seq_len: int) -> tuple[Int64, Int64]:
     """Compute Best-Fit-Decreasing from the histogram of piece lengths. (Ding et al. 2024, arXiv 2404.10830.)
 
     A piece goes to the open bin with the least remaining space into which it fits; among equally full bins, to the bin
@@ -122,91 +127,102 @@ def best_fit_groups(histogram, seq_len):
 
     Returns the groups in any order, shape (groups, 4), and their entries, shape (entries, 5), for ``patterns_of``.
     """
-    kinds = 0
-    for length in range(1, histogram.size):
-        kinds += histogram[length] > 0
-    groups = np.empty((3 * kinds, 4), np.int64)  # each length opens at most one group and splits off two
+    groups = np.empty((3 * np.count_nonzero(histogram), 4), np.int64)  # a length opens one group and splits off two
     entries = np.empty((1024, 5), np.int64)
-    head = np.full(seq_len + 1, -1, np.int64)
-    tail = np.full(seq_len + 1, -1, np.int64)
-    bits = make_bitset(seq_len + 1)
-    bins = 0
-    piece = 0
-    used = 0
-    entry = 0
-    for length in range(histogram.size - 1, 0, -1):
-        left = histogram[length]
-        while left > 0:
-            space = successor(bits, length)
-            if space < 0:
-                space = seq_len
-                opened = -(-left // (space // length))
-                groups[used, _BINS] = opened
-                groups[used, FIRST_BIN] = bins
-                groups[used, _LAST_ENTRY] = -1
-                groups[used, _NEXT] = -1
-                head[space] = used
-                tail[space] = used
-                add_member(bits, space)
-                bins += opened
-                used += 1
-            group = head[space]
-            count = min(space // length, left)
-            filled = min(groups[group, _BINS], left // count)
-            if filled < groups[group, _BINS]:
-                rest = used
-                used += 1
-                groups[rest, _BINS] = groups[group, _BINS] - filled
-                groups[rest, FIRST_BIN] = groups[group, FIRST_BIN] + filled
-                groups[rest, _LAST_ENTRY] = groups[group, _LAST_ENTRY]
-                groups[rest, _NEXT] = groups[group, _NEXT]
-                groups[group, _BINS] = filled
-                head[space] = rest
-                if tail[space] == group:
-                    tail[space] = rest
-            else:
-                head[space] = groups[group, _NEXT]
-                if head[space] < 0:
-                    remove_member(bits, space)
-            if entry == entries.shape[0]:
-                larger = np.empty((2 * entry, 5), np.int64)
-                larger[:entry] = entries
-                entries = larger
-            entries[entry, _LENGTH] = length
-            entries[entry, _COUNT] = count
-            entries[entry, _PIECE] = piece
-            entries[entry, _BIN] = groups[group, FIRST_BIN]
-            entries[entry, _BEFORE] = groups[group, _LAST_ENTRY]
-            groups[group, _LAST_ENTRY] = entry
-            groups[group, _NEXT] = -1
-            entry += 1
-            piece += filled * count
-            left -= filled * count
-            room = space - count * length
-            if room > 0:
-                if head[room] < 0:
-                    head[room] = group
-                    add_member(bits, room)
-                else:
-                    groups[tail[room], _NEXT] = group
-                tail[room] = group
+    queues = np.full(seq_len + 1, -1, np.int64), np.empty(seq_len + 1, np.int64), make_bitset(seq_len + 1)
+    state = np.array([histogram.size, 0, 0, 0, 0, 0])
+    while not _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
+        entries = _grown(entries)
+    used, entry = state[-2:]
     return groups[:used], entries[:entry]
 
 
 @kernel
-def patterns_of(groups, order, entries):
+def _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
+    """Go on from ``state`` until the pieces are used up or there is no room for an entry. Return whether they are."""
+    head, tail, bits = queues  # of the groups of each remaining space
+    length, left, bins, piece, used, entry = state[0], state[1], state[2], state[3], state[4], state[5]
+    while True:
+        while left == 0 and length > 1:
+            length -= 1
+            left = histogram[length]
+        if left == 0 or entry == entries.shape[0]:
+            state[0], state[1], state[2], state[3], state[4], state[5] = length, left, bins, piece, used, entry
+            return left == 0
+        space = successor(bits, length)
+        if space < 0:
+            space = seq_len
+            opened = -(-left // (space // length))
+            groups[used, _BINS] = opened
+            groups[used, FIRST_BIN] = bins
+            groups[used, _LAST_ENTRY] = -1
+            groups[used, _NEXT] = -1
+            head[space] = used
+            tail[space] = used
+            add_member(bits, space)
+            bins += opened
+            used += 1
+        group = head[space]
+        count = min(space // length, left)
+        filled = min(groups[group, _BINS], left // count)
+        if filled < groups[group, _BINS]:
+            rest = used
+            used += 1
+            groups[rest, _BINS] = groups[group, _BINS] - filled
+            groups[rest, FIRST_BIN] = groups[group, FIRST_BIN] + filled
+            groups[rest, _LAST_ENTRY] = groups[group, _LAST_ENTRY]
+            groups[rest, _NEXT] = groups[group, _NEXT]
+            groups[group, _BINS] = filled
+            head[space] = rest
+            if tail[space] == group:
+                tail[space] = rest
+        else:
+            head[space] = groups[group, _NEXT]
+            if head[space] < 0:
+                remove_member(bits, space)
+        entries[entry, _LENGTH] = length
+        entries[entry, _COUNT] = count
+        entries[entry, _PIECE] = piece
+        entries[entry, _BIN] = groups[group, FIRST_BIN]
+        entries[entry, _BEFORE] = groups[group, _LAST_ENTRY]
+        groups[group, _LAST_ENTRY] = entry
+        groups[group, _NEXT] = -1
+        entry += 1
+        piece += filled * count
+        left -= filled * count
+        room = space - count * length
+        if room > 0:
+            if head[room] < 0:
+                head[room] = group
+                add_member(bits, room)
+            else:
+                groups[tail[room], _NEXT] = group
+            tail[room] = group
+
+
+def patterns_of(groups: Int64, order: Int64, entries: Int64) -> Patterns:
     """List the contents of the groups as patterns, in the given order of the groups."""
     offsets = np.zeros(order.size + 1, np.int64)
+    _count_contents(groups, order, entries, offsets)
+    contents = tuple(np.empty(offsets[-1], np.int64) for _ in range(3))
+    repeats = np.empty(order.size, np.int64)
+    _list_contents(groups, order, entries, offsets, contents, repeats)
+    return offsets, *contents, repeats
+
+
+@kernel
+def _count_contents(groups, order, entries, offsets):
     for pattern in range(order.size):
         entry = groups[order[pattern], _LAST_ENTRY]
         offsets[pattern + 1] = offsets[pattern]
         while entry >= 0:
             offsets[pattern + 1] += 1
             entry = entries[entry, _BEFORE]
-    lengths = np.empty(offsets[-1], np.int64)
-    counts = np.empty(offsets[-1], np.int64)
-    firsts = np.empty(offsets[-1], np.int64)
-    repeats = np.empty(order.size, np.int64)
+
+
+@kernel
+def _list_contents(groups, order, entries, offsets, contents, repeats):
+    lengths, counts, firsts = contents
     for pattern in range(order.size):
         group = order[pattern]
         repeats[pattern] = groups[group, _BINS]
@@ -219,4 +235,3 @@ def patterns_of(groups, order, entries):
             bins_before = groups[group, FIRST_BIN] - entries[entry, _BIN]  # split off since the entry was made
             firsts[slot] = entries[entry, _PIECE] + bins_before * entries[entry, _COUNT]
             entry = entries[entry, _BEFORE]
-    return offsets, lengths, counts, firsts, repeats

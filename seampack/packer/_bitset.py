@@ -6,13 +6,12 @@ There are three levels of 64-bit words: a bit of level k + 1 is set if a word of
 
 import numpy as np
 
-from seampack._jit import highest_bit, inlined, kernel, lowest_bit
+from seampack._jit import called, highest_bit, inlined, lowest_bit
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 
 
-@kernel
 def make_bitset(size):
     """Return an empty set over ``0 .. size - 1``."""
     words = (size >> 6) + 1
@@ -51,7 +50,7 @@ def _up_to(bit):
     return _ALL >> np.uint64(63 - bit)
 
 
-@kernel
+@called
 def predecessor(bits, x):
     """Return the largest member that is at most ``x``, or -1."""
     words, groups, tops = bits
@@ -83,7 +82,7 @@ def predecessor(bits, x):
     return (w << 6) | highest_bit(words[w])
 
 
-@kernel
+@called
 def successor(bits, x):
     """Return the smallest member that is at least ``x``, or -1."""
     words, groups, tops = bits

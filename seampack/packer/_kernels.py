@@ -9,8 +9,12 @@ row must already be set; each kernel sets the offset after its last row.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from seampack._jit import inlined, kernel
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 
 @inlined
@@ -25,8 +29,7 @@ def _windows_and_rest(length, seq_len, max_overlap):
     return rows, rest
 
 
-@kernel
-def cut_documents(lengths, seq_len, max_overlap):
+def cut_documents(lengths: Int32, seq_len: int, max_overlap: int) -> tuple[Int64, int, Int32]:
     """Count the short pieces and whole rows of all documents.
 
     ``max_overlap`` is the largest allowed overlap of two neighbouring windows in tokens; 0 cuts without overlap.
@@ -36,6 +39,12 @@ def cut_documents(lengths, seq_len, max_overlap):
     """
     histogram = np.zeros(seq_len, np.int64)
     long_documents = np.empty(lengths.size, np.int32)
+    rows, count = _cut_documents(lengths, seq_len, max_overlap, histogram, long_documents)
+    return histogram, rows, long_documents[:count]
+
+
+@kernel
+def _cut_documents(lengths, seq_len, max_overlap, histogram, long_documents):
     count = 0
     rows = 0
     for document in range(lengths.size):
@@ -46,20 +55,24 @@ def cut_documents(lengths, seq_len, max_overlap):
             long_documents[count] = document
             count += 1
     histogram[0] = 0
-    return histogram, rows, long_documents[:count]
+    return rows, count
+
+
+def first_pieces(histogram: Int64) -> Int64:
+    """Return the index of the first piece of each length among all pieces, sorted longest first; shape (seq_len,)."""
+    return np.cumsum(histogram[::-1])[::-1] - histogram
+
+
+def sort_pieces(lengths: Int32, seq_len: int, max_overlap: int, histogram: Int64) -> tuple[Int32, Int32]:
+    """Return the short pieces, longest first: their documents and starts, shape (pieces,). A stable counting sort."""
+    pieces = int(histogram.sum())
+    order, starts = np.empty(pieces, np.int32), np.zeros(pieces, np.int32)
+    _sort_pieces(lengths, seq_len, max_overlap, first_pieces(histogram), order, starts)
+    return order, starts
 
 
 @kernel
-def sort_pieces(lengths, seq_len, max_overlap, histogram, order, starts):
-    """Sort the short pieces, longest first, into ``order`` (their documents) and ``starts`` (zeroed).
-
-    A stable counting sort. Both outputs have shape (pieces,).
-    """
-    cursor = np.empty(seq_len, np.int64)
-    total = 0
-    for length in range(seq_len - 1, -1, -1):
-        cursor[length] = total
-        total += histogram[length]
+def _sort_pieces(lengths, seq_len, max_overlap, cursor, order, starts):
     for document in range(lengths.size):
         length = np.int64(lengths[document])
         whole, rest = _windows_and_rest(length, seq_len, max_overlap)

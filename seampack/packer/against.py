@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import expand
@@ -16,7 +17,7 @@ from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Input, Manifest
-from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int64
 from seampack.packer.segments import gathered
 from seampack.packer.tokenizing import recorded_tokenizer
@@ -92,7 +93,8 @@ def verify_against(
     """
     paths = expand(source)
     config = _recorded(folder.manifest)
-    text_tokenizer = recorded_tokenizer(folder.manifest.tokenizer, tokenizer, config)
+    facts = folder.manifest.tokenizer
+    text_tokenizer = recorded_tokenizer(facts, tokenizer, config, input_bytes=known_bytes(paths))
     comparing = _Comparing(folder)
     inputs: list[Input] = []
     with closing(
@@ -146,7 +148,7 @@ class _Comparing:
     def add(self, batch: TokenBatch) -> None:
         """Compare the next documents."""
         lengths = batch.lengths
-        names = batch.names if self._has_names else pa.array(self._counts["documents"] + np.arange(lengths.size))
+        names = batch.names if self._has_names else arrow_of(self._counts["documents"] + np.arange(lengths.size))
         places = self._places(names)
         present = np.flatnonzero(places >= 0)
         _, first = np.unique(places[present], return_index=True)

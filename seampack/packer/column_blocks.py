@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
@@ -48,6 +47,11 @@ class ColumnBlock:
     vocab_size: int
     faults: dict[int, str]
     """Reasons of the rows that are known to have no document that can be packed."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the texts or token ids."""
+        return int(self.content.nbytes)
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; rows without a document are in ``bad``."""
@@ -91,7 +95,7 @@ class ColumnBlock:
 
 
 def _nulls(column: pa.Array) -> list[int]:
-    rows: list[int] = np.flatnonzero(pc.is_null(column).to_numpy(zero_copy_only=False)).tolist()
+    rows: list[int] = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
     return rows
 
 
@@ -140,13 +144,15 @@ def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> Non
     ids = values.fill_null(0).to_numpy() if values.null_count else values.to_numpy()
     if not values.null_count and (not ids.size or (ids.min() >= 0 and ids.max() < vocab_size)):
         return
-    outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | pc.is_null(values).to_numpy(zero_copy_only=False))
+    outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | values.is_null().to_numpy(zero_copy_only=False))
     rows = np.searchsorted(_offsets(content)[1:], outside, side="right")
     for row, index in zip(rows.tolist(), outside.tolist(), strict=True):
         wrong.setdefault(row, outside_vocabulary(values[index], vocab_size))
 
 
 def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
+    import pyarrow.compute as pc  # slow, and texts do not need it
+
     return offsets_of(pc.list_value_length(lists).fill_null(0).to_numpy())
 
 

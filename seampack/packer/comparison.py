@@ -13,7 +13,7 @@ from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PAPER, PackConfig, Strategy
 from seampack.packer.packing import Inputs
-from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
 
@@ -60,13 +60,12 @@ def compare(
     """
     config = PackConfig.given(config, **options)
     configs = {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
-    text_tokenizer = TextTokenizer(tokenizer, config)
+    paths = expand(source)
+    text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
     skipped = Skipped()
-    batches = token_batches(
-        expand(source), text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress
-    )
+    batches = token_batches(paths, text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
     lengths = [batch.lengths.astype(np.int32) for batch in batches]
     skipped.warn()
     for planned in configs.values():

@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pyarrow as pa
 from seampack.io.bad_records import BadRecord
 
 SKIP_ADVICE = "; skip such records with --on-bad quarantine"
-NO_NAMES = pa.array([], pa.large_string())
+NO_NAMES = pa.nulls(0, pa.large_string())
 LABELS, MASK = "labels", "attention_mask"
 _KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"
 LOST_LABELS = f"{LABELS} differ from the token ids: packing would lose them and train on every token; {_KEPT_BY}"
@@ -63,6 +63,8 @@ class BadBlock:
     """A block of an input in which no document can be read."""
 
     bad: list[BadRecord]
+    size: ClassVar[int] = 0
+    """Bytes of documents."""
 
     def decode(self) -> Texts:
         """Return no document, and the bad records."""

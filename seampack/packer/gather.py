@@ -1,15 +1,15 @@
 """Gathering: copy the documents' tokens into packed rows in Arrow, as the plan says."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.planning import PackPlan
@@ -97,6 +97,8 @@ class Ragged:
         item = kind.value_type
         if not (pa.types.is_integer(item) or pa.types.is_floating(item) or pa.types.is_boolean(item)):
             raise DataError(f"column '{name}': expected lists of numbers; got {kind}")
+        import pyarrow.compute as pc  # slow, and the other ways to make lists do not need it
+
         if column.null_count:
             raise DataError(f"column '{name}': expected a list in every row; got {column.null_count} nulls")
         parts = []
@@ -106,11 +108,16 @@ class Ragged:
                 raise DataError(f"column '{name}': expected numbers; got a null")
             offsets = offsets_of(pc.list_value_length(chunk).to_numpy(zero_copy_only=False))
             parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
+        return cls.joined(parts, np.dtype(kind.value_type.to_pandas_dtype()))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"], dtype: np.dtype[Any]) -> "Ragged":
+        """Return the lists of all parts, whose values have one type."""
         empty = np.empty(0, np.int64)
         return cls(
             np.concatenate([empty, *(part.addresses for part in parts)]),
             np.concatenate([empty, *(part.lengths for part in parts)]),
-            np.dtype(kind.value_type.to_pandas_dtype()),
+            dtype,
             [buffer for part in parts for buffer in part.buffers],
         )
 
@@ -119,7 +126,7 @@ def gather(
     columns: Mapping[str, Ragged],
     plan: PackPlan,
     *,
-    doc_ids: pa.Array | None = None,
+    doc_ids: pa.Array | Array | None = None,
     bases: npt.NDArray[np.int64] | None = None,
     pads: Mapping[str, int] | None = None,
     labels: bool = False,
@@ -143,7 +150,7 @@ def _batch(
     plan: PackPlan,
     rows: npt.NDArray[np.int32],
     kept_ends: npt.NDArray[np.bool_] | None,
-    doc_ids: pa.Array | None,
+    doc_ids: pa.Array | Array | None,
     bases: npt.NDArray[np.int64] | None,
     pads: Mapping[str, int] | None,
     labels: bool,
@@ -187,13 +194,20 @@ def _batch(
         kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
         packed["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     packed["seq_lengths"] = _rows(*_with_padding(length, row_offsets, gap_lengths))
-    names = pa.array(doc.astype(np.int64)) if doc_ids is None else doc_ids.take(pa.array(doc))
-    if pa.types.is_large_string(names.type):
-        names = names.cast(pa.string())
-    packed["doc_ids"] = _rows(names, row_offsets)
+    packed["doc_ids"] = _rows(_names(doc, doc_ids), row_offsets)
     packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
     packed["repeated"] = _rows(repeated, row_offsets)
     return pa.record_batch(packed)
+
+
+def _names(doc: npt.NDArray[np.int32], doc_ids: pa.Array | Array | None) -> pa.Array | Array:
+    """Return the names of documents: by default their numbers."""
+    if doc_ids is None:
+        return doc.astype(np.int64)
+    if isinstance(doc_ids, np.ndarray):
+        return doc_ids[doc]
+    names = doc_ids.take(arrow_of(doc))
+    return names.cast(pa.string()) if pa.types.is_large_string(names.type) else names
 
 
 def _with_padding(
@@ -222,7 +236,7 @@ def _values(column: pa.Array) -> Array:
 
 def _rows(values: Array | pa.Array, offsets: npt.NDArray[np.int64], width: int | None = None) -> pa.Array:
     """Return a list column; a fixed-size one if all lists have the same ``width``."""
-    flat = pa.array(values)
+    flat = arrow_of(values) if isinstance(values, np.ndarray) else values
     if width is not None:
         return pa.FixedSizeListArray.from_arrays(flat, width)
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat)
+    return pa.ListArray.from_arrays(arrow_of(offsets.astype(np.int32)), flat)

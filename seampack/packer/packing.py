@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from seampack._threads import thread_count
 from seampack.errors import ConfigError
+from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import STDIN, expand
 from seampack.packer import _copy_kernels as kernels
@@ -28,7 +29,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.manifest import Input, Manifest, TokenizerFacts, check_notes
-from seampack.packer.pipeline import Progress, token_batches
+from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
@@ -80,7 +81,7 @@ def pack(
     _refuse_own_input(paths, Path(out))
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
-        text_tokenizer = TextTokenizer(tokenizer, config)
+        text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
     inputs: list[Input] = []
@@ -133,7 +134,7 @@ def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
 
 
 def _load_kernels() -> None:
-    """Compile the kernels, or load them from numba's cache, while the tokenizer loads."""
+    """Load the kernels, or compile them in the first run, while the tokenizer loads."""
     plan([1]).account()
 
 
@@ -161,17 +162,17 @@ class _WindowStage:
         self._writer = writer
         self._tokens = np.empty(0, tokenizer.dtype)
         self._lengths = np.empty(0, np.int64)
-        self._names = pa.array([], pa.large_string())
+        self._names = pa.nulls(0, pa.large_string())
         self.accounting = Accounting(seq_len=config.seq_len)
 
     def run(self, batches: list[TokenBatch], last: bool) -> None:
-        lengths = joined_lengths(batches)
-        tokens = np.concatenate([self._tokens, *(batch.ids for batch in batches)])
-        offsets = offsets_of(np.concatenate([self._lengths, lengths]))
-        window = self._planner.plan(lengths, last=last)
+        carried = Ragged.of_values(self._tokens, offsets_of(self._lengths))
+        parts = [carried, *(Ragged.of_values(batch.ids, batch.offsets) for batch in batches)]
+        documents = Ragged.joined(parts, self._tokens.dtype)
+        window = self._planner.plan(joined_lengths(batches), last=last)
         names = self._names_of(batches, window)
         for batch in gather(
-            {"input_ids": Ragged.of_values(tokens, offsets)},
+            {"input_ids": documents},
             window.plan,
             doc_ids=names,
             bases=window.base,
@@ -180,19 +181,21 @@ class _WindowStage:
         ):
             self._writer.write(batch)
         self.accounting += window.accounting
-        self._carry(tokens, offsets, window, names)
+        self._carry(documents, window)
+        if self._config.id_column is not None:
+            self._names = names.take(arrow_of(window.plan.carried.document))
 
-    def _names_of(self, batches: list[TokenBatch], window: Window) -> pa.Array:
+    def _names_of(self, batches: list[TokenBatch], window: Window) -> pa.Array | npt.NDArray[np.int64]:
         """Return the name of each part of the window: from the id column, else the document's number."""
         if self._config.id_column is None:
-            return pa.array(window.document)
+            return window.document
         return pa.concat_arrays([self._names, *(batch.names for batch in batches)])
 
-    def _carry(self, tokens: npt.NDArray[Any], offsets: npt.NDArray[np.int64], window: Window, names: pa.Array) -> None:
+    def _carry(self, documents: Ragged, window: Window) -> None:
         carried = window.plan.carried
         self._lengths = carried.length.astype(np.int64)
-        self._tokens = np.empty(carried.tokens, tokens.dtype)
+        self._tokens = np.empty(carried.tokens, documents.dtype)
         targets = offsets_of(self._lengths)[:-1]
-        first = tokens.ctypes.data + (offsets[carried.document] + carried.start) * tokens.itemsize
-        kernels.copy_segments(first, carried.length, targets, tokens.itemsize, self._tokens.ctypes.data)
-        self._names = names.take(pa.array(carried.document))
+        size = documents.dtype.itemsize
+        first = documents.addresses[carried.document] + carried.start.astype(np.int64) * size
+        kernels.copy_segments(first, carried.length, targets, size, self._tokens.ctypes.data)

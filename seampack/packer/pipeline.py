@@ -1,17 +1,19 @@
 """Reading and tokenising in parallel threads, with results in the order of the input."""
 
+import os
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypeVar
 
 from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import SKIP_ADVICE, Doubled, Split, Texts, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Doubled, Split, TokenBatch
 from seampack.packer.manifest import Input
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
@@ -46,6 +48,33 @@ def ordered_map(
             future.cancel()
 
 
+def known_bytes(paths: Sequence[str]) -> int:
+    """Return the size of the files among the inputs; the size of a pipe is not known before it is read."""
+    return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+
+
+class _Phase(Enum):
+    """How a block is encoded. It depends on the input alone, so that every run gives the same ids."""
+
+    REFERENCE = auto()
+    FIRST_FAST = auto()
+    FAST = auto()
+
+
+def _in_phases(blocks: Iterable[Block], fast_from: int) -> Iterator[tuple[Block, _Phase]]:
+    """Yield each block with its phase: the fast path begins with the block that reaches ``fast_from`` bytes of input.
+
+    A small input thus never pays for loading it, and a large one at most twice.
+    """
+    size = 0
+    for block in blocks:
+        before, size = size, size + block.size
+        if size < fast_from:
+            yield block, _Phase.REFERENCE
+        else:
+            yield block, _Phase.FIRST_FAST if before < fast_from else _Phase.FAST
+
+
 def token_batches(
     paths: Sequence[str],
     tokenizer: TextTokenizer,
@@ -68,29 +97,33 @@ def token_batches(
     """
     workers = thread_count(threads)
     stop = config.on_bad == OnBad.STOP
-    checked = threading.Event()
+    lock, first_is_done = threading.Lock(), threading.Event()
 
-    def encode(numbered: tuple[int, Block]) -> tuple[TokenBatch, int]:
-        number, block = numbered
+    def encode(block: Block, phase: _Phase) -> TokenBatch:
         try:
             documents = block.decode()
             if stop and documents.bad:
                 raise documents.bad[0].error(SKIP_ADVICE)
-            if number == 0 and isinstance(documents, Texts):
-                tokenizer.check_on(documents.texts)
+            if isinstance(documents, TokenBatch):
+                return tokenizer.adopt(documents)
+            if phase == _Phase.FAST:
+                first_is_done.wait()  # it decides how all later blocks are encoded, even if another thread is faster
+            if phase != _Phase.REFERENCE:
+                with lock:
+                    tokenizer.load_fast(documents.texts)
         finally:
-            if number == 0:
-                checked.set()
-        if isinstance(documents, TokenBatch):
-            return tokenizer.adopt(documents), documents.ids.nbytes
-        checked.wait()  # the first block decides how all blocks are encoded, even if another thread is faster
-        return tokenizer.encode(documents, split), _size(block, documents)
+            if phase == _Phase.FIRST_FAST:
+                first_is_done.set()
+        return tokenizer.encode(documents, split, fast=phase != _Phase.REFERENCE)
 
-    blocks = read_blocks(paths, config, tokenizer.vocab_size, on_input)
+    def sized(item: tuple[Block, _Phase]) -> tuple[TokenBatch, int]:
+        return encode(*item), item[0].size
+
+    blocks = _in_phases(read_blocks(paths, config, tokenizer.vocab_size, on_input), tokenizer.fast_from)
     documents = tokens = size = 0
     doubled = Doubled()
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
-        for batch, read in ordered_map(encode, enumerate(blocks), pool, workers + 4):
+        for batch, read in ordered_map(sized, blocks, pool, workers + 4):
             if batch.bad and on_bad is not None:
                 on_bad(batch.bad)
             documents += batch.offsets.size - 1
@@ -116,8 +149,3 @@ def _warn_of_doubled(doubled: Doubled, tokenizer: TextTokenizer) -> None:
 
 def _counted(documents: dict[str, int]) -> str:
     return " and ".join(f"{count:,} document(s) {fact}" for fact, count in documents.items() if count)
-
-
-def _size(block: Block, documents: Texts) -> int:
-    data = getattr(block, "data", None)
-    return len(data) if data is not None else sum(map(len, documents.texts))

@@ -182,11 +182,7 @@ def plan_window(
 
 
 class _Rows(NamedTuple):
-    """The columns of a plan that the kernels fill.
-
-    Kernels take it as a plain tuple, because numba would write the class into its cache, which then breaks when the
-    class is renamed.
-    """
+    """The columns of a plan that the kernels fill."""
 
     row_offsets: Int64
     doc: Int32
@@ -217,7 +213,7 @@ def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) ->
     joined, rest = _whole_rows(documents, config.seq_len, carry_limit_tokens > 0 or config.drop_last)
     count = -(-joined.tokens // config.seq_len)
     rows = _Rows.empty(count, joined.document.size + count)
-    kernels.write_filled(tuple(joined), np.zeros(1, np.int64), config.seq_len, 0, tuple(rows))
+    kernels.write_filled(joined, np.zeros(1, np.int64), config.seq_len, 0, rows)
     rows = rows.trimmed()
     dropped, carried = (_empty_pieces(), rest) if carry_limit_tokens else (rest, _empty_pieces())
     return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
@@ -236,9 +232,7 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
     """Plan by ``seamless``, ``best_fit`` or ``ffd``: whole rows or windows, bins that are full, and leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
-    count = int(histogram.sum())
-    pieces = np.empty(count, np.int32), np.zeros(count, np.int32)
-    kernels.sort_pieces(lengths, seq_len, overlap, histogram, *pieces)
+    pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
     if config.strategy == Strategy.BEST_FIT:
         groups, entries = bin_kernels.best_fit_groups(histogram, seq_len)
         opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
@@ -258,7 +252,7 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
         filled = unfilled // seq_len if whole else -(-unfilled // seq_len)
     waiting = _empty_pieces(int((repeats * pieces_per_bin)[~chosen].sum()))
     bin_offsets = np.empty(int(repeats[~chosen].sum()) + 1, np.int64)
-    kernels.take_bins(patterns, _runs(tokens, repeats, chosen, filled), pieces, tuple(waiting), bin_offsets)
+    kernels.take_bins(patterns, _runs(tokens, repeats, chosen, filled), pieces, waiting, bin_offsets)
     joined, rest = (_empty_pieces(), waiting) if carry else _whole_rows(waiting, seq_len, whole)
 
     bins, segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
@@ -266,9 +260,9 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
     rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + joined.document.size + joined_rows)
     repeated = np.zeros_like(rows.doc)
     cut = _empty_pieces(int(repeats[tokens > seq_len].sum()))
-    kernels.write_windows(lengths, long, seq_len, overlap, tuple(rows), repeated)
-    kernels.write_patterns(patterns, chosen, pieces, seq_len, whole_rows, tuple(rows), tuple(cut))
-    kernels.write_filled(tuple(joined), bin_offsets[: filled + 1], seq_len, whole_rows + bins, tuple(rows))
+    kernels.write_windows(lengths, long, seq_len, overlap, rows, repeated)
+    kernels.write_patterns(patterns, chosen, pieces, seq_len, whole_rows, rows, cut)
+    kernels.write_filled(joined, bin_offsets[: filled + 1], seq_len, whole_rows + bins, rows)
     rows = rows.trimmed()
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:

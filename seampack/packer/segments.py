@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seampack.errors import ShardError
+from seampack.io.arrow import arrow_of
 from seampack.io.output import writing
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
@@ -84,7 +85,7 @@ class SegmentIndex:
         new = self.length[segments] - repeated
         tokens = gathered(self.address[segments] + repeated.astype(np.int64) * self.dtype.itemsize, new, self.dtype)
         ends = offsets_of(new)[self.offsets[first : last + 1] - segments.start]
-        lists = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(tokens))
+        lists = pa.LargeListArray.from_arrays(arrow_of(ends), arrow_of(tokens))
         ids = self.ids.slice(first, last - first).combine_chunks()
         return pa.record_batch([ids, lists], schema=self.schema)
 
@@ -122,7 +123,7 @@ def index_segments(folder: Path, manifest: Manifest, tables: Iterable[pa.Table])
     _check_order(folder, names, is_first, start + repeated, length - repeated, is_numbered)
     firsts = np.flatnonzero(is_first)
     offsets = np.append(firsts, len(names))
-    return SegmentIndex(names.take(pa.array(firsts)), offsets, start, length, repeated, address + base, dtype, buffers)
+    return SegmentIndex(names.take(arrow_of(firsts)), offsets, start, length, repeated, address + base, dtype, buffers)
 
 
 def _columns(rows: pa.Table, address: int) -> tuple[Int64, Int32, Int32, Int64]:

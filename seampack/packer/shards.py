@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from seampack._signals import uninterrupted
@@ -126,6 +125,8 @@ class ShardWriter:
     def _open(self) -> None:
         self._sink = pa.OSFile(str(self._folder / self._name), "wb")
         if self._config.output_format == OutputFormat.PARQUET:
+            import pyarrow.parquet as pq
+
             self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=False)
         else:
             self._writer = pa.ipc.new_stream(self._sink, self._schema)

@@ -48,7 +48,7 @@ class Vocabulary(NamedTuple):
     name: str
     folder: Path | None
     """Its folder; None for a tokenizer of the Hugging Face hub."""
-    json: str
+    json: bytes
     """Content of its ``tokenizer.json``."""
     find: Callable[[str], int | None]
     """Returns the id of a token, or None."""

@@ -56,6 +56,11 @@ class TextBlock:
     """Pattern of the bytes between two documents."""
     decoder: "Decoder"
 
+    @property
+    def size(self) -> int:
+        """Bytes of the block."""
+        return len(self.data)
+
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; records without a document are in ``bad``."""
         if len(self.data) <= self.longest:
@@ -116,10 +121,12 @@ def text_blocks(
             continue
         if decoder is None:
             decoder = _json_decoder(data, config, vocab_size, id_kinds)
-        newlines_at = np.frombuffer(data, np.uint8) == ord("\n")  # in numpy: searching bytes for two newlines is slow
-        newlines = int(np.count_nonzero(newlines_at))
+        newlines_at = np.flatnonzero(
+            np.frombuffer(data, np.uint8) == ord("\n")
+        )  # finding two newlines in bytes is slow
+        newlines = newlines_at.size
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
-        has_blank = has_blank or bool((newlines_at[1:] & newlines_at[:-1]).any())
+        has_blank = has_blank or bool((np.diff(newlines_at) == 1).any())
         lines = newlines + (not data.endswith(b"\n"))
         if line == lines == 1 and source.format in _OF_LINES and not newlines and b"\r" in data.strip(b"\r"):
             raise DataError(f"{source.name}: {LINE_FEED_WANTED}, or give --input-format file")

@@ -1,9 +1,13 @@
-"""Text to token ids: Hugging Face ``tokenizers`` is the reference; ``fastokens`` is used if it gives the same ids."""
+"""Text to token ids: Hugging Face ``tokenizers`` is the reference; ``fastokens`` is used if it gives the same ids.
+
+Loading ``fastokens`` takes three times as long as the reference, so it is loaded only for an input that is large.
+"""
 
 import hashlib
 import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.resources import files
 from itertools import repeat
 from pathlib import Path
@@ -25,6 +29,10 @@ from seampack.packer.special_tokens import Vocabulary, begin_and_end
 BUNDLED = "bundled"
 _FILE = "tokenizer.json"
 _CHECK_CHARACTERS = 1 << 15
+
+# Loading the fast path costs as much as it saves on this many bytes of text for each byte of the tokenizer.json; about
+# the same for vocabularies of 8,000 to 150,000 tokens (python -m benchmarks.startup).
+_FAST_FROM = 0.25
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
 # decomposed accents, emoji sequences, control characters, text that looks like a control token.
@@ -54,79 +62,76 @@ class TextTokenizer:
     Raises ConfigError if the tokenizer cannot be loaded or lacks a token that the config names.
     """
 
-    def __init__(self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None) -> None:
+    def __init__(
+        self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None, *, input_bytes: int = 0
+    ) -> None:
         config = config or PackConfig(bos=NONE, eos=NONE)
         self.name = os.fspath(name)
-        text = _tokenizer_json(self.name)
-        with ThreadPoolExecutor(1) as thread:  # both are slow to load and release the GIL
-            fast = thread.submit(_load_fast, text)
-            self.reference = _load_reference(text, self.name)
-            self._fast, reason = fast.result()
+        content = _tokenizer_json(self.name)
+        self.fast_from = 1 + int(_FAST_FROM * len(content))
+        """Bytes of text from which on the fast path pays for its loading."""
+        self._json = content
+        self._loading: Future[tuple[Any, str]] | None = None
+        if input_bytes >= self.fast_from:  # both are slow to load and release the GIL
+            self._loading = _in_thread(_load_fast, content)
+        self.reference = _load_reference(content, self.name)
         if dropout := getattr(self.reference.model, "dropout", None):
             warnings.warn(
                 f"{self.name}: its BPE dropout of {dropout:g} is switched off, because each run would give other ids",
                 stacklevel=2,
             )
             self.reference.model.dropout = None
-            self._fast, reason = _load_fast(self.reference.to_str())
-        if reason:
-            warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
+            self._json, self._loading = self.reference.to_str().encode(), None
+        self._fast: Any = None
+        self._has_loaded = False
         self.reference.no_truncation()
         self.reference.no_padding()
         self.reference.encode_special_tokens = not config.special_tokens_in_text
         self._split_special = not config.special_tokens_in_text
-        ids = self.reference.get_vocab(with_added_tokens=True).values()
-        self.vocab_size = max(ids, default=-1) + 1
+        self.vocab_size = _vocab_size(self.reference)
         self.dtype = id_type(self.vocab_size)
-        vocabulary = Vocabulary(self.name, _folder_of(self.name), text, self.reference.token_to_id)
+        vocabulary = Vocabulary(self.name, _folder_of(self.name), content, self.reference.token_to_id)
         self.bos, self.eos = begin_and_end(config, vocabulary)
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
-        self.fingerprint = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-        added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
-        if not self._agree([*SAMPLE, *(f"a {token} b{token}" for token in added)]):
-            self._distrust()
+        self.fingerprint = "sha256:" + hashlib.sha256(content).hexdigest()
 
     @property
     def is_fast(self) -> bool:
         """Whether the fast path is in use."""
         return self._fast is not None
 
-    def _distrust(self) -> None:
-        self._fast = None
-        warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=3)
+    def load_fast(self, texts: list[str]) -> None:
+        """Load the fast path once. Compare it with the reference on a sample and on the beginning of the user's texts.
 
-    def check(self, texts: list[str]) -> bool:
-        """Return whether the fast path and the reference agree on the beginning of these texts."""
-        sample: list[str] = []
-        room = _CHECK_CHARACTERS
-        for text in texts:
-            if room <= 0:
-                break
-            sample.append(text[:room])
-            room -= len(text)
-        return self._agree(sample)
+        Warns if there is no fast path for this tokenizer, or if the two differ; the reference is used then.
+        """
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        self._fast, reason = _load_fast(self._json) if self._loading is None else self._loading.result()
+        added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
+        if reason:
+            warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
+        elif not self._agree([*SAMPLE, *(f"a {token} b{token}" for token in added), *_beginning(texts)]):
+            self._fast = None
+            warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=2)
 
     def _agree(self, sample: list[str]) -> bool:
-        if self._fast is None:
-            return True
         try:
             fast, reference = self._encode_fast(sample), self._encode_reference(sample)
         except Exception:  # noqa: BLE001  # the fast library failed on text that the reference can encode
             return False
         return all(np.array_equal(a, b) for a, b in zip(fast, reference, strict=True))
 
-    def check_on(self, texts: list[str]) -> None:
-        """Compare both paths on the user's text, and fall back to the reference with a warning if they differ."""
-        if not self.check(texts):
-            self._distrust()
-
-    def encode(self, texts: Texts, split: Split | None = None) -> TokenBatch:
+    def encode(self, texts: Texts, split: Split | None = None, *, fast: bool = True) -> TokenBatch:
         """Encode a batch of documents, each between ``bos`` and ``eos`` if there are such tokens.
 
-        ``split`` cuts each document into pieces that are encoded separately.
+        ``split`` cuts each document into pieces that are encoded separately. ``fast``: whether the fast path, if it is
+        loaded, may encode them.
         """
         pieces, firsts = split(texts.texts) if split is not None else (texts.texts, None)
-        ids, offsets = self._encode_fast(pieces) if self._fast is not None else self._encode_reference(pieces)
+        encode = self._encode_fast if fast and self.is_fast else self._encode_reference
+        ids, offsets = encode(pieces)
         return self._framed(ids, offsets if firsts is None else offsets[firsts], texts)
 
     def adopt(self, batch: TokenBatch) -> TokenBatch:
@@ -174,12 +179,13 @@ def recorded_tokenizer(
     config: PackConfig | None = None,
     *,
     exact: bool = True,
+    input_bytes: int = 0,
 ) -> TextTokenizer:
     """Return the tokenizer that packed a folder, by its recorded name or by ``name``.
 
     Raises ConfigError if it cannot be loaded, or has another fingerprint; unless ``exact``, the latter is a warning.
     """
-    tokenizer = TextTokenizer(facts.name if name is None else name, config)
+    tokenizer = TextTokenizer(facts.name if name is None else name, config, input_bytes=input_bytes)
     if tokenizer.fingerprint != facts.fingerprint:
         difference = (
             f"{tokenizer.name}: expected the tokenizer that packed the folder, {facts.fingerprint}; got "
@@ -191,14 +197,42 @@ def recorded_tokenizer(
     return tokenizer
 
 
-def _load_fast(text: str) -> tuple[Any, str]:
+def _beginning(texts: list[str]) -> list[str]:
+    """Return the first characters of a batch of texts."""
+    sample: list[str] = []
+    room = _CHECK_CHARACTERS
+    for text in texts:
+        if room <= 0:
+            break
+        sample.append(text[:room])
+        room -= len(text)
+    return sample
+
+
+def _in_thread(function: Callable[[bytes], Any], content: bytes) -> "Future[Any]":
+    """Call a function in a separate thread."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="load")
+    future = pool.submit(function, content)
+    pool.shutdown(wait=False)
+    return future
+
+
+def _vocab_size(tokenizer: tokenizers.Tokenizer) -> int:
+    """Return the largest id of a vocabulary, plus 1."""
+    tokens = tokenizer.get_vocab_size(with_added_tokens=True)
+    if None not in map(tokenizer.id_to_token, range(tokens)):  # no gap; far cheaper than a dictionary of all tokens
+        return tokens
+    return max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+
+def _load_fast(content: bytes) -> tuple[Any, str]:
     """Return the fast tokenizer and an empty text, or None and the reason why it cannot be used."""
     # One thread per call: the threads of the pipeline encode batches in parallel.
     os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
     try:
         import fastokens
 
-        fast = fastokens.Tokenizer.from_json_str(text)
+        fast = fastokens.Tokenizer.from_json_str(content.decode())
         fast.no_truncation()
     except ImportError:
         return None, "fastokens is not installed"
@@ -215,34 +249,34 @@ def _folder_of(name: str) -> Path | None:
     return path if path.is_dir() else path.parent if path.is_file() else None
 
 
-def _load_reference(text: str, name: str) -> tokenizers.Tokenizer:
+def _load_reference(content: bytes, name: str) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_str(text)
+        return tokenizers.Tokenizer.from_buffer(content)
     except Exception as error:  # tokenizers raises plain Exception
         raise ConfigError(f"{name}: not a tokenizer.json of Hugging Face tokenizers: {error}") from error
 
 
-def _tokenizer_json(name: str) -> str:
+def _tokenizer_json(name: str) -> bytes:
     """Return the JSON of a tokenizer by path or hub name. Raise ConfigError if it cannot be read."""
     if name == BUNDLED:
-        return (files("seampack") / "data" / "tokenizer.json").read_text("utf-8")
+        return (files("seampack") / "data" / "tokenizer.json").read_bytes()
     path = Path(name)
     if path.is_dir():
         path = path / _FILE
     if path.is_file():
         try:
-            return path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return path.read_bytes()
+        except OSError as error:
             raise ConfigError(f"{path}: cannot be read as a tokenizer.json: {error}") from error
     if path.suffix == ".json" or path.is_absolute() or name.startswith("."):
         raise ConfigError(f"{path}: no such tokenizer; train one with: seampack tokenizer train CORPUS -o {path.name}")
     return _hub_json(name)
 
 
-def _hub_json(name: str) -> str:
+def _hub_json(name: str) -> bytes:
     """Return the JSON of a tokenizer on the Hugging Face hub. Raise ConfigError if the hub and its cache lack it."""
     try:
-        return hub_file(name, _FILE).read_text("utf-8")
+        return hub_file(name, _FILE).read_bytes()
     except Exception as error:
         raise ConfigError(
             f"{name}: no such file or folder, and no tokenizer of that name from the Hugging Face hub: "

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seampack.errors import ConfigError
+from seampack.io.arrow import arrow_of
 from seampack.io.formats import COLUMNAR, Format, codec_of_name, format_of_name
 from seampack.io.output import output_stream, refuse_existing
 from seampack.io.ragged import offsets_of
@@ -130,7 +131,7 @@ def _without_special(lists: pa.Array, facts: TokenizerFacts) -> pa.Array:
     if facts.eos_id is not None:
         kept[lasts[ids[lasts] == facts.eos_id]] = False
     removed = np.where(firsts == lasts, ~kept[firsts], (~kept[firsts]).astype(np.int64) + ~kept[lasts])
-    return pa.LargeListArray.from_arrays(pa.array(offsets_of(np.diff(offsets) - removed)), pa.array(ids[kept]))
+    return pa.LargeListArray.from_arrays(arrow_of(offsets_of(np.diff(offsets) - removed)), arrow_of(ids[kept]))
 
 
 class _Writer(Protocol):

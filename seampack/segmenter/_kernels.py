@@ -8,7 +8,7 @@ A *lattice* is an array of scores, shape (units, K): row ``i`` holds the segment
 
 import numpy as np
 
-from seampack._jit import inlined, kernel
+from seampack._jit import allocating_kernel, called, inlined
 
 _MINUS_INFINITY = -np.inf
 
@@ -23,7 +23,7 @@ def _log_add(a, b):
     return a + np.log1p(np.exp(b - a))
 
 
-@kernel
+@allocating_kernel
 def forward_backward(scores, offsets, posteriors):
     """Return the log-likelihood of each sentence over all its segmentations, shape (sentences,).
 
@@ -67,7 +67,7 @@ def forward_backward(scores, offsets, posteriors):
     return total
 
 
-@kernel
+@allocating_kernel
 def log_likelihood(scores, offsets):
     """Return the log-likelihood of each sentence over all its segmentations, shape (sentences,)."""
     total = np.empty(offsets.size - 1)
@@ -84,7 +84,7 @@ def log_likelihood(scores, offsets):
     return total
 
 
-@kernel
+@allocating_kernel
 def viterbi(scores, offsets, ends):
     """Fill ``ends`` with the segmentation of the highest total score; return the total of each sentence.
 
@@ -120,7 +120,7 @@ def viterbi(scores, offsets, ends):
     return total
 
 
-@kernel
+@allocating_kernel
 def n_best(scores, offsets, count, ends, totals):
     """Fill ``ends``, shape (count, units), with the ``count`` best segmentations of each sentence.
 
@@ -164,7 +164,7 @@ def n_best(scores, offsets, count, ends, totals):
                 end -= length
 
 
-@kernel
+@allocating_kernel
 def end_posteriors(posteriors, offsets):
     """Return the probability that a word ends after each unit, shape (units,): the segment posteriors summed by end."""
     longest = posteriors.shape[1]
@@ -177,7 +177,7 @@ def end_posteriors(posteriors, offsets):
     return result
 
 
-@kernel
+@allocating_kernel
 def reverse_lattice(scores, offsets, result):
     """Convert the lattice of reversed sentences into a lattice of the sentences themselves, in ``result``.
 
@@ -195,7 +195,7 @@ def reverse_lattice(scores, offsets, result):
                 result[begin + start, length - 1] = value
 
 
-@kernel
+@allocating_kernel
 def forbid_bonds(scores, offsets, bonds, impossible):
     """Give the score ``impossible`` to each segment that begins or ends between two bonded units of a sentence.
 
@@ -218,7 +218,7 @@ def forbid_bonds(scores, offsets, bonds, impossible):
             begin = end
 
 
-@kernel
+@allocating_kernel
 def merge_by_block(scores, offsets, first, second, ends):
     """Fill ``ends`` with the ends common to two segmentations; between these, take the one with the higher total."""
     for sentence in range(offsets.size - 1):
@@ -232,7 +232,7 @@ def merge_by_block(scores, offsets, first, second, ends):
                 block = unit + 1
 
 
-@kernel
+@called
 def _total(scores, ends, begin, last):
     """Return the total score of the segments of ``ends`` from unit ``begin`` to unit ``last``."""
     total = 0.0
@@ -246,7 +246,7 @@ def _total(scores, ends, begin, last):
     return total
 
 
-@kernel
+@allocating_kernel
 def total_scores(scores, offsets, ends):
     """Return the total score of the segmentation of each sentence, shape (sentences,)."""
     result = np.empty(offsets.size - 1)

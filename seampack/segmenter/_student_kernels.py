@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seampack._jit import inlined, kernel
+from seampack._jit import allocating_kernel, inlined
 
 # Features of the place between units L1 and R1 in .. L3 L2 L1 | R1 R2 R3 ..: the n-gram from unit _FIRST[f] to unit
 # _LAST[f], as distances from the place (L1 is -1, R1 is 0).
@@ -30,7 +30,7 @@ def _feature(key, low, high, place, which, mask):
     return np.int64(value & np.uint64(mask))
 
 
-@kernel
+@allocating_kernel
 def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output, output_bias, logits):
     """Fill ``logits``, shape (units,), with the log-odds that a word ends after each unit.
 
@@ -63,7 +63,7 @@ def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output,
             low = high
 
 
-@kernel
+@allocating_kernel
 def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, memories):
     """Update the parameters in one pass of AdaGrad over the places, in order; return the mean cross-entropy.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seampack._jit import kernel
+from seampack._jit import allocating_kernel
 
 # Classes of code points.
 UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE = range(9)
@@ -19,7 +19,7 @@ _OPEN_VOWELS = (0x0E31, 0x0E37)  # marks that another letter must follow
 _THANTHAKHAT = 0x0E4C  # silences its consonant
 
 
-@kernel
+@allocating_kernel
 def find_units(points, classes, starts):
     """Return the units of texts: the arrays begin, end, kind, key, spaced, shape (units,), and offsets, (texts + 1,).
 
@@ -90,7 +90,7 @@ def find_units(points, classes, starts):
     return begin[:count], end[:count], kind[:count], key[:count], spaced[:count], offsets
 
 
-@kernel
+@allocating_kernel
 def find_bonds(points, begin, end, kind, spaced):
     """Return flags of the units after which Thai spelling allows no word to end, shape (units,).
 
@@ -113,7 +113,7 @@ def find_bonds(points, begin, end, kind, spaced):
     return bonds
 
 
-@kernel
+@allocating_kernel
 def find_chunks(spaced, kind, closes, offsets, most):
     """Return the first unit of each chunk, and the number of units; shape (chunks + 1,).
 
@@ -143,7 +143,7 @@ def find_chunks(spaced, kind, closes, offsets, most):
     return bounds[: chunks + 1]
 
 
-@kernel
+@allocating_kernel
 def find_words(ends, begin, end, spaced, offsets, starts):
     """Return the begin and the end of each word, in characters of its text, and the first word of each text.
 

@@ -19,6 +19,11 @@ def change(bits, x, present):
         remove_member(bits, x)
 
 
+@kernel
+def find(bits, x):
+    return predecessor(bits, x), successor(bits, x)
+
+
 @pytest.mark.parametrize("size", [1, 64, 65, 4096, 4097, 262_145, 1_100_000])
 @given(data=st.data())
 def test_queries(size: int, data: st.DataObject) -> None:
@@ -32,16 +37,16 @@ def test_queries(size: int, data: st.DataObject) -> None:
     ordered = sorted(members)
     for x in data.draw(st.lists(value, max_size=20)) + [x for x, _ in changes]:
         index = bisect.bisect_right(ordered, x)
-        assert predecessor(bits, x) == (ordered[index - 1] if index else -1)
+        below = ordered[index - 1] if index else -1
         index = bisect.bisect_left(ordered, x)
-        assert successor(bits, x) == (ordered[index] if index < len(ordered) else -1)
+        assert find(bits, x) == (below, ordered[index] if index < len(ordered) else -1)
 
 
 def test_dense_and_empty() -> None:
     bits = make_bitset(130)
-    assert predecessor(bits, 129) == successor(bits, 0) == -1
+    assert find(bits, 129) == find(bits, 0) == (-1, -1)
     for x in range(130):
         change(bits, x, True)
-    assert all(predecessor(bits, x) == successor(bits, x) == x for x in range(130))
-    assert predecessor(bits, -1) == -1
+    assert all(find(bits, x) == (x, x) for x in range(130))
+    assert find(bits, -1) == (-1, 0)
     assert np.all([words.dtype == np.uint64 for words in bits])

@@ -61,7 +61,7 @@ def test_inputs_that_cannot_be_read(call: Run, tmp_path: Path, case: str) -> Non
     ("options", "message"),
     [
         (("--tokenizer", "none.json"), "none.json: no such tokenizer; train one with: "),
-        (("--tokenizer", str(CORPUS)), f"{CORPUS}: cannot be read as a tokenizer.json"),
+        (("--tokenizer", str(CORPUS)), f"{CORPUS}: not a tokenizer.json of Hugging Face tokenizers"),
         (("--tokenizer", "a.jsonl"), "a.jsonl: not a tokenizer.json of Hugging Face tokenizers"),
         (("--bos", "<nope>"), "bos: no token '<nope>' in the vocabulary of bundled"),
         (("--seq-len", 64, "--window-tokens", 9), "window_tokens: expected at least seq_len, 64; got 9"),

@@ -173,7 +173,7 @@ def test_a_named_token_that_the_vocabulary_lacks_is_ignored_with_a_warning(tmp_p
 
 def test_settings_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_tokenizer(tmp_path, [END, "<|im_end|>"], None, {"eos_token": "<|im_end|>"})
-    monkeypatch.setattr(tokenizing, "_tokenizer_json", lambda name: (folder / "tokenizer.json").read_text())
+    monkeypatch.setattr(tokenizing, "_tokenizer_json", lambda name: (folder / "tokenizer.json").read_bytes())
     ask, fetch = mock.Mock(), mock.Mock(return_value=str(folder / CONFIG))
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", ask)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)

@@ -17,21 +17,30 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.packer import text_blocks
+from seampack.packer import text_blocks, tokenizing
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Texts, TokenBatch
-from seampack.packer.pipeline import token_batches
+from seampack.packer.pipeline import known_bytes, token_batches
 from seampack.packer.tokenizing import TextTokenizer
 from tests.conftest import DATA
 
 END = "<|endoftext|>"
-PLAIN = TextTokenizer()
-SPECIAL = TextTokenizer(config=PackConfig(special_tokens_in_text=True, bos="none", eos="none"))
 REFERENCE = tokenizers.Tokenizer.from_file(str(DATA / "tokenizer.json"))
 END_ID = REFERENCE.token_to_id(END)
 odd = st.sampled_from([END, "'s", "\r\n", " " * 9, "١"])
 pieces = st.one_of(st.text(st.characters(exclude_categories=["Cs"])), odd)
 texts = st.lists(st.lists(pieces, max_size=6).map("".join), max_size=5)
+
+
+def fast(name: str | Path = "bundled", config: PackConfig | None = None) -> TextTokenizer:
+    """Return a tokenizer that has loaded its fast path, if it can."""
+    tokenizer = TextTokenizer(name, config)
+    tokenizer.load_fast([])
+    return tokenizer
+
+
+PLAIN = fast()
+SPECIAL = fast(config=PackConfig(special_tokens_in_text=True, bos="none", eos="none"))
 
 
 def documents(batch: TokenBatch) -> list[list[int]]:
@@ -104,7 +113,7 @@ def test_a_missing_tokenizer_is_named(tmp_path: Path, name: str) -> None:
 def test_without_fastokens_the_reference_is_used_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastokens", None)
     with pytest.warns(UserWarning, match="fastokens is not installed"):
-        tokenizer = TextTokenizer()
+        tokenizer = fast()
     assert not tokenizer.is_fast
     assert encode(tokenizer, "hello world") == encode(PLAIN, "hello world")
 
@@ -113,7 +122,7 @@ def test_a_model_that_fastokens_cannot_load_is_left_to_the_reference(tmp_path: P
     model = tokenizers.models.WordLevel({"hello": 0, "<unk>": 1}, unk_token="<unk>")
     tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
     with pytest.warns(UserWarning, match="fastokens cannot load this tokenizer .*using tokenizers"):
-        tokenizer = TextTokenizer(tmp_path)
+        tokenizer = fast(tmp_path)
     assert not tokenizer.is_fast
     assert encode(tokenizer, "hello", "world") == [[0], [1]]
 
@@ -122,7 +131,7 @@ class WrongOn:
     """A fast path that loses the last token of every batch with a given word, or fails on the batch."""
 
     def __init__(self, word: str, fails: bool = False) -> None:
-        self.inner: Any = TextTokenizer()._fast
+        self.inner: Any = fast()._fast
         self.word = word
         self.fails = fails
 
@@ -145,7 +154,7 @@ def test_a_fast_path_that_disagrees_on_the_sample_is_dropped(monkeypatch: pytest
     library = SimpleNamespace(Tokenizer=SimpleNamespace(from_json_str=lambda text: wrong))
     monkeypatch.setitem(sys.modules, "fastokens", library)
     with pytest.warns(UserWarning, match="fastokens gives other ids than tokenizers; using tokenizers"):
-        assert not TextTokenizer().is_fast
+        assert not fast().is_fast
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -156,8 +165,10 @@ def test_a_fast_path_that_disagrees_on_the_corpus_encodes_none_of_it(
     content = [f"seam {n}" for n in range(300)]
     (tmp_path / "a.txt").write_text("\n".join(content))
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(tokenizing, "_FAST_FROM", 0)
+    wrong = WrongOn("seam", fails)
+    monkeypatch.setattr(tokenizing, "_load_fast", lambda content: (wrong, ""))
     tokenizer = TextTokenizer()
-    tokenizer._fast = WrongOn("seam", fails)
     with pytest.warns(UserWarning, match="fastokens gives other ids"):
         batches = list(token_batches([str(tmp_path / "a.txt")], tokenizer, PackConfig(), threads=threads))
     assert len(batches) > 9
@@ -184,7 +195,7 @@ def test_an_added_token_that_the_libraries_number_otherwise(
     added[-1]["id"] = last + count
     folder = changed(tmp_path, lambda content: content["added_tokens"].extend(added))
     with pytest.warns(UserWarning, match=r"fastokens (gives other ids than|cannot load this)"):
-        tokenizer = TextTokenizer(folder, PackConfig(special_tokens_in_text=special, bos="none", eos="none"))
+        tokenizer = fast(folder, PackConfig(special_tokens_in_text=special, bos="none", eos="none"))
     assert tokenizer.vocab_size == 8192 + count
     assert encode(tokenizer, f"a<odd {count - 1}>") == [[REFERENCE.token_to_id("a"), 8192 + count - 1]]
 
@@ -200,34 +211,77 @@ def test_an_id_beyond_the_vocabulary_does_not_wrap(framed: bool) -> None:
         tokenizer.adopt(TokenBatch(np.array([8192]), np.array([0, 1])))
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("installed", [True, False])
 def test_the_dropout_of_a_tokenizer_is_switched_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
     """With dropout, two runs would give other ids."""
     folder = changed(tmp_path, lambda content: content["model"].update(dropout=0.25))
-    if not fast:
+    if not installed:
         monkeypatch.setitem(sys.modules, "fastokens", None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tokenizer = TextTokenizer(folder)
-    assert tokenizer.is_fast == fast
+        tokenizer = fast(folder)
+    assert tokenizer.is_fast == installed
     said = [str(warning.message).removeprefix(f"{folder}: ") for warning in caught]
     assert said[0] == "its BPE dropout of 0.25 is switched off, because each run would give other ids"
-    assert said[1:] == ([] if fast else ["fastokens is not installed; using tokenizers, which is far slower"])
+    assert said[1:] == ([] if installed else ["fastokens is not installed; using tokenizers, which is far slower"])
     content = ["a few words of some length, dropped or not"] * 20
     assert encode(tokenizer, *content) == encode(PLAIN, *content)
     (tmp_path / "b").mkdir()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*dropout")
-        warnings.filterwarnings("ignore", message=".*not installed")
         TextTokenizer(changed(tmp_path / "b", lambda content: content["model"].update(dropout=0.0)))
 
 
 def test_a_fast_path_that_agrees_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert TextTokenizer().check(["hello " * 10_000, "world"])
+        tokenizer = TextTokenizer()
+        tokenizer.load_fast(["hello " * 10_000, "world"])
+        assert tokenizer.is_fast
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_fast_path_loads_once_the_input_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool, threads: int
+) -> None:
+    """The ids are the same however much of the input the reference encodes."""
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 100)
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(f"line {n} of the text" for n in range(50)))
+    size = path.stat().st_size
+    for fast_from in (1, size // 2, size, size + 1):
+        monkeypatch.setattr(tokenizing, "_FAST_FROM", (fast_from - 1) / len((DATA / "tokenizer.json").read_bytes()))
+        loads = mock.Mock(side_effect=tokenizing._load_fast)
+        with mock.patch.object(tokenizing, "_load_fast", loads):
+            tokenizer = TextTokenizer(input_bytes=known_bytes([str(path)]) if known else 0)
+            with mock.patch.object(tokenizer, "encode", wraps=tokenizer.encode) as encode_:
+                batches = list(token_batches([str(path)], tokenizer, PackConfig(), threads=threads))
+        assert loads.call_count == tokenizer.is_fast == (fast_from <= size)
+        before = sum(len("\n".join(call.args[0].texts)) + 1 for call in encode_.mock_calls if not call.kwargs["fast"])
+        assert before <= fast_from + 100
+        assert [ids for batch in batches for ids in documents(batch)] == encode(PLAIN, *path.read_text().split("\n"))
+
+
+def test_text_after_tokenised_documents_is_encoded_by_the_fast_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizing, "_FAST_FROM", 0)
+    (tmp_path / "a.jsonl").write_text('{"input_ids": [1, 2]}')
+    (tmp_path / "b.jsonl").write_text('{"text": "some text"}')
+    tokenizer = TextTokenizer()
+    paths = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
+    batches = list(token_batches(paths, tokenizer, PackConfig()))
+    assert tokenizer.is_fast
+    assert [ids for batch in batches for ids in documents(batch)] == [[1, 2], *encode(PLAIN, "some text")]
+
+
+def test_gaps_in_the_ids_of_a_vocabulary(tmp_path: Path) -> None:
+    model = tokenizers.models.WordLevel({"hello": 0, "<unk>": 7, "world": 3}, unk_token="<unk>")
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    assert TextTokenizer(tmp_path).vocab_size == 8
 
 
 def test_a_mistyped_folder_is_no_name_on_the_hub(capfd: pytest.CaptureFixture[str]) -> None:
