@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def start(folder: Path, case: str, out: str, **options_of_process: Any) -> "subprocess.Popen[bytes]":
+def start(folder: Path, case: str, out: str, **process: Any) -> "subprocess.Popen[bytes]":
     """Start a packing run."""
     source, options = CASES[case]
     command = [
@@ -75,9 +75,7 @@ def start(folder: Path, case: str, out: str, **options_of_process: Any) -> "subp
     ]
     if source == "-":  # a real pipe; the shell becomes the run
         command = ["bash", "-c", 'exec "$@" < <(cat corpus.jsonl)', "bash", *command]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options_of_process
-    )
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **process)
 
 
 def killed_runs(folder: Path, case: str, kills: int, draw: random.Random) -> Iterator[tuple[int, int]]:

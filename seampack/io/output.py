@@ -107,6 +107,12 @@ def write_file(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def refuse_existing(out: Path, *, overwrite: bool) -> None:
+    """Raise ShardError if the output is an existing file, unless it may be replaced."""
+    if not check_flag("overwrite", overwrite) and out.is_file():
+        raise ShardError(f"{out}: the file exists; use --overwrite or another name")
+
+
 @contextmanager
 def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield a binary stream to a file that appears when the block succeeds, or to standard output for ``-``.
