@@ -76,7 +76,7 @@ class BadBlock:
 
     def checksum(self) -> bytes:
         """Return the checksum of what is shown of the records."""
-        return block_checksum("".join(record.raw for record in self.bad))
+        return block_checksum(*(record.raw.encode(errors="surrogatepass") for record in self.bad))
 
     def decode(self) -> Texts:
         """Return no document, and the bad records."""

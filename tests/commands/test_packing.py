@@ -147,6 +147,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "pad": "c",
         "labels": True,
         "window_tokens": 99,
+        "partition_bytes": 123456,
         "output_format": "parquet",
         "shard_tokens": 77,
     }
