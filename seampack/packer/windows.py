@@ -11,14 +11,12 @@ from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.planning import MAX_LENGTH, PackPlan, check_lengths, plan_window
-
-Int64 = npt.NDArray[np.int64]
+from seampack.packer.planning import MAX_LENGTH, check_lengths, plan_window
+from seampack.packer.plans import Int64, PackPlan
 
 
 class HasLengths(Protocol):

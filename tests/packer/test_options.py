@@ -16,7 +16,8 @@ from seampack.packer import text_blocks
 from seampack.packer.config import PackConfig, PlanConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest
-from seampack.packer.planning import PackPlan, plan
+from seampack.packer.planning import plan
+from seampack.packer.plans import PackPlan
 from tests.packer.corpus import END, END_ID, TOKENIZER, UNFRAMED
 
 
