@@ -51,6 +51,8 @@ class Receipt:
     doubled: tuple[int, int, int, int]
     accounting: dict[str, int]
     shards: tuple[Shard, ...]
+    uses_reference: bool
+    """Whether the fast path of the tokenizer was found to be wrong, so that the rest must not use it either."""
     tail: File
     tail_tokens: int
     quarantined: int

@@ -101,6 +101,8 @@ def pack(
         ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
     ):
         receipts = tuple(writer.journal.receipts)
+        if any(receipt.uses_reference for receipt in receipts):
+            text_tokenizer.distrust_fast()
         with closing(
             token_batches(
                 paths,

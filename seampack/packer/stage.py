@@ -25,6 +25,7 @@ class Stage:
     def __init__(self, config: PackConfig, tokenizer: TextTokenizer, writer: ShardWriter) -> None:
         receipts = writer.journal.receipts
         self._config = config
+        self._tokenizer = tokenizer
         self._planner = WindowPlanner(
             config,
             keep_ends=tokenizer.eos.name is not None,
@@ -115,6 +116,7 @@ class Stage:
             checksum=str(self._digest),
             documents=self._documents,
             tokens=self._tokens_read,
+            uses_reference=self._tokenizer.distrusts_fast,
             tail_tokens=self._tokens.size,
             doubled=self._doubled,
             accounting=dataclasses.asdict(self._accounting),

@@ -100,6 +100,15 @@ class TextTokenizer:
         """Whether the fast path is in use."""
         return self._fast is not None
 
+    @property
+    def distrusts_fast(self) -> bool:
+        """Whether the fast path was tried, and is not used."""
+        return self._has_loaded and self._fast is None
+
+    def distrust_fast(self) -> None:
+        """Use the reference for all texts."""
+        self._has_loaded, self._fast = True, None
+
     def load_fast(self, texts: list[str]) -> None:
         """Load the fast path once. Compare it with the reference on a sample and on the beginning of the user's texts.
 

@@ -22,6 +22,7 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.journal import Journal
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter
+from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.windows import End, plan_stream, windows_of
 from tests.conftest import Run, obey_interrupts
 from tests.faulty import failed
@@ -218,6 +219,22 @@ def test_bad_records_are_quarantined_once(tmp_path: Path, monkeypatch: pytest.Mo
     manifest = seampack.pack(corpus, out=tmp_path / "out", resume=True, **options)
     assert manifest.quarantined == 134
     assert kills.contents(tmp_path / "out") == kills.contents(tmp_path / "whole")
+
+
+def test_a_fast_path_that_was_wrong_stays_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may agree with the reference on the first text after the finished partitions."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(texts()) + "\n")
+    agrees = iter([False, True, True])
+    monkeypatch.setattr("seampack.packer.tokenizing._FAST_FROM", 0.0)
+    monkeypatch.setattr("seampack.packer.tokenizing.TextTokenizer._agree", lambda self, sample: next(agrees))
+    pack_until_killed(monkeypatch, 2, corpus, **OPTIONS)
+    assert json.loads((tmp_path / ".out.partial" / "receipt-00001.json").read_text())["uses_reference"]
+    used = []
+    encode = TextTokenizer._encode_fast
+    monkeypatch.setattr(TextTokenizer, "_encode_fast", lambda self, texts: used.append(1) or encode(self, texts))
+    resume(corpus)
+    assert not used
 
 
 def test_a_small_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
