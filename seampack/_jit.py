@@ -15,6 +15,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -176,13 +177,15 @@ class _Cache:
         """Save machine code in the first folder that allows it, and remove that of earlier sources."""
         reason = "no folder"
         for folder in self._folders:
+            temporary = folder / f"{self._name}.{os.getpid()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                temporary = folder / f"{self._name}.{os.getpid()}"
                 temporary.write_bytes(hashlib.sha256(code).digest() + code)
                 temporary.replace(folder / self._name)
             except OSError as error:
                 reason = str(error)
+                with suppress(OSError):
+                    temporary.unlink()
                 continue
             for path in folder.glob(f"{self._stem}-*.o"):
                 if path.name != self._name:
@@ -201,8 +204,9 @@ def _folders(source: Path) -> list[Path]:
     """Return the folders that may have the cache of a source file, in the order of trial."""
     if given := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(given)]
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return [source.parent / "__pycache__", Path(home) / "seampack"]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    # A user without a home has a relative one: code from the current folder would be run.
+    return [source.parent / "__pycache__", *([home / "seampack"] if home.is_absolute() else [])]
 
 
 def _sources(function: Function) -> set[str]:

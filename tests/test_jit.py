@@ -151,6 +151,24 @@ def test_a_cache_that_cannot_be_written(folder: Path, monkeypatch: pytest.Monkey
         assert loaded(folder).double(21) == 42
 
 
+def test_a_cache_that_cannot_be_replaced_leaves_no_file(folder: Path) -> None:
+    with (
+        mock.patch.object(Path, "replace", side_effect=OSError("no space")),
+        pytest.warns(UserWarning, match="cannot be cached"),
+    ):
+        assert loaded(folder).double(21) == 42
+    assert not [path for path in folder.rglob("*") if ".o" in path.suffixes]
+
+
+def test_code_is_not_loaded_from_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    (folder / "__pycache__").touch()
+    with pytest.warns(UserWarning, match="cannot be cached"):
+        assert loaded(folder).double(21) == 42
+    assert not (folder / "relative").exists()
+
+
 def test_a_place_that_is_given_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder / "given"))
     assert used(folder) == (True, [])
