@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.io._gzip import GzipStream
-from seampack.io.folders import files_of
+from seampack.io.folders import files_of, is_file_or_dead
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
@@ -53,7 +53,7 @@ def expand(inputs: Inputs) -> list[str]:
 
     ``-`` is standard input. Folders: see ``files_of``.
 
-    Raises DataError for a missing path, a glob that matches nothing, or a folder without files to read.
+    Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -65,7 +65,7 @@ def expand(inputs: Inputs) -> list[str]:
             paths.append(item)
         elif os.path.isdir(item):
             paths.extend(files_of(Path(item)))
-        elif matches := sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path)):
+        elif matches := sorted(path for path in glob.glob(item, recursive=True) if is_file_or_dead(path)):
             paths.extend(matches)
         elif os.path.exists(item):  # a named pipe, a device
             paths.append(item)
@@ -73,6 +73,9 @@ def expand(inputs: Inputs) -> list[str]:
             raise DataError(f"{item}: {'no file matches' if glob.has_magic(item) else 'no such file'}")
     if not paths:
         raise DataError("no input: give files, globs, folders, or - for standard input")
+    for path in paths:
+        if path != STDIN and not os.path.exists(path):
+            raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
     return paths
 
 

@@ -38,12 +38,20 @@ def test_links_are_followed_once(folder: Path) -> None:
     (folder / "b/up").symlink_to("..")
     (folder / "b/twin").symlink_to(folder / "b")
     (folder / "d.txt").symlink_to(folder / "c.TXT")
-    (folder / "dead.txt").symlink_to("nowhere")
     outside = folder.parent / "outside"
     outside.mkdir()
     (outside / "z.txt").write_text("z\n")
     (folder / "e").symlink_to(outside)
     assert names(folder) == ["a.csv", "b/1.txt.gz", "b/2.jsonl", "c.TXT", "d.txt", "e/z.txt"]
+
+
+@pytest.mark.parametrize("pattern", ["", "b/*", "**"])
+def test_a_link_to_nothing_is_refused(pattern: str, folder: Path) -> None:
+    (folder / "b/.dead.txt").symlink_to("nowhere")
+    expand(folder / pattern)
+    (folder / "b/dead.txt").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"b/dead\.txt: a link to a file that does not exist; correct or remove it$"):
+        expand(folder / pattern)
 
 
 def test_files_of_unknown_kinds_are_named_once(folder: Path) -> None:
