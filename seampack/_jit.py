@@ -25,15 +25,17 @@ import numpy as np
 Function = Callable[..., Any]
 Types = tuple[Any, ...]  # of arguments: "i8", ("<i4", 1) for an array of one axis, or the types in a tuple
 
-_Results = ctypes.c_int64 * 8  # the most integers that a kernel may return
 _IS_OFF = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 _CHECKSUM = hashlib.sha256().digest_size
 _SCALARS = {"i8": ctypes.c_int64, "u8": ctypes.c_uint64, "f8": ctypes.c_double}
 
+MOST_RESULTS = 8
+"""The most integers that a kernel may return."""
 SYMBOL = "kernel"
 """The name of a kernel in its machine code."""
 callees: dict[Function, bool] = {}
 """The functions that kernels may call, each with whether it is inlined."""
+_Results = ctypes.c_int64 * MOST_RESULTS
 
 
 def kernel(function: Function) -> Function:

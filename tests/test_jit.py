@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from numba import TypingError
 
 from seampack import _compiler, _jit
 
@@ -233,3 +234,12 @@ def test_a_kernel_that_needs_more_than_its_arguments_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"kernel .*raises: expected no calls outside; got .*Py"):
         raises(1)
+
+
+def test_a_kernel_with_more_results_than_there_is_room_for_is_refused() -> None:
+    @_jit.kernel
+    def many(number):  # type: ignore[no-untyped-def]
+        return number, number, number, number, number, number, number, number, number
+
+    with pytest.raises(TypingError):
+        many(1)
