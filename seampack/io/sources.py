@@ -28,6 +28,8 @@ from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
 
 STDIN = "-"
+_SHOWN = 60
+"""Number of characters of a name that messages show."""
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -90,8 +92,9 @@ def place(name: str, position: int, unit: str = "line") -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as text for a message, at most the first eight."""
-    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
+    """Return names as text for a message, at most the first eight, each of at most 60 characters."""
+    shown = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names[:8]]
+    return ", ".join(map(repr, shown)) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
 Watch = Callable[[bytes], object]
