@@ -11,6 +11,7 @@ import lzma
 import os
 import sys
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -67,7 +68,7 @@ def expand(inputs: Inputs) -> list[str]:
             paths.append(item)
         elif os.path.isdir(item):
             paths.extend(files_of(Path(item)))
-        elif matches := sorted(path for path in glob.glob(item, recursive=True) if is_file_or_dead(path)):
+        elif matches := _matches(item):
             paths.extend(matches)
         elif os.path.exists(item):  # a named pipe, a device
             paths.append(item)
@@ -79,6 +80,19 @@ def expand(inputs: Inputs) -> list[str]:
         if path != STDIN and not os.path.exists(path):
             raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
     return paths
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the files that match a glob, sorted. Warn of folders that match, unless it searches folders itself."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    folders = [path for path in matches if os.path.isdir(path)]
+    if folders and "**" not in pattern:
+        named = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+        warnings.warn(
+            f"{pattern}: {len(folders):,} folder(s) are skipped: {named}; give their names to read them",
+            stacklevel=1,  # this line, so that a second look does not warn again
+        )
+    return [path for path in matches if is_file_or_dead(path)]
 
 
 def name_of(path: str) -> str:
