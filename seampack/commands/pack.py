@@ -170,9 +170,10 @@ def _presets(paper: bool, fill: bool) -> dict[str, Any]:
 
 def _warn_of_idle_options(config: PackConfig) -> None:
     """Warn of each option on the command line that the chosen strategy does not use."""
-    given = click.get_current_context().get_parameter_source
-    for name in config.idle_options():
-        if given(name) == ParameterSource.COMMANDLINE:
+    context = click.get_current_context()
+    idle = config.idle_options()
+    for name in [*idle, "fill"] if "leftover" in idle else idle:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             warn(f"--{name.replace('_', '-')} has no effect with --strategy {config.strategy}")
 
 

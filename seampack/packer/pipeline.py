@@ -47,7 +47,7 @@ def ordered_map(
         while pending:
             yield pending.popleft().result()
     finally:
-        for future in pending:
+        for future in reversed(pending):  # none starts whose predecessor, for which it may wait, is cancelled
             future.cancel()
 
 

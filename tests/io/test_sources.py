@@ -19,7 +19,7 @@ from datasets import Dataset, DatasetDict
 
 from seampack.errors import DataError
 from seampack.io.formats import Format
-from seampack.io.sources import expand, open_source
+from seampack.io.sources import expand, name_of, open_source
 from seampack.io.tables import TableReader, read_table
 
 
@@ -158,13 +158,16 @@ DAMAGED = {
     "garbage.xz": lzma.compress(b"some text\n" * 999)[:40] + b"garbage" * 9,
     "cut.parquet": table_bytes("parquet")[:-9],
     "empty.csv": b"",
+    "empty.parquet": b"",
+    "empty-\udcff.parquet": b"",
+    "empty.parquet.gz": gzip.compress(b""),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: cannot be read: ")):
+    with pytest.raises(DataError, match=re.escape(f"{name_of(str(tmp_path / name))}: cannot be read: ")):
         with_all(tmp_path / name)
 
 
