@@ -11,6 +11,7 @@ checksum; a damaged one is made again. Without a place for the cache, kernels ar
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import threading
 import warnings
@@ -228,12 +229,14 @@ def _is_callee(value: Any) -> bool:
 
 
 @functools.cache
+@functools.cache
 def _processor() -> bytes:
-    import llvmlite
+    """Return what decides the machine code besides the source: the processor, and the versions of the compiler."""
     import llvmlite.binding as llvm
 
+    versions = " ".join(importlib.metadata.version(name) for name in ("numba", "llvmlite"))
     features = llvm.get_host_cpu_features().flatten()
-    return f"{llvmlite.__version__} {llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}".encode()
+    return f"{versions} {llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}".encode()
 
 
 def _hash(*parts: bytes) -> str:

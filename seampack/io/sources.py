@@ -79,6 +79,9 @@ def expand(inputs: Inputs) -> list[str]:
     for path in paths:
         if path != STDIN and not os.path.exists(path):
             raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
+    if len(set(paths)) < len(paths):
+        twice = next(path for number, path in enumerate(paths) if path in paths[:number])
+        warnings.warn(f"{name_of(twice)}: given twice, so that its documents are read twice", stacklevel=2)
     return paths
 
 

@@ -185,8 +185,8 @@ class PackConfig(PlanConfig):
     )
     max_document_bytes: int = option(
         1 << 30,
-        "Largest size of a document: of its line, JSON value, paragraph, file or text in a table, decompressed. A "
-        "longer one is a bad record. Limits memory use: a document takes several times its size.",
+        "Largest size of a document: of its line, JSON value, paragraph, file, row of CSV or text in a table, "
+        "decompressed. A longer one is a bad record. Limits memory use: a document takes several times its size.",
         low=1,
         high=1 << 40,
         unit="bytes",

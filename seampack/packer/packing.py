@@ -79,7 +79,7 @@ def pack(
     notes = check_notes(notes or {})
     workers = thread_count(threads)
     paths = expand(source)
-    _refuse_own_input(paths, Path(out))
+    _refuse_own_input(source, paths, Path(out))
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
@@ -188,9 +188,12 @@ def _warn_of_drops(accounting: Accounting) -> None:
         )
 
 
-def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
-    """Raise ConfigError if an input is in the output folder, which would be replaced."""
+def _refuse_own_input(source: Inputs, paths: Sequence[str], out: Path) -> None:
+    """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
     folder = out.resolve()
+    for item in [source] if isinstance(source, str | os.PathLike) else source:
+        if Path(item).is_dir() and Path(item).resolve() in folder.parents:
+            raise ConfigError(f"{out}: the output is in the input folder {os.fspath(item)}; choose another folder")
     for path in paths:
         if path != STDIN and folder in Path(path).resolve().parents:
             raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")

@@ -32,7 +32,7 @@ _CHECK_CHARACTERS = 1 << 15
 
 # Loading the fast path costs as much as it saves on this many bytes of text for each byte of the tokenizer.json; about
 # the same for vocabularies of 8,000 to 150,000 tokens (python -m benchmarks.startup).
-_FAST_FROM = 0.25
+_FAST_FROM = 0.3
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
 # decomposed accents, emoji sequences, control characters, text that looks like a control token.

@@ -236,6 +236,14 @@ def test_expand_needs_an_input() -> None:
         expand([])
 
 
+def test_a_file_that_is_given_twice_is_a_warning(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("one\n")
+    given = [str(tmp_path / "b.txt"), str(tmp_path / "*.txt")]
+    with pytest.warns(match=r"b\.txt: given twice, so that its documents are read twice"):
+        assert expand(given) == [given[0], str(tmp_path / "a.txt"), given[0]]
+
+
 @pytest.mark.parametrize("inputs", [["-", "-"], ["-", "a.txt", "-"]])
 def test_standard_input_is_read_once(inputs: list[str], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="standard input can be read only once; give - once"):

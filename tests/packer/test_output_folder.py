@@ -165,6 +165,15 @@ def test_an_overwrite_that_cannot_be_put_in_place(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_an_output_in_an_input_folder_is_refused(tmp_path: Path) -> None:
+    """The next run would read it."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_text("one\n")
+    with pytest.raises(seampack.ConfigError, match=r"the output is in the input folder .*corpus; choose another"):
+        seampack.pack(tmp_path / "corpus", out=tmp_path / "corpus" / "packed")
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["a.txt"]
+
+
 def test_a_closed_writer_writes_no_more(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "out", PackConfig()) as writer:
         pass
