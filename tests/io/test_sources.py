@@ -193,7 +193,8 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 def test_expand_keeps_the_order_and_sorts_globs(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "[x].txt"):
         (tmp_path / name).write_text("a")
-    paths = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
+    with pytest.warns(match="given twice"):
+        paths = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
     assert paths == [f"{tmp_path}/b.txt", f"{tmp_path}/a.txt", f"{tmp_path}/b.txt", "-", f"{tmp_path}/[x].txt"]
 
 
