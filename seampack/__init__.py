@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from seampack.packer.hf_datasets import pack_dataset
     from seampack.packer.manifest import Manifest
     from seampack.packer.packing import pack
-    from seampack.packer.planning import PackPlan, plan
+    from seampack.packer.planning import plan
+    from seampack.packer.plans import PackPlan
     from seampack.packer.train_tokenizer import train_tokenizer
     from seampack.segmenter.model import Segmenter
 
@@ -34,7 +35,7 @@ _HOME = {
     "Manifest": "packer.manifest",
     "MissingExtraError": "errors",
     "PackConfig": "packer.config",
-    "PackPlan": "packer.planning",
+    "PackPlan": "packer.plans",
     "PackedFolder": "packer.folder",
     "PlanConfig": "packer.config",
     "SeampackError": "errors",

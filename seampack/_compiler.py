@@ -168,6 +168,9 @@ def _store_overload(results, value):
     if isinstance(value, types.NoneType):
         return lambda results, value: 0
 
+    if len(getattr(value, "types", ())) > _jit.MOST_RESULTS:
+        return None
+
     def one(results, value):
         results[0] = value
         return -1

@@ -11,10 +11,12 @@ checksum; a damaged one is made again. Without a place for the cache, kernels ar
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -24,15 +26,17 @@ import numpy as np
 Function = Callable[..., Any]
 Types = tuple[Any, ...]  # of arguments: "i8", ("<i4", 1) for an array of one axis, or the types in a tuple
 
-_Results = ctypes.c_int64 * 8  # the most integers that a kernel may return
 _IS_OFF = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 _CHECKSUM = hashlib.sha256().digest_size
 _SCALARS = {"i8": ctypes.c_int64, "u8": ctypes.c_uint64, "f8": ctypes.c_double}
 
+MOST_RESULTS = 8
+"""The most integers that a kernel may return."""
 SYMBOL = "kernel"
 """The name of a kernel in its machine code."""
 callees: dict[Function, bool] = {}
 """The functions that kernels may call, each with whether it is inlined."""
+_Results = ctypes.c_int64 * MOST_RESULTS
 
 
 def kernel(function: Function) -> Function:
@@ -176,13 +180,15 @@ class _Cache:
         """Save machine code in the first folder that allows it, and remove that of earlier sources."""
         reason = "no folder"
         for folder in self._folders:
+            temporary = folder / f"{self._name}.{os.getpid()}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                temporary = folder / f"{self._name}.{os.getpid()}"
                 temporary.write_bytes(hashlib.sha256(code).digest() + code)
                 temporary.replace(folder / self._name)
             except OSError as error:
                 reason = str(error)
+                with suppress(OSError):
+                    temporary.unlink()
                 continue
             for path in folder.glob(f"{self._stem}-*.o"):
                 if path.name != self._name:
@@ -201,8 +207,9 @@ def _folders(source: Path) -> list[Path]:
     """Return the folders that may have the cache of a source file, in the order of trial."""
     if given := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(given)]
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return [source.parent / "__pycache__", Path(home) / "seampack"]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    # A user without a home has a relative one: code from the current folder would be run.
+    return [source.parent / "__pycache__", *([home / "seampack"] if home.is_absolute() else [])]
 
 
 def _sources(function: Function) -> set[str]:
@@ -222,12 +229,14 @@ def _is_callee(value: Any) -> bool:
 
 
 @functools.cache
+@functools.cache
 def _processor() -> bytes:
-    import llvmlite
+    """Return what decides the machine code besides the source: the processor, and the versions of the compiler."""
     import llvmlite.binding as llvm
 
+    versions = " ".join(importlib.metadata.version(name) for name in ("numba", "llvmlite"))
     features = llvm.get_host_cpu_features().flatten()
-    return f"{llvmlite.__version__} {llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}".encode()
+    return f"{versions} {llvm.get_process_triple()} {llvm.get_host_cpu_name()} {features}".encode()
 
 
 def _hash(*parts: bytes) -> str:

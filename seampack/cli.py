@@ -29,6 +29,8 @@ from seampack.commands.pack import compare, pack
 from seampack.commands.report import discard, interrupted, memory_advice, note, warn, written
 from seampack.commands.segment import segment
 from seampack.commands.tokenizer import tokenizer
+from seampack.commands.unpack import unpack
+from seampack.commands.verify import verify
 from seampack.errors import SeampackError, is_out_of_memory
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -134,7 +136,7 @@ def main() -> None:
     """Turn text corpora into training sequences, and find the words of text without spaces."""
 
 
-for command in (pack, compare, inspect, tokenizer, segment, models):
+for command in (pack, compare, inspect, verify, unpack, tokenizer, segment, models):
     main.add_command(command)
 
 

@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from numba import TypingError
 
 from seampack import _compiler, _jit
 
@@ -151,6 +152,24 @@ def test_a_cache_that_cannot_be_written(folder: Path, monkeypatch: pytest.Monkey
         assert loaded(folder).double(21) == 42
 
 
+def test_a_cache_that_cannot_be_replaced_leaves_no_file(folder: Path) -> None:
+    with (
+        mock.patch.object(Path, "replace", side_effect=OSError("no space")),
+        pytest.warns(UserWarning, match="cannot be cached"),
+    ):
+        assert loaded(folder).double(21) == 42
+    assert not [path for path in folder.rglob("*") if ".o" in path.suffixes]
+
+
+def test_code_is_not_loaded_from_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    (folder / "__pycache__").touch()
+    with pytest.warns(UserWarning, match="cannot be cached"):
+        assert loaded(folder).double(21) == 42
+    assert not (folder / "relative").exists()
+
+
 def test_a_place_that_is_given_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder / "given"))
     assert used(folder) == (True, [])
@@ -215,3 +234,12 @@ def test_a_kernel_that_needs_more_than_its_arguments_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"kernel .*raises: expected no calls outside; got .*Py"):
         raises(1)
+
+
+def test_a_kernel_with_more_results_than_there_is_room_for_is_refused() -> None:
+    @_jit.kernel
+    def many(number):  # type: ignore[no-untyped-def]
+        return number, number, number, number, number, number, number, number, number
+
+    with pytest.raises(TypingError):
+        many(1)

@@ -7,6 +7,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.report import accounting_lines, print_json, row_text, warn
+from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
 
 if TYPE_CHECKING:
@@ -58,15 +59,7 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
     else:
         _show_manifest(packed.manifest)
     if verify and not as_json:
-        click.echo(_outcome(packed.manifest))
-
-
-def _outcome(manifest: "Manifest") -> str:
-    """Return the line of a folder that is verified. Version 1 of the format has checksums of its shards only."""
-    outcome = "verified: every file, and the manifest against the rows"
-    if manifest.format_version > 1:
-        return outcome
-    return f"{outcome}; in format version 1, nothing proves the other entries (strategy, seed, tokens in, dropped, ...)"
+        click.echo(verified_line(packed.manifest))
 
 
 def _show_manifest(manifest: "Manifest") -> None:

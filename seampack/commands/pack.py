@@ -47,6 +47,7 @@ _COLUMNS = {
 @shared.corpus
 @click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder for the shards and their manifest.")
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
+@click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
 @shared.tokenizer
 @shared.pre_segment
 @click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
@@ -59,6 +60,7 @@ def pack(
     inputs: tuple[str, ...],
     out: str,
     overwrite: bool,
+    resume: bool,
     tokenizer: str | None,
     pre_segment: str | None,
     paper: bool,
@@ -94,6 +96,7 @@ def pack(
             tokenizer=_tokenizer_name(tokenizer),
             threads=threads,
             overwrite=overwrite,
+            resume=resume,
             split=shared.splitter(pre_segment),
             notes={"pre_segment": pre_segment} if pre_segment else None,
             on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
@@ -167,9 +170,10 @@ def _presets(paper: bool, fill: bool) -> dict[str, Any]:
 
 def _warn_of_idle_options(config: PackConfig) -> None:
     """Warn of each option on the command line that the chosen strategy does not use."""
-    given = click.get_current_context().get_parameter_source
-    for name in config.idle_options():
-        if given(name) == ParameterSource.COMMANDLINE:
+    context = click.get_current_context()
+    idle = config.idle_options()
+    for name in [*idle, "fill"] if "leftover" in idle else idle:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             warn(f"--{name.replace('_', '-')} has no effect with --strategy {config.strategy}")
 
 

@@ -46,7 +46,7 @@ def set_interrupted(message: str) -> None:
 
 def interrupted(context: click.Context) -> str:
     """Return the message that a command prints if it is interrupted."""
-    message: str = context.meta.get(_INTERRUPTED, "interrupted; no partial output was kept")
+    message: str = context.meta.get(_INTERRUPTED, "interrupted; the output is unchanged")
     return message
 
 

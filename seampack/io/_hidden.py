@@ -65,7 +65,7 @@ def _abandoned(target: Path) -> Iterator[tuple[Path, str]]:
         return
     for entry in entries:
         match = name.fullmatch(entry)
-        if match and not _is_running(int(match[2])) and _is_unlocked(target.with_name(entry)):
+        if match and not _is_running(int(match[2])) and is_unlocked(target.with_name(entry)):
             yield target.with_name(entry), match[1]
 
 
@@ -82,7 +82,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _is_unlocked(path: Path) -> bool:
+def is_unlocked(path: Path) -> bool:
     """Return whether no process holds the lock of a path, such as one in another container."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

@@ -101,7 +101,7 @@ class CsvRows:
     def _lines(self) -> Iterator[str]:
         """Iterate over the lines with their ends; only a line feed ends a line.
 
-        Of a row that is too long, only the characters that show where it ends are kept.
+        Of a row that is too long, the beginning is kept, and then only the characters that show where it ends.
         """
         decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
         texts = (decode(data) for data in reads_of(self._source, _READ_BYTES, at_once=True))
@@ -109,7 +109,8 @@ class CsvRows:
         for part in chain.from_iterable(io.StringIO(text, newline="\n") for text in texts):
             self._row_size += len(part)
             if self._row_size > self._longest:
-                part = _CONTENT.sub("", part)
+                kept = max(0, SHOWN_BYTES - self._row_size + len(part))
+                part = part[:kept] + _CONTENT.sub("", part[kept:])
             if not part.endswith("\n"):
                 parts.append(part)
                 continue

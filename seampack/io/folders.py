@@ -20,6 +20,11 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / _SPLITS).is_file() or (folder / _STATE).is_file()
 
 
+def is_file_or_dead(path: str) -> bool:
+    """Return whether a path is a file, or a link to nothing, which must not be skipped silently."""
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
 def files_of(folder: Path) -> list[str]:
     """Return the files of a folder and its subfolders whose names show a known format, sorted folder by folder.
 
@@ -63,7 +68,7 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[str, bool]]:
             continue
         if entry.is_dir():
             yield from _walk(entry, seen)
-        elif entry.is_file():
+        elif is_file_or_dead(str(entry)):
             yield str(entry), format_of_name(entry) is not None
 
 

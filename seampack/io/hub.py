@@ -6,6 +6,8 @@ The clients of the hub try again for 40 seconds and more if it is out of reach.
 from pathlib import Path
 
 _SECONDS = 5
+_NETWORK = ("httpx", "httpcore", "requests")
+"""How the modules of errors of the network begin; errors of the hub itself are in a module of its library."""
 
 
 def hub_problem(repository: str, kind: str = "model") -> Exception | None:
@@ -20,9 +22,10 @@ def hub_problem(repository: str, kind: str = "model") -> Exception | None:
 
 
 def hub_reason(error: Exception) -> str:
-    """Return the reason of an error of the hub on one line, of at most 200 characters."""
+    """Return the reason of an error of the hub on one line, with at most 200 characters of its message."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    is_of_network = type(error).__module__.startswith(_NETWORK)
+    return f"{'it is out of reach: ' if is_of_network else ''}{lines[0][:200]}"
 
 
 def hub_file(repository: str, name: str) -> Path:

@@ -40,7 +40,7 @@ def writing(out: str | os.PathLike[str]) -> Iterator[None]:
 
 def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardError:
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; no partial output is left")
+    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; the output is unchanged")
 
 
 def sync(path: Path) -> None:
@@ -107,6 +107,12 @@ def write_file(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
+def refuse_existing(out: Path, *, overwrite: bool) -> None:
+    """Raise ShardError if the output is an existing file, unless it may be replaced."""
+    if not check_flag("overwrite", overwrite) and out.is_file():
+        raise ShardError(f"{out}: the file exists; use --overwrite or another name")
+
+
 @contextmanager
 def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield a binary stream to a file that appears when the block succeeds, or to standard output for ``-``.
@@ -158,10 +164,15 @@ class FolderKind:
 class StagedFolder:
     """A hidden folder next to ``out`` to write into; ``publish`` renames it to ``out``.
 
+    With ``inside``, the hidden folder has a name that every run of the same output uses, and the folder to write into
+    is in it. If ``keeps_unfinished`` is set, ``abandon`` leaves both to the next run.
+
     Raises ShardError if ``out`` must not be replaced; this is checked before a run starts, and again at its end.
     """
 
-    def __init__(self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> None:
+    def __init__(
+        self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, inside: str | None = None
+    ) -> None:
         self.out = Path(out)
         self._kind = kind
         self._overwrite = check_flag("overwrite", overwrite)
@@ -176,7 +187,12 @@ class StagedFolder:
             self._target = Path(os.path.realpath(out))
             clear_abandoned(self._target)
             self._check()
-        self.folder = hidden_path(self._target, PARTIAL)
+        if inside is None:
+            self.root = self.folder = hidden_path(self._target, PARTIAL)
+        else:
+            self.root = self._target.with_name(f".{self._target.name}.{PARTIAL}")
+            self.folder = self.root / inside
+        self.keeps_unfinished = False
         self._claims = ExitStack()
         self._is_placed = False
         self._aside: Path | None = None  # the replaced folder, until the new one is in place
@@ -211,8 +227,8 @@ class StagedFolder:
         self._made = [parent for parent in self._target.parents if not parent.exists()]
         with writing(self.out):
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            self.folder.mkdir()
-            self._claims.enter_context(claimed(self.folder))
+            self.folder.mkdir(parents=True, exist_ok=self.folder != self.root)
+            self._claims.enter_context(claimed(self.root))
 
     def publish(self) -> None:
         """Sync the hidden folder and rename it to ``out``; the old folder is removed last."""
@@ -240,7 +256,8 @@ class StagedFolder:
         Raises ShardError if the old content cannot be restored; the message names the hidden folder that has it.
         """
         self._claims.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._is_placed or not self.keeps_unfinished:
+            shutil.rmtree(self.root, ignore_errors=True)
         if self._aside is not None and self._is_placed:
             shutil.rmtree(self._aside, ignore_errors=True)
         elif self._aside is not None and self._aside.exists():

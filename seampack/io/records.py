@@ -144,9 +144,11 @@ def problem(line: bytes, error: Exception, column: str) -> str:
         return where + reason[:1].lower() + reason[1:]
     try:
         json.loads(line, parse_constant=_refuse_constant)
-    except ValueError as json_error:
+    except json.JSONDecodeError as json_error:
         if b"}\r{" in line:
             return f"several records on a line; {LINE_FEED_WANTED}"
+        return f"broken JSON: {json_error.msg} at character {json_error.pos + 1}"
+    except ValueError as json_error:
         return f"broken JSON: {json_error}"
     except RecursionError:
         return "broken JSON: nested too deep"

@@ -11,6 +11,7 @@ import lzma
 import os
 import sys
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,12 +23,14 @@ import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.io._gzip import GzipStream
-from seampack.io.folders import files_of
+from seampack.io.folders import files_of, is_file_or_dead
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
 
 STDIN = "-"
+_SHOWN = 60
+"""Number of characters of a name that messages show."""
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -53,7 +56,7 @@ def expand(inputs: Inputs) -> list[str]:
 
     ``-`` is standard input. Folders: see ``files_of``.
 
-    Raises DataError for a missing path, a glob that matches nothing, or a folder without files to read.
+    Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -65,7 +68,7 @@ def expand(inputs: Inputs) -> list[str]:
             paths.append(item)
         elif os.path.isdir(item):
             paths.extend(files_of(Path(item)))
-        elif matches := sorted(path for path in glob.glob(item, recursive=True) if os.path.isfile(path)):
+        elif matches := _matches(item):
             paths.extend(matches)
         elif os.path.exists(item):  # a named pipe, a device
             paths.append(item)
@@ -73,7 +76,26 @@ def expand(inputs: Inputs) -> list[str]:
             raise DataError(f"{item}: {'no file matches' if glob.has_magic(item) else 'no such file'}")
     if not paths:
         raise DataError("no input: give files, globs, folders, or - for standard input")
+    for path in paths:
+        if path != STDIN and not os.path.exists(path):
+            raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
+    if len(set(paths)) < len(paths):
+        twice = next(path for number, path in enumerate(paths) if path in paths[:number])
+        warnings.warn(f"{name_of(twice)}: given twice, so that its documents are read twice", stacklevel=2)
     return paths
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the files that match a glob, sorted. Warn of folders that match, unless it searches folders itself."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    folders = [path for path in matches if os.path.isdir(path)]
+    if folders and "**" not in pattern:
+        named = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+        warnings.warn(
+            f"{pattern}: {len(folders):,} folder(s) are skipped: {named}; give their names to read them",
+            stacklevel=1,  # this line, so that a second look does not warn again
+        )
+    return [path for path in matches if is_file_or_dead(path)]
 
 
 def name_of(path: str) -> str:
@@ -87,8 +109,9 @@ def place(name: str, position: int, unit: str = "line") -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as text for a message, at most the first eight."""
-    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "none"
+    """Return names as text for a message, at most the first eight, each of at most 60 characters."""
+    shown = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names[:8]]
+    return ", ".join(map(repr, shown)) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
 Watch = Callable[[bytes], object]

@@ -1,6 +1,7 @@
 """Tables: Parquet, Arrow, CSV and TSV as record batches, and their columns of text."""
 
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -112,6 +113,7 @@ class TableReader:
         import pyarrow.parquet as pq
 
         repeated = _repeated_texts(self._parquet.metadata, columns)
+
         file = pq.ParquetFile(_mapped(self._file), metadata=self._parquet.metadata, read_dictionary=repeated)
         rows = _FEW_ROWS
         for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
@@ -189,6 +191,8 @@ def _mapped(file: Any) -> Any:
     if isinstance(file, str) and file == file.encode(errors="replace").decode():
         return pa.memory_map(file)
     with open(file, "rb") if isinstance(file, str) else nullcontext(file) as opened:
+        if not os.fstat(opened.fileno()).st_size:  # cannot be mapped
+            return pa.BufferReader(b"")
         return pa.BufferReader(pa.py_buffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)))
 
 

@@ -24,6 +24,14 @@ class Checksum:
         return f"xxh3_128:{self._state.hexdigest()}"
 
 
+def block_checksum(*parts: Any) -> bytes:
+    """Return the checksum of a block of input: bytes, or buffers of Arrow."""
+    state = xxhash.xxh3_128()
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
 def checksum(path: Path) -> str:
     """Return the checksum of a file."""
     state = Checksum()

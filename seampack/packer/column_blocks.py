@@ -12,9 +12,10 @@ import pyarrow as pa
 from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
-from seampack.io.records import invalid_utf8, too_long
+from seampack.io.records import SHOWN_BYTES, invalid_utf8, too_long
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
+from seampack.packer.checksums import block_checksum
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
     LABELS,
@@ -45,13 +46,20 @@ class ColumnBlock:
     source: str
     first_row: int
     vocab_size: int
-    faults: dict[int, str]
-    """Reasons of the rows that are known to have no document that can be packed."""
+    long: dict[int, str]
+    """Beginnings of the documents that are too long, by row. They are null in ``content``."""
+    longest: int
+    """Largest number of bytes of a document."""
 
     @property
     def size(self) -> int:
         """Bytes of the texts or token ids."""
         return int(self.content.nbytes)
+
+    def checksum(self) -> bytes:
+        """Return the checksum of the block's columns."""
+        columns = {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
+        return block_checksum(pa.record_batch(columns).serialize())
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; rows without a document are in ``bad``."""
@@ -59,7 +67,8 @@ class ColumnBlock:
         if self.names is not None:
             _check_names(self.names, wrong)
         if self.content.null_count:
-            wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document") | self.faults)
+            wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
+            wrong.update(dict.fromkeys(self.long, too_long(self.longest)))
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
             if self.labels is not None:
@@ -88,6 +97,8 @@ class ColumnBlock:
         ]
 
     def _raw(self, row: int) -> str:
+        if row in self.long:
+            return self.long[row]
         if pa.types.is_large_list(self.content.type):
             return str(self.content[row].as_py() or "")
         raw: bytes = self.content.slice(row, 1).cast(pa.large_binary())[0].as_py() or b""
@@ -174,22 +185,29 @@ def column_blocks(
     if content != config.text_column:
         columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
     row = 1
-    for batch in table.slices(list(columns.values()), BLOCK_BYTES):
+    for batch in table.slices(list(columns.values()), min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
             row += len(unread)
             yield BadBlock(unread.copy())
             unread.clear()
         arrays = {kind: batch.column(name) for kind, name in columns.items()}
-        arrays["content"], faults = _without_long(arrays["content"], config.max_document_bytes)
+        arrays["content"], long = _without_long(arrays["content"], config.max_document_bytes)
         parts = {kind: _normal(arrays[kind]) if kind in arrays else None for kind in _PARTS}
-        yield ColumnBlock(**parts, source=source.name, first_row=row, vocab_size=vocab_size, faults=faults)
+        yield ColumnBlock(
+            **parts,
+            source=source.name,
+            first_row=row,
+            vocab_size=vocab_size,
+            long=long,
+            longest=config.max_document_bytes,
+        )
         row += batch.num_rows
     if unread:
         yield BadBlock(unread)
 
 
 def _without_long(content: pa.Array, longest: int) -> tuple[pa.Array, dict[int, str]]:
-    """Return the documents with null for each that is too long, and the reasons by row."""
+    """Return the documents with null for each that is too long, and the beginnings of those by row."""
     long = np.flatnonzero(decoded_sizes(content) > longest).tolist()
     if not long:
         return content, {}
@@ -197,7 +215,18 @@ def _without_long(content: pa.Array, longest: int) -> tuple[pa.Array, dict[int, 
     kept = [content.slice(start, end - start) for start, end in zip(starts, [*long, len(content)], strict=True)]
     nulls = [pa.nulls(1, content.type)] * len(long)
     parts = [part for pair in zip_longest(kept, nulls) for part in pair if part is not None]
-    return pa.concat_arrays(parts), dict.fromkeys(long, too_long(longest))
+    return pa.concat_arrays(parts), {row: _beginning(content.slice(row, 1)) for row in long}
+
+
+def _beginning(document: pa.Array) -> str:
+    """Return the beginning of the only document of a column, to show it."""
+    normal = _normal(document)
+    if pa.types.is_large_list(normal.type):
+        return str(normal.flatten()[:SHOWN_BYTES].to_pylist())[:SHOWN_BYTES]
+    import pyarrow.compute as pc
+
+    raw: bytes = pc.binary_slice(normal.cast(pa.large_binary()), 0, SHOWN_BYTES)[0].as_py()
+    return raw.decode(errors="backslashreplace")
 
 
 def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:

@@ -38,6 +38,7 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class _Lengths:
     lengths: npt.NDArray[np.int64]
+    input_bytes: int = 0
 
 
 def compare(
@@ -66,19 +67,22 @@ def compare(
         on_tokenizer(text_tokenizer)
     skipped = Skipped()
     batches = token_batches(paths, text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
-    lengths = [batch.lengths.astype(np.int32) for batch in batches]
+    lengths = [(batch.lengths.astype(np.int32), batch.input_bytes) for batch in batches]
     skipped.warn()
     for planned in configs.values():
-        compare_lengths([np.ones(1, np.int32)], planned)  # load the kernels before the clock starts
-    return [compare_lengths(lengths, planned, name) for name, planned in configs.items()]
+        _plan([(np.ones(1, np.int32), 0)], planned, "")  # load the kernels before the clock starts
+    return [_plan(lengths, planned, name) for name, planned in configs.items()]
 
 
-def compare_lengths(
-    batches: Iterable[npt.NDArray[np.int32]], config: PackConfig, name: str | None = None
-) -> Comparison:
-    """Plan batches of document lengths (in tokens) by the strategy of the config; ``name`` is the result's strategy."""
+def compare_lengths(batches: Iterable[npt.NDArray[np.int32]], config: PackConfig) -> Comparison:
+    """Plan batches of document lengths (in tokens) by the strategy of the config, as a single partition."""
+    return _plan(((lengths, 0) for lengths in batches), config, config.strategy)
+
+
+def _plan(batches: Iterable[tuple[npt.NDArray[np.int32], int]], config: PackConfig, name: str) -> Comparison:
+    """Plan batches of document lengths and bytes of input."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
-    for window in plan_stream((_Lengths(lengths.astype(np.int64)) for lengths in batches), config):
+    for window in plan_stream((_Lengths(lengths.astype(np.int64), size) for lengths, size in batches), config):
         accounting += window.accounting
-    return Comparison(name or config.strategy, accounting, time.process_time() - started)
+    return Comparison(name, accounting, time.process_time() - started)

@@ -185,8 +185,8 @@ class PackConfig(PlanConfig):
     )
     max_document_bytes: int = option(
         1 << 30,
-        "Largest size of a document: of its line, JSON value, paragraph, file or text in a table, decompressed. A "
-        "longer one is a bad record. Limits memory use: a document takes several times its size.",
+        "Largest size of a document: of its line, JSON value, paragraph, file, row of CSV or text in a table, "
+        "decompressed. A longer one is a bad record. Limits memory use: a document takes several times its size.",
         low=1,
         high=1 << 40,
         unit="bytes",
@@ -214,6 +214,14 @@ class PackConfig(PlanConfig):
         low=1,
         high=1 << 30,
         unit="tokens",
+    )
+    partition_bytes: int = option(
+        1 << 28,
+        "Bytes of decompressed input that are packed by themselves: after each such partition, the run can be resumed. "
+        "What fills no row of a partition is packed in the end.",
+        low=1 << 16,
+        high=1 << 40,
+        unit="bytes",
     )
     output_format: str = option(OutputFormat.ARROW.value, "Format of the shards.", choices=OutputFormat)
     shard_tokens: int = option(

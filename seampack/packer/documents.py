@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
+from seampack.packer.checksums import block_checksum
 
 SKIP_ADVICE = "; skip such records with --on-bad quarantine"
 NO_NAMES = pa.nulls(0, pa.large_string())
@@ -58,6 +59,13 @@ class IdKinds:
                 )
 
 
+class Origin(NamedTuple):
+    """The block of input that a batch was read from."""
+
+    checksum: bytes = b""
+    bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class BadBlock:
     """A block of an input in which no document can be read."""
@@ -65,6 +73,10 @@ class BadBlock:
     bad: list[BadRecord]
     size: ClassVar[int] = 0
     """Bytes of documents."""
+
+    def checksum(self) -> bytes:
+        """Return the checksum of what is shown of the records."""
+        return block_checksum(*(record.raw.encode(errors="surrogatepass") for record in self.bad))
 
     def decode(self) -> Texts:
         """Return no document, and the bad records."""
@@ -100,6 +112,12 @@ class TokenBatch:
     names: pa.Array | None = None  # shape (documents,)
     bad: list[BadRecord] = field(default_factory=list)
     doubled: Doubled = Doubled()  # noqa: RUF009  # immutable
+    origin: Origin = Origin()  # noqa: RUF009  # immutable
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of input that the documents were read from."""
+        return self.origin.bytes
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

@@ -4,20 +4,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seampack.errors import ShardError
-from seampack.io.ragged import offsets_of
 from seampack.packer.config import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
-from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths
+from seampack.packer.segments import SegmentIndex, index_segments
 from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
 
 _COLUMNS = ("input_ids", *ADDED_COLUMNS)
@@ -56,7 +52,8 @@ class PackedFolder:
             if output_format == OutputFormat.PARQUET:
                 table = pq.read_table(path)
             else:
-                table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+                with pa.memory_map(str(path)) as mapped:  # closing it keeps the mapping of the columns
+                    table = pa.ipc.open_stream(mapped).read_all()
             names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
@@ -89,47 +86,27 @@ class PackedFolder:
         verify_files(self.folder, self.manifest)
         verify_rows(self.folder, self.manifest, self.tables())
 
-    def unpack(self) -> pa.Table:
-        """Return the documents of the rows: columns ``doc_ids`` and ``input_ids``, in the order of ``doc_ids``.
+    def segments(self) -> SegmentIndex:
+        """Return the index of all segments, document by document.
 
-        Repeated tokens appear once; tokens that packing dropped are missing at the end of their document. All tokens
-        are held in memory.
-
-        Raises ShardError if several documents share an id, because their segments are then indistinguishable.
+        Raises ShardError if the segments of a document do not follow each other, or several documents share an id.
         """
-        shards = [_segments(table) for table in self.tables()]
-        ids = pa.concat_arrays([shard.ids for shard in shards])
-        starts = np.concatenate([shard.starts for shard in shards])
-        lengths = np.concatenate([shard.lengths for shard in shards])
-        tokens = np.concatenate([shard.tokens for shard in shards])
-        shard_starts = offsets_of([shard.tokens.size for shard in shards])
-        sources = np.concatenate(
-            [shard.sources + start for shard, start in zip(shards, shard_starts[:-1], strict=True)]
-        )
-        # Sorting by length too puts a segment of repeated tokens alone (length 0) before the next at the same start.
-        keys = pa.table({"doc": ids, "start": starts, "length": lengths})
-        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names]).to_numpy()
-        ids, starts, lengths, sources = ids.take(pa.array(order)), starts[order], lengths[order], sources[order]
-        changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
-        is_first = np.concatenate([[True] if order.size else [], changes]).astype(bool)
-        self._check_order(ids, is_first, starts, lengths)
-        offsets = offsets_of(lengths)
-        token_sources = np.repeat(sources - offsets[:-1], lengths) + np.arange(offsets[-1])
-        document_offsets = np.append(offsets[:-1][is_first], offsets[-1])
-        documents = pa.LargeListArray.from_arrays(pa.array(document_offsets), pa.array(tokens[token_sources]))
-        return pa.table({"doc_ids": ids.filter(pa.array(is_first)), "input_ids": documents})
+        return index_segments(self.folder, self.manifest, self.tables())
 
-    def _check_order(self, ids: pa.Array, is_first: npt.NDArray[np.bool_], starts: Int64, lengths: Int64) -> None:
-        """Raise ShardError unless each document's sorted segments are consecutive from its first token on."""
-        expected = np.where(is_first, 0, np.roll(starts + lengths, 1))
-        wrong = np.flatnonzero(starts != expected)
-        if wrong.size:
-            segment = int(wrong[0])
-            raise ShardError(
-                f"{self.folder}: document {ids[segment].as_py()!r}: expected a segment from token {expected[segment]}; "
-                f"got one from {starts[segment]}: several documents share this id; pack with an id column of unique "
-                "ids, or none"
-            )
+    def documents(self) -> Iterator[pa.RecordBatch]:
+        """Iterate over the documents of the rows in batches: columns ``doc_ids`` and ``input_ids``.
+
+        They are in the order of ``doc_ids``: numbered documents as in the input. Repeated tokens appear once; tokens
+        that packing dropped are missing at the end of their document. The memory needed is that of ``segments``.
+
+        Raises ShardError as ``segments`` does.
+        """
+        return self.segments().documents()
+
+    def unpack(self) -> pa.Table:
+        """Return all ``documents`` as a table. All tokens are held in memory."""
+        segments = self.segments()
+        return pa.Table.from_batches(list(segments.documents()), segments.schema)
 
 
 @contextmanager
@@ -140,28 +117,3 @@ def _reading(path: Path, shard: Shard, expected: str) -> Iterator[None]:
     except (OSError, ValueError, pa.ArrowException) as error:
         check_size(path, shard)
         raise ShardError(f"{path}: the shard is damaged: expected {expected}; got other data; pack again") from error
-
-
-class _Segments(NamedTuple):
-    """The new tokens of each segment of a shard: the tokens after the repeated ones. Shapes (segments,)."""
-
-    ids: pa.Array
-    """Id of the document."""
-    starts: Int64
-    """First token within the document."""
-    lengths: Int64
-    sources: Int64
-    """Index of the first token in ``tokens``."""
-    tokens: npt.NDArray[Any]
-    """All tokens of the shard, shape (tokens,)."""
-
-
-def _segments(table: pa.Table) -> _Segments:
-    seq_lengths, starts, repeated = segment_lengths(table), flat(table, "doc_starts"), flat(table, "repeated")
-    ids = pc.list_flatten(table["doc_ids"]).combine_chunks()
-    tokens = pc.list_flatten(table["input_ids"]).combine_chunks().to_numpy()
-    counts = list_lengths(table, "doc_ids")
-    ends = offsets_of(seq_lengths)
-    padding = offsets_of(list_lengths(table, "input_ids"))[:-1] - ends[offsets_of(counts)[:-1]]  # in the preceding rows
-    sources = ends[:-1] + np.repeat(padding, counts)
-    return _Segments(ids, starts + repeated, seq_lengths - repeated, sources + repeated, tokens)

@@ -12,7 +12,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.planning import PackPlan
+from seampack.packer.plans import PackPlan
 
 IGNORE_INDEX = -100
 """The label that losses of the Hugging Face libraries ignore."""

@@ -25,6 +25,7 @@ def pack_dataset(
     columns: list[str] | None = None,
     pads: dict[str, int] | None = None,
     labels: bool = False,
+    keep_ends: bool = False,
     **options: Any,
 ) -> Any:
     """Pack a tokenised dataset with one document per row. Return a Dataset (or DatasetDict).
@@ -37,6 +38,7 @@ def pack_dataset(
         columns: The list columns to pack, by default all; the first column gives the lengths.
         pads: As in ``apply_plan``.
         labels: As in ``apply_plan``.
+        keep_ends: As in ``plan``.
         options: Other fields of PlanConfig; they override ``config``.
 
     The result has ``seq_lengths``, as from trl's ``pack_dataset``, and ``doc_ids`` (the row of the original dataset),
@@ -55,7 +57,7 @@ def pack_dataset(
     if isinstance(dataset, datasets.DatasetDict):
         return datasets.DatasetDict(
             {
-                split: pack_dataset(part, config=config, columns=columns, pads=pads, labels=labels)
+                split: pack_dataset(part, config=config, columns=columns, pads=pads, labels=labels, keep_ends=keep_ends)
                 for split, part in dataset.items()
             }
         )
@@ -64,9 +66,9 @@ def pack_dataset(
     table = _table(dataset, columns)
     if nulls := table.column(0).null_count:
         raise DataError(f"column '{table.column_names[0]}': expected a list in every row; got {nulls} nulls")
-    planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config)
+    planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config, keep_ends=keep_ends)
     # Without a fingerprint, datasets would read the whole table again to compute one.
-    inputs = repr((__version__, dataset._fingerprint, columns, config, pads, labels))
+    inputs = repr((__version__, dataset._fingerprint, columns, config, pads, labels, keep_ends))
     fingerprint = xxhash.xxh3_64(inputs.encode()).hexdigest()
     packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels), fingerprint=fingerprint)
     view = dataset.format

@@ -8,32 +8,28 @@ while the next one fills. Pieces that fill no row are carried, with their tokens
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
 from seampack._threads import thread_count
-from seampack.errors import ConfigError
-from seampack.io.arrow import arrow_of
-from seampack.io.ragged import offsets_of
-from seampack.io.sources import STDIN, expand
-from seampack.packer import _copy_kernels as kernels
+from seampack._version import __version__
+from seampack.errors import ConfigError, DataError
+from seampack.io.sources import STDIN, expand, name_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split, TokenBatch
-from seampack.packer.gather import Ragged, gather
-from seampack.packer.manifest import Input, Manifest, TokenizerFacts, check_notes
-from seampack.packer.pipeline import Progress, known_bytes, token_batches
+from seampack.packer.documents import Doubled, Split, TokenBatch
+from seampack.packer.journal import BlockDigest, Receipt, changes
+from seampack.packer.manifest import MANIFEST, Input, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.pipeline import Finished, Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
-from seampack.packer.shards import ShardWriter
+from seampack.packer.shards import ShardWriter, discard_unfinished
+from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
-from seampack.packer.windows import Window, WindowPlanner, joined_lengths, windows_of
+from seampack.packer.windows import windows_of
 
 # Share of tokens; trained models lost ends of documents where 2.8 % were dropped.
 _MUCH_DROPPED = 0.005
@@ -49,6 +45,7 @@ def pack(
     tokenizer: str | os.PathLike[str] = BUNDLED,
     threads: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     split: Split | None = None,
     notes: Mapping[str, Any] | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
@@ -65,53 +62,119 @@ def pack(
         out: Output folder.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
         threads: Number of worker threads; by default all cores.
-        overwrite: Whether to replace a packed folder at ``out``.
+        overwrite: Whether to replace a packed folder at ``out``, or what a run that did not finish has left.
+        resume: Whether to go on after the partitions that a run which did not finish has left. The input is read
+            again from its beginning, and its checksum is compared, but finished partitions are not tokenised again.
+            The result is the same, byte for byte. Without such a run, packing begins from the start; if an output of
+            the same inputs and options is complete, nothing is done.
         split: Cuts texts into pieces that no token crosses, such as ``Segmenter.pieces``.
         notes: Entries to add to the manifest.
         on_tokenizer: Called once with the tokenizer, which has found its begin and end token.
         on_progress: Called after each batch of documents.
         options: Fields of PackConfig; they override ``config``.
 
-    Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
+    Raises ConfigError, DataError or ShardError; ``out`` is then unchanged. Finished partitions are kept for ``resume``.
     """
     config = PackConfig.given(config, **options)
     notes = check_notes(notes or {})
     workers = thread_count(threads)
     paths = expand(source)
-    _refuse_own_input(paths, Path(out))
+    _refuse_own_input(source, paths, Path(out))
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
     inputs: list[Input] = []
+    run = {
+        "seampack": __version__,
+        "inputs": [path if path == STDIN else name_of(path) for path in paths],
+        "tokenizer": text_tokenizer.fingerprint,
+        "options": config.to_dict(),
+        "notes": dict(notes),
+    }
+    if resume and (manifest := _complete(Path(out), run)) is not None:
+        return manifest
     # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
     with (
-        ShardWriter(out, config, overwrite=overwrite) as writer,
+        ShardWriter(out, config, overwrite=overwrite, resume=resume, run=run) as writer,
         ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
-        closing(
+    ):
+        receipts = tuple(writer.journal.receipts)
+        if any(receipt.uses_reference for receipt in receipts):
+            text_tokenizer.distrust_fast()
+        with closing(
             token_batches(
                 paths,
                 text_tokenizer,
                 config,
                 threads=workers,
                 split=split,
-                on_bad=writer.quarantine,
                 on_input=inputs.append,
                 on_progress=on_progress,
+                finished=_finished(receipts),
             )
-        ) as batches,
-    ):
-        stage = _WindowStage(config, text_tokenizer, writer)
-        pending: Future[None] | None = None
-        for window, last in windows_of(batches, config):
+        ) as batches:
+            _check_input(batches, receipts)
+            stage = Stage(config, text_tokenizer, writer)
+            pending: Future[None] | None = None
+            for window, end in windows_of(batches, config):
+                if pending is not None:
+                    pending.result()
+                pending = thread.submit(stage.run, window, end)
             if pending is not None:
                 pending.result()
-            pending = thread.submit(stage.run, window, last)
-        if pending is not None:
-            pending.result()
+            thread.submit(stage.pack_tails).result()
         _warn_of_drops(stage.accounting)
         return writer.finish(stage.accounting, _facts(text_tokenizer), inputs, notes)
+
+
+def _complete(out: Path, run: Mapping[str, Any]) -> Manifest | None:
+    """Return the manifest of an output that a run which was given the same has completed, or None.
+
+    A run may be killed after it has completed its output, when its caller does not know yet.
+    """
+    if not is_manifest(out / MANIFEST):
+        return None
+    manifest = Manifest.read(out / MANIFEST)
+    before = {
+        "seampack": manifest.seampack_version,
+        "inputs": [given.path for given in manifest.inputs],
+        "tokenizer": manifest.tokenizer.fingerprint,
+        "options": dict(manifest.config),
+        "notes": dict(manifest.notes),
+    }
+    sizes = {given.path: given.bytes for given in manifest.inputs}
+    is_same = all(os.path.getsize(path) == size for path, size in sizes.items() if os.path.isfile(path))
+    if not is_same or list(changes(before, run)):
+        return None
+    discard_unfinished(out)
+    return manifest
+
+
+def _finished(receipts: Sequence[Receipt]) -> Finished:
+    """Return what the receipts count."""
+    doubled = (0, 0, 0, 0), *(receipt.doubled for receipt in receipts)
+    return Finished(
+        blocks=sum(receipt.blocks for receipt in receipts),
+        documents=sum(receipt.documents for receipt in receipts),
+        tokens=sum(receipt.tokens for receipt in receipts),
+        bytes=sum(receipt.bytes for receipt in receipts),
+        doubled=Doubled(*map(sum, zip(*doubled, strict=True))),
+    )
+
+
+def _check_input(batches: Iterator[TokenBatch], receipts: Sequence[Receipt]) -> None:
+    """Read over the finished partitions. Raise DataError if their input has changed."""
+    for number, receipt in enumerate(receipts):
+        digest = BlockDigest()
+        for batch in islice(batches, receipt.blocks):
+            digest.add(batch.origin)
+        if (digest.blocks, str(digest)) != (receipt.blocks, receipt.checksum):
+            raise DataError(
+                f"cannot resume: the input of partition {number} has changed since the run that did not finish; give "
+                "the same input, or start again with --overwrite"
+            )
 
 
 def _warn_of_drops(accounting: Accounting) -> None:
@@ -125,9 +188,12 @@ def _warn_of_drops(accounting: Accounting) -> None:
         )
 
 
-def _refuse_own_input(paths: Sequence[str], out: Path) -> None:
-    """Raise ConfigError if an input is in the output folder, which would be replaced."""
+def _refuse_own_input(source: Inputs, paths: Sequence[str], out: Path) -> None:
+    """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
     folder = out.resolve()
+    for item in [source] if isinstance(source, str | os.PathLike) else source:
+        if Path(item).is_dir() and Path(item).resolve() in folder.parents:
+            raise ConfigError(f"{out}: the output is in the input folder {os.fspath(item)}; choose another folder")
     for path in paths:
         if path != STDIN and folder in Path(path).resolve().parents:
             raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")
@@ -150,52 +216,3 @@ def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:
         eos=tokenizer.eos.name,
         eos_id=tokenizer.eos.id if tokenizer.eos.name is not None else None,
     )
-
-
-class _WindowStage:
-    """Plans, gathers and writes one window at a time; keeps the tokens of the carried pieces."""
-
-    def __init__(self, config: PackConfig, tokenizer: TextTokenizer, writer: ShardWriter) -> None:
-        self._config = config
-        self._planner = WindowPlanner(config, keep_ends=tokenizer.eos.name is not None)
-        self._pads = {"input_ids": tokenizer.pad} if tokenizer.pad >= 0 else None
-        self._writer = writer
-        self._tokens = np.empty(0, tokenizer.dtype)
-        self._lengths = np.empty(0, np.int64)
-        self._names = pa.nulls(0, pa.large_string())
-        self.accounting = Accounting(seq_len=config.seq_len)
-
-    def run(self, batches: list[TokenBatch], last: bool) -> None:
-        carried = Ragged.of_values(self._tokens, offsets_of(self._lengths))
-        parts = [carried, *(Ragged.of_values(batch.ids, batch.offsets) for batch in batches)]
-        documents = Ragged.joined(parts, self._tokens.dtype)
-        window = self._planner.plan(joined_lengths(batches), last=last)
-        names = self._names_of(batches, window)
-        for batch in gather(
-            {"input_ids": documents},
-            window.plan,
-            doc_ids=names,
-            bases=window.base,
-            pads=self._pads,
-            labels=self._config.labels,
-        ):
-            self._writer.write(batch)
-        self.accounting += window.accounting
-        self._carry(documents, window)
-        if self._config.id_column is not None:
-            self._names = names.take(arrow_of(window.plan.carried.document))
-
-    def _names_of(self, batches: list[TokenBatch], window: Window) -> pa.Array | npt.NDArray[np.int64]:
-        """Return the name of each part of the window: from the id column, else the document's number."""
-        if self._config.id_column is None:
-            return window.document
-        return pa.concat_arrays([self._names, *(batch.names for batch in batches)])
-
-    def _carry(self, documents: Ragged, window: Window) -> None:
-        carried = window.plan.carried
-        self._lengths = carried.length.astype(np.int64)
-        self._tokens = np.empty(carried.tokens, documents.dtype)
-        targets = offsets_of(self._lengths)[:-1]
-        size = documents.dtype.itemsize
-        first = documents.addresses[carried.document] + carried.start.astype(np.int64) * size
-        kernels.copy_segments(first, carried.length, targets, size, self._tokens.ctypes.data)

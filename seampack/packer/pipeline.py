@@ -1,5 +1,6 @@
 """Reading and tokenising in parallel threads, with results in the order of the input."""
 
+import dataclasses
 import os
 import threading
 import warnings
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeVar
 
+import numpy as np
+
 from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import SKIP_ADVICE, Doubled, Split, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, TokenBatch
 from seampack.packer.manifest import Input
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
@@ -44,7 +47,7 @@ def ordered_map(
         while pending:
             yield pending.popleft().result()
     finally:
-        for future in pending:
+        for future in reversed(pending):  # none starts whose predecessor, for which it may wait, is cancelled
             future.cancel()
 
 
@@ -53,26 +56,42 @@ def known_bytes(paths: Sequence[str]) -> int:
     return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What an earlier run has finished: the blocks that are not encoded again, and what it counted in them."""
+
+    blocks: int = 0
+    documents: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    doubled: Doubled = Doubled()  # noqa: RUF009  # immutable
+
+
 class _Phase(Enum):
     """How a block is encoded. It depends on the input alone, so that every run gives the same ids."""
 
+    FINISHED = auto()
     REFERENCE = auto()
     FIRST_FAST = auto()
     FAST = auto()
 
 
-def _in_phases(blocks: Iterable[Block], fast_from: int) -> Iterator[tuple[Block, _Phase]]:
+def _in_phases(blocks: Iterable[Block], finished: int, fast_from: int) -> Iterator[tuple[Block, _Phase]]:
     """Yield each block with its phase: the fast path begins with the block that reaches ``fast_from`` bytes of input.
 
-    A small input thus never pays for loading it, and a large one at most twice.
+    A small input thus never pays for loading it, and a large one at most twice. The first blocks are ``finished``.
     """
     size = 0
-    for block in blocks:
-        before, size = size, size + block.size
-        if size < fast_from:
+    fast = _Phase.FIRST_FAST
+    for number, block in enumerate(blocks):
+        size += block.size
+        if number < finished:
+            yield block, _Phase.FINISHED
+        elif size < fast_from:
             yield block, _Phase.REFERENCE
         else:
-            yield block, _Phase.FIRST_FAST if before < fast_from else _Phase.FAST
+            yield block, fast
+            fast = _Phase.FAST
 
 
 def token_batches(
@@ -85,11 +104,12 @@ def token_batches(
     on_bad: Callable[[list[BadRecord]], None] | None = None,
     on_input: Callable[[Input], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    finished: Finished = Finished(),  # immutable
 ) -> Generator[TokenBatch, None, None]:
     """Yield all documents of the inputs as token ids, in order.
 
     ``split`` cuts texts into pieces that no token crosses. With ``config.on_bad == "quarantine"``, ``on_bad`` receives
-    the records that could not be read.
+    the records that could not be read. Blocks that are ``finished`` give batches without documents.
 
     Warns of documents that have the begin or end token already.
 
@@ -116,19 +136,26 @@ def token_batches(
                 first_is_done.set()
         return tokenizer.encode(documents, split, fast=phase != _Phase.REFERENCE)
 
-    def sized(item: tuple[Block, _Phase]) -> tuple[TokenBatch, int]:
-        return encode(*item), item[0].size
+    def read(item: tuple[Block, _Phase]) -> TokenBatch:
+        block, phase = item
+        origin = Origin(block.checksum(), block.size)
+        if phase == _Phase.FINISHED:
+            return TokenBatch(np.empty(0, tokenizer.dtype), np.zeros(1, np.int64), origin=origin)
+        return dataclasses.replace(encode(block, phase), origin=origin)
 
-    blocks = _in_phases(read_blocks(paths, config, tokenizer.vocab_size, on_input), tokenizer.fast_from)
-    documents = tokens = size = 0
-    doubled = Doubled()
+    stream = read_blocks(paths, config, tokenizer.vocab_size, on_input)
+    documents, tokens, size, doubled = finished.documents, finished.tokens, finished.bytes, finished.doubled
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
-        for batch, read in ordered_map(sized, blocks, pool, workers + 4):
+        blocks = _in_phases(stream, finished.blocks, tokenizer.fast_from)
+        for number, batch in enumerate(ordered_map(read, blocks, pool, workers + 4)):
+            if number < finished.blocks:
+                yield batch
+                continue
             if batch.bad and on_bad is not None:
                 on_bad(batch.bad)
             documents += batch.offsets.size - 1
             tokens += int(batch.offsets[-1])
-            size += read
+            size += batch.origin.bytes
             doubled = Doubled(*map(sum, zip(doubled, batch.doubled, strict=True)))
             if on_progress is not None:
                 on_progress(Progress(documents, tokens, size))

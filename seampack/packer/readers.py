@@ -1,5 +1,6 @@
 """Readers: all inputs as one stream of blocks; any thread can decode a block to documents."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def _refuse_packed(path: str) -> None:
     folder = Path(path).parent
     if path != STDIN and is_packed_name(Path(path).name) and is_manifest(folder / MANIFEST):
         raise DataError(
-            f"{folder}: packed rows, not documents; restore them with seampack.PackedFolder({str(folder)!r}).unpack()"
+            f"{folder}: packed rows, not documents; restore them with: seampack unpack {shlex.quote(str(folder))} "
+            "-o documents.jsonl"
         )
 
 

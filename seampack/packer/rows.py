@@ -5,6 +5,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seampack.io.ragged import offsets_of
+
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -25,3 +28,12 @@ def segment_lengths(table: pa.Table) -> Int64:
     lengths, counts = flat(table, "seq_lengths"), list_lengths(table, "seq_lengths")
     is_padded = counts > list_lengths(table, "doc_ids")
     return np.delete(lengths, np.cumsum(counts)[is_padded] - 1)
+
+
+def segment_starts(table: pa.Table) -> Int64:
+    """Return the index of each segment's first token among all tokens of the rows and their padding."""
+    ends = offsets_of(segment_lengths(table))
+    counts = list_lengths(table, "doc_ids")
+    row_starts = offsets_of(list_lengths(table, "input_ids"))[:-1]
+    starts: Int64 = ends[:-1] + np.repeat(row_starts - ends[offsets_of(counts)[:-1]], counts)
+    return starts

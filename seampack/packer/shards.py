@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +16,15 @@ import pyarrow as pa
 import xxhash
 
 from seampack._signals import uninterrupted
+from seampack.config import check_flag
 from seampack.errors import ShardError
+from seampack.io._hidden import is_unlocked
 from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, StagedFolder, sync, writing
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import checksum
 from seampack.packer.config import OutputFormat, PackConfig
+from seampack.packer.journal import OUTPUT, Journal, Receipt, Tail
 from seampack.packer.manifest import (
     DATASET_FILES,
     MANIFEST,
@@ -42,22 +47,49 @@ PACKED = FolderKind(
     needs_marker=False,  # an unfinished run may have left shards without a manifest
 )
 
+
+def discard_unfinished(out: Path) -> None:
+    """Remove what a run that was killed at its very end has left next to its complete output."""
+    root = StagedFolder(out, PACKED, overwrite=True, inside=OUTPUT).root
+    if root.is_dir() and is_unlocked(root):
+        with writing(out):
+            shutil.rmtree(root)
+
+
 _MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
 
 
 class ShardWriter:
     """Writes record batches to ``shard-00000.arrow``, ``shard-00001.arrow``, ... of ``shard_rows`` rows each.
 
-    A context manager. Output is atomic: shards are written to a hidden temporary folder, which ``finish`` renames to
-    ``out``. Without ``finish``, the temporary folder is removed and ``out`` is unchanged.
+    A context manager. Output is atomic: shards are written to a hidden folder, which ``finish`` renames to ``out``.
+    Without ``finish``, ``out`` is unchanged, and the hidden folder is removed unless it has a finished partition.
 
-    Raises ShardError if ``out`` is not empty and ``overwrite`` is not set, or if ``out`` has files of another kind.
+    With ``resume``, what an earlier run left in the hidden folder is kept if it was given the same ``run``.
+
+    Raises ShardError if ``out`` is not empty and ``overwrite`` is not set, or if ``out`` has files of another kind; if
+    another run is writing there; or if one has left finished partitions, and neither is set. Raises ConfigError if the
+    earlier run was given something else.
     """
 
-    def __init__(self, out: str | os.PathLike[str], config: PackConfig, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        config: PackConfig,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        run: Mapping[str, Any] | None = None,
+    ) -> None:
         self.out = Path(out)
-        self._staging = StagedFolder(out, PACKED, overwrite=overwrite)
+        self._staging = StagedFolder(out, PACKED, overwrite=overwrite, inside=OUTPUT)
         self._folder = self._staging.folder
+        self._overwrite = overwrite
+        self._resume = check_flag("resume", resume)
+        self._run = run or {}
+        self.journal = Journal(self._staging.root, self.out)
+        self._receipts_before = sys.maxsize  # until the run has begun
+        self._is_published = False
         self._config = config
         self._shards: list[Shard] = []
         self._schema: Any = None  # pa.Schema, known with the first batch
@@ -70,12 +102,57 @@ class ShardWriter:
         self._is_closed = False
 
     def __enter__(self) -> Self:
+        goes_on = self._goes_on()
         try:
             self._staging.open()
+            if goes_on:
+                self._staging.keeps_unfinished = True
+                self.journal.resume(self._run)
+                self._take_up()
+            else:
+                self.journal.begin(self._run)
+                self._receipts_before = 0
         except BaseException:
             self._leave()
             raise
         return self
+
+    def _goes_on(self) -> bool:
+        """Return whether this run goes on after an earlier one; remove what another has left.
+
+        Raises ShardError if that must not be removed.
+        """
+        root = self._staging.root
+        if not root.is_dir():
+            return False
+        if not is_unlocked(root):
+            raise ShardError(f"{self.out}: another run is writing there; wait for it, or choose another folder")
+        has_receipts = Journal.has_receipts(root) and self._folder.is_dir()
+        if has_receipts and self._resume:
+            return True
+        if has_receipts and not self._overwrite:
+            raise ShardError(
+                f"{self.out}: a run that did not finish has left partitions in {root}; go on with --resume, or start "
+                "again with --overwrite"
+            )
+        with writing(self.out):
+            shutil.rmtree(root)
+        warnings.warn(f"{root}: removed; a run that did not finish had left it", stacklevel=3)
+        return False
+
+    def _take_up(self) -> None:
+        """Go on after the last receipt."""
+        self._shards = [shard for receipt in self.journal.receipts for shard in receipt.shards]
+        self._receipts_before = len(self.journal.receipts)
+        last = self.journal.receipts[-1]
+        self.quarantined = last.quarantined
+        path = self._folder / QUARANTINE
+        with writing(self.out):
+            if last.quarantined:
+                os.truncate(path, last.quarantine_bytes)
+                self._quarantine = path.open("a", encoding="utf-8")
+            else:
+                path.unlink(missing_ok=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -91,6 +168,12 @@ class ShardWriter:
                     with suppress(Exception):  # a full disk fails again here; the file is removed below
                         open_file.close()
             self._staging.abandon()
+        if len(self.journal.receipts) > self._receipts_before and not self._is_published:
+            warnings.warn(
+                f"{self.out}: {len(self.journal.receipts):,} finished partition(s) are kept in {self._staging.root}; "
+                "--resume goes on after them",
+                stacklevel=4,
+            )
 
     def quarantine(self, records: list[BadRecord]) -> None:
         """Append records that could not be read."""
@@ -147,6 +230,28 @@ class ShardWriter:
                 stacklevel=2,
             )
 
+    def end_partition(self, tail: Tail, **facts: Any) -> None:
+        """Close the shard, and write the tail and the receipt of a partition; ``facts`` are fields of the receipt."""
+        with self._lock, writing(self.out):
+            if self._writer is not None:
+                self._close()
+            quarantine_bytes = 0
+            if self._quarantine is not None:
+                self._quarantine.flush()
+                os.fsync(self._quarantine.fileno())
+                quarantine_bytes = self._quarantine.tell()
+        before = sum(len(receipt.shards) for receipt in self.journal.receipts)
+        self.journal.add(
+            Receipt(
+                **facts,
+                shards=tuple(self._shards[before:]),
+                tail=self.journal.write_tail(tail),
+                quarantined=self.quarantined,
+                quarantine_bytes=quarantine_bytes,
+            )
+        )
+        self._staging.keeps_unfinished = True
+
     def finish(
         self,
         accounting: Accounting,
@@ -162,6 +267,11 @@ class ShardWriter:
                 self._close()
             if self._quarantine is not None:
                 self._quarantine.close()
+            for shard in self._shards:
+                if not (self._folder / shard.file).is_file():
+                    raise ShardError(
+                        f"{self._folder / shard.file}: the shard is missing; something has removed it during the run"
+                    )
             if self._config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files()
             manifest = Manifest(
@@ -177,6 +287,7 @@ class ShardWriter:
             )
             self._write_json(MANIFEST, manifest.to_dict())
             self._staging.publish()
+            self._is_published = True
         return manifest
 
     def _files(self) -> Iterator[File]:

@@ -23,6 +23,7 @@ from seampack.io.records import (
     too_long,
 )
 from seampack.io.sources import Source
+from seampack.packer.checksums import block_checksum
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import NO_NAMES, BadBlock, IdKinds, Texts, TokenBatch
 from seampack.packer.json_blocks import JsonDecoder
@@ -60,6 +61,10 @@ class TextBlock:
     def size(self) -> int:
         """Bytes of the block."""
         return len(self.data)
+
+    def checksum(self) -> bytes:
+        """Return the checksum of the block."""
+        return block_checksum(self.data)
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; records without a document are in ``bad``."""
@@ -109,7 +114,7 @@ def text_blocks(
     separator, ends, decoder = _PLAIN.get(source.format, (_NEWLINE, LINE_ENDS, None))
     longest = config.max_document_bytes
     line = 1
-    for data in blocks_of(source, BLOCK_BYTES, ends, longest=longest):
+    for data in blocks_of(source, min(BLOCK_BYTES, config.partition_bytes), ends, longest=longest):
         if isinstance(data, TooLong):
             raw = data.decode(errors="backslashreplace")
             yield BadBlock([BadRecord(source.name, line, too_long(longest), raw, source.unit)])

@@ -23,6 +23,7 @@ from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
+from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 BUNDLED = "bundled"
@@ -31,11 +32,11 @@ _CHECK_CHARACTERS = 1 << 15
 
 # Loading the fast path costs as much as it saves on this many bytes of text for each byte of the tokenizer.json; about
 # the same for vocabularies of 8,000 to 150,000 tokens (python -m benchmarks.startup).
-_FAST_FROM = 0.25
+_FAST_FROM = 0.3
 
 # Text on which implementations of tokenizers have disagreed: white space, digits, contractions, scripts, composed and
 # decomposed accents, emoji sequences, control characters, text that looks like a control token.
-_SAMPLE = [
+SAMPLE = [
     "",
     " ",
     "Hello, world! It's 3.14159 o'clock; we'll see\tTABS\r\n\r\n  and   spaces   \n\n\n",
@@ -99,6 +100,15 @@ class TextTokenizer:
         """Whether the fast path is in use."""
         return self._fast is not None
 
+    @property
+    def distrusts_fast(self) -> bool:
+        """Whether the fast path was tried, and is not used."""
+        return self._has_loaded and self._fast is None
+
+    def distrust_fast(self) -> None:
+        """Use the reference for all texts."""
+        self._has_loaded, self._fast = True, None
+
     def load_fast(self, texts: list[str]) -> None:
         """Load the fast path once. Compare it with the reference on a sample and on the beginning of the user's texts.
 
@@ -111,7 +121,7 @@ class TextTokenizer:
         added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
         if reason:
             warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
-        elif not self._agree([*_SAMPLE, *(f"a {token} b{token}" for token in added), *_beginning(texts)]):
+        elif not self._agree([*SAMPLE, *(f"a {token} b{token}" for token in added), *_beginning(texts)]):
             self._fast = None
             warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=2)
 
@@ -170,6 +180,30 @@ class TextTokenizer:
         bos, eos = self.bos.name, self.eos.name
         begun = sum(map(str.startswith, texts, repeat(bos))) if bos is not None else 0
         return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
+
+
+def recorded_tokenizer(
+    facts: TokenizerFacts,
+    name: str | os.PathLike[str] | None = None,
+    config: PackConfig | None = None,
+    *,
+    exact: bool = True,
+    input_bytes: int = 0,
+) -> TextTokenizer:
+    """Return the tokenizer that packed a folder, by its recorded name or by ``name``.
+
+    Raises ConfigError if it cannot be loaded, or has another fingerprint; unless ``exact``, the latter is a warning.
+    """
+    tokenizer = TextTokenizer(facts.name if name is None else name, config, input_bytes=input_bytes)
+    if tokenizer.fingerprint != facts.fingerprint:
+        difference = (
+            f"{tokenizer.name}: expected the tokenizer that packed the folder, {facts.fingerprint}; got "
+            f"{tokenizer.fingerprint}"
+        )
+        if exact:
+            raise ConfigError(f"{difference}; name its file with --tokenizer")
+        warnings.warn(difference, stacklevel=2)
+    return tokenizer
 
 
 def _beginning(texts: list[str]) -> list[str]:

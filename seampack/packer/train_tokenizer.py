@@ -8,10 +8,9 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from seampack.config import check_flag
-from seampack.errors import ConfigError, DataError, ShardError
+from seampack.errors import ConfigError, DataError
 from seampack.io.bad_records import Skipped
-from seampack.io.output import write_file, writing
+from seampack.io.output import refuse_existing, write_file, writing
 from seampack.io.sources import expand
 from seampack.packer.config import OnBad, PackConfig, TokenizerConfig
 from seampack.packer.documents import SKIP_ADVICE, Split, TokenBatch
@@ -51,8 +50,7 @@ def train_tokenizer(
     path = Path(out)
     if not path.name or path.is_dir():
         raise ConfigError(f"{out}: expected the name of a file to write; got a folder")
-    if path.is_file() and not check_flag("overwrite", overwrite):
-        raise ShardError(f"{out}: the file exists; use --overwrite or another name")
+    refuse_existing(path, overwrite=overwrite)
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -11,10 +11,12 @@ import pyarrow.compute as pc
 
 from seampack.errors import ShardError
 from seampack.io.ragged import offsets_of
+from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
 from seampack.packer.documents import id_type
+from seampack.packer.gather import IGNORE_INDEX
 from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
-from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths
+from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, segment_starts
 
 _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
 """Counts that are exact even if the last row is dropped."""
@@ -27,7 +29,7 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             raise ShardError(f"{folder / name}: the file is missing; pack again")
     files: tuple[Shard | File, ...] = (*manifest.shards, *manifest.files)
     for file in files:
-        _check_file(folder / file.file, file)
+        check_file(folder / file.file, file)
     listed = {MANIFEST, *manifest.other_files, *(shard.file for shard in manifest.shards)}
     for path in sorted(folder.iterdir()):
         if path.name not in listed and _is_read_as_rows(path.name):
@@ -51,7 +53,8 @@ def check_size(path: Path, file: Shard | File) -> None:
         raise ShardError(f"{path}: expected {file.bytes} bytes; got {size}: it is damaged; pack again")
 
 
-def _check_file(path: Path, file: Shard | File) -> None:
+def check_file(path: Path, file: Shard | File) -> None:
+    """Raise ShardError if a file has another size or checksum than in the manifest."""
     check_size(path, file)
     if checksum(path) != file.checksum:
         raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
@@ -91,9 +94,10 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
     split = [np.empty(0, np.int64)]
     for shard, table in zip(manifest.shards, tables, strict=True):
         path = folder / shard.file
-        check_columns(table, path, manifest)
-        _check_segments(table, path, manifest)
+        check_segments(table, path, manifest)
         _check_ids(table, path, manifest)
+        if "labels" in manifest.columns:
+            _check_labels(table, path)
         starts, lengths = flat(table, "doc_starts"), segment_lengths(table)
         counted["rows"] += table.num_rows
         counted["segments"] += lengths.size
@@ -132,8 +136,16 @@ def _type_name(kind: str) -> str:
     return kind.replace("<element: ", "<item: ")
 
 
-def _check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
-    """Raise ShardError if the segments of a row do not add up to its tokens, or lack values."""
+def check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
+    """Raise ShardError for other columns, or if the segments of a row do not add up to its tokens, or lack values."""
+    check_columns(table, path, manifest)
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise ShardError(f"{path}: the shard is damaged: expected rows; got other data; pack again") from error
+    for name in manifest.columns:
+        if table[name].null_count or pc.list_flatten(table[name]).null_count:
+            raise ShardError(f"{path}: {name}: expected a value everywhere; got a null; pack again")
     seq_len = manifest.accounting.seq_len
     tokens, counts, segments = (list_lengths(table, name) for name in ("input_ids", "seq_lengths", "doc_ids"))
     row_ends = offsets_of(flat(table, "seq_lengths"))[offsets_of(counts)]
@@ -153,6 +165,14 @@ def _check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
     ):
         if not np.array_equal(given, segments):
             raise ShardError(f"{path}: {name}: expected a value for each segment of seq_lengths; pack again")
+    lengths, repeated, starts = segment_lengths(table), flat(table, "repeated"), flat(table, "doc_starts")
+    outside = np.flatnonzero((repeated < 0) | (repeated > lengths) | (starts < 0))
+    if outside.size:
+        first = int(outside[0])
+        raise ShardError(
+            f"{path}: segment {first}: expected a start of at least 0 and 0 to {lengths[first]} repeated tokens; got "
+            f"{starts[first]} and {repeated[first]}; pack again"
+        )
 
 
 def _check_ids(table: pa.Table, path: Path, manifest: Manifest) -> None:
@@ -169,6 +189,27 @@ def _check_ids(table: pa.Table, path: Path, manifest: Manifest) -> None:
     if wrong.any():
         row, position = np.argwhere(wrong)[0]
         raise ShardError(f"{path}: row {row}: expected padding, {facts.pad_id}; got {ids[row, position]}; pack again")
+
+
+def _check_labels(table: pa.Table, path: Path) -> None:
+    """Raise ShardError for a label that is not the id at its place, or -100 for a repeated token and padding."""
+    row = 0
+    for batch in table.to_batches():
+        part = pa.Table.from_batches([batch])
+        ids, labels = (batch.column(name).flatten().to_numpy() for name in ("input_ids", "labels"))
+        repeated = flat(part, "repeated")
+        targets, new = segment_starts(part) + repeated, segment_lengths(part) - repeated
+        expected = np.full(ids.size, IGNORE_INDEX, np.int32)
+        ids = ids.astype(np.int32)
+        kernels.copy_segments(ids.ctypes.data + targets * 4, new.astype(np.int32), targets, 4, expected.ctypes.data)
+        if not np.array_equal(list_lengths(part, "labels"), list_lengths(part, "input_ids")):
+            raise ShardError(f"{path}: labels: expected as many as token ids in each row; pack again")
+        wrong = np.flatnonzero(labels != expected)
+        if wrong.size:
+            first = int(wrong[0])
+            row += int(np.searchsorted(offsets_of(list_lengths(part, "labels"))[1:], first, side="right"))
+            raise ShardError(f"{path}: row {row}: labels: expected {expected[first]}; got {labels[first]}; pack again")
+        row += batch.num_rows
 
 
 def _check_numbers(documents: Int64, path: Path, count: int) -> None:

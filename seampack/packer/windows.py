@@ -1,91 +1,155 @@
-"""A stream of document lengths, planned window by window; pieces that fill no row are carried into the next window."""
+"""A stream of documents, planned partition by partition, and window by window within a partition.
 
-from collections.abc import Iterable, Iterator
+A *window* is what is planned at once; it bounds memory. Pieces that fill no row are carried into the next window. A
+*partition* is packed by itself: it begins with nothing carried. What its last window carries is its *tail*. In the end,
+all tails are planned together. Borders depend on the input alone, so that every run has the same.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from enum import Enum, auto
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.planning import MAX_LENGTH, PackPlan, check_lengths, plan_window
+from seampack.packer.planning import MAX_LENGTH, check_lengths, plan_window
+from seampack.packer.plans import Int64, PackPlan
 
 
 class HasLengths(Protocol):
-    """Documents with lengths."""
+    """Documents with lengths, read from a block of input."""
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Int64:
         """Tokens of each document."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the block."""
 
 
 Batch = TypeVar("Batch", bound=HasLengths)
 
 
+class Parts(NamedTuple):
+    """Parts of documents: number of the document in the stream, first token within it, and length. Shapes (parts,)."""
+
+    document: Int64
+    base: Int64
+    length: Int64
+
+    @classmethod
+    def joined(cls, several: Iterable["Parts"]) -> "Parts":
+        """Return the parts of several."""
+        columns = zip(*several, strict=True)
+        return cls(*(np.concatenate([np.empty(0, np.int64), *column]) for column in columns))
+
+
+def no_parts() -> Parts:
+    """Return no parts."""
+    return Parts(*(np.empty(0, np.int64) for _ in range(3)))
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The plan of a window's parts: pieces carried from the previous window, then whole documents. Shapes (parts,)."""
+    """The plan of a window's parts: those carried from the previous window, then new ones."""
 
     plan: PackPlan
-    document: npt.NDArray[np.int64]  # number of the document in the stream
-    base: npt.NDArray[np.int64]  # first token of the part within its document
+    parts: Parts
     accounting: Accounting
 
 
 class WindowPlanner:
-    """Plans one window after another and keeps the carried pieces between them; see ``plan_window``."""
+    """Plans one window after another and keeps the carried parts between them; see ``plan_window``."""
 
-    def __init__(self, config: PackConfig, *, keep_ends: bool = False) -> None:
+    def __init__(
+        self, config: PackConfig, *, keep_ends: bool = False, finished_partitions: int = 0, finished_documents: int = 0
+    ) -> None:
         self._config = config
         self._keep_ends = keep_ends
-        self._windows = 0
-        self._documents = 0
-        self._carried_document: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self._carried_base: npt.NDArray[np.int64] = np.empty(0, np.int64)
-        self._carried_length: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._partition = finished_partitions
+        self._window = 0
+        self._documents = finished_documents
+        self._carried = no_parts()
 
-    def plan(self, lengths: npt.NDArray[np.int64], *, last: bool) -> Window:
-        """Plan the carried pieces and these documents. The ``last`` window carries nothing."""
-        new = self._documents + np.arange(lengths.size)
+    def plan(self, lengths: Int64, *, last: bool) -> Window:
+        """Plan the carried parts and the next documents of the stream. The ``last`` window carries nothing."""
+        numbers = self._documents + np.arange(lengths.size)
         if lengths.size and int(lengths.max()) > MAX_LENGTH:
             longest = int(lengths.argmax())
             raise DataError(
-                f"document {new[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}"
+                f"document {numbers[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}"
             )
-        document = np.concatenate([self._carried_document, new])
-        base: npt.NDArray[np.int64] = np.concatenate([self._carried_base, np.zeros(lengths.size, np.int64)])
-        parts = check_lengths(np.concatenate([self._carried_length, lengths]))
-        limit = 0 if last else self._config.window_tokens // 4
-        plan = plan_window(
-            parts, self._config, window=self._windows, carry_limit_tokens=limit, keep_ends=self._keep_ends
-        )
-        self._windows += 1
         self._documents += lengths.size
-        self._carried_document = document[plan.carried.document]
-        self._carried_base = base[plan.carried.document] + plan.carried.start
-        self._carried_length = plan.carried.length.astype(np.int64)
-        return Window(plan, document, base, plan.account(continued=base > 0))
+        return self.plan_parts(Parts(numbers, np.zeros(lengths.size, np.int64), lengths), last=last)
+
+    def plan_parts(self, new: Parts, *, last: bool) -> Window:
+        """Plan the carried parts and new ones. The ``last`` window carries nothing."""
+        parts = Parts.joined([self._carried, new])
+        plan = plan_window(
+            check_lengths(parts.length),
+            self._config,
+            window=(self._partition, self._window),
+            carry_limit_tokens=0 if last else self._config.window_tokens // 4,
+            keep_ends=self._keep_ends,
+        )
+        self._window += 1
+        document, start, length = (column.astype(np.int64) for column in plan.carried)
+        self._carried = Parts(parts.document[document], parts.base[document] + start, length)
+        return Window(plan, parts, plan.account(continued=parts.base > 0))
+
+    def end_partition(self) -> Parts:
+        """Begin the next partition, with nothing carried. Return the tail of this one."""
+        self._partition += 1
+        self._window = 0
+        tail, self._carried = self._carried, no_parts()
+        return tail
 
 
-def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], bool]]:
-    """Group batches into windows of at least ``window_tokens`` tokens and documents; yield True with the last window.
+class End(Enum):
+    """What ends with a window."""
 
-    Window borders depend on the input alone, so that every run has the same windows.
+    WINDOW = auto()
+    PARTITION = auto()
+    INPUT = auto()
+
+
+def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], End]]:
+    """Group batches into windows of at least ``window_tokens`` tokens and documents, and yield what ends with each.
+
+    A partition has at least ``partition_bytes`` bytes of input.
     """
     window: list[Batch] = []
-    tokens = 0
+    tokens = size = 0
     for batch in batches:
-        if tokens >= config.window_tokens:
-            yield window, False
+        if size >= config.partition_bytes:
+            yield window, End.PARTITION
+            window, tokens, size = [], 0, 0
+        elif tokens >= config.window_tokens:
+            yield window, End.WINDOW
             window, tokens = [], 0
         window.append(batch)
+        size += batch.input_bytes
         tokens += int(batch.lengths.sum()) + batch.lengths.size  # an empty document takes memory too
-    yield window, True
+    yield window, End.INPUT
 
 
-def joined_lengths(batches: Iterable[HasLengths]) -> npt.NDArray[np.int64]:
+def windows_of_tails(tokens: Sequence[int], config: PackConfig) -> Iterator[tuple[range, bool]]:
+    """Group tails, given their ``tokens``, into windows; yield the numbers of tails, and True with the last window."""
+    first = 0
+    total = 0
+    for tail, count in enumerate(tokens):
+        if total >= config.window_tokens:
+            yield range(first, tail), False
+            first, total = tail, 0
+        total += count
+    yield range(first, len(tokens)), True
+
+
+def joined_lengths(batches: Iterable[HasLengths]) -> Int64:
     """Return the lengths of the documents of all batches."""
     return np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in batches)])
 
@@ -93,5 +157,12 @@ def joined_lengths(batches: Iterable[HasLengths]) -> npt.NDArray[np.int64]:
 def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window]:
     """Plan the windows of a stream of documents as ``pack`` does."""
     planner = WindowPlanner(config)
-    for window, last in windows_of(batches, config):
-        yield planner.plan(joined_lengths(window), last=last)
+    tails: list[Parts] = []
+    for window, end in windows_of(batches, config):
+        is_last = end == End.INPUT and not tails
+        yield planner.plan(joined_lengths(window), last=is_last)
+        if end != End.WINDOW and not is_last:
+            tails.append(planner.end_partition())
+    if tails:
+        for numbers, is_last in windows_of_tails([int(tail.length.sum()) for tail in tails], config):
+            yield planner.plan_parts(Parts.joined(tails[number] for number in numbers), last=is_last)

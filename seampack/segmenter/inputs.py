@@ -4,6 +4,7 @@ A text line keeps all its characters except the newline, including white space a
 restored.
 """
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def _lines(source: Source, _: str, on_bad: str, report: Report) -> Iterator[Line
     for data in blocks_of(source, BLOCK_BYTES, at_once=True, keep_mark=True):
         decoded = _decoded(data, on_bad)
         if decoded is None:
-            for number, line in enumerate(data.splitlines(keepends=True), first):
+            for number, line in enumerate(io.BytesIO(data), first):  # only a line feed ends a line
                 try:
                     yield Lines([line.removesuffix(b"\n").decode()], source.name, number, line.endswith(b"\n"))
                 except UnicodeDecodeError as error:

@@ -131,7 +131,7 @@ def test_wrong_usage_exits_with_2(call: Run, arguments: str, message: str, tmp_p
         (OSError(28, "No space left on device", "out/x"), 1, "out/x: No space left on device"),
         (MemoryError(), 1, "out of memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 1, "out of memory"),
-        (KeyboardInterrupt(), 130, "interrupted; no partial output was kept"),
+        (KeyboardInterrupt(), 130, "interrupted; the output is unchanged"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

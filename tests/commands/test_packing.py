@@ -147,6 +147,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "pad": "c",
         "labels": True,
         "window_tokens": 99,
+        "partition_bytes": 123456,
         "output_format": "parquet",
         "shard_tokens": 77,
     }
@@ -193,6 +194,8 @@ def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None
     assert warnings_of("--strategy", "concat", "--drop-last") == []
     assert warnings_of("--max-overlap", 0.2, "--leftover", "concat", "--drop-last") == []
     assert warnings_of("--strategy", "ffd") == []
+    assert warnings_of("--strategy", "concat", "--fill") == [idle("fill", "concat")]
+    assert warnings_of("--strategy", "ffd", "--fill", "--drop-last") == []
 
 
 def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> None:

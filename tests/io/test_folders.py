@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return [os.path.relpath(path, folder) for path in expand(folder)]
+    return [os.path.relpath(path, str(folder).rstrip("/*")) for path in expand(folder)]
 
 
 def test_known_files_are_found_in_sorted_order(folder: Path) -> None:
@@ -38,12 +38,29 @@ def test_links_are_followed_once(folder: Path) -> None:
     (folder / "b/up").symlink_to("..")
     (folder / "b/twin").symlink_to(folder / "b")
     (folder / "d.txt").symlink_to(folder / "c.TXT")
-    (folder / "dead.txt").symlink_to("nowhere")
     outside = folder.parent / "outside"
     outside.mkdir()
     (outside / "z.txt").write_text("z\n")
     (folder / "e").symlink_to(outside)
     assert names(folder) == ["a.csv", "b/1.txt.gz", "b/2.jsonl", "c.TXT", "d.txt", "e/z.txt"]
+
+
+@pytest.mark.parametrize("pattern", ["", "b/*", "**"])
+def test_a_link_to_nothing_is_refused(pattern: str, folder: Path) -> None:
+    (folder / "b/.dead.txt").symlink_to("nowhere")
+    expand(folder / pattern)
+    (folder / "b/dead.txt").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"b/dead\.txt: a link to a file that does not exist; correct or remove it$"):
+        expand(folder / pattern)
+
+
+def test_folders_that_a_glob_matches_are_named(folder: Path) -> None:
+    with pytest.warns(
+        UserWarning, match=rf"^{folder}/\*: 1 folder\(s\) are skipped: {folder}/b; give their names to read"
+    ):
+        assert names(folder / "*") == ["a.csv", "c.TXT"]
+    with warnings.catch_warnings(action="error"):
+        assert len(names(folder / "**")) == 4
 
 
 def test_files_of_unknown_kinds_are_named_once(folder: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_old_folder_comes_back_when_a_rename_fails(
     fail_at(monkeypatch, Path, "rename", call)
     with pytest.raises(ShardError) as error:
         make(tmp_path / "out", "new", overwrite=True)
-    assert str(error.value) == f"{tmp_path}/out: cannot be written: Input/output error; no partial output is left"
+    assert str(error.value) == f"{tmp_path}/out: cannot be written: Input/output error; the output is unchanged"
     assert files(tmp_path) == {"out/done.txt": b"old"}
 
 
@@ -207,7 +207,7 @@ def test_files_that_arrive_during_a_run_are_kept(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_folder(tmp_path: Path) -> None:
     with (
-        pytest.raises(ShardError, match="out: cannot be written: No space left on device; no partial output is left"),
+        pytest.raises(ShardError, match="out: cannot be written: No space left on device; the output is unchanged"),
         staged_folder(tmp_path / "out", KIND, overwrite=False),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -224,7 +224,7 @@ def test_a_file_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         partial.write_bytes(b"half")
         raise ZeroDivisionError
     fail_at(monkeypatch, os if call == 1 else Path, "fsync" if call == 1 else "replace", 1)
-    with pytest.raises(ShardError, match="a: cannot be written: Input/output error; no partial output is left"):
+    with pytest.raises(ShardError, match="a: cannot be written: Input/output error; the output is unchanged"):
         write_file(tmp_path / "a", b"new")
     assert files(tmp_path) == {"a": b"old"}
 

@@ -19,7 +19,7 @@ from datasets import Dataset, DatasetDict
 
 from seampack.errors import DataError
 from seampack.io.formats import Format
-from seampack.io.sources import expand, open_source
+from seampack.io.sources import expand, name_of, open_source
 from seampack.io.tables import TableReader, read_table
 
 
@@ -158,13 +158,16 @@ DAMAGED = {
     "garbage.xz": lzma.compress(b"some text\n" * 999)[:40] + b"garbage" * 9,
     "cut.parquet": table_bytes("parquet")[:-9],
     "empty.csv": b"",
+    "empty.parquet": b"",
+    "empty-\udcff.parquet": b"",
+    "empty.parquet.gz": gzip.compress(b""),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: cannot be read: ")):
+    with pytest.raises(DataError, match=re.escape(f"{name_of(str(tmp_path / name))}: cannot be read: ")):
         with_all(tmp_path / name)
 
 
@@ -190,7 +193,8 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 def test_expand_keeps_the_order_and_sorts_globs(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "[x].txt"):
         (tmp_path / name).write_text("a")
-    paths = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
+    with pytest.warns(match="given twice"):
+        paths = expand([tmp_path / "b.txt", f"{tmp_path}/?.txt", "-", f"{tmp_path}/[x].txt"])
     assert paths == [f"{tmp_path}/b.txt", f"{tmp_path}/a.txt", f"{tmp_path}/b.txt", "-", f"{tmp_path}/[x].txt"]
 
 
@@ -231,6 +235,14 @@ def test_expand_refuses_missing_inputs(tmp_path: Path, name: str, message: str) 
 def test_expand_needs_an_input() -> None:
     with pytest.raises(DataError, match="no input: give files, globs, folders, or - for standard input"):
         expand([])
+
+
+def test_a_file_that_is_given_twice_is_a_warning(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("one\n")
+    given = [str(tmp_path / "b.txt"), str(tmp_path / "*.txt")]
+    with pytest.warns(match=r"b\.txt: given twice, so that its documents are read twice"):
+        assert expand(given) == [given[0], str(tmp_path / "a.txt"), given[0]]
 
 
 @pytest.mark.parametrize("inputs", [["-", "-"], ["-", "a.txt", "-"]])

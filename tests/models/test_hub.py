@@ -38,7 +38,8 @@ def cached(cache: Path, name: str) -> Path:
 def test_unknown_models_are_named_at_once(
     load: Any, unreachable: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(DataError, match=r"some/model: .* no such folder, and the hub does not provide it: \S"):
+    message = r"some/model: .* no such folder, and the hub does not provide it: it is out of reach: \S"
+    with pytest.raises(DataError, match=message):
         load("some/model")
     assert "etry" not in capfd.readouterr().err + caplog.text
 

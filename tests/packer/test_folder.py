@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,26 +11,9 @@ import pytest
 import seampack
 from seampack.commands.report import row_text
 from seampack.errors import ShardError
-from seampack.packer.checksums import checksum, digest
 from seampack.packer.folder import PackedFolder
 from tests.packer.corpus import END, END_ID, FORMATS, SMALL, STRATEGIES
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Write a manifest with a digest that is right, so that only the rows can contradict it."""
-    if content["format_version"] > 1:
-        content["digest"] = digest({name: value for name, value in content.items() if name != "digest"})
-    (folder / "manifest.json").write_text(json.dumps(content))
-
-
-def edit_manifest(folder: Path, **changes: Any) -> None:
-    write_manifest(folder, {**json.loads((folder / "manifest.json").read_text()), **changes})
+from tests.packer.tampering import edit_manifest, flip, write_manifest, write_shard
 
 
 def make_version_1(folder: Path) -> None:
@@ -228,14 +210,31 @@ def test_rows_that_differ_from_their_segments(tmp_path: Path, pad: str | None) -
     PackedFolder(out).verify()
 
 
-def write_shard(folder: Path, table: pa.Table) -> None:
-    """Replace the only shard, and its entry of the manifest."""
-    file = folder / "shard-00000.arrow"
-    with pa.OSFile(str(folder / "new"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    (folder / "new").rename(file)
-    entry = PackedFolder(folder).manifest["shards"][0]
-    edit_manifest(folder, shards=[{**entry, "bytes": file.stat().st_size, "checksum": checksum(file)}])
+@pytest.mark.parametrize("pad", [None, END])
+def test_labels_are_verified(corpus: Path, tmp_path: Path, pad: str | None) -> None:
+    """A label that differs, and a repeated token or padding that would be learned."""
+    out = tmp_path / "out"
+    options = {**SMALL, "shard_tokens": 1 << 20, "pad": pad, "labels": True, "strategy": "seamless"}
+    seampack.pack(corpus, out=out, **options)
+    PackedFolder(out).verify()
+    table = next(PackedFolder(out).tables())
+    column = table.column_names.index("labels")
+    first, masked = table["labels"].to_pylist(), table["labels"].to_pylist()
+    ignored = [(row, place) for row, labels in enumerate(masked) for place, each in enumerate(labels) if each == -100]
+    row, place = ignored[-1]
+    masked[row][place] = table["input_ids"][row][place].as_py()
+    first[3][-1] = 9 if first[3][-1] != 9 else 8
+    cases = [(first, r"row 3: labels: expected -?\d+; got [89]"), (masked, f"row {row}: labels: expected -100; got ")]
+    for labels, message in cases:
+        write_shard(out, table.set_column(column, "labels", pa.array(labels, table.schema.field(column).type)))
+        with pytest.raises(ShardError, match=message):
+            PackedFolder(out).verify()
+    if pad is None:
+        shorter = [labels[:-1] if n == 1 else labels for n, labels in enumerate(table["labels"].to_pylist())]
+        shorter[0] = [*shorter[0], 5]
+        write_shard(out, table.set_column(column, "labels", pa.array(shorter, table.schema.field(column).type)))
+        with pytest.raises(ShardError, match="labels: expected as many as token ids in each row"):
+            PackedFolder(out).verify()
 
 
 def test_a_row_opens_its_shard_alone(packed: Path) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.packer.config import PlanConfig
 from seampack.packer.gather import IGNORE_INDEX, apply_plan
-from seampack.packer.planning import PackPlan, plan, plan_window
+from seampack.packer.planning import plan
+from seampack.packer.plans import PackPlan
 from tests.packer.test_planning import lengths_and_seq_len, options, rows_of
 
 
@@ -56,7 +56,7 @@ def test_truncated_documents_keep_their_end_token(
 ) -> None:
     """A document that loses tokens loses them before its EOS, and its last segment ends with the EOS."""
     lengths, seq_len = case
-    planned = plan_window(np.array(lengths, np.int32), PlanConfig(seq_len=seq_len, **options), keep_ends=True)
+    planned = plan(lengths, seq_len=seq_len, keep_ends=True, **options)
     texts = documents(lengths)
     packed = apply_plan(column(texts), planned, labels=labels)
     account = planned.account()

@@ -68,6 +68,7 @@ def test_documents_that_are_too_long_are_bad_records(tmp_path: Path, name: str, 
     assert documents == KEPT
     assert [(record.position, record.reason) for record in bad] == [(position, REASON) for position in positions]
     assert all(len(record.raw) <= 1024 for record in bad)
+    assert block == 7 or all("a line of words" in on_one_line(record.raw)[:30] for record in bad)  # 7: of two blocks
     everything, bad = read(tmp_path / name, block)
     assert (list(map(on_one_line, everything)), bad) == (LINES, [])
 
@@ -108,6 +109,7 @@ def test_token_ids_that_are_too_long(tmp_path: Path, ids: list[list[int]]) -> No
     pq.write_table(pa.table({"input_ids": ids}), tmp_path / "a.parquet")
     documents, bad = read(tmp_path / "a.parquet", max_document_bytes=LONGEST, on_bad="quarantine")
     assert (documents, [record.position for record in bad]) == ([[1], [3]], [2])
+    assert bad[0].raw == str(ids[1])[:1024]
 
 
 @pytest.mark.parametrize("first", ["", json.dumps({"input_ids": [1] * 900}) + "\n"])

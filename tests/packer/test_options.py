@@ -16,7 +16,8 @@ from seampack.packer import text_blocks
 from seampack.packer.config import PackConfig, PlanConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest
-from seampack.packer.planning import PackPlan, plan
+from seampack.packer.planning import plan
+from seampack.packer.plans import PackPlan
 from tests.packer.corpus import END, END_ID, TOKENIZER, UNFRAMED
 
 
@@ -98,6 +99,7 @@ CORPORA = {
     "texts": "".join(json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}"}) + "\n" for n in range(40)),
     "lines": "one line\nanother line\n\na paragraph\n",
     "ids": '{"input_ids": [1, 2, 3], "other": [7, 8]}\n',
+    "long": "".join(json.dumps({"text": f"{n} " + "seam " * (n % 60)}) + "\n" for n in range(900)),
     "broken": '{"text": "good"}\n{"text": 5}\n',
     "control": json.dumps({"text": END}) + "\n",
 }
@@ -151,6 +153,12 @@ PACK_OPTIONS = {
         # in small windows, the first row has documents from the beginning of the corpus only
         lambda before, after: max(after.rows[0]["doc_ids"]) < 8 <= max(before.rows[0]["doc_ids"]),
         given={"seed": 3},
+    ),
+    "partition_bytes": Option(
+        1 << 16,
+        # the same documents in other rows: a partition begins with nothing carried
+        lambda before, after: before.rows != after.rows and sorted(before.documents) == sorted(after.documents),
+        corpus="long",
     ),
     "output_format": Option(
         "parquet", lambda before, after: (before.endings, after.endings) == ([".arrow"], [".parquet"])

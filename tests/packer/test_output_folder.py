@@ -165,6 +165,15 @@ def test_an_overwrite_that_cannot_be_put_in_place(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_an_output_in_an_input_folder_is_refused(tmp_path: Path) -> None:
+    """The next run would read it."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_text("one\n")
+    with pytest.raises(seampack.ConfigError, match=r"the output is in the input folder .*corpus; choose another"):
+        seampack.pack(tmp_path / "corpus", out=tmp_path / "corpus" / "packed")
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["a.txt"]
+
+
 def test_a_closed_writer_writes_no_more(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "out", PackConfig()) as writer:
         pass
@@ -195,10 +204,10 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
             process.stdin.write(GOOD.encode() * 10_000)  # about fifty blocks
             process.stdin.flush()
             for _ in range(600):
-                if list(tmp_path.glob(".out.partial-*/shard-00001.arrow")):
+                if list(tmp_path.glob(".out.partial/output/shard-00001.arrow")):
                     break
                 time.sleep(0.05)
-            assert list(tmp_path.glob(".out.partial-*/shard-00001.arrow"))
+            assert list(tmp_path.glob(".out.partial/output/shard-00001.arrow"))
             yield process
         finally:
             process.kill()
@@ -210,7 +219,7 @@ def test_a_stopped_run_leaves_nothing(slow: "subprocess.Popen[bytes]", tmp_path:
     slow.send_signal(number)
     assert slow.wait(60) == 128 + number
     assert slow.stderr is not None
-    assert slow.stderr.read() == b"seampack: interrupted; no partial output was kept\n"
+    assert slow.stderr.read() == b"seampack: interrupted; the output is unchanged\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -221,7 +230,7 @@ def test_an_impatient_user_leaves_nothing(slow: "subprocess.Popen[bytes]", tmp_p
         time.sleep(pause)
     assert slow.wait(60) == 130
     assert slow.stderr is not None
-    assert slow.stderr.read() == b"seampack: interrupted; no partial output was kept\n"
+    assert slow.stderr.read() == b"seampack: interrupted; the output is unchanged\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,15 +256,17 @@ def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Ru
     slow.kill()
     slow.wait(60)
     (hidden,) = tmp_path.iterdir()
-    assert hidden.name == f".out.partial-{slow.pid}"
-    assert "manifest.json" not in contents(hidden)
+    assert hidden.name == ".out.partial"
+    assert "manifest.json" not in contents(hidden / "output")
     assert failed(call("inspect", "out")) == "out: no such folder"
-    assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(call("inspect", hidden))
+    assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(
+        call("inspect", hidden / "output")
+    )
     (tmp_path / "a.txt").write_text("a")
     with warnings.catch_warnings(action="always"):
         packed = call("pack", "a.txt", "-o", "out", *SMALL)
     assert packed.returncode == 0
-    assert packed.stderr.decode() == f"seampack: warning: {hidden}: removed; a killed run had left it\n"
+    assert packed.stderr.decode() == f"seampack: warning: {hidden}: removed; a run that did not finish had left it\n"
     assert call("inspect", "out", "--verify").returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "out"}
 
@@ -278,7 +289,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, output_format: str) -> None:
     )
     line = failed(process)
     assert line.startswith("out: cannot be written: ")
-    assert line.endswith("File too large; no partial output is left")
+    assert line.endswith("File too large; the output is unchanged")
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,8 @@ from benchmarks.authors import authors_rows, authors_windows
 from seampack.errors import ConfigError, DataError, SeampackError
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.config import PlanConfig, Strategy
-from seampack.packer.planning import PackPlan, plan
+from seampack.packer.planning import plan
+from seampack.packer.plans import PackPlan
 from tests import naive
 
 lengths_and_seq_len = st.integers(1, 40).flatmap(

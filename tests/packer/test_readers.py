@@ -138,7 +138,7 @@ def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, ma
 # Lines without a document, each with a part of the expected reason.
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON"),
-    (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data"),
+    (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data at character 15"),
     (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'; name another with --text-column"),
     (b"{}", "no field 'text'; the record has none"),
     (b'{"text": 3}', "field 'text': expected str, got int"),

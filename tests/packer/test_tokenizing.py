@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.packer import text_blocks, tokenizing
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Texts, TokenBatch
-from seampack.packer.pipeline import known_bytes, token_batches
+from seampack.packer.pipeline import known_bytes, ordered_map, token_batches
 from seampack.packer.tokenizing import TextTokenizer
 from tests.conftest import DATA
 
@@ -276,6 +277,21 @@ def test_text_after_tokenised_documents_is_encoded_by_the_fast_path(
     batches = list(token_batches(paths, tokenizer, PackConfig()))
     assert tokenizer.is_fast
     assert [ids for batch in batches for ids in documents(batch)] == [[1, 2], *encode(PLAIN, "some text")]
+
+
+def test_a_run_that_fails_cancels_the_last_block_first() -> None:
+    """Blocks wait for an earlier one: if it were cancelled first, a thread could begin one that waits forever."""
+    cancelled: list[int] = []
+
+    def submit(_: object, item: int) -> Future[int]:
+        future: Future[int] = Future()
+        if item == 0:
+            future.set_exception(DataError("a bad record"))
+        return mock.Mock(wraps=future, cancel=lambda: cancelled.append(item))
+
+    with pytest.raises(DataError, match="a bad record"):
+        list(ordered_map(int, range(9), mock.Mock(submit=submit), 4))
+    assert cancelled == [3, 2, 1]
 
 
 def test_gaps_in_the_ids_of_a_vocabulary(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig, Strategy
 from seampack.packer.planning import plan
-from seampack.packer.windows import WindowPlanner, plan_stream, windows_of
+from seampack.packer.windows import End, WindowPlanner, plan_stream, windows_of
 from tests import naive
 from tests.packer.test_planning import options
 
@@ -20,6 +20,7 @@ from tests.packer.test_planning import options
 @dataclass(frozen=True)
 class Batch:
     lengths: Any
+    input_bytes: int = 0
 
 
 def batches(lengths: Any, size: int) -> list[Batch]:
@@ -52,14 +53,14 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
         for doc, start, length, repeated in zip(
             planned.doc, planned.start, planned.length, planned.repeated, strict=True
         ):
-            begin = int(window.base[doc] + start)
-            segments[window.document[doc]] += 1
-            rows.append([(int(window.document[doc]), int(window.base[doc] + start), int(length))])
+            begin = int(window.parts.base[doc] + start)
+            segments[window.parts.document[doc]] += 1
+            rows.append([(int(window.parts.document[doc]), int(window.parts.base[doc] + start), int(length))])
             for position in range(begin + repeated, begin + length):
-                seen[window.document[doc]][position] += 1
+                seen[window.parts.document[doc]][position] += 1
         for doc, start, length in zip(*planned.dropped, strict=True):
-            for position in range(window.base[doc] + start, window.base[doc] + start + length):
-                seen[window.document[doc]][position] += 1
+            for position in range(window.parts.base[doc] + start, window.parts.base[doc] + start + length):
+                seen[window.parts.document[doc]][position] += 1
         total += window.accounting
     assert all(count == 1 for document in seen for count in document)
     assert (total.documents, total.tokens_in) == (len(lengths), sum(lengths))
@@ -78,7 +79,7 @@ def test_concat_in_windows_is_concat(case: tuple[int, int, list[int], int]) -> N
     rows: list[list[tuple[int, int, int]]] = []
     for window in plan_stream(batches(lengths, size), config):
         planned = window.plan
-        documents, bases = window.document[planned.doc], window.base[planned.doc] + planned.start
+        documents, bases = window.parts.document[planned.doc], window.parts.base[planned.doc] + planned.start
         segments = list(zip(documents.tolist(), bases.tolist(), planned.length.tolist(), strict=True))
         rows += [segments[a:b] for a, b in zip(planned.row_offsets, planned.row_offsets[1:], strict=False)]
     whole = plan(lengths, seq_len=seq_len, strategy="concat", shuffle=False)
@@ -111,8 +112,8 @@ def test_carrying_is_bounded_where_waiting_does_not_help() -> None:
 def test_windows_end_at_batches() -> None:
     config = PackConfig(seq_len=10, window_tokens=10)
     windows = list(windows_of(batches([4] * 10, 2), config))
-    assert [(len(window), last) for window, last in windows] == [(1, False)] * 4 + [(1, True)]
-    assert [last for _, last in windows_of([], config)] == [True]
+    assert [(len(window), end) for window, end in windows] == [(1, End.WINDOW)] * 4 + [(1, End.INPUT)]
+    assert [end for _, end in windows_of([], config)] == [End.INPUT]
 
 
 def test_a_document_that_is_too_long() -> None:

@@ -197,6 +197,13 @@ def test_bad_records_go_to_the_quarantine(line: bytes, segmented: Callable[..., 
     assert not (tmp_path / "out.quarantine.jsonl").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be read")
+def test_lines_next_to_a_bad_one_keep_their_carriage_returns(segmented: Callable[..., bytes], tmp_path: Path) -> None:
+    good = b"ab\rcab\n\rab\r\n"
+    assert segmented(good + b"\xff\n" + good, name="in.txt", on_bad="quarantine") == segmented(good, name="in.txt") * 2
+    assert json.loads((tmp_path / "out.quarantine.jsonl").read_text("utf-8"))["position"] == 3
+
+
 @pytest.mark.parametrize("line", BAD_RECORDS)
 def test_the_error_of_a_bad_record_names_what_would_help(
     line: bytes, segmented: Callable[..., bytes], tmp_path: Path
