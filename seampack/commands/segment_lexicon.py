@@ -26,10 +26,11 @@ from seampack.segmenter.config import LexiconConfig
 @shared.as_json
 @shared.with_formats
 def lexicon(inputs: tuple[str, ...], model: str, out: str, overwrite: bool, as_json: bool, **options: Any) -> None:
-    """Give a segmenter a lexicon: the words that it finds in raw text.
+    """Give a segmenter a lexicon of the words in raw text.
 
-    Words that are frequent in much text outweigh the decisions of the student in a single place. The new segmenter has
-    all parts of the old one and uses the lexicon by default. Texts of many kinds, 10 million characters, are enough.
+    The words that the segmenter finds are counted; frequent ones outweigh what the student decides in a single place.
+    The new segmenter has all parts of the old one and uses the lexicon by default. Texts of many kinds, 10 million
+    characters, are enough.
 
     RAW: {formats}; or - for standard input.
 
