@@ -199,10 +199,11 @@ def test_standard_input_is_named_by_its_content(call: Run, tmp_path: Path) -> No
     (entry,) = json.loads(result.stdout)["inputs"]
     (tmp_path / "same").write_bytes(data)
     assert entry == {"path": "-", "bytes": len(data), "checksum": checksum(tmp_path / "same")}
-    (tmp_path / "b.txt").write_text("b\n" * 1000)
-    assert call("pack", "b.txt", "same", "b.txt", "b.txt", "-o", "other", *UNFRAMED).returncode == 0
+    for name in ("b.txt", "c.txt", "d.txt"):
+        (tmp_path / name).write_text("b\n" * 1000)
+    assert call("pack", "b.txt", "same", "c.txt", "d.txt", "-o", "other", *UNFRAMED).returncode == 0
     shown = call("inspect", "other", "--verify").stdout.decode()
-    assert "\ninputs                     4   0.0 MB, b.txt, same, b.txt, ...\n" in shown
+    assert "\ninputs                     4   0.0 MB, b.txt, same, c.txt, ...\n" in shown
 
 
 def test_pack_returns_the_manifest_with_the_notes(tmp_path: Path) -> None:
