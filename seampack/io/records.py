@@ -147,7 +147,7 @@ def problem(line: bytes, error: Exception, column: str) -> str:
     except json.JSONDecodeError as json_error:
         if b"}\r{" in line:
             return f"several records on a line; {LINE_FEED_WANTED}"
-        return f"broken JSON: {json_error.msg} at character {json_error.pos + 1}"
+        return f"broken JSON: {json_error.msg.removesuffix(' at')} at character {json_error.pos + 1}"
     except ValueError as json_error:
         return f"broken JSON: {json_error}"
     except RecursionError:

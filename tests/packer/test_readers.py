@@ -139,6 +139,7 @@ def test_a_file_is_one_document_named_by_its_path(folder: Path, content: str, ma
 BAD_LINES = [
     (b'{"text": "a"', "broken JSON"),
     (b'{"text": "a"} {"text": "b"}', "broken JSON: Extra data at character 15"),
+    (b'{"text": "a', "broken JSON: Unterminated string starting at character 10"),
     (b'{"body": "a", "n": 1}', "no field 'text'; the record has 'body', 'n'; name another with --text-column"),
     (b"{}", "no field 'text'; the record has none"),
     (b'{"text": 3}', "field 'text': expected str, got int"),
