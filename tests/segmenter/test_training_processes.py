@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,7 +102,9 @@ def test_ctrl_c_ends_training_without_noise(tmp_path: Path) -> None:
     )
     assert all(map(ended, found))
     texts, _ = sentences(100)
-    train([texts], LONG, tmp_path / "m", resume=True, threads=1)
+    with warnings.catch_warnings():  # a worker may have been writing a checkpoint when it was ended
+        warnings.filterwarnings("ignore", message=r".*\.partial-\d+: removed; a killed run had left it")
+        train([texts], LONG, tmp_path / "m", resume=True, threads=1)
     train([texts], LONG, tmp_path / "whole", threads=1)
     assert_same_arrays(tmp_path / "m", tmp_path / "whole")
 
