@@ -160,7 +160,7 @@ def _view(typing_context, address, shape):
 
 def _store(results: Any, value: Any) -> int:
     """Store the integers that a kernel returns. Return their number: 0 for none, -1 for one that is in no tuple."""
-    raise NotImplementedError
+    raise NotImplementedError  # only kernels call it: numba compiles the overload below in its place
 
 
 @overload(_store, jit_options={"forceinline": True})
