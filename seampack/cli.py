@@ -13,6 +13,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from types import FrameType
@@ -35,6 +36,7 @@ from seampack.errors import SeampackError, is_out_of_memory
 
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 141  # 128 + SIGPIPE
+_AGAIN = 0.02  # seconds until a signal is sent again
 
 
 class _Stopped(KeyboardInterrupt):
@@ -43,6 +45,16 @@ class _Stopped(KeyboardInterrupt):
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise _Stopped(number)
+
+
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again that arrived where Python drops exceptions, such as in a destructor; print other errors."""
+    if not isinstance(unraisable.exc_value, _Stopped):
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(_AGAIN, os.kill, (os.getpid(), unraisable.exc_value.args[0]))
+    again.daemon = True
+    again.start()
 
 
 class _Group(click.Group):
@@ -76,6 +88,7 @@ class _Group(click.Group):
         """Run the command line and exit."""
         _open_closed_descriptors()
         warnings.showwarning = lambda message, *_: warn(str(message))
+        sys.unraisablehook = _unraisable
         for number in STOPPING:
             if signal.getsignal(number) != signal.SIG_IGN:  # ignored by nohup, or in the background of a script
                 signal.signal(number, _stop)

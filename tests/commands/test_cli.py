@@ -18,7 +18,7 @@ from seampack.commands import pack as pack_command
 from seampack.commands.report import set_interrupted
 from seampack.errors import ConfigError
 from seampack.io.formats import CODECS
-from tests.conftest import CORPUS, Run, command, commands
+from tests.conftest import CORPUS, Run, command, commands, obey_interrupts
 from tests.faulty import failed
 
 COMMANDS = commands()
@@ -300,3 +300,30 @@ def test_a_call_within_a_process_does_not_ignore_signals(call: Run) -> None:
     ignored = [signal.getsignal(number) == signal.SIG_IGN for number in STOPPING]  # by nohup, for example
     assert call("--version").returncode == 0
     assert [signal.getsignal(number) == signal.SIG_IGN for number in STOPPING] == ignored
+
+
+# A command that gets Ctrl-C in a destructor, where Python drops exceptions, and then works on.
+IN_A_DESTRUCTOR = """
+import signal, sys, time
+from seampack.cli import main
+
+class Guard:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+@main.command()
+def work():
+    Guard()
+    time.sleep(50)
+
+sys.argv = ["seampack", "work"]
+main()
+"""
+
+
+def test_a_signal_in_a_destructor_is_not_lost() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, timeout=30, preexec_fn=obey_interrupts
+    )
+    assert run.returncode == 130
+    assert run.stderr == b"seampack: interrupted; the output is unchanged\n"
