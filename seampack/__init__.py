@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seampack.packer.gather import apply_plan
     from seampack.packer.hf_datasets import pack_dataset
     from seampack.packer.manifest import Manifest
-    from seampack.packer.packing import pack
+    from seampack.packer.packing import merge, pack, pack_partitions
     from seampack.packer.planning import plan
     from seampack.packer.plans import PackPlan
     from seampack.packer.train_tokenizer import train_tokenizer
@@ -44,8 +44,10 @@ _HOME = {
     "Strategy": "packer.config",
     "apply_plan": "packer.gather",
     "compare": "packer.comparison",
+    "merge": "packer.packing",
     "pack": "packer.packing",
     "pack_dataset": "packer.hf_datasets",
+    "pack_partitions": "packer.packing",
     "plan": "packer.planning",
     "train_tokenizer": "packer.train_tokenizer",
 }
@@ -68,8 +70,10 @@ __all__ = [
     "__version__",
     "apply_plan",
     "compare",
+    "merge",
     "pack",
     "pack_dataset",
+    "pack_partitions",
     "plan",
     "train_tokenizer",
 ]

@@ -26,7 +26,7 @@ from seampack._signals import STOPPING, ignore_signals
 from seampack._version import __version__
 from seampack.commands.inspect import inspect
 from seampack.commands.models import models
-from seampack.commands.pack import compare, pack
+from seampack.commands.pack import compare, merge, pack
 from seampack.commands.report import discard, interrupted, memory_advice, note, warn, written
 from seampack.commands.segment import segment
 from seampack.commands.tokenizer import tokenizer
@@ -149,7 +149,7 @@ def main() -> None:
     """Turn text corpora into training sequences, and find the words of text without spaces."""
 
 
-for command in (pack, compare, inspect, verify, unpack, tokenizer, segment, models):
+for command in (pack, merge, compare, inspect, verify, unpack, tokenizer, segment, models):
     main.add_command(command)
 
 

@@ -1,5 +1,6 @@
-"""``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
+"""``seampack pack``, ``merge`` and ``compare``: write a corpus as training sequences, or only plan it."""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,8 @@ from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
+    from seampack.packer.manifest import Manifest
+    from seampack.packer.packing import Packed
     from seampack.packer.tokenizing import TextTokenizer
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
@@ -43,11 +46,31 @@ _COLUMNS = {
 }
 
 
+class _Share(click.ParamType[tuple[int, int]]):
+    """The share of a process: its number and the number of processes, such as ``3/16``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return both numbers. Raise click.BadParameter for other text."""
+        number, _, processes = str(value).partition("/")
+        if not (number.isdecimal() and processes.isdecimal() and int(number) < int(processes)):
+            self.fail(f"expected I/N with I from 0 to N - 1, such as 3/16; got {value!r}", param, ctx)
+        return int(number), int(processes)
+
+
 @click.command()
 @shared.corpus
 @click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder for the shards and their manifest.")
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
+@click.option(
+    "--partition",
+    type=_Share(),
+    default=None,
+    metavar="I/N",
+    help="Pack only the partitions of process I of N, counted from 0; `seampack merge` completes the folder.",
+)
 @shared.tokenizer
 @shared.pre_segment
 @click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
@@ -61,6 +84,7 @@ def pack(
     out: str,
     overwrite: bool,
     resume: bool,
+    partition: tuple[int, int] | None,
     tokenizer: str | None,
     pre_segment: str | None,
     paper: bool,
@@ -82,28 +106,88 @@ def pack(
 
     keep_freed_memory()
     leave_out_pandas()
-    from seampack.packer.packing import pack as run
+    from seampack.packer import packing
 
     set_memory_advice(_MEMORY_ADVICE)
     _warn_of_idle_options(config)
     note_lines(inputs, config.input_format)
     elapsed = stopwatch()
+    given: dict[str, Any] = {
+        "tokenizer": _tokenizer_name(tokenizer),
+        "threads": threads,
+        "overwrite": overwrite,
+        "split": shared.splitter(pre_segment),
+        "notes": {"pre_segment": pre_segment} if pre_segment else None,
+        "on_tokenizer": _note_special_tokens if AUTO in (config.bos, config.eos) else None,
+    }
     with progress_bar(inputs) as on_progress:
-        manifest = run(
-            inputs,
-            config,
-            out,
-            tokenizer=_tokenizer_name(tokenizer),
-            threads=threads,
-            overwrite=overwrite,
-            resume=resume,
-            split=shared.splitter(pre_segment),
-            notes={"pre_segment": pre_segment} if pre_segment else None,
-            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
-            on_progress=on_progress,
-        )
+        if partition is not None:
+            number, processes = partition
+            packed = packing.pack_partitions(
+                inputs,
+                config,
+                out,
+                chosen=lambda count: range(number, count, processes),
+                on_progress=on_progress,
+                **given,
+            )
+        else:
+            manifest = packing.pack(inputs, config, out, resume=resume, on_progress=on_progress, **given)
     set_written(out)
     times = elapsed()
+    if partition is not None:
+        _report_partitions(packed, out, as_json, times)
+    else:
+        _report(manifest, out, as_json, times)
+
+
+@click.command()
+@click.argument("folder")
+@click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
+@shared.as_json
+def merge(folder: str, overwrite: bool, as_json: bool) -> None:
+    """Complete a folder that several processes have packed.
+
+    Packs what filled no row in the partitions of `seampack pack --partition`, writes the manifest, and makes FOLDER
+    appear. It is the same, byte for byte, as that of a single process.
+
+    \b
+    seampack pack corpus/ -o packed/ --partition 0/2    # on one machine
+    seampack pack corpus/ -o packed/ --partition 1/2    # on another
+    seampack merge packed/
+    """
+    from seampack._memory import keep_freed_memory
+    from seampack._pandas import leave_out_pandas
+
+    keep_freed_memory()
+    leave_out_pandas()
+    from seampack.packer.packing import merge as run
+
+    set_memory_advice("run it on a machine with more memory")
+    elapsed = stopwatch()
+    manifest = run(folder, overwrite=overwrite)
+    set_written(folder)
+    _report(manifest, folder, as_json, elapsed())
+
+
+def _report_partitions(packed: "Packed", out: str, as_json: bool, times: dict[str, float]) -> None:
+    """Print what a process has packed of a run."""
+    if as_json:
+        print_json({"numbers": packed.numbers, "partitions": packed.partitions, "tokens": packed.tokens} | times)
+        return
+    click.echo(f"partitions  {len(packed.numbers):>16,}   of {packed.partitions:,}: {_numbers(packed.numbers)}")
+    click.echo(f"tokens      {packed.tokens:>16,}")
+    click.echo(_time_line(times))
+    note(f"when all processes have finished: seampack merge {shlex.quote(out)}")
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, numbers[:10])) or "none; there are fewer partitions than processes"
+    return shown + (", ..." if len(numbers) > 10 else "")
+
+
+def _report(manifest: "Manifest", out: str, as_json: bool, times: dict[str, float]) -> None:
+    """Print the accounting of a complete folder."""
     _warn_of_nothing(manifest.accounting)
     if as_json:
         print_json(manifest.to_dict() | times)
@@ -113,7 +197,11 @@ def pack(
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
     click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
-    click.echo(f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s")
+    click.echo(_time_line(times))
+
+
+def _time_line(times: dict[str, float]) -> str:
+    return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
 
 
 @click.command()

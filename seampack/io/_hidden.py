@@ -10,8 +10,10 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from seampack.errors import ShardError
 
 PARTIAL, REPLACED = "partial", "replaced"
 
@@ -27,12 +29,17 @@ def hidden_path(target: Path, state: str) -> Path:
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """Lock a path, which shows other runs that the process that writes it is alive. A rename keeps the lock."""
+def claimed(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Lock a path, which shows other runs that the processes that write it are alive. A rename keeps the lock."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: other runs leave the path alone
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if shared:
+                raise ShardError(f"{path}: another run is writing there alone; wait for it") from error
+        except OSError:
+            pass  # a file system without locks: other runs leave the path alone
         yield
     finally:
         os.close(descriptor)

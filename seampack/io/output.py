@@ -222,13 +222,13 @@ class StagedFolder:
         if kind.marker not in owned and kind.needs_marker:
             raise ShardError(f"{only} no {kind.marker}; choose another folder")
 
-    def open(self) -> None:
-        """Make the hidden folder."""
+    def open(self, *, shared: bool = False) -> None:
+        """Make and lock the hidden folder. If it is ``shared``, other processes may have made it, and open it too."""
         self._made = [parent for parent in self._target.parents if not parent.exists()]
         with writing(self.out):
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir(parents=True, exist_ok=self.folder != self.root)
-            self._claims.enter_context(claimed(self.root))
+            self._claims.enter_context(claimed(self.root, shared=shared))
 
     def publish(self) -> None:
         """Sync the hidden folder and rename it to ``out``; the old folder is removed last."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -49,6 +49,10 @@ class Source:
     """Unit that positions in messages count: ``line``, ``value`` of JSON, or ``row`` of a table."""
     guessed: bool = False
     """Whether the format is ``lines`` only because no other format was recognised."""
+    divisible: bool = False
+    """Whether parts of the file can be read by themselves."""
+    part: tuple[int, int] = (0, 1)
+    """Which part of the file, and of how many. Lines: ``stream`` has that part. Tables: see ``TableReader``."""
 
 
 def expand(inputs: Inputs) -> list[str]:
@@ -119,8 +123,13 @@ Watch = Callable[[bytes], object]
 
 
 @contextmanager
-def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = None) -> Iterator[Source]:
+def open_source(
+    path: str, wanted: Format = Format.AUTO, watch: Watch | None = None, part: tuple[int, int] = (0, 1)
+) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.
+
+    ``part`` is a number and the number of equal parts of a ``divisible`` file: a part has the lines that start in it,
+    or a share of the row groups or batches.
 
     Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
     into a temporary file, because their readers need random access. ``watch`` receives the stored bytes in order; of a
@@ -138,7 +147,7 @@ def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = N
             raw = opened.enter_context(open(descriptor, "rb", buffering=SNIFF_BYTES))
         except OSError as error:
             raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
-        stored = raw if watch is None else _Watched(raw, watch)
+        stored: Any = raw if watch is None or part != (0, 1) else _Watched(raw, watch)
         stream = _Head(stored, name)
         codec = stream.detect(detect_codec)
         if codec is not None:
@@ -156,15 +165,70 @@ def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = N
             return
         guessed = kind == Format.LINES and Format.LINES not in (named, wanted)
         file: Any = None
-        if kind in COLUMNAR and codec is None and os.path.isfile(path):
+        is_plain_file = codec is None and os.path.isfile(path)
+        divisible = is_plain_file and (kind in (Format.JSONL, Format.LINES) or _has_index(kind, stream.head))
+        if part != (0, 1):
+            if not divisible:
+                raise DataError(f"{name}: expected a file that can be divided; it has changed since the run began")
+            lines = _part_of(raw, kind, *part)
+            stored = lines if watch is None else _Watched(lines, watch)
+            if kind not in COLUMNAR:
+                where = f" from byte {lines.start:,}" if lines.start else ""
+                yield Source(f"{name}{where}", kind, _Head(stored, name), None, "line", guessed, divisible, part)
+                return
+        if kind in COLUMNAR and is_plain_file:
             file = path
-        elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
+        elif _has_index(kind, stream.head):
             file = opened.enter_context(_spooled(stream, name))
-        yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed)
+        yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed, divisible, part)
         if watch is not None and file == path:
             with reading(name):
                 while stored.read(1 << 20):
                     pass
+
+
+def _has_index(kind: Format, head: bytes) -> bool:
+    """Return whether a table has an index of its groups of rows."""
+    return kind == Format.PARQUET or (kind == Format.ARROW and head.startswith(b"ARROW1"))
+
+
+def _part_of(file: Any, kind: Format, part: int, parts: int) -> "_Range":
+    """Return the bytes of a part of a file: of lines, those of the lines that start in it."""
+    size = os.fstat(file.fileno()).st_size
+    start, stop = (size * number // parts for number in (part, part + 1))
+    if kind not in COLUMNAR:
+        start, stop = (_line_start(file, offset) for offset in (start, stop))
+    file.seek(start)
+    return _Range(file, start, stop)
+
+
+def _line_start(file: BinaryIO, offset: int) -> int:
+    """Return the offset of the first line that starts at an offset or after it, or the size of the file."""
+    if not offset:
+        return 0
+    file.seek(offset - 1)
+    while chunk := file.read(SNIFF_BYTES):
+        if (newline := chunk.find(b"\n")) >= 0:
+            return offset + newline
+        offset += len(chunk)
+    return offset - 1
+
+
+class _Range:
+    """The bytes ``start`` to ``stop`` of an open file."""
+
+    closed = False
+
+    def __init__(self, file: Any, start: int, stop: int) -> None:
+        self.start = start
+        self._file = file
+        self._left = stop - start
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, fewer only at the end."""
+        data: bytes = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
 class _Watched:

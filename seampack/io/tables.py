@@ -39,6 +39,10 @@ class TableReader:
     """
 
     schema: pa.Schema
+    groups = 1
+    """Groups of rows that can be read by themselves."""
+    first_row = 0
+    """Number of rows of the file before those of the part."""
 
     def __init__(self, source: Source, longest: int | None = None, report: Report = refuse) -> None:
         self.name = source.name
@@ -50,6 +54,10 @@ class TableReader:
 
                 self._parquet = pq.ParquetFile(_mapped(self._file))
                 self.schema = self._parquet.schema_arrow
+                self.groups = self._parquet.num_row_groups
+                self._chosen = list(_share(self.groups, source.part))
+                group = self._parquet.metadata.row_group
+                self.first_row = sum(group(number).num_rows for number in range(min(self._chosen, default=0)))
             elif source.format == Format.ARROW:
                 self._batches = self._open_arrow(source)
             else:
@@ -60,7 +68,10 @@ class TableReader:
         if source.stream.head.startswith(b"ARROW1"):
             reader = pa.ipc.open_file(_mapped(source.file))
             self.schema = reader.schema
-            return (reader.get_batch(number) for number in range(reader.num_record_batches))
+            self.groups = reader.num_record_batches
+            chosen = _share(self.groups, source.part)
+            self.first_row = sum(reader.get_batch(number).num_rows for number in range(chosen.start))
+            return (reader.get_batch(number) for number in chosen)
         stream = _Marked(source.stream) if source.file is None else _mapped(source.file)
         reader = pa.ipc.open_stream(stream)
         self.schema = reader.schema
@@ -82,7 +93,7 @@ class TableReader:
         """Iterate over record batches of at most ``rows`` rows, with the named columns or all."""
         with reading(self.name):
             if self._parquet is not None:
-                yield from self._parquet.iter_batches(batch_size=rows, columns=columns, use_threads=False)
+                yield from self._parquet.iter_batches(rows, self._chosen, columns, use_threads=False)
                 return
             for batch in self._batches:
                 chosen = batch if columns is None else batch.select(columns)
@@ -116,11 +127,17 @@ class TableReader:
 
         file = pq.ParquetFile(_mapped(self._file), metadata=self._parquet.metadata, read_dictionary=repeated)
         rows = _FEW_ROWS
-        for batch in file.iter_batches(batch_size=rows, columns=columns, use_threads=False):
+        for batch in file.iter_batches(rows, self._chosen, columns, use_threads=False):
             yield batch
             per_row = sum(map(_size_in_memory, batch.columns)) / max(1, batch.num_rows)
             rows = int(max(1, min(4 * rows, size / max(1, per_row), _ROWS)))
             file.reader.set_batch_size(rows)
+
+
+def _share(groups: int, part: tuple[int, int]) -> range:
+    """Return the groups of a part, given its number and the number of parts."""
+    number, parts = part
+    return range(groups * number // parts, groups * (number + 1) // parts)
 
 
 def _repeated_texts(metadata: Any, columns: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Input, Manifest
+from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int64
 from seampack.packer.segments import gathered
@@ -26,7 +27,7 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _READING = (
     *("input_format", "text_column", "input_ids_column", "id_column"),
-    *("on_bad", "max_document_bytes", "special_tokens_in_text"),
+    *("on_bad", "max_document_bytes", "special_tokens_in_text", "partition_bytes"),
 )
 """Options that decide which documents are read, and as which tokens."""
 _COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated")
@@ -105,12 +106,12 @@ def verify_against(
             threads=threads,
             split=split,
             on_bad=comparing.skip,
-            on_input=inputs.append,
             on_progress=on_progress,
         )
     ) as batches:
         for batch in batches:
             comparing.add(batch)
+            inputs += batch.origin.inputs or ()
     return comparing.finish(inputs)
 
 
@@ -136,6 +137,7 @@ class _Comparing:
             self._documents = dict(zip(self._index.ids.to_pylist(), range(len(self._index.ids)), strict=True))
         else:
             self._numbers = self._index.ids.to_numpy()
+        self._partitions = [*self._manifest.partitions[:-1], 1 << BITS]  # the source may have more documents
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._quarantined = 0
         self._lost: str = ""  # the first document that lost tokens
@@ -148,7 +150,10 @@ class _Comparing:
     def add(self, batch: TokenBatch) -> None:
         """Compare the next documents."""
         lengths = batch.lengths
-        names = batch.names if self._has_names else arrow_of(self._counts["documents"] + np.arange(lengths.size))
+        if self._has_names:
+            names = batch.names
+        else:
+            names = arrow_of(numbers_of(self._counts["documents"] + np.arange(lengths.size), self._partitions))
         places = self._places(names)
         present = np.flatnonzero(places >= 0)
         _, first = np.unique(places[present], return_index=True)

@@ -184,7 +184,7 @@ def column_blocks(
         id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
     if content != config.text_column:
         columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
-    row = 1
+    row = 1 + table.first_row
     for batch in table.slices(list(columns.values()), min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
             row += len(unread)

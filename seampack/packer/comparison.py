@@ -39,6 +39,7 @@ class Comparison:
 class _Lengths:
     lengths: npt.NDArray[np.int64]
     input_bytes: int = 0
+    ends_partition: bool = False
 
 
 def compare(
@@ -67,22 +68,22 @@ def compare(
         on_tokenizer(text_tokenizer)
     skipped = Skipped()
     batches = token_batches(paths, text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
-    lengths = [(batch.lengths.astype(np.int32), batch.input_bytes) for batch in batches]
+    lengths = [(batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition) for batch in batches]
     skipped.warn()
     for planned in configs.values():
-        _plan([(np.ones(1, np.int32), 0)], planned, "")  # load the kernels before the clock starts
+        _plan([(np.ones(1, np.int32),)], planned, "")  # load the kernels before the clock starts
     return [_plan(lengths, planned, name) for name, planned in configs.items()]
 
 
 def compare_lengths(batches: Iterable[npt.NDArray[np.int32]], config: PackConfig) -> Comparison:
     """Plan batches of document lengths (in tokens) by the strategy of the config, as a single partition."""
-    return _plan(((lengths, 0) for lengths in batches), config, config.strategy)
+    return _plan(((lengths,) for lengths in batches), config, config.strategy)
 
 
-def _plan(batches: Iterable[tuple[npt.NDArray[np.int32], int]], config: PackConfig, name: str) -> Comparison:
-    """Plan batches of document lengths and bytes of input."""
+def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> Comparison:
+    """Plan batches of document lengths, bytes of input, and whether the partition ends with the batch."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
-    for window in plan_stream((_Lengths(lengths.astype(np.int64), size) for lengths, size in batches), config):
+    for window in plan_stream((_Lengths(lengths.astype(np.int64), *facts) for lengths, *facts in batches), config):
         accounting += window.accounting
     return Comparison(name, accounting, time.process_time() - started)

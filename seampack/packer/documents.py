@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 from seampack.packer.checksums import block_checksum
+from seampack.packer.manifest import Input
 
 SKIP_ADVICE = "; skip such records with --on-bad quarantine"
 NO_NAMES = pa.nulls(0, pa.large_string())
@@ -64,6 +65,11 @@ class Origin(NamedTuple):
 
     checksum: bytes = b""
     bytes: int = 0
+    partition: int = 0
+    trusts_fast: bool | None = None
+    """Whether the partition uses the fast path of the tokenizer; None if that is not decided yet."""
+    inputs: tuple[Input, ...] | None = None
+    """The files of the partition, in the batch that ends it; that batch has no documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,11 @@ class TokenBatch:
     def input_bytes(self) -> int:
         """Bytes of input that the documents were read from."""
         return self.origin.bytes
+
+    @property
+    def ends_partition(self) -> bool:
+        """Whether the partition ends with this batch."""
+        return self.origin.inputs is not None
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

@@ -1,18 +1,20 @@
-"""The hidden folder of a packing run: the output so far, and a receipt for each partition that is finished.
+"""The hidden folder of a packing run: the output so far, and receipts of what is finished.
 
-    .NAME.partial/run.json               what the run was given; another run goes on only if it is given the same
-                  receipt-00000.json     what partition 0 left: shards, counts, and the checksum of its input
-                  tail-00000.arrow       its documents that fill no row
-                  output/                the future folder NAME
+    .NAME.partial/run.json                      what the run was given; other processes must be given the same
+                  receipt-00003-00000.json      what section 0 of partition 3 left: shards, counts, checksum of input
+                  tail-00003-00000.arrow        its documents that fill no row
+                  quarantine-00003-00000.jsonl  its records that could not be read
+                  output/                       the future folder NAME
 
-A receipt is written when everything that it names is on the disk. So a run that is killed loses at most the partition
+A receipt is written when everything that it names is on the disk. So a run that is killed loses at most the sections
 that it was working on.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,19 +30,25 @@ from seampack.io.output import sync, writing
 from seampack.io.ragged import offsets_of
 from seampack.packer.checksums import Checksum, checksum
 from seampack.packer.documents import Origin
-from seampack.packer.manifest import QUARANTINE, File, Shard
+from seampack.packer.manifest import File, Input, Shard
 from seampack.packer.windows import Parts, no_parts
 
 OUTPUT = "output"
 _RUN = "run.json"
-_RECEIPT = "receipt-{:05d}.json"
-_TAIL = "tail-{:05d}.arrow"
+_SHOWN = 300
+_RECEIPT = "receipt-{}-{}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a finished partition left."""
+    """What a finished section of a partition left."""
 
+    partition: int
+    section: int
+    is_last: bool
+    """Whether the partition ends with this section."""
+    inputs: tuple[Input, ...]
+    """The files of the partition, if it ends here."""
     blocks: int
     """Blocks of input."""
     checksum: str
@@ -51,18 +59,17 @@ class Receipt:
     doubled: tuple[int, int, int, int]
     accounting: dict[str, int]
     shards: tuple[Shard, ...]
-    uses_reference: bool
-    """Whether the fast path of the tokenizer was found to be wrong, so that the rest must not use it either."""
+    trusts_fast: bool | None
+    """Whether the partition uses the fast path of the tokenizer; None if that was not decided yet."""
     tail: File
     tail_tokens: int
+    quarantine: File | None
     quarantined: int
-    """Records in the quarantine after this partition."""
-    quarantine_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The parts of documents that fill no row of a partition."""
+    """The parts of documents that fill no row of a section."""
 
     parts: Parts
     ids: npt.NDArray[Any]
@@ -90,60 +97,89 @@ class BlockDigest:
 
 
 class Journal:
-    """The receipts of a run."""
+    """The receipts of a run, by partition."""
 
     def __init__(self, folder: Path, out: Path) -> None:
         self._folder = folder
         self._out = out
-        self.receipts: list[Receipt] = []
+        self.receipts: dict[int, list[Receipt]] = {}
+
+    @property
+    def in_order(self) -> list[Receipt]:
+        """The receipts in the order of the input."""
+        return [receipt for number in sorted(self.receipts) for receipt in self.receipts[number]]
 
     @staticmethod
     def has_receipts(folder: Path) -> bool:
         """Return whether a run has finished a partition."""
-        return (folder / _RECEIPT.format(0)).is_file()
+        return any(folder.glob(_RECEIPT.format("*", "*")))
 
     def begin(self, run: Mapping[str, Any]) -> None:
-        """Write what the run was given."""
-        self._write(_RUN, run)
+        """Write what the run was given, if no other process of it has done so."""
+        partial = self._folder / f"run-{os.getpid()}.partial"
+        with writing(self._out):
+            partial.write_text(json.dumps(run, indent=1))
+            sync(partial)
+            try:
+                with suppress(FileExistsError):
+                    os.link(partial, self._folder / _RUN)
+            finally:
+                partial.unlink()
+            sync(self._folder)
 
-    def resume(self, run: Mapping[str, Any]) -> None:
-        """Read the receipts, and remove what is in none.
+    def read_run(self) -> dict[str, Any]:
+        """Return what the run was given. Raise ShardError if it is missing or damaged."""
+        run = self._read(_RUN)
+        if not isinstance(run, dict) or not {"given", "tokenizer", "modified"} <= run.keys():
+            raise self._damaged(_RUN, "expected what a run was given")
+        return run
 
-        Raises ConfigError if the earlier run was given something else, ShardError if a file is damaged or missing.
-        """
-        if changed := list(changes(self._read(_RUN), run)):
+    def check(self, run: Mapping[str, Any]) -> None:
+        """Raise ConfigError if the earlier run was given something else."""
+        if changed := list(changes(self.read_run()["given"], run["given"])):
             raise ConfigError(
                 f"{self._out}: cannot resume: {'; '.join(changed)}; give the same, or start again with --overwrite"
             )
-        while (self._folder / (name := _RECEIPT.format(len(self.receipts)))).is_file():
-            try:
-                self.receipts.append(msgspec.convert(self._read(name), Receipt))
-            except msgspec.ValidationError as error:
-                raise self._damaged(name, str(error)) from error
-        output = self._folder / OUTPUT
-        shards = [shard for receipt in self.receipts for shard in receipt.shards]
+
+    def load(self, partitions: Iterable[int]) -> None:
+        """Read the receipts of partitions. Raise ShardError if a file that they name is damaged or missing."""
+        self.receipts = {}
+        for number in partitions:
+            receipts: list[Receipt] = []
+            while (self._folder / (name := _RECEIPT.format(f"{number:05d}", f"{len(receipts):05d}"))).is_file():
+                try:
+                    receipts.append(msgspec.convert(self._read(name), Receipt))
+                except msgspec.ValidationError as error:
+                    raise self._damaged(name, str(error)) from error
+                self._check_files(receipts[-1])
+            if receipts:
+                self.receipts[number] = receipts
+
+    def _check_files(self, receipt: Receipt) -> None:
+        kept = [receipt.tail] if receipt.quarantine is None else [receipt.tail, receipt.quarantine]
         for path, size in [
-            *((output / shard.file, shard.bytes) for shard in shards),
-            *((self._folder / receipt.tail.file, receipt.tail.bytes) for receipt in self.receipts),
+            *((self._folder / OUTPUT / shard.file, shard.bytes) for shard in receipt.shards),
+            *((self._folder / file.file, file.bytes) for file in kept),
         ]:
             if not path.is_file() or path.stat().st_size != size:
                 raise self._damaged(path.name, f"expected a file of {size:,} bytes")
-        for receipt in self.receipts:
-            if checksum(self._folder / receipt.tail.file) != receipt.tail.checksum:
-                raise self._damaged(receipt.tail.file, "its checksum is another")
-        kept = {QUARANTINE, *(shard.file for shard in shards)}
-        with writing(self._out):
-            for entry in os.scandir(output):
-                if entry.name not in kept:
-                    os.unlink(entry.path)
+        for file in kept:
+            if checksum(self._folder / file.file) != file.checksum:
+                raise self._damaged(file.file, "its checksum is another")
+
+    def is_complete(self, partition: int) -> bool:
+        """Return whether a partition is finished."""
+        receipts = self.receipts.get(partition)
+        return bool(receipts and receipts[-1].is_last)
 
     def add(self, receipt: Receipt) -> None:
-        """Write the receipt of the next partition."""
-        self._write(_RECEIPT.format(len(self.receipts)), dataclasses.asdict(receipt))
-        self.receipts.append(receipt)
+        """Write the receipt of the next section."""
+        name = _RECEIPT.format(f"{receipt.partition:05d}", f"{receipt.section:05d}")
+        self._write(name, dataclasses.asdict(receipt))
+        self.receipts.setdefault(receipt.partition, []).append(receipt)
 
-    def write_tail(self, tail: Tail) -> File:
-        """Write the tail of the next partition."""
+    def write_tail(self, tail: Tail, partition: int, section: int) -> File:
+        """Write the tail of a section."""
         columns = {
             "document": arrow_of(tail.parts.document),
             "base": arrow_of(tail.parts.base),
@@ -151,7 +187,7 @@ class Journal:
         }
         if tail.names is not None:
             columns["name"] = tail.names
-        path = self._folder / _TAIL.format(len(self.receipts))
+        path = self._folder / f"tail-{partition:05d}-{section:05d}.arrow"
         batch = pa.record_batch(columns)
         with writing(self._out):
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batch.schema) as stream:
@@ -159,9 +195,9 @@ class Journal:
             sync(path)
             return File(file=path.name, bytes=path.stat().st_size, checksum=checksum(path))
 
-    def read_tail(self, number: int) -> Tail:
-        """Return the tail of a partition. Raise ShardError if it is damaged."""
-        path = self._folder / self.receipts[number].tail.file
+    def read_tail(self, receipt: Receipt) -> Tail:
+        """Return the tail of a section. Raise ShardError if it is damaged."""
+        path = self._folder / receipt.tail.file
         try:
             table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all().combine_chunks()
         except (OSError, pa.ArrowException) as error:
@@ -204,4 +240,9 @@ def changes(before: Any, now: Mapping[str, Any], inside: str = "") -> Iterator[s
         if isinstance(new, dict):
             yield from changes(old, new, f"{name} ")
         elif old != new:
-            yield f"{inside}{name} was {old!r}, is now {new!r}"
+            yield f"{inside}{name} was {_short(old)}, is now {_short(new)}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,6 +1,7 @@
-"""The manifest of a packed folder: dataclasses, JSON (format version 2), and the file names of the format.
+"""The manifest of a packed folder: dataclasses, JSON (format version 3), and the file names of the format.
 
-Version 1 lacked ``inputs``, ``files`` and ``digest``; it is read, but not written.
+Earlier versions are read, but not written. Version 2 lacked ``partitions``, named shards by one number, and numbered
+all documents of a run in one series. Version 1 lacked ``inputs``, ``files`` and ``digest`` too.
 """
 
 import dataclasses
@@ -24,17 +25,23 @@ MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
 DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
-FORMAT_VERSION = 2
-_SINCE_2 = ("inputs", "files", "digest")
+FORMAT_VERSION = 3
+_INPUT_1 = ("path", "bytes", "checksum")
+_SINCE = {"inputs": 2, "files": 2, "digest": 2, "partitions": 3}
 
 _NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
 """Fields of the config that reading a folder needs."""
-_SHARD = re.compile(r"shard-[0-9]{5,}\.(arrow|parquet)")
+_SHARD = re.compile(r"shard-([0-9]{5,}-)?[0-9]{5,}\.(arrow|parquet)")
 
 
-def shard_name(number: int, output_format: str) -> str:
-    """Return the file name of a shard."""
-    return f"shard-{number:05d}.{output_format}"
+def shard_name(partition: int, number: int, output_format: str) -> str:
+    """Return the file name of a shard of a partition."""
+    return f"shard-{partition:05d}-{number:05d}.{output_format}"
+
+
+def shards_of_partition(partition: int) -> str:
+    """Return a pattern of the file names of a partition's shards."""
+    return f"shard-{partition:05d}-*"
 
 
 def is_packed_name(name: str) -> bool:
@@ -70,12 +77,15 @@ class TokenizerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """A file that was packed, as it was stored."""
+    """A file, or part of a file, that was packed, as it was stored."""
 
     path: str
     """The path, as given or as found in a folder; bytes that are not UTF-8 as ``\\xNN``. ``-`` for standard input."""
     bytes: int
     checksum: str
+    part: int = 0
+    """Number of the part, where parts of the file were packed as separate partitions."""
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +125,8 @@ class Manifest(Mapping[str, Any]):
     shards: tuple[Shard, ...]
     inputs: tuple[Input, ...] = ()
     """The files that were packed, in this order; none in version 1."""
+    partitions: tuple[int, ...] = ()
+    """Number of documents of each partition of the inputs, with empty ones; a single one in versions 1 and 2."""
     files: tuple[File, ...] = ()
     """The other files of the folder; none in version 1."""
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -152,6 +164,10 @@ class Manifest(Mapping[str, Any]):
         if self.format_version == 1:
             return content
         content["inputs"] = [dataclasses.asdict(each) for each in self.inputs]
+        if self.format_version > 2:
+            content["partitions"] = list(self.partitions)
+        else:
+            content["inputs"] = [{name: given[name] for name in _INPUT_1} for given in content["inputs"]]
         content["files"] = [dataclasses.asdict(file) for file in self.files]
         return content | {"digest": digest(content)}
 
@@ -166,7 +182,7 @@ class Manifest(Mapping[str, Any]):
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ShardError(f'not a manifest of packed shards: expected "format": "{FORMAT}"')
         version = content.get("format_version")
-        if version not in (1, FORMAT_VERSION) or not isinstance(version, int) or isinstance(version, bool):
+        if version not in range(1, FORMAT_VERSION + 1) or not isinstance(version, int) or isinstance(version, bool):
             raise ShardError(f"format version {version}; this program reads versions 1 to {FORMAT_VERSION}")
         try:
             return cls._from_fields(content)
@@ -176,19 +192,21 @@ class Manifest(Mapping[str, Any]):
     @classmethod
     def _from_fields(cls, content: dict[str, Any]) -> Self:
         version = content["format_version"]
-        names = [name for name in _NAMES if version > 1 or name not in _SINCE_2]
+        names = [name for name in _NAMES if version >= _SINCE.get(name, 1)]
         top = _object("", content, names)
         config = _config(top["config"])
         columns = _object("columns.", top["columns"])
         quarantined = check_integer("quarantined", top["quarantined"], low=0)
+        accounting = _accounting(top["accounting"], config["seq_len"])
         manifest = cls(
             tokenizer=TokenizerFacts(**_fields(TokenizerFacts, "tokenizer.", top["tokenizer"])),
             config=config,
             columns={name: check_value(f"columns.{name}", kind, str, {}) for name, kind in columns.items()},
-            accounting=_accounting(top["accounting"], config["seq_len"]),
+            accounting=accounting,
             quarantined=quarantined,
-            shards=_shards(top["shards"], config["output_format"]),
-            inputs=_inputs(top["inputs"]) if version > 1 else (),
+            shards=_shards(top["shards"], config["output_format"], version),
+            inputs=_inputs(top["inputs"], version) if version > 1 else (),
+            partitions=_partitions(top["partitions"] if version > 2 else [accounting.documents], accounting.documents),
             files=_files(top["files"], _other_files(config["output_format"], quarantined)) if version > 1 else (),
             notes={name: value for name, value in content.items() if name not in names},
             seampack_version=check_value("seampack_version", top["seampack_version"], str, {}),
@@ -277,25 +295,46 @@ def _accounting(content: object, seq_len: int) -> Accounting:
     return accounting
 
 
-def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
-    """Return the shards. Raise ConfigError unless there is at least one, and each is named by its number."""
+def _shards(content: object, output_format: str, version: int) -> tuple[Shard, ...]:
+    """Return the shards. Raise ConfigError unless there is at least one, and each is named by its place."""
     if not isinstance(content, list) or not content:
         raise ConfigError(f"shards: expected a list of at least one shard; got {content!r}")
-    shards = []
-    for number, entry in enumerate(content):
-        shard = Shard(**_fields(Shard, f"shards[{number}].", entry))
-        expected = shard_name(number, output_format)
+    shards: list[Shard] = []
+    partition, number = 0, -1
+    for place, entry in enumerate(content):
+        shard = Shard(**_fields(Shard, f"shards[{place}].", entry))
+        given = _SHARD.fullmatch(shard.file)
+        if version < 3:
+            expected = f"shard-{place:05d}.{output_format}"
+        elif given is not None and given[1] is not None and int(given[1][:-1]) > partition:
+            partition, number = int(given[1][:-1]), 0
+            expected = shard_name(partition, number, output_format)
+        else:
+            number += 1
+            expected = shard_name(partition, number, output_format)
         if shard.file != expected:
-            raise ConfigError(f"shards[{number}].file: expected {expected}; got {shard.file!r}")
+            raise ConfigError(f"shards[{place}].file: expected {expected}; got {shard.file!r}")
         shards.append(shard)
     return tuple(shards)
 
 
-def _inputs(content: object) -> tuple[Input, ...]:
+def _partitions(content: object, documents: int) -> tuple[int, ...]:
+    """Return the number of documents of each partition. Raise ConfigError unless they add up."""
+    if not isinstance(content, list):
+        raise ConfigError(f"partitions: expected a list of numbers of documents; got {content!r}")
+    counts = tuple(check_integer(f"partitions[{number}]", count, low=0) for number, count in enumerate(content))
+    if sum(counts) != documents:
+        raise ConfigError(f"partitions: expected {documents} documents, as in the accounting; got {sum(counts)}")
+    return counts
+
+
+def _inputs(content: object, version: int) -> tuple[Input, ...]:
     """Return the inputs. Raise ConfigError unless there is at least one."""
     if not isinstance(content, list) or not content:
         raise ConfigError(f"inputs: expected a list of at least one input; got {content!r}")
-    return tuple(Input(**_fields(Input, f"inputs[{number}].", entry)) for number, entry in enumerate(content))
+    added = {} if version > 2 else {"part": 0, "parts": 1}
+    entries = [{**entry, **added} if isinstance(entry, dict) else entry for entry in content]
+    return tuple(Input(**_fields(Input, f"inputs[{number}].", entry)) for number, entry in enumerate(entries))
 
 
 def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:

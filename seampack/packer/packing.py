@@ -1,32 +1,36 @@
 """Packing: from a corpus to a folder of packed shards.
 
-    read_blocks -> decode + tokenise (threads) -> window of tokens -> plan -> gather -> shards + manifest
+    partitions -> read_partitions -> decode + tokenise (threads) -> windows of tokens -> plan -> gather -> shards
+    tails of all partitions -> plan -> gather -> shards -> manifest
 
 The main thread reads and collects; workers decode and tokenise; one more thread plans, gathers and writes a window
-while the next one fills. Pieces that fill no row are carried, with their tokens, into the next window.
+while the next one fills. Pieces that fill no row are carried, with their tokens, into the next window. Partitions may
+be packed by any number of processes, on any machines; ``merge`` completes the folder.
 """
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from seampack._threads import thread_count
 from seampack._version import __version__
-from seampack.errors import ConfigError, DataError
+from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.sources import STDIN, expand, name_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
 from seampack.packer.journal import BlockDigest, Receipt, changes
-from seampack.packer.manifest import MANIFEST, Input, Manifest, TokenizerFacts, check_notes, is_manifest
-from seampack.packer.pipeline import Finished, Progress, known_bytes, token_batches
+from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.partitions import Partition, partitions_of
+from seampack.packer.pipeline import Counted, Finished, Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
-from seampack.packer.shards import ShardWriter, discard_unfinished
+from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import windows_of
@@ -63,10 +67,11 @@ def pack(
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
         threads: Number of worker threads; by default all cores.
         overwrite: Whether to replace a packed folder at ``out``, or what a run that did not finish has left.
-        resume: Whether to go on after the partitions that a run which did not finish has left. The input is read
-            again from its beginning, and its checksum is compared, but finished partitions are not tokenised again.
-            The result is the same, byte for byte. Without such a run, packing begins from the start; if an output of
-            the same inputs and options is complete, nothing is done.
+        resume: Whether to go on after the partitions that a run which did not finish has left, also one by
+            ``pack_partitions``. Finished partitions are not tokenised again. Those of files that were modified since,
+            and of pipes, are read again, and their checksums are compared. The result is the same, byte for byte.
+            Without such a run, packing begins from the start; if an output of the same inputs and options is complete,
+            nothing is done.
         split: Cuts texts into pieces that no token crosses, such as ``Segmenter.pieces``.
         notes: Entries to add to the manifest.
         on_tokenizer: Called once with the tokenizer, which has found its begin and end token.
@@ -75,61 +80,213 @@ def pack(
 
     Raises ConfigError, DataError or ShardError; ``out`` is then unchanged. Finished partitions are kept for ``resume``.
     """
-    config = PackConfig.given(config, **options)
-    notes = check_notes(notes or {})
-    workers = thread_count(threads)
-    paths = expand(source)
-    _refuse_own_input(source, paths, Path(out))
-    with ThreadPoolExecutor(1) as loading:
-        loading.submit(_load_kernels)
-        text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
-    if on_tokenizer is not None:
-        on_tokenizer(text_tokenizer)
-    inputs: list[Input] = []
-    run = {
-        "seampack": __version__,
-        "inputs": [path if path == STDIN else name_of(path) for path in paths],
-        "tokenizer": text_tokenizer.fingerprint,
-        "options": config.to_dict(),
-        "notes": dict(notes),
-    }
-    if resume and (manifest := _complete(Path(out), run)) is not None:
+    run = _Run.begin(source, PackConfig.given(config, **options), out, tokenizer, notes or {}, on_tokenizer)
+    if resume and (manifest := _complete(Path(out), run.given)) is not None:
         return manifest
-    # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
-    with (
-        ShardWriter(out, config, overwrite=overwrite, resume=resume, run=run) as writer,
-        ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
-    ):
-        receipts = tuple(writer.journal.receipts)
-        if any(receipt.uses_reference for receipt in receipts):
-            text_tokenizer.distrust_fast()
-        with closing(
-            token_batches(
-                paths,
-                text_tokenizer,
-                config,
-                threads=workers,
-                split=split,
-                on_input=inputs.append,
-                on_progress=on_progress,
-                finished=_finished(receipts),
+    with RunFolder(out, run.config, run=run.to_dict(), overwrite=overwrite, resume=resume) as folder:
+        numbers = range(len(run.partitions))
+        folder.journal.load(numbers)
+        run.pack(folder, numbers, threads=thread_count(threads), split=split, on_progress=on_progress)
+        return _finish(folder, run.config, run.facts, len(run.partitions), run.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What ``pack_partitions`` has done."""
+
+    numbers: tuple[int, ...]
+    """The partitions that are finished, of those that were chosen."""
+    partitions: int
+    """Number of partitions of the run."""
+    tokens: int
+    """Tokens of the chosen partitions."""
+
+
+def pack_partitions(
+    source: Inputs,
+    config: PackConfig | None = None,
+    out: str | os.PathLike[str] = "packed",
+    *,
+    chosen: Callable[[int], Iterable[int]],
+    tokenizer: str | os.PathLike[str] = BUNDLED,
+    threads: int | None = None,
+    overwrite: bool = False,
+    split: Split | None = None,
+    notes: Mapping[str, Any] | None = None,
+    on_tokenizer: Callable[[TextTokenizer], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Packed:
+    """Pack some partitions of a corpus into the hidden folder next to ``out``; ``merge`` completes it.
+
+    Several processes, on one machine or on many that share a file system, may work on partitions of one run at the same
+    time. They must be given the same files and options. Partitions that are finished are not packed again, so that a
+    process that was killed is simply started again.
+
+    Args:
+        chosen: Receives the number of partitions and returns the numbers of those to pack, such as
+            ``lambda count: range(3, count, 16)``.
+        overwrite: Whether ``merge`` will replace a packed folder at ``out``.
+        source, config, tokenizer, threads, split, notes, on_tokenizer, on_progress, options: See ``pack``.
+
+    Raises ConfigError, DataError or ShardError. Finished partitions are kept.
+    """
+    run = _Run.begin(source, PackConfig.given(config, **options), out, tokenizer, notes or {}, on_tokenizer)
+    if STDIN in run.paths:
+        raise ConfigError("standard input has no partitions to choose from; give files, or pack it by one process")
+    numbers = sorted(set(chosen(len(run.partitions))))
+    if (manifest := _complete(Path(out), run.given)) is not None:
+        return Packed(tuple(numbers), len(run.partitions), manifest.accounting.tokens_in)
+    with RunFolder(out, run.config, run=run.to_dict(), overwrite=overwrite, shared=True) as folder:
+        for number in numbers:
+            folder.claim(number)
+        folder.journal.load(numbers)
+        run.pack(folder, numbers, threads=thread_count(threads), split=split, on_progress=on_progress)
+        tokens = sum(receipt.tokens for receipt in folder.journal.in_order)
+        return Packed(tuple(numbers), len(run.partitions), tokens)
+
+
+def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) -> Manifest:
+    """Complete the folder whose partitions were packed by ``pack_partitions``: pack their tails, write the manifest.
+
+    ``overwrite``: whether to replace a packed folder at ``out``. Returns the manifest; the folder is the same, byte for
+    byte, as that of ``pack``. If ``out`` is complete, nothing is done.
+
+    Raises ShardError if there is no such run, if partitions are missing, or if a file is damaged.
+    """
+    folder = RunFolder.unfinished(out, overwrite=overwrite)
+    if folder is None:
+        return Manifest.read(Path(out) / MANIFEST)
+    run = folder.run
+    config = PackConfig(**run["given"]["options"])
+    partitions = run["given"]["partitions"]
+    with folder:
+        folder.journal.load(range(partitions))
+        if missing := [number for number in range(partitions) if not folder.journal.is_complete(number)]:
+            named = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
+            raise ShardError(
+                f"{out}: {len(missing):,} of {partitions:,} partitions are not finished: {named}; pack them with the "
+                "same command as before"
             )
-        ) as batches:
-            _check_input(batches, receipts)
-            stage = Stage(config, text_tokenizer, writer)
+        return _finish(folder, config, TokenizerFacts(**run["tokenizer"]), partitions, run["given"]["notes"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a run was given, and its partitions."""
+
+    config: PackConfig
+    paths: list[str]
+    partitions: list[Partition]
+    tokenizer: TextTokenizer
+    notes: dict[str, Any]
+
+    @classmethod
+    def begin(
+        cls,
+        source: Inputs,
+        config: PackConfig,
+        out: str | os.PathLike[str],
+        tokenizer: str | os.PathLike[str],
+        notes: Mapping[str, Any],
+        on_tokenizer: Callable[[TextTokenizer], None] | None,
+    ) -> Self:
+        """Find the inputs, and load the tokenizer."""
+        notes = check_notes(notes)
+        paths = expand(source)
+        _refuse_own_input(source, paths, Path(out))
+        with ThreadPoolExecutor(1) as loading:
+            loading.submit(_load_kernels)
+            text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
+        if on_tokenizer is not None:
+            on_tokenizer(text_tokenizer)
+        return cls(config, paths, partitions_of(paths, config), text_tokenizer, notes)
+
+    @property
+    def facts(self) -> TokenizerFacts:
+        """The manifest's description of the tokenizer."""
+        return _facts(self.tokenizer)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What another run must be given to go on after this one."""
+        return {
+            "seampack": __version__,
+            "inputs": [path if path == STDIN else name_of(path) for path in self.paths],
+            "sizes": {name_of(path): os.path.getsize(path) for path in self.paths if os.path.isfile(path)},
+            "partitions": len(self.partitions),
+            "tokenizer": self.tokenizer.fingerprint,
+            "options": self.config.to_dict(),
+            "notes": self.notes,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``run.json``."""
+        return {"given": self.given, "tokenizer": dataclasses.asdict(self.facts), "modified": self._modified()}
+
+    def _modified(self) -> dict[str, int]:
+        """Return when the files were modified, in nanoseconds."""
+        return {name_of(path): os.stat(path).st_mtime_ns for path in self.paths if os.path.isfile(path)}
+
+    def pack(
+        self,
+        folder: RunFolder,
+        numbers: Iterable[int],
+        *,
+        threads: int,
+        split: Split | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Pack the partitions that are not finished."""
+        journal = folder.journal
+        before, now = journal.read_run()["modified"], self._modified()
+        same = {path for path in self.paths if name_of(path) in now and before.get(name_of(path)) == now[name_of(path)]}
+        chosen = [
+            number
+            for number in numbers
+            if not (journal.is_complete(number) and all(piece.path in same for piece in self.partitions[number]))
+        ]
+        receipts = {number: tuple(journal.receipts[number]) for number in chosen if number in journal.receipts}
+        # The writing thread ends before the folder is left, so that a failed run writes nothing afterwards.
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
+            closing(
+                token_batches(
+                    self.paths,
+                    self.tokenizer,
+                    self.config,
+                    partitions=self.partitions,
+                    chosen=chosen,
+                    threads=threads,
+                    split=split,
+                    on_progress=on_progress,
+                    finished={number: _finished(each) for number, each in receipts.items()},
+                    counted=_counted(journal.in_order),
+                )
+            ) as batches,
+        ):
+            stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
             pending: Future[None] | None = None
-            for window, end in windows_of(batches, config):
+            for window, end in windows_of(_unfinished(batches, receipts), self.config):
                 if pending is not None:
                     pending.result()
                 pending = thread.submit(stage.run, window, end)
             if pending is not None:
                 pending.result()
-            thread.submit(stage.pack_tails).result()
-        _warn_of_drops(stage.accounting)
-        return writer.finish(stage.accounting, _facts(text_tokenizer), inputs, notes)
 
 
-def _complete(out: Path, run: Mapping[str, Any]) -> Manifest | None:
+def _finish(
+    folder: RunFolder, config: PackConfig, facts: TokenizerFacts, partitions: int, notes: Mapping[str, Any]
+) -> Manifest:
+    """Pack the tails of all partitions, and complete the folder."""
+    writer, accounting = Stage(config, facts, folder, partitions=partitions).pack_tails()
+    for receipt in folder.journal.in_order:
+        accounting += Accounting(**receipt.accounting)
+    _warn_of_drops(accounting)
+    return folder.finish(writer, accounting, facts, notes)
+
+
+def _complete(out: Path, given: Mapping[str, Any]) -> Manifest | None:
     """Return the manifest of an output that a run which was given the same has completed, or None.
 
     A run may be killed after it has completed its output, when its caller does not know yet.
@@ -137,26 +294,34 @@ def _complete(out: Path, run: Mapping[str, Any]) -> Manifest | None:
     if not is_manifest(out / MANIFEST):
         return None
     manifest = Manifest.read(out / MANIFEST)
+    sizes = {each.path: 0 for each in manifest.inputs if each.path in given["sizes"]}
+    for each in manifest.inputs:
+        if each.path in sizes:
+            sizes[each.path] += each.bytes
     before = {
         "seampack": manifest.seampack_version,
-        "inputs": [given.path for given in manifest.inputs],
+        "inputs": [each.path for each in manifest.inputs if each.part == 0],
+        "sizes": sizes,
+        "partitions": len(manifest.partitions),
         "tokenizer": manifest.tokenizer.fingerprint,
         "options": dict(manifest.config),
         "notes": dict(manifest.notes),
     }
-    sizes = {given.path: given.bytes for given in manifest.inputs}
-    is_same = all(os.path.getsize(path) == size for path, size in sizes.items() if os.path.isfile(path))
-    if not is_same or list(changes(before, run)):
+    if list(changes(before, given)):
         return None
     discard_unfinished(out)
     return manifest
 
 
 def _finished(receipts: Sequence[Receipt]) -> Finished:
+    """Return what the receipts say of a partition."""
+    return Finished(sum(receipt.blocks for receipt in receipts), receipts[-1].trusts_fast)
+
+
+def _counted(receipts: Sequence[Receipt]) -> Counted:
     """Return what the receipts count."""
     doubled = (0, 0, 0, 0), *(receipt.doubled for receipt in receipts)
-    return Finished(
-        blocks=sum(receipt.blocks for receipt in receipts),
+    return Counted(
         documents=sum(receipt.documents for receipt in receipts),
         tokens=sum(receipt.tokens for receipt in receipts),
         bytes=sum(receipt.bytes for receipt in receipts),
@@ -164,13 +329,28 @@ def _finished(receipts: Sequence[Receipt]) -> Finished:
     )
 
 
-def _check_input(batches: Iterator[TokenBatch], receipts: Sequence[Receipt]) -> None:
-    """Read over the finished partitions. Raise DataError if their input has changed."""
-    for number, receipt in enumerate(receipts):
-        digest = BlockDigest()
-        for batch in islice(batches, receipt.blocks):
+def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[Receipt]]) -> Iterator[TokenBatch]:
+    """Yield the batches that no receipt counts. Raise DataError if the input of a receipt has changed."""
+    left = {number: list(each) for number, each in receipts.items()}
+    complete = {number for number, each in receipts.items() if each[-1].is_last}
+    digest = BlockDigest()
+    for batch in batches:
+        number = batch.origin.partition
+        if not left.get(number) and number not in complete:
+            yield batch
+            continue
+        if not batch.ends_partition:
             digest.add(batch.origin)
-        if (digest.blocks, str(digest)) != (receipt.blocks, receipt.checksum):
+        if left.get(number):
+            receipt = left[number][0]
+            if digest.blocks < receipt.blocks and not batch.ends_partition:
+                continue
+            is_same = (digest.blocks, str(digest)) == (receipt.blocks, receipt.checksum)
+            left[number].pop(0)
+            digest = BlockDigest()
+        else:
+            is_same = batch.ends_partition
+        if not is_same:
             raise DataError(
                 f"cannot resume: the input of partition {number} has changed since the run that did not finish; give "
                 "the same input, or start again with --overwrite"

@@ -5,11 +5,13 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TypeVar
+from itertools import groupby
+from operator import itemgetter
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,8 +19,8 @@ from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, TokenBatch
-from seampack.packer.manifest import Input
-from seampack.packer.readers import Block, read_blocks
+from seampack.packer.partitions import Partition, partitions_of
+from seampack.packer.readers import Block, Ended, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
 
 Item = TypeVar("Item")
@@ -58,40 +60,77 @@ def known_bytes(paths: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What an earlier run has finished: the blocks that are not encoded again, and what it counted in them."""
+    """What an earlier run has finished of a partition."""
 
-    blocks: int = 0
+    blocks: int
+    """Blocks that are not encoded again."""
+    trusts_fast: bool | None
+    """Whether they were encoded by the fast path of the tokenizer; None if that was not decided yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What an earlier run has counted."""
+
     documents: int = 0
     tokens: int = 0
     bytes: int = 0
     doubled: Doubled = Doubled()  # noqa: RUF009  # immutable
 
 
-class _Phase(Enum):
-    """How a block is encoded. It depends on the input alone, so that every run gives the same ids."""
+class _Trust:
+    """Whether a partition uses the fast path of the tokenizer; its first block that could use it decides."""
 
-    FINISHED = auto()
-    REFERENCE = auto()
-    FIRST_FAST = auto()
-    FAST = auto()
+    def __init__(self, known: bool | None = None) -> None:
+        self._known = known
+        self._is_settled = threading.Event()
+        if known is not None:
+            self._is_settled.set()
+
+    def settle(self, trusts: bool) -> None:
+        """Decide."""
+        self._known = trusts
+        self._is_settled.set()
+
+    def wait(self) -> bool:
+        """Return the decision when it is made."""
+        self._is_settled.wait()
+        return bool(self._known)
 
 
-def _in_phases(blocks: Iterable[Block], finished: int, fast_from: int) -> Iterator[tuple[Block, _Phase]]:
-    """Yield each block with its phase: the fast path begins with the block that reaches ``fast_from`` bytes of input.
+class _Job(NamedTuple):
+    """A block and how it is encoded, which depends on its partition alone, so that every run gives the same ids."""
 
-    A small input thus never pays for loading it, and a large one at most twice. The first blocks are ``finished``.
+    partition: int
+    block: Block | Ended
+    is_finished: bool
+    trust: _Trust | None
+    """None for the reference."""
+    decides: bool
+    """Whether the block decides whether to trust the fast path."""
+
+
+def _jobs(
+    blocks: Iterable[tuple[int, Block | Ended]], finished: Mapping[int, Finished], fast_from: int
+) -> Iterator[_Job]:
+    """Yield a job for each block: the fast path begins with the block that reaches ``fast_from`` bytes of a partition.
+
+    A small input thus never pays for loading it.
     """
-    size = 0
-    fast = _Phase.FIRST_FAST
-    for number, block in enumerate(blocks):
-        size += block.size
-        if number < finished:
-            yield block, _Phase.FINISHED
-        elif size < fast_from:
-            yield block, _Phase.REFERENCE
-        else:
-            yield block, fast
-            fast = _Phase.FAST
+    for partition, group in groupby(blocks, itemgetter(0)):
+        before = finished.get(partition, Finished(0, None))
+        trust = None if before.trusts_fast is None else _Trust(before.trusts_fast)
+        size = 0
+        for number, (_, block) in enumerate(group):
+            if isinstance(block, Ended):
+                yield _Job(partition, block, False, None, False)
+                break
+            size += block.size
+            is_finished = number < before.blocks
+            decides = trust is None and size >= fast_from and not is_finished
+            if decides:
+                trust = _Trust()
+            yield _Job(partition, block, is_finished, trust, decides)
 
 
 def token_batches(
@@ -99,17 +138,21 @@ def token_batches(
     tokenizer: TextTokenizer,
     config: PackConfig,
     *,
+    partitions: Sequence[Partition] | None = None,
+    chosen: Sequence[int] | None = None,
     threads: int | None = None,
     split: Split | None = None,
     on_bad: Callable[[list[BadRecord]], None] | None = None,
-    on_input: Callable[[Input], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    finished: Finished = Finished(),  # immutable
+    finished: Mapping[int, Finished] = MappingProxyType({}),
+    counted: Counted = Counted(),  # immutable
 ) -> Generator[TokenBatch, None, None]:
-    """Yield all documents of the inputs as token ids, in order.
+    """Yield all documents of the inputs as token ids, in order; each partition ends with a batch without documents.
 
-    ``split`` cuts texts into pieces that no token crosses. With ``config.on_bad == "quarantine"``, ``on_bad`` receives
-    the records that could not be read. Blocks that are ``finished`` give batches without documents.
+    ``partitions`` are those of the inputs, if they are known; ``chosen`` are the numbers of those to read, by default
+    all. ``split`` cuts texts into pieces that no token crosses. With ``config.on_bad == "quarantine"``, ``on_bad``
+    receives the records that could not be read. Blocks that are ``finished`` give batches without documents; what was
+    ``counted`` in them is part of the progress.
 
     Warns of documents that have the begin or end token already.
 
@@ -117,38 +160,48 @@ def token_batches(
     """
     workers = thread_count(threads)
     stop = config.on_bad == OnBad.STOP
-    lock, first_is_done = threading.Lock(), threading.Event()
+    lock = threading.Lock()
+    partitions = partitions_of(paths, config) if partitions is None else partitions
+    numbers = range(len(partitions)) if chosen is None else chosen
+    is_large = known_bytes(paths) >= tokenizer.fast_from
 
-    def encode(block: Block, phase: _Phase) -> TokenBatch:
+    def encode(job: _Job, block: Block) -> TokenBatch:
+        trusts = False
         try:
             documents = block.decode()
             if stop and documents.bad:
                 raise documents.bad[0].error(SKIP_ADVICE)
             if isinstance(documents, TokenBatch):
                 return tokenizer.adopt(documents)
-            if phase == _Phase.FAST:
-                first_is_done.wait()  # it decides how all later blocks are encoded, even if another thread is faster
-            if phase != _Phase.REFERENCE:
+            if job.decides:
                 with lock:
-                    tokenizer.load_fast(documents.texts)
+                    trusts = tokenizer.trusts_fast(documents.texts)
         finally:
-            if phase == _Phase.FIRST_FAST:
-                first_is_done.set()
-        return tokenizer.encode(documents, split, fast=phase != _Phase.REFERENCE)
+            if job.decides and job.trust is not None:
+                job.trust.settle(trusts)
+        fast = job.trust is not None and job.trust.wait()
+        if fast and not tokenizer.is_fast:  # an earlier run decided
+            with lock:
+                fast = tokenizer.trusts_fast([])
+        return tokenizer.encode(documents, split, fast=fast)
 
-    def read(item: tuple[Block, _Phase]) -> TokenBatch:
-        block, phase = item
-        origin = Origin(block.checksum(), block.size)
-        if phase == _Phase.FINISHED:
-            return TokenBatch(np.empty(0, tokenizer.dtype), np.zeros(1, np.int64), origin=origin)
-        return dataclasses.replace(encode(block, phase), origin=origin)
+    def read(job: _Job) -> TokenBatch:
+        nothing = TokenBatch(np.empty(0, tokenizer.dtype), np.zeros(1, np.int64))
+        if isinstance(job.block, Ended):
+            return dataclasses.replace(nothing, origin=Origin(partition=job.partition, inputs=job.block.inputs))
+        checksum = job.block.checksum()
+        batch = nothing if job.is_finished else encode(job, job.block)
+        trusts = None if job.trust is None else job.trust.wait()
+        return dataclasses.replace(batch, origin=Origin(checksum, job.block.size, job.partition, trusts))
 
-    stream = read_blocks(paths, config, tokenizer.vocab_size, on_input)
-    documents, tokens, size, doubled = finished.documents, finished.tokens, finished.bytes, finished.doubled
+    blocks = read_partitions([(number, partitions[number]) for number in numbers], config, tokenizer.vocab_size)
+    jobs = _jobs(blocks, finished, 0 if is_large else tokenizer.fast_from)
+    documents, tokens, size, doubled = counted.documents, counted.tokens, counted.bytes, counted.doubled
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
-        blocks = _in_phases(stream, finished.blocks, tokenizer.fast_from)
-        for number, batch in enumerate(ordered_map(read, blocks, pool, workers + 4)):
-            if number < finished.blocks:
+        skipped = {number: before.blocks for number, before in finished.items()}
+        for batch in ordered_map(read, jobs, pool, workers + 4):
+            if skipped.get(batch.origin.partition, 0):
+                skipped[batch.origin.partition] -= 1
                 yield batch
                 continue
             if batch.bad and on_bad is not None:

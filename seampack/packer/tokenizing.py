@@ -100,37 +100,33 @@ class TextTokenizer:
         """Whether the fast path is in use."""
         return self._fast is not None
 
-    @property
-    def distrusts_fast(self) -> bool:
-        """Whether the fast path was tried, and is not used."""
-        return self._has_loaded and self._fast is None
+    def trusts_fast(self, texts: list[str]) -> bool:
+        """Return whether the fast path gives the same ids as the reference on the beginning of the user's texts.
 
-    def distrust_fast(self) -> None:
-        """Use the reference for all texts."""
-        self._has_loaded, self._fast = True, None
-
-    def load_fast(self, texts: list[str]) -> None:
-        """Load the fast path once. Compare it with the reference on a sample and on the beginning of the user's texts.
-
-        Warns if there is no fast path for this tokenizer, or if the two differ; the reference is used then.
+        The first call loads the fast path, and compares the two on a sample. Warns if there is no fast path for this
+        tokenizer, or if the two differ.
         """
-        if self._has_loaded:
-            return
-        self._has_loaded = True
-        self._fast, reason = _load_fast(self._json) if self._loading is None else self._loading.result()
-        added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
-        if reason:
-            warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
-        elif not self._agree([*SAMPLE, *(f"a {token} b{token}" for token in added), *_beginning(texts)]):
-            self._fast = None
-            warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=2)
+        sample = _beginning(texts)
+        if not self._has_loaded:
+            self._has_loaded = True
+            self._fast, reason = _load_fast(self._json) if self._loading is None else self._loading.result()
+            added = [token.content for token in self.reference.get_added_tokens_decoder().values()]
+            if reason:
+                warnings.warn(f"{self.name}: {reason}; using tokenizers, which is far slower", stacklevel=2)
+            elif not self._agree([*SAMPLE, *(f"a {token} b{token}" for token in added)]):
+                self._fast = None
+        return self._fast is not None and self._agree(sample)
 
     def _agree(self, sample: list[str]) -> bool:
+        """Return whether both give the same ids. Warn if they do not."""
         try:
             fast, reference = self._encode_fast(sample), self._encode_reference(sample)
+            agree = all(np.array_equal(a, b) for a, b in zip(fast, reference, strict=True))
         except Exception:  # noqa: BLE001  # the fast library failed on text that the reference can encode
-            return False
-        return all(np.array_equal(a, b) for a, b in zip(fast, reference, strict=True))
+            agree = False
+        if not agree:
+            warnings.warn(f"{self.name}: fastokens gives other ids than tokenizers; using tokenizers", stacklevel=3)
+        return agree
 
     def encode(self, texts: Texts, split: Split | None = None, *, fast: bool = True) -> TokenBatch:
         """Encode a batch of documents, each between ``bos`` and ``eos`` if there are such tokens.

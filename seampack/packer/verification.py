@@ -1,7 +1,7 @@
 """Verification of packed folders: the files against the manifest, and the manifest against the rows."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from seampack.packer.checksums import checksum
 from seampack.packer.documents import id_type
 from seampack.packer.gather import IGNORE_INDEX
 from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
+from seampack.packer.numbering import BITS, places_of
 from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, segment_starts
 
 _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
@@ -106,7 +107,7 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
         counted["documents - empty_documents"] += int(np.count_nonzero(starts == 0))
         if is_numbered:
             documents = flat(table, "doc_ids")
-            _check_numbers(documents, path, accounting.documents)
+            _check_numbers(documents, path, manifest.partitions)
             split.append(np.unique(documents[starts > 0]))
     counted["cuts"] = counted["segments"] - counted["documents - empty_documents"]
     if is_numbered:
@@ -212,10 +213,14 @@ def _check_labels(table: pa.Table, path: Path) -> None:
         row += batch.num_rows
 
 
-def _check_numbers(documents: Int64, path: Path, count: int) -> None:
-    """Raise ShardError unless the documents have the numbers ``0 .. count - 1``."""
-    if documents.size and not 0 <= documents.min() <= documents.max() < count:
+def _check_numbers(documents: Int64, path: Path, partitions: Sequence[int]) -> None:
+    """Raise ShardError unless the documents have numbers of the partitions."""
+    wrong = np.flatnonzero(places_of(documents, partitions) < 0)
+    if wrong.size:
+        number = int(documents[wrong[0]])
+        partition, within = number >> BITS, number & ((1 << BITS) - 1)
+        given = partitions[partition] if 0 <= partition < len(partitions) else 0
         raise ShardError(
-            f"{path}: doc_ids: expected numbers from 0 to {count - 1}; got {documents.min()} to {documents.max()}; "
-            "pack again"
+            f"{path}: doc_ids: expected one of the {given:,} documents of partition {partition}; got number {number}, "
+            f"document {within} of it; pack again"
         )

@@ -1,8 +1,9 @@
 """A stream of documents, planned partition by partition, and window by window within a partition.
 
 A *window* is what is planned at once; it bounds memory. Pieces that fill no row are carried into the next window. A
-*partition* is packed by itself: it begins with nothing carried. What its last window carries is its *tail*. In the end,
-all tails are planned together. Borders depend on the input alone, so that every run has the same.
+*partition* is packed by itself: it begins with nothing carried. One that turns out to be large when it is read, such as
+a pipe, is packed in *sections*, which begin with nothing carried too. What the last window of a section carries is its
+*tail*. In the end, all tails are planned together. Borders depend on the input alone, so that every run has the same.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
+from seampack.packer.numbering import BITS
 from seampack.packer.planning import MAX_LENGTH, check_lengths, plan_window
 from seampack.packer.plans import Int64, PackPlan
 
@@ -29,6 +31,10 @@ class HasLengths(Protocol):
     @property
     def input_bytes(self) -> int:
         """Bytes of the block."""
+
+    @property
+    def ends_partition(self) -> bool:
+        """Whether the partition ends with this batch."""
 
 
 Batch = TypeVar("Batch", bound=HasLengths)
@@ -65,25 +71,36 @@ class Window:
 class WindowPlanner:
     """Plans one window after another and keeps the carried parts between them; see ``plan_window``."""
 
-    def __init__(
-        self, config: PackConfig, *, keep_ends: bool = False, finished_partitions: int = 0, finished_documents: int = 0
-    ) -> None:
+    def __init__(self, config: PackConfig, *, keep_ends: bool = False) -> None:
         self._config = config
         self._keep_ends = keep_ends
-        self._partition = finished_partitions
+        self.begin(0)
+
+    def begin(self, partition: int, section: int = 0, documents: int = 0) -> None:
+        """Begin a section of a partition, with nothing carried; ``documents`` are those of the earlier sections."""
+        self._partition = partition
+        self._section = section
         self._window = 0
-        self._documents = finished_documents
+        self._documents = documents
         self._carried = no_parts()
 
     def plan(self, lengths: Int64, *, last: bool) -> Window:
-        """Plan the carried parts and the next documents of the stream. The ``last`` window carries nothing."""
-        numbers = self._documents + np.arange(lengths.size)
+        """Plan the carried parts and the next documents of the partition. The ``last`` window carries nothing.
+
+        Raises DataError for a document or a partition that is too long.
+        """
+        numbers = (self._partition << BITS) + self._documents + np.arange(lengths.size)
         if lengths.size and int(lengths.max()) > MAX_LENGTH:
             longest = int(lengths.argmax())
             raise DataError(
                 f"document {numbers[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}"
             )
         self._documents += lengths.size
+        if self._documents > 1 << BITS:
+            raise DataError(
+                f"partition {self._partition}: expected at most {1 << BITS:,} documents in one compressed file or "
+                "pipe; divide it"
+            )
         return self.plan_parts(Parts(numbers, np.zeros(lengths.size, np.int64), lengths), last=last)
 
     def plan_parts(self, new: Parts, *, last: bool) -> Window:
@@ -92,7 +109,7 @@ class WindowPlanner:
         plan = plan_window(
             check_lengths(parts.length),
             self._config,
-            window=(self._partition, self._window),
+            window=(self._partition, self._section, self._window),
             carry_limit_tokens=0 if last else self._config.window_tokens // 4,
             keep_ends=self._keep_ends,
         )
@@ -101,32 +118,35 @@ class WindowPlanner:
         self._carried = Parts(parts.document[document], parts.base[document] + start, length)
         return Window(plan, parts, plan.account(continued=parts.base > 0))
 
-    def end_partition(self) -> Parts:
-        """Begin the next partition, with nothing carried. Return the tail of this one."""
-        self._partition += 1
-        self._window = 0
-        tail, self._carried = self._carried, no_parts()
-        return tail
+    @property
+    def tail(self) -> Parts:
+        """The carried parts: the tail, if the section ends here."""
+        return self._carried
 
 
 class End(Enum):
     """What ends with a window."""
 
     WINDOW = auto()
+    SECTION = auto()
     PARTITION = auto()
-    INPUT = auto()
 
 
 def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], End]]:
     """Group batches into windows of at least ``window_tokens`` tokens and documents, and yield what ends with each.
 
-    A partition has at least ``partition_bytes`` bytes of input.
+    A section that is not the last of its partition has at least ``partition_bytes`` bytes of input. A partition ends
+    with a batch that says so, or with the last batch.
     """
     window: list[Batch] = []
     tokens = size = 0
     for batch in batches:
+        if batch.ends_partition:
+            yield [*window, batch], End.PARTITION
+            window, tokens, size = [], 0, 0
+            continue
         if size >= config.partition_bytes:
-            yield window, End.PARTITION
+            yield window, End.SECTION
             window, tokens, size = [], 0, 0
         elif tokens >= config.window_tokens:
             yield window, End.WINDOW
@@ -134,7 +154,8 @@ def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[l
         window.append(batch)
         size += batch.input_bytes
         tokens += int(batch.lengths.sum()) + batch.lengths.size  # an empty document takes memory too
-    yield window, End.INPUT
+    if window:
+        yield window, End.PARTITION
 
 
 def windows_of_tails(tokens: Sequence[int], config: PackConfig) -> Iterator[tuple[range, bool]]:
@@ -158,11 +179,35 @@ def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window
     """Plan the windows of a stream of documents as ``pack`` does."""
     planner = WindowPlanner(config)
     tails: list[Parts] = []
-    for window, end in windows_of(batches, config):
-        is_last = end == End.INPUT and not tails
-        yield planner.plan(joined_lengths(window), last=is_last)
-        if end != End.WINDOW and not is_last:
-            tails.append(planner.end_partition())
+    partition = section = documents = 0
+    for (window, end), is_last in _with_last(windows_of(batches, config)):
+        lengths = joined_lengths(window)
+        documents += lengths.size
+        is_alone = is_last and not tails
+        yield planner.plan(lengths, last=is_alone)
+        if end == End.WINDOW or is_alone:
+            continue
+        tails.append(planner.tail)
+        if end == End.SECTION:
+            section += 1
+        else:
+            partition, section, documents = partition + 1, 0, 0
+        planner.begin(partition, section, documents)
     if tails:
+        planner.begin(partition)
         for numbers, is_last in windows_of_tails([int(tail.length.sum()) for tail in tails], config):
             yield planner.plan_parts(Parts.joined(tails[number] for number in numbers), last=is_last)
+
+
+Item = TypeVar("Item")
+
+
+def _with_last(items: Iterable[Item]) -> Iterator[tuple[Item, bool]]:
+    """Yield each item, and whether it is the last."""
+    before = None
+    for item in items:
+        if before is not None:
+            yield before, False
+        before = item
+    if before is not None:
+        yield before, True

@@ -72,15 +72,15 @@ def test_failures_leave_the_old_file(call: Run, packed: Path, tmp_path: Path) ->
     (tmp_path / "back.jsonl").write_text("old")
     message = "back.jsonl: the file exists; use --overwrite or another name"
     assert failed(call("unpack", "out", "-o", "back.jsonl")) == message
-    whole = (packed / "shard-00000.arrow").read_bytes()
-    (packed / "shard-00000.arrow").write_bytes(b"x")
-    assert "shard-00000.arrow: expected " in (
+    whole = (packed / "shard-00000-00000.arrow").read_bytes()
+    (packed / "shard-00000-00000.arrow").write_bytes(b"x")
+    assert "shard-00000-00000.arrow: expected " in (
         message := failed(call("unpack", "out", "-o", "back.jsonl", "--overwrite"))
     )
     assert message.endswith(" bytes; got 1: it is damaged; pack again")
     assert (tmp_path / "back.jsonl").read_text() == "old"
     assert not list(tmp_path.glob(".back*"))
-    (packed / "shard-00000.arrow").write_bytes(whole)
+    (packed / "shard-00000-00000.arrow").write_bytes(whole)
     assert call("unpack", "out", "-o", "back.jsonl", "--overwrite").returncode == 0
     assert (tmp_path / "back.jsonl").read_text().startswith('{"text":"seam"')
     assert failed(call("unpack", "nope", "-o", "new.jsonl")) == "nope: no such folder"
@@ -88,7 +88,7 @@ def test_failures_leave_the_old_file(call: Run, packed: Path, tmp_path: Path) ->
 
 
 def test_a_packed_folder_as_input_names_the_command(call: Run, packed: Path) -> None:
-    message = call("pack", "out/shard-00000.arrow", "-o", "again", *SMALL).stderr.decode().splitlines()[-1]
+    message = call("pack", "out/shard-00000-00000.arrow", "-o", "again", *SMALL).stderr.decode().splitlines()[-1]
     assert (
         message
         == "seampack: out: packed rows, not documents; restore them with: seampack unpack out -o documents.jsonl"

@@ -74,10 +74,10 @@ def test_differences_are_lines_and_json(call: Run, packed: Path, tmp_path: Path,
 
 
 def test_damage_is_one_line(call: Run, packed: Path) -> None:
-    flip(packed / "shard-00001.arrow")
-    assert failed(call("verify", "out")).startswith("out/shard-00001.arrow: the checksum differs")
+    flip(packed / "shard-00000-00001.arrow")
+    assert failed(call("verify", "out")).startswith("out/shard-00000-00001.arrow: the checksum differs")
     result = call("verify", "out", "--against", "a.txt", "--json")
-    message = "out/shard-00001.arrow: the checksum differs: it is damaged; pack again"
+    message = "out/shard-00000-00001.arrow: the checksum differs: it is damaged; pack again"
     expected = {"folder": "out", "verified": False, "differences": [{"kind": "folder", "message": message}]}
     assert (result.returncode, json.loads(result.stdout)) == (1, expected)
     shutil.rmtree(packed)

@@ -29,7 +29,7 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
 
 def write_shard(folder: Path, table: pa.Table) -> None:
     """Replace the only shard, and its entry of the manifest."""
-    file = folder / "shard-00000.arrow"
+    file = folder / "shard-00000-00000.arrow"
     with pa.OSFile(str(folder / "new"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     (folder / "new").rename(file)

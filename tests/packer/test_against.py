@@ -181,12 +181,15 @@ def test_shards_that_are_damaged_missing_swapped_twice_or_foreign(corpus: Path, 
         two.rename(one)
         (folder / "aside").rename(two)
 
-    fails(lambda: flip(two), r"shard-00001\.arrow: the checksum differs")
-    fails(two.unlink, r"shard-00001\.arrow: the shard is missing")
+    fails(lambda: flip(two), r"shard-00000-00001\.arrow: the checksum differs")
+    fails(two.unlink, r"shard-00000-00001\.arrow: the shard is missing")
     fails(swap, r"shard-0000\d\.arrow: (the checksum differs|expected \d+ bytes)")
-    fails(lambda: shutil.copy(one, three), r"shard-00002\.arrow: (the checksum differs|expected \d+ bytes)")
+    fails(lambda: shutil.copy(one, three), r"shard-00000-00002\.arrow: (the checksum differs|expected \d+ bytes)")
     fails(lambda: shutil.copy(one, folder / "shard-00099.arrow"), r"shard-00099\.arrow: the manifest does not list")
-    fails(lambda: shutil.copy(tmp_path / "other" / two.name, two), r"shard-00001\.arrow: (the checksum|expected \d+ b)")
+    fails(
+        lambda: shutil.copy(tmp_path / "other" / two.name, two),
+        r"shard-00000-00001\.arrow: (the checksum|expected \d+ b)",
+    )
     fails(lambda: edit_manifest(folder, shards=PackedFolder(folder).manifest["shards"][:-1]), "does not list this file")
     fails(lambda: (folder / "manifest.json").write_text((folder / "manifest.json").read_text() + "x"), "manifest")
 

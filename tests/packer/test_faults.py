@@ -133,15 +133,15 @@ def test_a_file_name_that_is_not_utf8_is_escaped_in_the_quarantine(call: Run, tm
 
 def test_damage_and_wrong_rows_are_failures_of_inspect(call: Run, tmp_path: Path) -> None:
     seampack.pack(CORPUS, out=tmp_path / "out", shard_tokens=20_000)
-    shard = tmp_path / "out/shard-00002.arrow"
+    shard = tmp_path / "out/shard-00000-00002.arrow"
     data = bytearray(shard.read_bytes())
     data[-99] ^= 4
     shard.write_bytes(data)
-    assert failed(call("inspect", "out", "--verify")).startswith("out/shard-00002.arrow: the checksum differs")
+    assert failed(call("inspect", "out", "--verify")).startswith("out/shard-00000-00002.arrow: the checksum differs")
     assert "expected a row from 0 to" in failed(call("inspect", "out", "--row", -1))
     assert failed(call("inspect", "nope")) == "nope: no such folder"
     shard.unlink()
-    assert failed(call("inspect", "out")) == "out/shard-00002.arrow: the shard is missing; pack again"
+    assert failed(call("inspect", "out")) == "out/shard-00000-00002.arrow: the shard is missing; pack again"
 
 
 def test_training_a_tokenizer_on_nothing(call: Run, tmp_path: Path) -> None:

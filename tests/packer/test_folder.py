@@ -36,7 +36,7 @@ def test_damage_is_found_and_the_shard_named(corpus: Path, tmp_path: Path, outpu
         PackedFolder(out).verify()
     with pytest.raises(ShardError, match=rf"{shard.name}: expected {len(whole)} bytes; got {len(whole) // 2}"):
         list(PackedFolder(out).tables())
-    shard.write_bytes((out / f"shard-00000.{output_format}").read_bytes())
+    shard.write_bytes((out / f"shard-00000-00000.{output_format}").read_bytes())
     edit_manifest(out, shards=[{**shard, "rows": 3} for shard in PackedFolder(out).manifest["shards"]])
     with pytest.raises(ShardError, match=r"expected 3 rows; got \d+"):
         list(PackedFolder(out).tables())
@@ -165,12 +165,12 @@ def test_other_files_are_verified(copied: Path, version: int) -> None:
     PackedFolder(copied).verify()
 
 
-@pytest.mark.parametrize("name", ["shard-00099.arrow", "shard-00000.parquet", "more.arrow", "rows.parquet"])
+@pytest.mark.parametrize("name", ["shard-00099.arrow", "shard-00000-00000.parquet", "more.arrow", "rows.parquet"])
 def test_a_stray_file_that_readers_take_for_rows(copied: Path, name: str) -> None:
     for other in ("notes.txt", "cache-0123456789abcdef.arrow", ".hidden.arrow", "model"):
         (copied / other).touch()
     PackedFolder(copied).verify()
-    (copied / name).write_bytes((copied / "shard-00000.arrow").read_bytes())
+    (copied / name).write_bytes((copied / "shard-00000-00000.arrow").read_bytes())
     with pytest.raises(
         ShardError, match=f"{name}: the manifest does not list this file, but readers of the folder use it"
     ):
@@ -241,13 +241,13 @@ def test_a_row_opens_its_shard_alone(packed: Path) -> None:
     folder = PackedFolder(packed)
     rows = [row for table in folder.tables() for row in table.to_pylist()]
     assert [folder.row(n) for n in range(len(rows))] == rows
-    shard = packed / "shard-00001.arrow"
+    shard = packed / "shard-00000-00001.arrow"
     whole = shard.read_bytes()
     shard.write_bytes(b"")
     try:
         assert folder.row(0) == rows[0]
         assert folder.row(len(rows) - 1) == rows[-1]
-        with pytest.raises(ShardError, match=r"shard-00001\.arrow: expected \d+ bytes; got 0: it is damaged"):
+        with pytest.raises(ShardError, match=r"shard-00000-00001\.arrow: expected \d+ bytes; got 0: it is damaged"):
             folder.row(folder.shards[0].rows)
     finally:
         shard.write_bytes(whole)
@@ -276,7 +276,7 @@ def test_a_row_of_a_damaged_shard_never_ends_in_an_error_of_a_library(
 ) -> None:
     out = tmp_path / "out"
     seampack.pack(corpus, out=out, output_format=output_format, id_column="id", **SMALL)
-    shard = out / f"shard-00000.{output_format}"
+    shard = out / f"shard-00000-00000.{output_format}"
     whole = shard.read_bytes()
     chance = random.Random(5)
     messages = set()

@@ -84,7 +84,7 @@ VERSION_1: dict[str, Any] = {
         "fill": 0.75683594,
     },
     "quarantined": 0,
-    "shards": [{"file": "shard-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
+    "shards": [{"file": "shard-00000-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
 }
 ADDED = [
     ("accounting", "documents_fit_but_cut"),
@@ -341,8 +341,8 @@ def test_options_of_another_version_are_kept() -> None:
         (("accounting", "tokens_out"), 9999, "accounting: expected tokens_in = tokens_out - repeated"),
         (("shards",), [], r"shards: expected a list of at least one shard; got \[\]"),
         *(
-            (("shards", 0, "file"), name, r"shards\[0\].file: expected shard-00000\.arrow; got")
-            for name in ("../x", "/etc/passwd", "x.arrow", "shard-00001.arrow", "shard-00000.parquet", "")
+            (("shards", 0, "file"), name, r"shards\[0\].file: expected shard-00000-00000\.arrow; got")
+            for name in ("../x", "/etc/passwd", "x.arrow", "shard-00000-00001.arrow", "shard-00000-00000.parquet", "")
         ),
     ],
 )
@@ -386,5 +386,11 @@ def test_names_of_the_format() -> None:
         "state.json",
     ):
         assert is_packed_name(name)
-    for name in ("shard-1.arrow", "shard-00000.arrow.bak", "shard-00000.arrow.partial", ".manifest.json", "notes.txt"):
+    for name in (
+        "shard-1.arrow",
+        "shard-00000-00000.arrow.bak",
+        "shard-00000-00000.arrow.partial",
+        ".manifest.json",
+        "notes.txt",
+    ):
         assert not is_packed_name(name)

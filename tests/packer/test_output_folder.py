@@ -41,7 +41,7 @@ def test_overwrite_replaces_own_files_only(tmp_path: Path) -> None:
         seampack.pack(corpus, out=out)
     seampack.pack(corpus, out=out, overwrite=True, output_format="parquet")
     assert "quarantine.jsonl" in before
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "shard-00000.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "shard-00000-00000.parquet"]
     (out / "notes.txt").write_text("mine")
     with pytest.raises(ShardError, match=r"--overwrite replaces packed shards only; the folder has notes\.txt"):
         seampack.pack(corpus, out=out, overwrite=True)
@@ -57,8 +57,8 @@ OTHERS: dict[str, tuple[str, str]] = {
     "damaged manifest": ("manifest.json", "{"),
     "bytes": ("manifest.json", "\udcff"),
     "name of a shard": ("shard-1.arrow", ""),
-    "suffix": ("shard-00000.arrow.bak", ""),
-    "no partial": ("shard-00000.arrow.partial", ""),
+    "suffix": ("shard-00000-00000.arrow.bak", ""),
+    "no partial": ("shard-00000-00000.arrow.partial", ""),
     "hidden": (".manifest.json", ""),
 }
 
@@ -68,7 +68,7 @@ def test_overwrite_refuses_files_of_other_programs(tmp_path: Path, case: str) ->
     name, content = OTHERS[case]
     out = tmp_path / "out"
     out.mkdir()
-    (out / "shard-00000.arrow").touch()
+    (out / "shard-00000-00000.arrow").touch()
     (out / name).write_text(content, "utf-8", "surrogateescape")
     before = contents(out)
     with pytest.raises(ShardError, match="out: --overwrite replaces packed shards only; the folder has"):
@@ -78,14 +78,14 @@ def test_overwrite_refuses_files_of_other_programs(tmp_path: Path, case: str) ->
 
 
 def test_overwrite_refuses_a_folder_of_a_shards_name(tmp_path: Path) -> None:
-    (tmp_path / "out/shard-00000.arrow").mkdir(parents=True)
-    with pytest.raises(ShardError, match=r"the folder has shard-00000\.arrow"):
+    (tmp_path / "out/shard-00000-00000.arrow").mkdir(parents=True)
+    with pytest.raises(ShardError, match=r"the folder has shard-00000-00000\.arrow"):
         seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
 
 
 def test_overwrite_replaces_the_files_of_an_unfinished_run(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    for name in ("shard-00000.arrow", "shard-00001.arrow", "quarantine.jsonl"):
+    for name in ("shard-00000-00000.arrow", "shard-00000-00001.arrow", "quarantine.jsonl"):
         (tmp_path / "out" / name).touch()
     manifest = seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
     assert set(contents(tmp_path / "out")) == {
@@ -204,10 +204,10 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
             process.stdin.write(GOOD.encode() * 10_000)  # about fifty blocks
             process.stdin.flush()
             for _ in range(600):
-                if list(tmp_path.glob(".out.partial/output/shard-00001.arrow")):
+                if list(tmp_path.glob(".out.partial/output/shard-00000-00001.arrow")):
                     break
                 time.sleep(0.05)
-            assert list(tmp_path.glob(".out.partial/output/shard-00001.arrow"))
+            assert list(tmp_path.glob(".out.partial/output/shard-00000-00001.arrow"))
             yield process
         finally:
             process.kill()

@@ -157,7 +157,9 @@ def test_what_comes_after_the_finished_partitions_may_change(unfinished: Path, t
     assert kills.contents(tmp_path / "out") == kills.contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("name", ["run.json", "receipt-00001.json", "tail-00000.arrow", "output/shard-00000.arrow"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "receipt-00001.json", "tail-00000.arrow", "output/shard-00000-00000.arrow"]
+)
 def test_damage_is_named(unfinished: Path, name: str) -> None:
     path = unfinished.parent / ".out.partial" / name
     path.write_bytes(path.read_bytes()[:-9])
@@ -269,10 +271,10 @@ def test_a_shard_that_is_deleted_while_the_run_works_is_named(corpus: Path, monk
 
     def end_partition(writer: ShardWriter, *arguments: Any, **facts: Any) -> None:
         end(writer, *arguments, **facts)
-        (corpus.parent / ".out.partial" / "output" / "shard-00000.arrow").unlink(missing_ok=True)
+        (corpus.parent / ".out.partial" / "output" / "shard-00000-00000.arrow").unlink(missing_ok=True)
 
     monkeypatch.setattr(ShardWriter, "end_partition", end_partition)
-    message = r"shard-00000\.arrow: the shard is missing; something has removed it during"
+    message = r"shard-00000-00000\.arrow: the shard is missing; something has removed it during"
     with pytest.raises(ShardError, match=message), pytest.warns(match="are kept in"):
         seampack.pack(corpus, out=corpus.parent / "out", **OPTIONS)
     assert not (corpus.parent / "out").exists()

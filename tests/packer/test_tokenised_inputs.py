@@ -82,7 +82,7 @@ def test_fields_that_are_not_in_use_may_be_faulty(tmp_path: Path) -> None:
 def test_a_packed_folder_is_not_a_corpus(tmp_path: Path, shard: bool) -> None:
     (tmp_path / "a.txt").write_text("a few words\n")
     seampack.pack(tmp_path / "a.txt", out=tmp_path / "packed", seq_len=8)
-    source = tmp_path / "packed/shard-00000.arrow" if shard else tmp_path / "packed"
+    source = tmp_path / "packed/shard-00000-00000.arrow" if shard else tmp_path / "packed"
     with pytest.raises(DataError, match=r"packed: packed rows, not documents; restore them with: seampack unpack "):
         seampack.pack(source, out=tmp_path / "out", seq_len=8)
 

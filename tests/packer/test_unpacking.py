@@ -339,7 +339,7 @@ def test_any_flipped_byte_is_an_error_or_another_token(tmp_path: Path, options: 
 def test_damage_is_found_before_anything_is_written(tmp_path: Path) -> None:
     write_corpus(tmp_path / "a.jsonl", ["seam pack"])
     seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", seq_len=16)
-    flip(tmp_path / "out/shard-00000.arrow")
-    with pytest.raises(ShardError, match=r"shard-00000\.arrow: the checksum differs"):
+    flip(tmp_path / "out/shard-00000-00000.arrow")
+    with pytest.raises(ShardError, match=r"shard-00000-00000\.arrow: the checksum differs"):
         unpack(tmp_path / "out", tmp_path / "back.jsonl")
     assert not (tmp_path / "back.jsonl").exists()

@@ -1,0 +1,59 @@
+"""Partitions: the shares of a run's input that are packed by themselves, on any machine.
+
+The input alone decides them: its files in reading order, their stored sizes, and ``partition_bytes``. A large file of
+lines is divided at lines, a large Parquet or Arrow file between row groups or batches; compressed files, pipes, CSV
+and JSON documents cannot be divided before they are read. Small files share a partition.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from seampack.io.formats import COLUMNAR, Format
+from seampack.io.sources import STDIN, open_source
+from seampack.io.tables import TableReader
+from seampack.packer.config import PackConfig
+
+
+class Piece(NamedTuple):
+    """A file, or part ``part`` of ``parts`` of a file."""
+
+    path: str
+    part: int = 0
+    parts: int = 1
+
+
+Partition = tuple[Piece, ...]
+
+
+def partitions_of(paths: Sequence[str], config: PackConfig) -> list[Partition]:
+    """Return the partitions of the inputs, in reading order. Raise DataError if a file cannot be opened."""
+    partitions: list[Partition] = []
+    small: list[Piece] = []
+    room = config.partition_bytes
+    for path, size in zip(paths, map(_stored_size, paths), strict=True):
+        if small and (size is None or size > room):
+            partitions.append(tuple(small))
+            small, room = [], config.partition_bytes
+        if size is not None and size <= room:
+            small.append(Piece(path))
+            room -= size
+        else:
+            partitions += [(piece,) for piece in _pieces(path, size, config)]
+    return [*partitions, tuple(small)] if small else partitions
+
+
+def _stored_size(path: str) -> int | None:
+    """Return the size of a file as stored; None for a pipe."""
+    return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else None
+
+
+def _pieces(path: str, size: int | None, config: PackConfig) -> Iterator[Piece]:
+    """Divide a file into equal parts of less than ``partition_bytes``, if it can be divided."""
+    parts = 1
+    if size is not None:
+        with open_source(path, Format(config.input_format)) as source:
+            if source.divisible:
+                most = TableReader(source).groups if source.format in COLUMNAR else size
+                parts = max(1, min(most, size // config.partition_bytes + 1))
+    return (Piece(path, part, parts) for part in range(parts))
