@@ -71,6 +71,20 @@ class _Share(click.ParamType[tuple[int, int]]):
     metavar="I/N",
     help="Pack only the partitions of process I of N, counted from 0; `seampack merge` completes the folder.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What packs the partitions: this process, or the workers of a Ray cluster.",
+)
+@click.option("--ray-address", default=None, metavar="ADDRESS", help="Ray cluster; by default one is started here.")
+@click.option(
+    "--ray-workers",
+    type=shared.Integer(min=1),
+    default=None,
+    help="Ray workers; by default one per CPU of the cluster.",
+)
 @shared.tokenizer
 @shared.pre_segment
 @click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
@@ -85,6 +99,9 @@ def pack(
     overwrite: bool,
     resume: bool,
     partition: tuple[int, int] | None,
+    engine: str,
+    ray_address: str | None,
+    ray_workers: int | None,
     tokenizer: str | None,
     pre_segment: str | None,
     paper: bool,
@@ -120,8 +137,15 @@ def pack(
         "notes": {"pre_segment": pre_segment} if pre_segment else None,
         "on_tokenizer": _note_special_tokens if AUTO in (config.bos, config.eos) else None,
     }
+    if engine == "ray" and partition is not None:
+        raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
     with progress_bar(inputs) as on_progress:
-        if partition is not None:
+        if engine == "ray":
+            from seampack.packer import ray
+
+            cluster = {"address": ray_address, "workers": ray_workers, "threads": threads or 1}
+            manifest = ray.pack(inputs, config, out, on_progress=on_progress, **given | cluster)
+        elif partition is not None:
             number, processes = partition
             packed = packing.pack_partitions(
                 inputs,

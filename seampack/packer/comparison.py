@@ -12,10 +12,10 @@ from seampack.io.bad_records import Skipped
 from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PAPER, PackConfig, Strategy
-from seampack.packer.packing import Inputs
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
+from seampack.packer.work import Inputs
 
 _PAPER = "paper"
 

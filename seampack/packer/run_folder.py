@@ -84,7 +84,7 @@ class RunFolder:
         self._resume = check_flag("resume", resume)
         self._run = run or {"given": {}, "tokenizer": {}, "modified": {}}
         self._is_shared = shared
-        self._config = config
+        self.config = config
         self.journal = Journal(self._staging.root, self.out)
         self._added = 0  # receipts
         self._is_published = False
@@ -197,7 +197,7 @@ class RunFolder:
             for path in self._folder.glob(shards_of_partition(partition)):
                 if path.name not in kept:
                     path.unlink()
-        self._writer = ShardWriter(self._folder, self._config, partition, len(shards), shown=self.out)
+        self._writer = ShardWriter(self._folder, self.config, partition, len(shards), shown=self.out)
         return self._writer
 
     def quarantine(self, partition: int, records: list[BadRecord]) -> None:
@@ -251,11 +251,11 @@ class RunFolder:
                         f"{self._folder / shard.file}: the shard is missing; something has removed it during the run"
                     )
             self._join_quarantines(receipts)
-            if self._config.output_format == OutputFormat.ARROW:
+            if self.config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files(schema, shards)
             manifest = Manifest(
                 tokenizer=tokenizer,
-                config=self._config.to_dict(),
+                config=self.config.to_dict(),
                 columns={field.name: str(field.type) for field in schema},
                 accounting=accounting,
                 quarantined=sum(receipt.quarantined for receipt in receipts),

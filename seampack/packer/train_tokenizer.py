@@ -14,8 +14,8 @@ from seampack.io.output import refuse_existing, write_file, writing
 from seampack.io.sources import expand
 from seampack.packer.config import OnBad, PackConfig, TokenizerConfig
 from seampack.packer.documents import SKIP_ADVICE, Split, TokenBatch
-from seampack.packer.packing import Inputs
 from seampack.packer.readers import read_blocks
+from seampack.packer.work import Inputs
 
 
 def train_tokenizer(
