@@ -139,6 +139,8 @@ def pack(
     }
     if engine == "ray" and partition is not None:
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
+    if engine != "ray" and (ray_address or ray_workers):
+        raise click.UsageError("--ray-address and --ray-workers need --engine ray")
     with progress_bar(inputs) as on_progress:
         if engine == "ray":
             from seampack.packer import ray

@@ -1,0 +1,238 @@
+"""The work of a run: its inputs, divided into partitions, any of which any process can pack."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from seampack._version import __version__
+from seampack.errors import ConfigError, DataError
+from seampack.io.sources import STDIN, expand, name_of
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import Doubled, Split, TokenBatch
+from seampack.packer.journal import BlockDigest, Receipt, changes
+from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.partitions import Partition, partitions_of
+from seampack.packer.pipeline import Counted, Finished, Progress, known_bytes, token_batches
+from seampack.packer.planning import plan
+from seampack.packer.run_folder import RunFolder, discard_unfinished
+from seampack.packer.stage import Stage
+from seampack.packer.tokenizing import TextTokenizer
+from seampack.packer.windows import windows_of
+
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run was given; any process with its tokenizer can pack any of its partitions."""
+
+    config: PackConfig
+    paths: list[str]
+    partitions: list[Partition]
+    description: dict[str, Any]
+    """The content of ``run.json``: what another process must be given to work on the same run (``given``), the
+    manifest's description of the tokenizer, and when the files were modified, in nanoseconds."""
+
+    @classmethod
+    def begin(
+        cls,
+        source: Inputs,
+        config: PackConfig,
+        out: str | os.PathLike[str],
+        tokenizer: str | os.PathLike[str],
+        notes: Mapping[str, Any],
+        on_tokenizer: Callable[[TextTokenizer], None] | None,
+    ) -> tuple[Self, TextTokenizer]:
+        """Find the inputs, and load the tokenizer."""
+        notes = check_notes(notes)
+        paths = expand(source)
+        _refuse_own_input(source, paths, Path(out))
+        loaded = load_tokenizer(tokenizer, config, known_bytes(paths))
+        if on_tokenizer is not None:
+            on_tokenizer(loaded)
+        partitions = partitions_of(paths, config)
+        files = {name_of(path): os.stat(path) for path in paths if os.path.isfile(path)}
+        given = {
+            "seampack": __version__,
+            "inputs": [path if path == STDIN else name_of(path) for path in paths],
+            "sizes": {name: status.st_size for name, status in files.items()},
+            "partitions": len(partitions),
+            "tokenizer": loaded.fingerprint,
+            "options": config.to_dict(),
+            "notes": notes,
+        }
+        description = {
+            "given": given,
+            "tokenizer": dataclasses.asdict(_facts(loaded)),
+            "modified": {name: status.st_mtime_ns for name, status in files.items()},
+        }
+        return cls(config, paths, partitions, description), loaded
+
+    @property
+    def facts(self) -> TokenizerFacts:
+        """The manifest's description of the tokenizer."""
+        return TokenizerFacts(**self.description["tokenizer"])
+
+    def completed(self, out: str | os.PathLike[str]) -> Manifest | None:
+        """Return the manifest of an output that a run which was given the same has completed, or None.
+
+        A run may be killed after it has completed its output, when its caller does not know yet.
+        """
+        path, given = Path(out) / MANIFEST, self.description["given"]
+        if not is_manifest(path):
+            return None
+        manifest = Manifest.read(path)
+        sizes = {each.path: 0 for each in manifest.inputs if each.path in given["sizes"]}
+        for each in manifest.inputs:
+            if each.path in sizes:
+                sizes[each.path] += each.bytes
+        before = {
+            "seampack": manifest.seampack_version,
+            "inputs": [each.path for each in manifest.inputs if each.part == 0],
+            "sizes": sizes,
+            "partitions": len(manifest.partitions),
+            "tokenizer": manifest.tokenizer.fingerprint,
+            "options": dict(manifest.config),
+            "notes": dict(manifest.notes),
+        }
+        if list(changes(before, given)):
+            return None
+        discard_unfinished(Path(out))
+        return manifest
+
+    def pack(
+        self,
+        tokenizer: TextTokenizer,
+        folder: RunFolder,
+        numbers: Iterable[int],
+        *,
+        threads: int | None,
+        split: Split | None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Pack the partitions that are not finished."""
+        journal = folder.journal
+        journal.load(numbers)
+        now, before = self.description["modified"], journal.read_run()["modified"]
+        same = {path for path in self.paths if name_of(path) in now and before.get(name_of(path)) == now[name_of(path)]}
+        chosen = [
+            number
+            for number in numbers
+            if not (journal.is_complete(number) and all(piece.path in same for piece in self.partitions[number]))
+        ]
+        receipts = {number: tuple(journal.receipts[number]) for number in chosen if number in journal.receipts}
+        # The writing thread ends before the folder is left, so that a failed run writes nothing afterwards.
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
+            closing(
+                token_batches(
+                    self.paths,
+                    tokenizer,
+                    self.config,
+                    partitions=self.partitions,
+                    chosen=chosen,
+                    threads=threads,
+                    split=split,
+                    on_progress=on_progress,
+                    finished={number: _finished(each) for number, each in receipts.items()},
+                    counted=_counted(journal.in_order),
+                )
+            ) as batches,
+        ):
+            stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
+            pending: Future[None] | None = None
+            for window, end in windows_of(_unfinished(batches, receipts), self.config):
+                if pending is not None:
+                    pending.result()
+                pending = thread.submit(stage.run, window, end)
+            if pending is not None:
+                pending.result()
+
+
+def load_tokenizer(name: str | os.PathLike[str], config: PackConfig, input_bytes: int) -> TextTokenizer:
+    """Return the tokenizer. Meanwhile, the kernels are loaded, or compiled in the first run."""
+    with ThreadPoolExecutor(1) as loading:
+        loading.submit(lambda: plan([1]).account())
+        return TextTokenizer(name, config, input_bytes=input_bytes)
+
+
+def _finished(receipts: Sequence[Receipt]) -> Finished:
+    """Return what the receipts say of a partition."""
+    return Finished(sum(receipt.blocks for receipt in receipts), receipts[-1].trusts_fast)
+
+
+def _counted(receipts: Sequence[Receipt]) -> Counted:
+    """Return what the receipts count."""
+    doubled = (0, 0, 0, 0), *(receipt.doubled for receipt in receipts)
+    return Counted(
+        documents=sum(receipt.documents for receipt in receipts),
+        tokens=sum(receipt.tokens for receipt in receipts),
+        bytes=sum(receipt.bytes for receipt in receipts),
+        doubled=Doubled(*map(sum, zip(*doubled, strict=True))),
+    )
+
+
+def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[Receipt]]) -> Iterator[TokenBatch]:
+    """Yield the batches that no receipt counts. Raise DataError if the input of a receipt has changed."""
+    left = {number: list(each) for number, each in receipts.items()}
+    complete = {number for number, each in receipts.items() if each[-1].is_last}
+    digest = BlockDigest()
+    for batch in batches:
+        number = batch.origin.partition
+        if not left.get(number) and number not in complete:
+            yield batch
+            continue
+        if not batch.ends_partition:
+            digest.add(batch.origin)
+        if left.get(number):
+            receipt = left[number][0]
+            if digest.blocks < receipt.blocks and not batch.ends_partition:
+                continue
+            is_same = (digest.blocks, str(digest)) == (receipt.blocks, receipt.checksum)
+            left[number].pop(0)
+            digest = BlockDigest()
+        else:
+            is_same = batch.ends_partition
+        if not is_same:
+            raise DataError(
+                f"cannot resume: the input of partition {number} has changed since the run that did not finish; give "
+                "the same input, or start again with --overwrite"
+            )
+
+
+def refuse_pipes(paths: Sequence[str]) -> None:
+    """Raise ConfigError for an input that other processes cannot read."""
+    for path in paths:
+        if path == STDIN or not os.path.isfile(path):
+            name = name_of(path)
+            raise ConfigError(f"{name}: expected files, which several processes can read; pack it by one process")
+
+
+def _refuse_own_input(source: Inputs, paths: Sequence[str], out: Path) -> None:
+    """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
+    folder = out.resolve()
+    for item in [source] if isinstance(source, str | os.PathLike) else source:
+        if Path(item).is_dir() and Path(item).resolve() in folder.parents:
+            raise ConfigError(f"{out}: the output is in the input folder {os.fspath(item)}; choose another folder")
+    for path in paths:
+        if path != STDIN and folder in Path(path).resolve().parents:
+            raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")
+
+
+def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:
+    """Return the manifest's description of the tokenizer."""
+    return TokenizerFacts(
+        name=tokenizer.name,
+        fingerprint=tokenizer.fingerprint,
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad if tokenizer.pad >= 0 else None,
+        bos=tokenizer.bos.name,
+        bos_id=tokenizer.bos.id if tokenizer.bos.name is not None else None,
+        eos=tokenizer.eos.name,
+        eos_id=tokenizer.eos.id if tokenizer.eos.name is not None else None,
+    )
