@@ -7,6 +7,7 @@ extrapolated in proportion. Planning of 10^10 documents is run, from a histogram
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
@@ -28,7 +29,8 @@ SEQ_LEN = 2048
 DOCUMENTS = 10**10
 # Ray's own tests go to this many actors (release/benchmarks/README.md in its repository).
 RAY_ACTORS = 10_000
-HOURS = 24
+HOURS = 1
+SMALL_PARTITION = 1 << 20
 CORES = 64
 """Cores of a machine."""
 
@@ -44,9 +46,11 @@ class Rates:
     pack_seconds: float
     """CPU seconds of packing the partitions."""
     merge_seconds: float
+    """CPU seconds of merging, for each partition."""
     megabytes: float
     """Peak memory of a process that packs."""
-    tail_tokens: int
+    tail_tokens: float
+    """Tokens that fill no row, of each partition."""
     output: int
     """Bytes of the folder."""
 
@@ -90,20 +94,19 @@ def extrapolated(rates: Rates, stored: float) -> dict[str, str]:
     partitions = math.ceil(stored / PackConfig().partition_bytes)
     hours = rates.pack_seconds * factor / 3600
     workers = math.ceil(hours / HOURS)
-    tails = rates.tail_tokens / rates.partitions * partitions
-    merge_hours = rates.merge_seconds / rates.partitions * partitions / 3600
+    tails = rates.tail_tokens * partitions
+    merge_hours = rates.merge_seconds * partitions / 3600
     shards = partitions * math.ceil(rates.tokens * factor / partitions / PackConfig().shard_tokens)
     bandwidth = (stored + rates.output * factor) / HOURS / 3600
     limits = {
-        f"the CPUs: tokenising; {workers / RAY_ACTORS:.1%} of the workers that Ray is tested with": workers
-        / RAY_ACTORS,
-        f"the merge, which is one process: {merge_hours:.1f} hours": merge_hours / HOURS,
+        f"the number of workers: {workers / RAY_ACTORS:.1%} of those that Ray is tested with": workers / RAY_ACTORS,
+        f"the merge, which is one process: {merge_hours:.2g} hours": merge_hours / HOURS,
     }
     return {
         "tokens": f"{rates.tokens * factor:.3g}",
         "partitions": f"{partitions:,}",
         "CPU-hours": f"{hours:,.0f}",
-        f"workers for {HOURS} hours": f"{workers:,} ({math.ceil(workers / CORES):,} machines of {CORES} cores)",
+        "workers for an hour": f"{workers:,} ({math.ceil(workers / CORES):,} machine(s) of {CORES} cores)",
         "memory of a worker": f"{rates.megabytes / 1000:.1f} GB",
         "read and written": f"{bandwidth / 1e9:.2g} GB/s in all",
         "output": f"{rates.output * factor / 1e12:.3g} TB in {shards:,} shards",
@@ -150,7 +153,7 @@ def main() -> None:
     rows = [[entry, *(column[entry] for column in columns.values())] for entry in next(iter(columns.values()))]
     table = measure.table(["", *columns], rows)
     basis = (
-        f"Measured on {rates.stored / 1e6:,.0f} MB ({rates.tokens / 1e6:,.0f} M tokens, {rates.partitions} partitions): "
+        f"Measured on {rates.stored / 1e6:,.0f} MB ({rates.tokens / 1e6:,.0f} M tokens): "
         f"{rates.stored / rates.pack_seconds / 1e6:.0f} MB per CPU-second, one thread. "
         f"{measure.machine(['seampack', 'ray'])}"
     )
