@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -26,7 +26,11 @@ from seampack.io._gzip import GzipStream
 from seampack.io.folders import files_of, is_file_or_dead
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
+from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
+
+if TYPE_CHECKING:
+    from seampack.io.remote import RemotePath
 
 STDIN = "-"
 _SHOWN = 60
@@ -54,17 +58,21 @@ class Source:
 def expand(inputs: Inputs) -> list[str]:
     """Return the paths of the input files in reading order: globs and folders are expanded and sorted.
 
-    ``-`` is standard input. Folders: see ``files_of``.
+    ``-`` is standard input. Folders: see ``files_of``. Addresses such as ``s3://bucket/folder`` are expanded in the
+    same way, to ``RemoteFile``.
 
-    Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read.
+    Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read;
+    RemoteError for a server that does not answer.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
     if [os.fspath(path) for path in inputs].count(STDIN) > 1:
         raise DataError("standard input can be read only once; give - once")
     paths: list[str] = []
-    for item in [os.fspath(path) for path in inputs]:
-        if item == STDIN or os.path.isfile(item):
+    for item in [local_path(path) for path in inputs]:
+        if is_url(item):
+            paths.extend(_remote_files(item))
+        elif item == STDIN or os.path.isfile(item):
             paths.append(item)
         elif os.path.isdir(item):
             paths.extend(files_of(Path(item)))
@@ -77,7 +85,7 @@ def expand(inputs: Inputs) -> list[str]:
     if not paths:
         raise DataError("no input: give files, globs, folders, or - for standard input")
     for path in paths:
-        if path != STDIN and not os.path.exists(path):
+        if path != STDIN and not is_url(path) and not os.path.exists(path):
             raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
     if len(set(paths)) < len(paths):
         twice = next(path for number, path in enumerate(paths) if path in paths[:number])
@@ -98,9 +106,33 @@ def _matches(pattern: str) -> list[str]:
     return [path for path in matches if is_file_or_dead(path)]
 
 
+def _remote_files(url: str) -> list[str]:
+    """Return the files at an address: of a file, a folder, or a glob."""
+    from seampack.io.remote import has_magic, remote_matches
+
+    if has_magic(url):
+        files: list[str] = [os.fspath(path) for path in remote_matches(url)]
+    else:
+        place = place_of(url)
+        files = [os.fspath(place)] if place.is_file() else files_of(place) if place.is_dir() else []
+    if not files:
+        raise DataError(f"{shown(url)}: {'no file matches' if has_magic(url) else 'no such file, folder or bucket'}")
+    return files
+
+
+def size_of(path: str) -> int | None:
+    """Return the size of an input file as it is stored; None if it is not known before it is read, as of a pipe."""
+    if is_url(path):
+        return place_of(path).stat().st_size if (size := getattr(path, "size", None)) is None else size
+    return os.path.getsize(path) if os.path.isfile(path) else None
+
+
 def name_of(path: str) -> str:
-    """Return the name of an input for messages: bytes of a path that are not UTF-8 appear as ``\\xNN``."""
-    return "standard input" if path == STDIN else os.fsencode(path).decode(errors="backslashreplace")
+    """Return the name of an input for messages: bytes of a path that are not UTF-8 appear as ``\\xNN``.
+
+    Addresses appear without credentials.
+    """
+    return "standard input" if path == STDIN else os.fsencode(shown(path)).decode(errors="backslashreplace")
 
 
 def place(name: str, position: int, unit: str = "line") -> str:
@@ -124,7 +156,8 @@ def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = N
 
     Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
     into a temporary file, because their readers need random access. ``watch`` receives the stored bytes in order; of a
-    table that is mapped into memory, most of them at the end.
+    table that is mapped into memory, most of them at the end. Of remote Parquet and Arrow files, only what the reader
+    asks for is read, and ``watch`` receives only the beginning.
 
     Raises DataError, naming the input, if it cannot be opened, is damaged, or has an unsupported format.
     """
@@ -134,8 +167,10 @@ def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = N
     with ExitStack() as opened:
         try:
             # standard input is duplicated, so that closing the stream leaves it open
-            descriptor = os.dup(sys.stdin.fileno()) if path == STDIN else path
-            raw = opened.enter_context(open(descriptor, "rb", buffering=SNIFF_BYTES))
+            descriptor: Any = os.dup(sys.stdin.fileno()) if path == STDIN else path
+            remote = _remote(path)
+            file = remote.open() if remote else open(descriptor, "rb", buffering=SNIFF_BYTES)  # noqa: SIM115
+            raw = opened.enter_context(file)
         except OSError as error:
             raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
         stored = raw if watch is None else _Watched(raw, watch)
@@ -143,7 +178,7 @@ def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = N
         codec = stream.detect(detect_codec)
         if codec is not None:
             stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
-        named = format_of_name(path) if path != STDIN else None
+        named = format_of_name(shown(path)) if path != STDIN else None
 
         def decide(head: bytes, ended: bool) -> tuple[bool, Format | None]:
             with named_errors(name):
@@ -155,16 +190,28 @@ def open_source(path: str, wanted: Format = Format.AUTO, watch: Watch | None = N
             yield Source(name, Format.JSONL, JsonLines(stream, name), unit="value")
             return
         guessed = kind == Format.LINES and Format.LINES not in (named, wanted)
-        file: Any = None
+        table: Any = None
+        needs_random_access = kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1"))
         if kind in COLUMNAR and codec is None and os.path.isfile(path):
-            file = path
-        elif kind == Format.PARQUET or (kind == Format.ARROW and stream.head.startswith(b"ARROW1")):
-            file = opened.enter_context(_spooled(stream, name))
-        yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed)
-        if watch is not None and file == path:
+            table = path
+        elif needs_random_access and codec is None and remote is not None:
+            table = opened.enter_context(remote.random_access())
+        elif needs_random_access:
+            table = opened.enter_context(_spooled(stream, name))
+        yield Source(name, kind, stream, table, "row" if kind in TABLES else "line", guessed)
+        if watch is not None and table == path:
             with reading(name):
                 while stored.read(1 << 20):
                     pass
+
+
+def _remote(path: str) -> "RemotePath | None":
+    """Return the remote file that an address names; None for a local path."""
+    if not is_url(path):
+        return None
+    from seampack.io.remote import remote_path
+
+    return remote_path(path)
 
 
 class _Watched:
