@@ -12,12 +12,14 @@ from seampack.commands.report import (
     note_lines,
     print_json,
     progress_bar,
+    set_interrupted,
     set_memory_advice,
     set_written,
     stopwatch,
     table,
     warn,
 )
+from seampack.io.places import is_url, shown
 from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
 
 if TYPE_CHECKING:
@@ -45,7 +47,13 @@ _COLUMNS = {
 
 @click.command()
 @shared.corpus
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder for the shards and their manifest.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="FOLDER",
+    help="Folder for the shards and their manifest, also at an address such as s3://bucket/folder.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
 @shared.tokenizer
@@ -85,6 +93,8 @@ def pack(
     from seampack.packer.packing import pack as run
 
     set_memory_advice(_MEMORY_ADVICE)
+    if is_url(out):
+        set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
     _warn_of_idle_options(config)
     note_lines(inputs, config.input_format)
     elapsed = stopwatch()
@@ -102,7 +112,7 @@ def pack(
             on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
             on_progress=on_progress,
         )
-    set_written(out)
+    set_written(shown(out))
     times = elapsed()
     _warn_of_nothing(manifest.accounting)
     if as_json:
@@ -112,7 +122,7 @@ def pack(
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
-    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
+    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {shown(out)}")
     click.echo(f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s")
 
 

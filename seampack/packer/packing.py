@@ -18,7 +18,8 @@ from typing import Any
 from seampack._threads import thread_count
 from seampack._version import __version__
 from seampack.errors import ConfigError, DataError
-from seampack.io.sources import STDIN, expand, name_of
+from seampack.io.places import is_url, local_path, place_of, shown
+from seampack.io.sources import STDIN, expand, name_of, size_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
@@ -57,9 +58,9 @@ def pack(
     Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
-        source: Paths, globs, folders, or ``"-"`` for standard input.
+        source: Paths, globs, folders, addresses such as ``s3://bucket/folder``, or ``"-"`` for standard input.
         config: The options; by default ``PackConfig()``.
-        out: Output folder.
+        out: Output folder. For an address, the folder is written locally, then uploaded, its manifest last.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
         threads: Number of worker threads; by default all cores.
         overwrite: Whether to replace a packed folder at ``out``, or what a run that did not finish has left.
@@ -79,7 +80,7 @@ def pack(
     notes = check_notes(notes or {})
     workers = thread_count(threads)
     paths = expand(source)
-    _refuse_own_input(source, paths, Path(out))
+    _refuse_own_input(source, paths, out)
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
@@ -93,7 +94,7 @@ def pack(
         "options": config.to_dict(),
         "notes": dict(notes),
     }
-    if resume and (manifest := _complete(Path(out), run)) is not None:
+    if resume and (manifest := _complete(out, paths, run)) is not None:
         return manifest
     # The writing thread ends before the writer cleans up, so that a failed run writes nothing afterwards.
     with (
@@ -129,14 +130,15 @@ def pack(
         return writer.finish(stage.accounting, _facts(text_tokenizer), inputs, notes)
 
 
-def _complete(out: Path, run: Mapping[str, Any]) -> Manifest | None:
+def _complete(out: str | os.PathLike[str], paths: Sequence[str], run: Mapping[str, Any]) -> Manifest | None:
     """Return the manifest of an output that a run which was given the same has completed, or None.
 
     A run may be killed after it has completed its output, when its caller does not know yet.
     """
-    if not is_manifest(out / MANIFEST):
+    path = place_of(out) / MANIFEST
+    if not is_manifest(path):
         return None
-    manifest = Manifest.read(out / MANIFEST)
+    manifest = Manifest.read(path)
     before = {
         "seampack": manifest.seampack_version,
         "inputs": [given.path for given in manifest.inputs],
@@ -144,9 +146,9 @@ def _complete(out: Path, run: Mapping[str, Any]) -> Manifest | None:
         "options": dict(manifest.config),
         "notes": dict(manifest.notes),
     }
-    sizes = {given.path: given.bytes for given in manifest.inputs}
-    is_same = all(os.path.getsize(path) == size for path, size in sizes.items() if os.path.isfile(path))
-    if not is_same or list(changes(before, run)):
+    if list(changes(before, run)):
+        return None
+    if any(size_of(path) not in (None, given.bytes) for path, given in zip(paths, manifest.inputs, strict=True)):
         return None
     discard_unfinished(out)
     return manifest
@@ -188,15 +190,20 @@ def _warn_of_drops(accounting: Accounting) -> None:
         )
 
 
-def _refuse_own_input(source: Inputs, paths: Sequence[str], out: Path) -> None:
+def _refuse_own_input(source: Inputs, paths: Sequence[str], out: str | os.PathLike[str]) -> None:
     """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
-    folder = out.resolve()
     for item in [source] if isinstance(source, str | os.PathLike) else source:
-        if Path(item).is_dir() and Path(item).resolve() in folder.parents:
-            raise ConfigError(f"{out}: the output is in the input folder {os.fspath(item)}; choose another folder")
+        if (is_url(item) or Path(item).is_dir()) and _is_inside(out, item):
+            raise ConfigError(f"{shown(out)}: the output is in the input folder {shown(item)}; choose another folder")
     for path in paths:
-        if path != STDIN and folder in Path(path).resolve().parents:
-            raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")
+        if path != STDIN and _is_inside(path, out):
+            raise ConfigError(f"{shown(path)}: the input is in the output folder {shown(out)}; choose another folder")
+
+
+def _is_inside(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    if is_url(path) or is_url(folder):
+        return shown(path).startswith(shown(folder).rstrip("/") + "/")
+    return Path(local_path(folder)).resolve() in Path(local_path(path)).resolve().parents
 
 
 def _load_kernels() -> None:

@@ -1,12 +1,13 @@
 """Readers: all inputs as one stream of blocks; any thread can decode a block to documents."""
 
+import posixpath
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from seampack.errors import DataError
 from seampack.io.formats import TABLES, Format
-from seampack.io.sources import STDIN, name_of, open_source
+from seampack.io.places import is_url, place_of, shown
+from seampack.io.sources import STDIN, name_of, open_source, size_of
 from seampack.packer.checksums import Checksum
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
@@ -19,8 +20,10 @@ Block = TextBlock | ColumnBlock | BadBlock
 
 def _refuse_packed(path: str) -> None:
     """Raise DataError if a file is a shard of a packed folder: its rows are not documents."""
-    folder = Path(path).parent
-    if path != STDIN and is_packed_name(Path(path).name) and is_manifest(folder / MANIFEST):
+    if path == STDIN or not is_packed_name(posixpath.basename(shown(path))):
+        return
+    folder = place_of(path).parent
+    if is_manifest(folder / MANIFEST):
         raise DataError(
             f"{folder}: packed rows, not documents; restore them with: seampack unpack {shlex.quote(str(folder))} "
             "-o documents.jsonl"
@@ -50,4 +53,5 @@ def read_blocks(
             yield from blocks(source, config, vocab_size, id_kinds)
         if on_input is not None:
             name = path if path == STDIN else name_of(path)
-            on_input(Input(path=name, bytes=stored.bytes, checksum=str(stored)))
+            size = size_of(path) if is_url(path) else stored.bytes
+            on_input(Input(path=name, bytes=size or 0, checksum=str(stored) if size == stored.bytes else ""))

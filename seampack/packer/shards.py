@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +19,8 @@ from seampack.config import check_flag
 from seampack.errors import ShardError
 from seampack.io._hidden import is_unlocked
 from seampack.io.bad_records import BadRecord
-from seampack.io.output import FolderKind, StagedFolder, sync, writing
+from seampack.io.output import FolderKind, staging_of, sync, writing
+from seampack.io.places import place_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import checksum
 from seampack.packer.config import OutputFormat, PackConfig
@@ -48,9 +48,9 @@ PACKED = FolderKind(
 )
 
 
-def discard_unfinished(out: Path) -> None:
+def discard_unfinished(out: str | os.PathLike[str]) -> None:
     """Remove what a run that was killed at its very end has left next to its complete output."""
-    root = StagedFolder(out, PACKED, overwrite=True, inside=OUTPUT).root
+    root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
     if root.is_dir() and is_unlocked(root):
         with writing(out):
             shutil.rmtree(root)
@@ -81,8 +81,8 @@ class ShardWriter:
         resume: bool = False,
         run: Mapping[str, Any] | None = None,
     ) -> None:
-        self.out = Path(out)
-        self._staging = StagedFolder(out, PACKED, overwrite=overwrite, inside=OUTPUT)
+        self.out = str(place_of(out))
+        self._staging = staging_of(out, PACKED, overwrite=overwrite, inside=OUTPUT)
         self._folder = self._staging.folder
         self._overwrite = overwrite
         self._resume = check_flag("resume", resume)
