@@ -22,7 +22,7 @@ _S3_OPTIONS = ("endpoint_override", "region", "scheme")
 _WITHOUT_ACCESS = "access is denied: give credentials by environment variables or the server's own configuration"
 _REASONS = {
     r"NO_SUCH_BUCKET": "no such bucket",
-    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES|CLIENT_TOKEN|EXPIRED|AUTHENTICATION": _WITHOUT_ACCESS,
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE_DOES|CLIENT_TOKEN|EXPIRED|AUTHENTICATION|OAuth2": _WITHOUT_ACCESS,
     r"NETWORK_CONNECTION|curlCode|CURL error|could not connect|Name or service not known": "the server does not answer",
 }
 _SECRETS = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+@|(?<=\w)\?\S+")

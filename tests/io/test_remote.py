@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from seampack.errors import DataError, MissingExtraError, RemoteError, ShardError
 from seampack.io import remote
+from seampack.io.file_systems import reason_of
 from seampack.io.formats import Format
 from seampack.io.places import is_url, place_of, shown
 from seampack.io.remote import RemoteFile
@@ -185,6 +187,22 @@ def test_a_server_that_refuses() -> None:
         pass
 
 
+REASONS = {
+    "AWS Error ACCESS_DENIED during HeadObject operation": "access is denied: give credentials",
+    "google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token": "access is denied: give credentials",
+    "AWS Error NO_SUCH_BUCKET during CreateMultipartUpload": r"no such bucket \(AWS Error NO_SUCH_BUCKET",
+    "AWS Error NETWORK_CONNECTION during HeadObject": "the server does not answer",
+    "404 for https://host/a?signature=SECRET": "404 for https://host/a$",
+    "cannot open s3://KEY:SECRET@bucket/a": "cannot open s3://bucket/a$",
+    "x" * 300: "x{200}[.]{3}$",
+}
+
+
+@pytest.mark.parametrize("message", REASONS)
+def test_errors_of_servers_are_short_and_have_no_secrets(message: str) -> None:
+    assert re.match(REASONS[message], reason_of(OSError(message)))
+
+
 def test_a_missing_fsspec_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingExtraError, match=r"hf:// needs fsspec, .*pip install 'seampack\[remote\]'"):
@@ -198,7 +216,7 @@ def test_sizes_travel_to_other_processes() -> None:
     assert (copy, copy.size) == (path, 5)
 
 
-@pytest.fixture(params=["local", "remote", "s3"])
+@pytest.fixture(params=["local", "remote", pytest.param("s3", marks=pytest.mark.xdist_group("s3"))])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     bucket = request.getfixturevalue("bucket") if request.param == "s3" else ""
     out = {"local": str(tmp_path / "new/store"), "remote": "faulty://new/store", "s3": f"{bucket}/new/store"}

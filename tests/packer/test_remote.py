@@ -23,6 +23,8 @@ from tests.io.remote import Faulty
 from tests.packer.corpus import FORMATS, SMALL, TEXTS, write_corpus
 from tests.s3 import put
 
+pytestmark = pytest.mark.xdist_group("s3")  # one server
+
 
 @pytest.fixture(autouse=True)
 def _empty() -> Iterator[None]:
