@@ -4,6 +4,7 @@
     |- ConfigError (ValueError)         an option is wrong, or two options contradict each other
     |- DataError (ValueError)           the input is missing, broken or of an unexpected kind
     |- ShardError                       a folder of output is missing, incomplete or damaged, or cannot be written
+    |- RemoteError                      a server does not answer, or refuses
     `- MissingExtraError (ImportError)  an optional package is not installed
 
 A message says what is wrong, where, what was expected, what was found, and how to fix it. The command line prints it
@@ -34,6 +35,10 @@ class DataError(SeampackError, ValueError):
 
 class ShardError(SeampackError):
     """A folder or file of output that is missing, incomplete or damaged, or that cannot be written or replaced."""
+
+
+class RemoteError(SeampackError):
+    """A server of remote files that does not answer, refuses access, or gives less than it promised."""
 
 
 class MissingExtraError(SeampackError, ImportError):

@@ -1,5 +1,6 @@
 """Shared by all tests: the commands, as a real process or a call, and the corpus that ships with the package."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ from hypothesis import settings
 
 from seampack._signals import STOPPING
 from seampack.cli import main
+from tests.s3 import put, s3_server
 
 DATA = Path(__file__).parent.parent / "seampack" / "data"
 CORPUS = DATA / "corpus.jsonl.zst"
@@ -86,6 +89,35 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
     yield start
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+_buckets = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with the interface of S3."""
+    if find_spec("moto") is None:
+        pytest.skip("moto is not installed: pip install 'moto[s3,server]'")
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket, which the environment gives access to."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    name = f"bucket-{next(_buckets)}"
+    put(f"{s3}/{name}")
+    return f"s3://{name}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

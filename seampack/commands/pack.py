@@ -13,12 +13,14 @@ from seampack.commands.report import (
     note_lines,
     print_json,
     progress_bar,
+    set_interrupted,
     set_memory_advice,
     set_written,
     stopwatch,
     table,
     warn,
 )
+from seampack.io.places import is_url, shown
 from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
 
 if TYPE_CHECKING:
@@ -61,7 +63,13 @@ class _Share(click.ParamType[tuple[int, int]]):
 
 @click.command()
 @shared.corpus
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder for the shards and their manifest.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="FOLDER",
+    help="Folder for the shards and their manifest, also at an address such as s3://bucket/folder.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
 @click.option(
@@ -126,6 +134,8 @@ def pack(
     from seampack.packer import packing
 
     set_memory_advice(_MEMORY_ADVICE)
+    if is_url(out):
+        set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
     _warn_of_idle_options(config)
     note_lines(inputs, config.input_format)
     elapsed = stopwatch()
@@ -159,7 +169,7 @@ def pack(
             )
         else:
             manifest = packing.pack(inputs, config, out, resume=resume, on_progress=on_progress, **given)
-    set_written(out)
+    set_written(shown(out))
     times = elapsed()
     if partition is not None:
         _report_partitions(packed, out, as_json, times)
@@ -222,7 +232,7 @@ def _report(manifest: "Manifest", out: str, as_json: bool, times: dict[str, floa
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
-    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
+    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {shown(out)}")
     click.echo(_time_line(times))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from seampack.io.formats import Format, format_of_name
+from seampack.io.places import shown
 
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
 
@@ -75,13 +76,13 @@ def memory_advice(context: click.Context) -> str:
 
 def note_lines(inputs: Sequence[str], input_format: str) -> None:
     """Say that each line is a document if there are several files of plain text, which may be a document each."""
-    from seampack.io.sources import expand
+    from seampack.io.sources import expand, name_of
 
-    files = [path for path in expand(inputs) if format_of_name(path) == Format.LINES]
+    files = [path for path in expand(inputs) if format_of_name(shown(path)) == Format.LINES]
     if input_format == Format.AUTO and len(files) > 1:
         note(
-            f"each line of the {len(files):,} text files ({files[0]}, ...) is a document; if each file is one, give "
-            "--input-format file"
+            f"each line of the {len(files):,} text files ({name_of(files[0])}, ...) is a document; if each file is "
+            "one, give --input-format file"
         )
 
 
@@ -109,7 +110,7 @@ def progress_bar(inputs: Sequence[str]) -> Iterator[Callable[[Any], None] | None
         return
     from tqdm import tqdm
 
-    label = inputs[0] if len(inputs) == 1 else f"{len(inputs)} inputs"
+    label = shown(inputs[0]) if len(inputs) == 1 else f"{len(inputs)} inputs"
     with tqdm(unit="B", unit_scale=True, desc=f"seampack: {label}") as bar:
 
         def show(progress: Any) -> None:

@@ -8,6 +8,7 @@ import click
 from seampack.commands import options as shared
 from seampack.commands.report import note, print_json, progress_bar, set_interrupted, set_memory_advice
 from seampack.errors import ShardError
+from seampack.io.places import shown
 
 if TYPE_CHECKING:
     from seampack.packer.against import Outcome
@@ -55,7 +56,7 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     from seampack.packer.folder import PackedFolder
 
     set_interrupted("interrupted")
-    result: dict[str, object] = {"folder": folder}
+    result: dict[str, object] = {"folder": shown(folder)}
     try:
         packed = PackedFolder(folder)
         packed.verify()
@@ -68,14 +69,14 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     if as_json:
         if compared:
             result |= {"documents": compared.documents, "tokens": compared.tokens}
-        shown = [dataclasses.asdict(difference) for difference in differences]
-        print_json({**result, "verified": not differences, "differences": shown})
+        listed = [dataclasses.asdict(difference) for difference in differences]
+        print_json({**result, "verified": not differences, "differences": listed})
     else:
         click.echo(verified_line(packed.manifest))
     for difference in differences:
         note(str(difference))
     if differences:
-        raise ShardError(f"{folder}: differs from its source")
+        raise ShardError(f"{shown(folder)}: differs from its source")
     if compared and not as_json:
         click.echo(f"verified: {compared.tokens:,} tokens of {compared.documents:,} documents against the source")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seampack.errors import DataError
 from seampack.io.formats import format_of_name
+from seampack.io.places import Place
 
 _SPLITS, _STATE = "dataset_dict.json", "state.json"
 _NUMBERED = re.compile(r"data-\d+-of-(\d+)\.arrow")
@@ -25,7 +26,7 @@ def is_file_or_dead(path: str) -> bool:
     return os.path.isfile(path) or not os.path.exists(path)
 
 
-def files_of(folder: Path) -> list[str]:
+def files_of(folder: Place) -> list[str]:
     """Return the files of a folder and its subfolders whose names show a known format, sorted folder by folder.
 
     Of a saved dataset, the files of its rows are returned. Hidden files and folders are skipped, files of unknown kinds
@@ -34,10 +35,13 @@ def files_of(folder: Path) -> list[str]:
     Raises DataError if there is no file to read, or a saved dataset is incomplete.
     """
     files: list[str] = []
-    unknown: list[str] = []
+    unknown: list[Place] = []
     for path, is_known in _walk(folder, set()):
-        (files if is_known else unknown).append(path)
-    named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        if is_known:
+            files.append(os.fspath(path))
+        else:
+            unknown.append(path)
+    named = ", ".join(map(str, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
     if not files:
         found = f"got {named}" if unknown else "it has no files"
         raise DataError(f"{folder}: expected files with a known ending, such as .jsonl or .txt.gz; {found}")
@@ -50,29 +54,29 @@ def files_of(folder: Path) -> list[str]:
     return files
 
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[str, bool]]:
+def _walk(folder: Place, seen: set[str]) -> Iterator[tuple[Place, bool]]:
     """Iterate over the files of a folder and its subfolders, and whether they can be read."""
-    real = os.path.realpath(folder)
+    real = os.path.realpath(folder) if isinstance(folder, Path) else str(folder)
     if real in seen:
         return
     seen.add(real)
-    if is_saved_dataset(folder):
-        yield from ((path, True) for path in _dataset_files(folder))
-        return
     try:
-        entries = sorted(folder.iterdir())
+        entries: list[Place] = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
+    if {_SPLITS, _STATE} & {entry.name for entry in entries if entry.is_file()}:
+        yield from ((path, True) for path in _dataset_files(folder))
+        return
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             yield from _walk(entry, seen)
-        elif is_file_or_dead(str(entry)):
-            yield str(entry), format_of_name(entry) is not None
+        elif not isinstance(entry, Path) or is_file_or_dead(str(entry)):
+            yield entry, format_of_name(entry.name) is not None
 
 
-def _dataset_files(folder: Path) -> list[str]:
+def _dataset_files(folder: Place) -> list[Place]:
     """Return the Arrow files of a folder that ``Dataset.save_to_disk`` wrote."""
     splits, state = folder / _SPLITS, folder / _STATE
     try:
@@ -90,4 +94,4 @@ def _dataset_files(folder: Path) -> list[str]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(f"{folder}: the dataset is incomplete: no file {missing[0]}")
-    return [str(folder / name) for name in names]
+    return [folder / name for name in names]

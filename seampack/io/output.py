@@ -23,6 +23,7 @@ from seampack.config import check_flag
 from seampack.errors import DataError, ShardError
 from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hidden_path
 from seampack.io.formats import codec_of_name
+from seampack.io.places import Place, is_url, local_path, shown
 from seampack.io.sources import STDIN
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash; a drive has one letter
@@ -60,10 +61,9 @@ def _sync_name(path: Path) -> None:
 
 def _refuse_remote(out: str | os.PathLike[str]) -> None:
     """Raise ShardError for an address such as ``s3://bucket/folder``, which would become a local folder ``s3:``."""
-    if _REMOTE.match(os.fspath(out)):
-        raise ShardError(
-            f"{os.fspath(out)}: cannot be written: expected a local path; copy the output there afterwards"
-        )
+    if match := _REMOTE.match(os.fspath(out)):
+        address = shown(f"{match[0]}/{os.fspath(out)[match.end() :].lstrip('/')}")
+        raise ShardError(f"{address}: cannot be written: expected a local path; copy the output there afterwards")
 
 
 @contextmanager
@@ -153,9 +153,9 @@ class FolderKind:
     """Content of the folder in words, such as ``packed shards``."""
     marker: str
     """File that only a complete folder of this kind has."""
-    owns: Callable[[os.DirEntry[str]], bool] = lambda entry: True
+    owns: Callable[["os.DirEntry[str] | Place"], bool] = lambda entry: True
     """Whether an entry of the folder is of this kind; a folder with other entries is not replaced."""
-    is_marker: Callable[[Path], bool] = lambda path: True
+    is_marker: Callable[[Place], bool] = lambda path: True
     """Whether the content of the marker is of this kind."""
     needs_marker: bool = True
     """Whether a folder without the marker, such as that of an unfinished run, must not be replaced."""
@@ -205,19 +205,23 @@ class StagedFolder:
             raise ShardError(f"{self.out}: expected a folder; it is a file")
         if os.path.ismount(self._target):
             raise ShardError(f"{self.out}: a mount point, which cannot be replaced; choose a folder inside it")
-        kind = self._kind
         with os.scandir(self._target) as entries:
-            owned = {entry.name: kind.owns(entry) for entry in sorted(entries, key=lambda entry: entry.name)}
+            owned = {entry.name: self._kind.owns(entry) for entry in sorted(entries, key=lambda entry: entry.name)}
+        self._check_entries(self.out, owned, self._target)
+
+    def _check_entries(self, out: Path | str, owned: dict[str, bool], folder: Place) -> None:
+        """Raise ShardError if a folder must not be replaced, given whether its entries are of the right kind."""
+        kind = self._kind
         if not owned:
             return
         if not self._overwrite:
             state = f"holds {kind.content}" if kind.marker in owned else "is not empty"
-            raise ShardError(f"{self.out}: the folder {state} ({next(iter(owned))}); use --overwrite or another folder")
-        only = f"{self.out}: --overwrite replaces {kind.content} only; the folder has"
+            raise ShardError(f"{out}: the folder {state} ({next(iter(owned))}); use --overwrite or another folder")
+        only = f"{out}: --overwrite replaces {kind.content} only; the folder has"
         for name, is_owned in owned.items():
             if not is_owned:
                 raise ShardError(f"{only} {name}; choose another folder")
-        if kind.marker in owned and not kind.is_marker(self._target / kind.marker):
+        if kind.marker in owned and not kind.is_marker(folder / kind.marker):
             raise ShardError(f"{only} a {kind.marker} of another kind; choose another folder")
         if kind.marker not in owned and kind.needs_marker:
             raise ShardError(f"{only} no {kind.marker}; choose another folder")
@@ -272,6 +276,17 @@ class StagedFolder:
         with suppress(OSError):  # not empty: it has the result or other files
             for parent in self._made:
                 parent.rmdir()
+
+
+def staging_of(
+    out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, inside: str | None = None
+) -> StagedFolder:
+    """Return the folder to write into, for an output that may be at an address."""
+    if not is_url(out):
+        return StagedFolder(local_path(out), kind, overwrite=overwrite, inside=inside)
+    from seampack.io.store import UploadedFolder
+
+    return UploadedFolder(out, kind, overwrite=overwrite, inside=inside)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -26,7 +26,11 @@ from seampack.io._gzip import GzipStream
 from seampack.io.folders import files_of, is_file_or_dead
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
+from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
+
+if TYPE_CHECKING:
+    from seampack.io.remote import RemotePath
 
 STDIN = "-"
 _SHOWN = 60
@@ -58,17 +62,21 @@ class Source:
 def expand(inputs: Inputs) -> list[str]:
     """Return the paths of the input files in reading order: globs and folders are expanded and sorted.
 
-    ``-`` is standard input. Folders: see ``files_of``.
+    ``-`` is standard input. Folders: see ``files_of``. Addresses such as ``s3://bucket/folder`` are expanded in the
+    same way, to ``RemoteFile``.
 
-    Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read.
+    Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read;
+    RemoteError for a server that does not answer.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
     if [os.fspath(path) for path in inputs].count(STDIN) > 1:
         raise DataError("standard input can be read only once; give - once")
     paths: list[str] = []
-    for item in [os.fspath(path) for path in inputs]:
-        if item == STDIN or os.path.isfile(item):
+    for item in [local_path(path) for path in inputs]:
+        if is_url(item):
+            paths.extend(_remote_files(item))
+        elif item == STDIN or os.path.isfile(item):
             paths.append(item)
         elif os.path.isdir(item):
             paths.extend(files_of(Path(item)))
@@ -81,7 +89,7 @@ def expand(inputs: Inputs) -> list[str]:
     if not paths:
         raise DataError("no input: give files, globs, folders, or - for standard input")
     for path in paths:
-        if path != STDIN and not os.path.exists(path):
+        if path != STDIN and not is_url(path) and not os.path.exists(path):
             raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
     if len(set(paths)) < len(paths):
         twice = next(path for number, path in enumerate(paths) if path in paths[:number])
@@ -102,9 +110,33 @@ def _matches(pattern: str) -> list[str]:
     return [path for path in matches if is_file_or_dead(path)]
 
 
+def _remote_files(url: str) -> list[str]:
+    """Return the files at an address: of a file, a folder, or a glob."""
+    from seampack.io.remote import has_magic, remote_matches
+
+    if has_magic(url):
+        files: list[str] = [os.fspath(path) for path in remote_matches(url)]
+    else:
+        place = place_of(url)
+        files = [os.fspath(place)] if place.is_file() else files_of(place) if place.is_dir() else []
+    if not files:
+        raise DataError(f"{shown(url)}: {'no file matches' if has_magic(url) else 'no such file, folder or bucket'}")
+    return files
+
+
+def size_of(path: str) -> int | None:
+    """Return the size of an input file as it is stored; None if it is not known before it is read, as of a pipe."""
+    if is_url(path):
+        return place_of(path).stat().st_size if (size := getattr(path, "size", None)) is None else size
+    return os.path.getsize(path) if os.path.isfile(path) else None
+
+
 def name_of(path: str) -> str:
-    """Return the name of an input for messages: bytes of a path that are not UTF-8 appear as ``\\xNN``."""
-    return "standard input" if path == STDIN else os.fsencode(path).decode(errors="backslashreplace")
+    """Return the name of an input for messages: bytes of a path that are not UTF-8 appear as ``\\xNN``.
+
+    Addresses appear without credentials.
+    """
+    return "standard input" if path == STDIN else os.fsencode(shown(path)).decode(errors="backslashreplace")
 
 
 def place(name: str, position: int, unit: str = "line") -> str:
@@ -133,7 +165,8 @@ def open_source(
 
     Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
     into a temporary file, because their readers need random access. ``watch`` receives the stored bytes in order; of a
-    table that is mapped into memory, most of them at the end.
+    table that is mapped into memory, most of them at the end. Of remote Parquet and Arrow files, only what the reader
+    asks for is read, and ``watch`` receives only the beginning.
 
     Raises DataError, naming the input, if it cannot be opened, is damaged, or has an unsupported format.
     """
@@ -143,8 +176,10 @@ def open_source(
     with ExitStack() as opened:
         try:
             # standard input is duplicated, so that closing the stream leaves it open
-            descriptor = os.dup(sys.stdin.fileno()) if path == STDIN else path
-            raw = opened.enter_context(open(descriptor, "rb", buffering=SNIFF_BYTES))
+            descriptor: Any = os.dup(sys.stdin.fileno()) if path == STDIN else path
+            remote = _remote(path)
+            file = remote.open() if remote else open(descriptor, "rb", buffering=SNIFF_BYTES)  # noqa: SIM115
+            raw = opened.enter_context(file)
         except OSError as error:
             raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
         stored: Any = raw if watch is None or part != (0, 1) else _Watched(raw, watch)
@@ -152,7 +187,7 @@ def open_source(
         codec = stream.detect(detect_codec)
         if codec is not None:
             stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
-        named = format_of_name(path) if path != STDIN else None
+        named = format_of_name(shown(path)) if path != STDIN else None
 
         def decide(head: bytes, ended: bool) -> tuple[bool, Format | None]:
             with named_errors(name):
@@ -164,24 +199,26 @@ def open_source(
             yield Source(name, Format.JSONL, JsonLines(stream, name), unit="value")
             return
         guessed = kind == Format.LINES and Format.LINES not in (named, wanted)
-        file: Any = None
-        is_plain_file = codec is None and os.path.isfile(path)
-        divisible = is_plain_file and (kind in (Format.JSONL, Format.LINES) or _has_index(kind, stream.head))
+        table: Any = None
+        is_file = codec is None and (remote is not None or os.path.isfile(path))
+        divisible = is_file and (kind in (Format.JSONL, Format.LINES) or _has_index(kind, stream.head))
         if part != (0, 1):
             if not divisible:
                 raise DataError(f"{name}: expected a file that can be divided; it has changed since the run began")
-            lines = _part_of(raw, kind, *part)
-            stored = lines if watch is None else _Watched(lines, watch)
+            chosen = opened.enter_context(_opened_part(raw, remote, kind, *part))
+            stored = chosen if watch is None else _Watched(chosen, watch)
             if kind not in COLUMNAR:
-                where = f" from byte {lines.start:,}" if lines.start else ""
+                where = f" from byte {chosen.start:,}" if chosen.start else ""
                 yield Source(f"{name}{where}", kind, _Head(stored, name), None, "line", guessed, divisible, part)
                 return
-        if kind in COLUMNAR and is_plain_file:
-            file = path
+        if kind in COLUMNAR and is_file and remote is None:
+            table = path
+        elif _has_index(kind, stream.head) and is_file and remote is not None:
+            table = opened.enter_context(remote.random_access())
         elif _has_index(kind, stream.head):
-            file = opened.enter_context(_spooled(stream, name))
-        yield Source(name, kind, stream, file, "row" if kind in TABLES else "line", guessed, divisible, part)
-        if watch is not None and file == path:
+            table = opened.enter_context(_spooled(stream, name))
+        yield Source(name, kind, stream, table, "row" if kind in TABLES else "line", guessed, divisible, part)
+        if watch is not None and table == path:
             with reading(name):
                 while stored.read(1 << 20):
                     pass
@@ -192,23 +229,30 @@ def _has_index(kind: Format, head: bytes) -> bool:
     return kind == Format.PARQUET or (kind == Format.ARROW and head.startswith(b"ARROW1"))
 
 
-def _part_of(file: Any, kind: Format, part: int, parts: int) -> "_Range":
-    """Return the bytes of a part of a file: of lines, those of the lines that start in it."""
-    size = os.fstat(file.fileno()).st_size
-    start, stop = (size * number // parts for number in (part, part + 1))
-    if kind not in COLUMNAR:
-        start, stop = (_line_start(file, offset) for offset in (start, stop))
-    file.seek(start)
-    return _Range(file, start, stop)
+@contextmanager
+def _opened_part(raw: Any, remote: "RemotePath | None", kind: Format, part: int, parts: int) -> Iterator["_Range"]:
+    """Yield the bytes of a part of a file: of lines, those of the lines that start in it."""
+    with ExitStack() as opened:
+        file = raw if remote is None else opened.enter_context(remote.random_access())
+        size = os.fstat(raw.fileno()).st_size if remote is None else file.size()
+        start, stop = (size * number // parts for number in (part, part + 1))
+        if kind not in COLUMNAR:
+            start, stop = (_line_start(file, offset) for offset in (start, stop))
+        if remote is None:
+            file.seek(start)
+        else:
+            file = opened.enter_context(remote.open(first=start, end=stop))
+        yield _Range(file, start, stop)
 
 
-def _line_start(file: BinaryIO, offset: int) -> int:
+def _line_start(file: Any, offset: int) -> int:
     """Return the offset of the first line that starts at an offset or after it, or the size of the file."""
     if not offset:
         return 0
     file.seek(offset - 1)
     while chunk := file.read(SNIFF_BYTES):
-        if (newline := chunk.find(b"\n")) >= 0:
+        newline: int = chunk.find(b"\n")
+        if newline >= 0:
             return offset + newline
         offset += len(chunk)
     return offset - 1
@@ -229,6 +273,15 @@ class _Range:
         data: bytes = self._file.read(min(size, self._left))
         self._left -= len(data)
         return data
+
+
+def _remote(path: str) -> "RemotePath | None":
+    """Return the remote file that an address names; None for a local path."""
+    if not is_url(path):
+        return None
+    from seampack.io.remote import remote_path
+
+    return remote_path(path)
 
 
 class _Watched:

@@ -204,7 +204,12 @@ class _Marked:
 
 
 def _mapped(file: Any) -> Any:
-    """Return a path, or a temporary file, as a memory-mapped Arrow file; Arrow itself opens UTF-8 names only."""
+    """Return a path, or a temporary file, as a memory-mapped Arrow file; Arrow itself opens UTF-8 names only.
+
+    A remote file is read where the reader asks.
+    """
+    if isinstance(file, pa.NativeFile):
+        return file
     if isinstance(file, str) and file == file.encode(errors="replace").decode():
         return pa.memory_map(file)
     with open(file, "rb") if isinstance(file, str) else nullcontext(file) as opened:

@@ -266,7 +266,8 @@ class _Comparing:
         """Return the inputs that were not packed, as far as the manifest tells: they explain other differences."""
         packed = {each.checksum for each in self._manifest.inputs}
         changed = [each for each in inputs if each.checksum not in packed]
-        if not packed or not changed:
+        is_known = all(packed) and all(each.checksum for each in inputs)
+        if not packed or not changed or not is_known:
             return []
         others = f"; {len(changed) - 1:,} other inputs too" if len(changed) > 1 else ""
         message = f"{changed[0].path}: expected an input that was packed; got one with another checksum{others}"

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import xxhash
+
+from seampack.io.places import Place
 
 
 class Checksum:
@@ -32,7 +33,7 @@ def block_checksum(*parts: Any) -> bytes:
     return state.digest()
 
 
-def checksum(path: Path) -> str:
+def checksum(path: Place) -> str:
     """Return the checksum of a file."""
     state = Checksum()
     with path.open("rb", buffering=0) as file:

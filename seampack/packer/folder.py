@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seampack.errors import ShardError
+from seampack.io.places import Place, on_disk, place_of
 from seampack.packer.config import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
@@ -20,20 +20,23 @@ _COLUMNS = ("input_ids", *ADDED_COLUMNS)
 
 
 class PackedFolder:
-    """A folder that ``pack`` completed.
+    """A folder that ``pack`` completed, local or at an address such as ``s3://bucket/folder``.
+
+    Of a remote folder, shards are copied into temporary files as they are needed.
 
     Raises ShardError if the manifest is missing (the run that wrote the folder did not finish) or damaged, or if a
     shard that it lists is missing.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = place_of(folder)
         if not self.folder.is_dir():
             raise ShardError(f"{self.folder}: no such folder")
         self.manifest = Manifest.read(self.folder / MANIFEST)
         self.shards = self.manifest.shards
+        present = {entry.name for entry in self.folder.iterdir() if entry.is_file()}
         for shard in self.shards:
-            if not (self.folder / shard.file).is_file():
+            if shard.file not in present:
                 raise ShardError(f"{self.folder / shard.file}: the shard is missing; pack again")
 
     @property
@@ -49,11 +52,12 @@ class PackedFolder:
         path = self.folder / shard.file
         output_format = self.manifest.config["output_format"]
         with _reading(path, shard, f"rows in the format {output_format}"):
-            if output_format == OutputFormat.PARQUET:
-                table = pq.read_table(path)
-            else:
-                with pa.memory_map(str(path)) as mapped:  # closing it keeps the mapping of the columns
-                    table = pa.ipc.open_stream(mapped).read_all()
+            with on_disk(path) as local:
+                if output_format == OutputFormat.PARQUET:
+                    table = pq.read_table(local)
+                else:
+                    with pa.memory_map(str(local)) as mapped:  # closing it keeps the mapping of the columns
+                        table = pa.ipc.open_stream(mapped).read_all()
             names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
@@ -110,7 +114,7 @@ class PackedFolder:
 
 
 @contextmanager
-def _reading(path: Path, shard: Shard, expected: str) -> Iterator[None]:
+def _reading(path: Place, shard: Shard, expected: str) -> Iterator[None]:
     """Convert the errors of a damaged shard to a ShardError."""
     try:
         yield

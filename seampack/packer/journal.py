@@ -99,7 +99,7 @@ class BlockDigest:
 class Journal:
     """The receipts of a run, by partition."""
 
-    def __init__(self, folder: Path, out: Path) -> None:
+    def __init__(self, folder: Path, out: str) -> None:
         self._folder = folder
         self._out = out
         self.receipts: dict[int, list[Receipt]] = {}

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from seampack._version import __version__
 from seampack.config import check_choice, check_integer, check_number, check_value
 from seampack.errors import ConfigError, SeampackError, ShardError
+from seampack.io.places import Place
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import digest
 from seampack.packer.config import OutputFormat, PackConfig
@@ -49,7 +49,7 @@ def is_packed_name(name: str) -> bool:
     return name in (MANIFEST, QUARANTINE, *DATASET_FILES) or _SHARD.fullmatch(name) is not None
 
 
-def is_manifest(path: Path) -> bool:
+def is_manifest(path: Place) -> bool:
     """Return whether a file is the manifest of packed shards, of any version."""
     try:
         content = msgspec.json.decode(path.read_bytes())
@@ -80,9 +80,13 @@ class Input:
     """A file, or part of a file, that was packed, as it was stored."""
 
     path: str
-    """The path, as given or as found in a folder; bytes that are not UTF-8 as ``\\xNN``. ``-`` for standard input."""
+    """The path, as given or as found in a folder; bytes that are not UTF-8 as ``\\xNN``. ``-`` for standard input.
+
+    An address appears without its credentials and its query.
+    """
     bytes: int
     checksum: str
+    """Empty for a remote Parquet or Arrow file, of which only some parts were read."""
     part: int = 0
     """Number of the part, where parts of the file were packed as separate partitions."""
     parts: int = 1
@@ -221,7 +225,7 @@ class Manifest(Mapping[str, Any]):
         return manifest
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Place) -> Self:
         """Read a manifest file. Raise ShardError if it is missing or damaged."""
         if not path.is_file():
             raise ShardError(f"{path.parent}: no {path.name}: not a packed folder, or a run that did not finish")

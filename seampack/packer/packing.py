@@ -12,11 +12,11 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from seampack._threads import thread_count
 from seampack.errors import ShardError
+from seampack.io.places import place_of, shown
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
@@ -51,9 +51,9 @@ def pack(
     Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
-        source: Paths, globs, folders, or ``"-"`` for standard input.
+        source: Paths, globs, folders, addresses such as ``s3://bucket/folder``, or ``"-"`` for standard input.
         config: The options; by default ``PackConfig()``.
-        out: Output folder.
+        out: Output folder. For an address, the folder is written locally, then uploaded, its manifest last.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
         threads: Number of worker threads; by default all cores.
         overwrite: Whether to replace a packed folder at ``out``, or what a run that did not finish has left.
@@ -147,15 +147,15 @@ def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) ->
     """
     folder = RunFolder.unfinished(out, overwrite=overwrite)
     if folder is None:
-        return Manifest.read(Path(out) / MANIFEST)
+        return Manifest.read(place_of(out) / MANIFEST)
     partitions = folder.run["given"]["partitions"]
     with folder:
         folder.journal.load(range(partitions))
         if missing := [number for number in range(partitions) if not folder.journal.is_complete(number)]:
             named = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
             raise ShardError(
-                f"{out}: {len(missing):,} of {partitions:,} partitions are not finished: {named}; pack them with the "
-                "same command as before"
+                f"{shown(out)}: {len(missing):,} of {partitions:,} partitions are not finished: {named}; pack them "
+                "with the same command as before"
             )
         return _finish(folder)
 

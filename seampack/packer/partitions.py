@@ -5,12 +5,11 @@ lines is divided at lines, a large Parquet or Arrow file between row groups or b
 and JSON documents cannot be divided before they are read. Small files share a partition.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from seampack.io.formats import COLUMNAR, Format
-from seampack.io.sources import STDIN, open_source
+from seampack.io.sources import open_source, size_of
 from seampack.io.tables import TableReader
 from seampack.packer.config import PackConfig
 
@@ -31,7 +30,7 @@ def partitions_of(paths: Sequence[str], config: PackConfig) -> list[Partition]:
     partitions: list[Partition] = []
     small: list[Piece] = []
     room = config.partition_bytes
-    for path, size in zip(paths, map(_stored_size, paths), strict=True):
+    for path, size in zip(paths, map(size_of, paths), strict=True):
         if small and (size is None or size > room):
             partitions.append(tuple(small))
             small, room = [], config.partition_bytes
@@ -41,11 +40,6 @@ def partitions_of(paths: Sequence[str], config: PackConfig) -> list[Partition]:
         else:
             partitions += [(piece,) for piece in _pieces(path, size, config)]
     return [*partitions, tuple(small)] if small else partitions
-
-
-def _stored_size(path: str) -> int | None:
-    """Return the size of a file as stored; None for a pipe."""
-    return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else None
 
 
 def _pieces(path: str, size: int | None, config: PackConfig) -> Iterator[Piece]:

@@ -1,7 +1,6 @@
 """Reading and tokenising in parallel threads, with results in the order of the input."""
 
 import dataclasses
-import os
 import threading
 import warnings
 from collections import deque
@@ -17,6 +16,7 @@ import numpy as np
 
 from seampack._threads import thread_count
 from seampack.io.bad_records import BadRecord
+from seampack.io.sources import size_of
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, TokenBatch
 from seampack.packer.partitions import Partition, partitions_of
@@ -55,7 +55,7 @@ def ordered_map(
 
 def known_bytes(paths: Sequence[str]) -> int:
     """Return the size of the files among the inputs; the size of a pipe is not known before it is read."""
-    return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+    return sum(size_of(path) or 0 for path in paths)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Readers: all inputs as one stream of blocks; any thread can decode a block to documents."""
 
+import posixpath
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from seampack.errors import DataError
 from seampack.io.formats import TABLES, Format
-from seampack.io.sources import STDIN, Watch, name_of, open_source
+from seampack.io.places import is_url, place_of, shown
+from seampack.io.sources import STDIN, Watch, name_of, open_source, size_of
 from seampack.packer.checksums import Checksum
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
@@ -21,8 +22,10 @@ Block = TextBlock | ColumnBlock | BadBlock
 
 def _refuse_packed(path: str) -> None:
     """Raise DataError if a file is a shard of a packed folder: its rows are not documents."""
-    folder = Path(path).parent
-    if path != STDIN and is_packed_name(Path(path).name) and is_manifest(folder / MANIFEST):
+    if path == STDIN or not is_packed_name(posixpath.basename(shown(path))):
+        return
+    folder = place_of(path).parent
+    if is_manifest(folder / MANIFEST):
         raise DataError(
             f"{folder}: packed rows, not documents; restore them with: seampack unpack {shlex.quote(str(folder))} "
             "-o documents.jsonl"
@@ -53,10 +56,17 @@ def read_partitions(
             stored = Checksum()
             for block in _piece_blocks(piece, config, vocab_size, id_kinds, stored.update):
                 yield number, block
-            path, part, parts = piece
-            name = path if path == STDIN else name_of(path)
-            inputs.append(Input(path=name, bytes=stored.bytes, checksum=str(stored), part=part, parts=parts))
+            inputs.append(_described(piece, stored))
         yield number, Ended(tuple(inputs))
+
+
+def _described(piece: Piece, stored: Checksum) -> Input:
+    path, part, parts = piece
+    size, checksum = stored.bytes, str(stored)
+    if is_url(path) and parts == 1 and (whole := size_of(path)) != size:  # a table, of which only some parts were read
+        size, checksum = whole or 0, ""
+    name = path if path == STDIN else name_of(path)
+    return Input(path=name, bytes=size, checksum=checksum, part=part, parts=parts)
 
 
 def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:

@@ -19,7 +19,8 @@ from seampack.config import check_flag
 from seampack.errors import ShardError
 from seampack.io._hidden import is_unlocked
 from seampack.io.bad_records import BadRecord
-from seampack.io.output import FolderKind, StagedFolder, sync, writing
+from seampack.io.output import FolderKind, staging_of, sync, writing
+from seampack.io.places import place_of, shown
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import checksum
 from seampack.packer.config import OutputFormat, PackConfig
@@ -47,9 +48,9 @@ PACKED = FolderKind(
 )
 
 
-def discard_unfinished(out: Path) -> None:
+def discard_unfinished(out: str | os.PathLike[str]) -> None:
     """Remove what a run that was killed at its very end has left next to its complete output."""
-    root = StagedFolder(out, PACKED, overwrite=True, inside=OUTPUT).root
+    root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
     if root.is_dir() and is_unlocked(root):
         with writing(out):
             shutil.rmtree(root)
@@ -77,8 +78,8 @@ class RunFolder:
         resume: bool = False,
         shared: bool = False,
     ) -> None:
-        self.out = Path(out)
-        self._staging = StagedFolder(out, PACKED, overwrite=overwrite, inside=OUTPUT)
+        self.out = str(place_of(out))
+        self._staging = staging_of(out, PACKED, overwrite=overwrite, inside=OUTPUT)
         self._folder = self._staging.folder
         self._overwrite = overwrite
         self._resume = check_flag("resume", resume)
@@ -99,12 +100,12 @@ class RunFolder:
 
         Raises ShardError if there is neither.
         """
-        root = StagedFolder(out, PACKED, overwrite=True, inside=OUTPUT).root
+        root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
         if not Journal.has_receipts(root):
-            if is_manifest(Path(out) / MANIFEST):
+            if is_manifest(place_of(out) / MANIFEST):
                 return None
-            raise ShardError(f"{os.fspath(out)}: no partitions to merge in {root}; pack them with --partition")
-        run = Journal(root, Path(out)).read_run()
+            raise ShardError(f"{shown(out)}: no partitions to merge in {root}; pack them with --partition")
+        run = Journal(root, shown(out)).read_run()
         config = PackConfig(**run["given"]["options"])
         return cls(out, config, run=run, overwrite=overwrite, resume=True)
 

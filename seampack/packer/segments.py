@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 from seampack.errors import ShardError
 from seampack.io.arrow import arrow_of
 from seampack.io.output import writing
+from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.config import OutputFormat
@@ -90,7 +90,7 @@ class SegmentIndex:
         return pa.record_batch([ids, lists], schema=self.schema)
 
 
-def index_segments(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) -> SegmentIndex:
+def index_segments(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]) -> SegmentIndex:
     """Return the index of the folder whose shards are ``tables``, read one by one.
 
     Raises ShardError if the segments of a row contradict its tokens, or those of a document do not follow each other
@@ -134,7 +134,7 @@ def _columns(rows: pa.Table, address: int) -> tuple[Int64, Int32, Int32, Int64]:
 
 
 def _check_order(
-    folder: Path, ids: pa.ChunkedArray, is_first: npt.NDArray[np.bool_], starts: Int64, lengths: Int64, numbered: bool
+    folder: Place, ids: pa.ChunkedArray, is_first: npt.NDArray[np.bool_], starts: Int64, lengths: Int64, numbered: bool
 ) -> None:
     """Raise ShardError unless each document's sorted segments are consecutive from its first token on."""
     expected = np.where(is_first, 0, np.roll(starts + lengths, 1))

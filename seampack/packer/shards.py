@@ -23,7 +23,7 @@ class ShardWriter:
     ``first`` is the number of the first shard. ``shown`` is the folder that messages name.
     """
 
-    def __init__(self, folder: Path, config: PackConfig, partition: int = 0, first: int = 0, *, shown: Path) -> None:
+    def __init__(self, folder: Path, config: PackConfig, partition: int = 0, first: int = 0, *, shown: str) -> None:
         self.out = shown
         self.shards: list[Shard] = []
         self.schema: Any = None  # pa.Schema, known with the first batch

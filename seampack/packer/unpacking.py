@@ -16,6 +16,7 @@ from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.formats import COLUMNAR, Format, codec_of_name, format_of_name
 from seampack.io.output import output_stream, refuse_existing
+from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import STDIN
 from seampack.packer.decoding import Decoder
@@ -112,11 +113,11 @@ def _format_of(out: str | os.PathLike[str]) -> Format:
     return output_format
 
 
-def _check_place(folder: Path, out: str | os.PathLike[str], overwrite: bool) -> None:
+def _check_place(folder: Place, out: str | os.PathLike[str], overwrite: bool) -> None:
     """Raise ConfigError if the output is in the packed folder; raise ShardError if it exists."""
     if os.fspath(out) == STDIN:
         return
-    if folder.resolve() in Path(out).resolve().parents:
+    if isinstance(folder, Path) and folder.resolve() in Path(out).resolve().parents:
         raise ConfigError(f"{os.fspath(out)}: the output is in the packed folder {folder}; choose another place")
     refuse_existing(Path(out), overwrite=overwrite)
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seampack.errors import ShardError
+from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
@@ -23,7 +23,7 @@ _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
 """Counts that are exact even if the last row is dropped."""
 
 
-def verify_files(folder: Path, manifest: Manifest) -> None:
+def verify_files(folder: Place, manifest: Manifest) -> None:
     """Raise ShardError for a file that is missing, damaged or not listed. Other kinds of files are not looked at."""
     for name in manifest.other_files:
         if not (folder / name).is_file():
@@ -32,7 +32,8 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
     for file in files:
         check_file(folder / file.file, file)
     listed = {MANIFEST, *manifest.other_files, *(shard.file for shard in manifest.shards)}
-    for path in sorted(folder.iterdir()):
+    entries: list[Place] = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    for path in entries:
         if path.name not in listed and _is_read_as_rows(path.name):
             raise ShardError(f"{path}: the manifest does not list this file, but readers of the folder use it; move it")
     if manifest.quarantined:
@@ -47,28 +48,28 @@ def _is_read_as_rows(name: str) -> bool:
     return is_table or is_packed_name(name)
 
 
-def check_size(path: Path, file: Shard | File) -> None:
+def check_size(path: Place, file: Shard | File) -> None:
     """Raise ShardError if a file has another size than in the manifest."""
     size = path.stat().st_size
     if size != file.bytes:
         raise ShardError(f"{path}: expected {file.bytes} bytes; got {size}: it is damaged; pack again")
 
 
-def check_file(path: Path, file: Shard | File) -> None:
+def check_file(path: Place, file: Shard | File) -> None:
     """Raise ShardError if a file has another size or checksum than in the manifest."""
     check_size(path, file)
     if checksum(path) != file.checksum:
         raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
 
 
-def _check_quarantine(path: Path, expected: int) -> None:
+def _check_quarantine(path: Place, expected: int) -> None:
     with path.open("rb") as file:
         records = sum(1 for _ in file)
     if records != expected:
         raise ShardError(f"{path}: expected {expected} records; got {records}; pack again")
 
 
-def _check_dataset_files(folder: Path, manifest: Manifest) -> None:
+def _check_dataset_files(folder: Place, manifest: Manifest) -> None:
     """Raise ShardError unless ``datasets.load_from_disk`` reads each shard once, with all columns."""
     info, state = (folder / name for name in DATASET_FILES)
     shards = [{"filename": shard.file} for shard in manifest.shards]
@@ -87,7 +88,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) -> None:
+def verify_rows(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]) -> None:
     """Raise ShardError if the rows of the shards contradict the manifest, as far as rows can prove its entries."""
     accounting = manifest.accounting
     is_numbered = manifest.config.get("id_column") is None
@@ -120,7 +121,7 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 
 
-def check_columns(table: pa.Table, path: Path, manifest: Manifest) -> None:
+def check_columns(table: pa.Table, path: Place, manifest: Manifest) -> None:
     """Raise ShardError unless the columns have their types in the manifest, and ``input_ids`` that of the tokenizer."""
     given = {field.name: _type_name(str(field.type)) for field in table.schema}
     stated = {name: _type_name(kind) for name, kind in manifest.columns.items()}
@@ -137,7 +138,7 @@ def _type_name(kind: str) -> str:
     return kind.replace("<element: ", "<item: ")
 
 
-def check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
+def check_segments(table: pa.Table, path: Place, manifest: Manifest) -> None:
     """Raise ShardError for other columns, or if the segments of a row do not add up to its tokens, or lack values."""
     check_columns(table, path, manifest)
     try:
@@ -176,7 +177,7 @@ def check_segments(table: pa.Table, path: Path, manifest: Manifest) -> None:
         )
 
 
-def _check_ids(table: pa.Table, path: Path, manifest: Manifest) -> None:
+def _check_ids(table: pa.Table, path: Place, manifest: Manifest) -> None:
     """Raise ShardError for an id outside the vocabulary, and for another id than that of padding after the segments."""
     ids = pc.list_flatten(table["input_ids"]).to_numpy()
     facts = manifest.tokenizer
@@ -192,7 +193,7 @@ def _check_ids(table: pa.Table, path: Path, manifest: Manifest) -> None:
         raise ShardError(f"{path}: row {row}: expected padding, {facts.pad_id}; got {ids[row, position]}; pack again")
 
 
-def _check_labels(table: pa.Table, path: Path) -> None:
+def _check_labels(table: pa.Table, path: Place) -> None:
     """Raise ShardError for a label that is not the id at its place, or -100 for a repeated token and padding."""
     row = 0
     for batch in table.to_batches():
@@ -213,7 +214,7 @@ def _check_labels(table: pa.Table, path: Path) -> None:
         row += batch.num_rows
 
 
-def _check_numbers(documents: Int64, path: Path, partitions: Sequence[int]) -> None:
+def _check_numbers(documents: Int64, path: Place, partitions: Sequence[int]) -> None:
     """Raise ShardError unless the documents have numbers of the partitions."""
     wrong = np.flatnonzero(places_of(documents, partitions) < 0)
     if wrong.size:

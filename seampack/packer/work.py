@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, DataError
-from seampack.io.sources import STDIN, expand, name_of
+from seampack.io.places import is_url, local_path, place_of, shown
+from seampack.io.sources import STDIN, expand, name_of, size_of
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
 from seampack.packer.journal import BlockDigest, Receipt, changes
@@ -51,16 +52,16 @@ class Work:
         """Find the inputs, and load the tokenizer."""
         notes = check_notes(notes)
         paths = expand(source)
-        _refuse_own_input(source, paths, Path(out))
+        _refuse_own_input(source, paths, out)
         loaded = load_tokenizer(tokenizer, config, known_bytes(paths))
         if on_tokenizer is not None:
             on_tokenizer(loaded)
         partitions = partitions_of(paths, config)
-        files = {name_of(path): os.stat(path) for path in paths if os.path.isfile(path)}
+        sizes = {name_of(path): size for path in paths if (size := size_of(path)) is not None}
         given = {
             "seampack": __version__,
             "inputs": [path if path == STDIN else name_of(path) for path in paths],
-            "sizes": {name: status.st_size for name, status in files.items()},
+            "sizes": sizes,
             "partitions": len(partitions),
             "tokenizer": loaded.fingerprint,
             "options": config.to_dict(),
@@ -69,7 +70,7 @@ class Work:
         description = {
             "given": given,
             "tokenizer": dataclasses.asdict(_facts(loaded)),
-            "modified": {name: status.st_mtime_ns for name, status in files.items()},
+            "modified": {name_of(path): os.stat(path).st_mtime_ns for path in paths if os.path.isfile(path)},
         }
         return cls(config, paths, partitions, description), loaded
 
@@ -83,7 +84,7 @@ class Work:
 
         A run may be killed after it has completed its output, when its caller does not know yet.
         """
-        path, given = Path(out) / MANIFEST, self.description["given"]
+        path, given = place_of(out) / MANIFEST, self.description["given"]
         if not is_manifest(path):
             return None
         manifest = Manifest.read(path)
@@ -102,7 +103,7 @@ class Work:
         }
         if list(changes(before, given)):
             return None
-        discard_unfinished(Path(out))
+        discard_unfinished(out)
         return manifest
 
     def pack(
@@ -119,7 +120,8 @@ class Work:
         journal = folder.journal
         journal.load(numbers)
         now, before = self.description["modified"], journal.read_run()["modified"]
-        same = {path for path in self.paths if name_of(path) in now and before.get(name_of(path)) == now[name_of(path)]}
+        # The sizes are known to be the same.
+        same = {path for path in self.paths if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
         chosen = [
             number
             for number in numbers
@@ -208,20 +210,25 @@ def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[R
 def refuse_pipes(paths: Sequence[str]) -> None:
     """Raise ConfigError for an input that other processes cannot read."""
     for path in paths:
-        if path == STDIN or not os.path.isfile(path):
+        if size_of(path) is None:
             name = name_of(path)
             raise ConfigError(f"{name}: expected files, which several processes can read; pack it by one process")
 
 
-def _refuse_own_input(source: Inputs, paths: Sequence[str], out: Path) -> None:
+def _refuse_own_input(source: Inputs, paths: Sequence[str], out: str | os.PathLike[str]) -> None:
     """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
-    folder = out.resolve()
     for item in [source] if isinstance(source, str | os.PathLike) else source:
-        if Path(item).is_dir() and Path(item).resolve() in folder.parents:
-            raise ConfigError(f"{out}: the output is in the input folder {os.fspath(item)}; choose another folder")
+        if (is_url(item) or Path(item).is_dir()) and _is_inside(out, item):
+            raise ConfigError(f"{shown(out)}: the output is in the input folder {shown(item)}; choose another folder")
     for path in paths:
-        if path != STDIN and folder in Path(path).resolve().parents:
-            raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")
+        if path != STDIN and _is_inside(path, out):
+            raise ConfigError(f"{shown(path)}: the input is in the output folder {shown(out)}; choose another folder")
+
+
+def _is_inside(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    if is_url(path) or is_url(folder):
+        return shown(path).startswith(shown(folder).rstrip("/") + "/")
+    return Path(local_path(folder)).resolve() in Path(local_path(path)).resolve().parents
 
 
 def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:

@@ -1,0 +1,65 @@
+"""Places: local paths, and addresses of remote files such as ``s3://bucket/folder``; both are read in the same way."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from seampack.io.remote import RemotePath
+
+Place: TypeAlias = "Path | RemotePath"
+_URL = re.compile(r"([a-z][a-z0-9+.-]+)://(?:([^/:@]*)(?::[^/@]*)?@)?([^?]*)(\?.*)?", re.IGNORECASE | re.DOTALL)
+_LOCAL = "file://"
+_OF_BUCKETS = ("s3", "gs", "gcs")
+"""Schemes whose addresses may have credentials, and nothing else, before ``@``."""
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is an address of a remote file or folder. ``file://`` is local."""
+    name = os.fspath(path)
+    return _URL.match(name) is not None and not name.startswith(_LOCAL)
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return a path or address without credentials and query, for messages and manifests."""
+    name = os.fspath(path)
+    match = _URL.fullmatch(name)
+    if match is None:
+        return name
+    scheme, user, rest = match[1], match[2], match[3]
+    kept = f"{user}@" if user and scheme.lower() not in _OF_BUCKETS else ""  # the container of Azure
+    return f"{scheme}://{kept}{rest}"
+
+
+def local_path(path: str | os.PathLike[str]) -> str:
+    """Return the path of a ``file://`` address, and others as they are."""
+    return os.fspath(path).removeprefix(_LOCAL)
+
+
+def place_of(path: str | os.PathLike[str]) -> Place:
+    """Return the place that a path or an address names; nothing is read.
+
+    Raises RemoteError for a server that cannot be asked, MissingExtraError if the scheme needs another package.
+    """
+    if is_url(path):
+        from seampack.io.remote import remote_path
+
+        return remote_path(os.fspath(path))
+    return Path(local_path(path))
+
+
+@contextmanager
+def on_disk(place: Place) -> Iterator[Path]:
+    """Yield a local file with the content of a place: the file itself, or a temporary copy."""
+    if isinstance(place, Path):
+        yield place
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="seampack-") as folder:
+        copy = Path(folder) / place.name
+        place.copy_to(copy)
+        yield copy
