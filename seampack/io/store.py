@@ -203,10 +203,10 @@ class UploadedFolder(StagedFolder):
         entries = place.iterdir() if place.is_dir() else ()
         self._check_entries(self._name, {entry.name: self._kind.owns(entry) for entry in entries}, place)
 
-    def open(self) -> None:
+    def open(self, *, shared: bool = False) -> None:
         """Make the local folder, and write a file at the address: a run that may not write there ends at once."""
         self._target.parent.mkdir(mode=0o700, exist_ok=True)
-        super().open()
+        super().open(shared=shared)
         self._made = [self._target.parent]  # removed if no other run uses it
         probe = self.root / _PROBE
         probe.write_bytes(b"-")

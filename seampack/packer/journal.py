@@ -34,7 +34,7 @@ from seampack.packer.manifest import File, Input, Shard
 from seampack.packer.windows import Parts, no_parts
 
 OUTPUT = "output"
-_RUN = "run.json"
+RUN = "run.json"
 _SHOWN = 300
 _RECEIPT = "receipt-{}-{}.json"
 
@@ -65,6 +65,11 @@ class Receipt:
     tail_tokens: int
     quarantine: File | None
     quarantined: int
+
+    @property
+    def kept_files(self) -> tuple[File, ...]:
+        """The files that only ``merge`` needs."""
+        return (self.tail,) if self.quarantine is None else (self.tail, self.quarantine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Journal:
 
     def __init__(self, folder: Path, out: str) -> None:
         self._folder = folder
-        self._out = out
+        self.out = out
         self.receipts: dict[int, list[Receipt]] = {}
 
     @property
@@ -117,32 +122,32 @@ class Journal:
     def begin(self, run: Mapping[str, Any]) -> None:
         """Write what the run was given, if no other process of it has done so."""
         partial = self._folder / f"run-{os.getpid()}.partial"
-        with writing(self._out):
+        with writing(self.out):
             partial.write_text(json.dumps(run, indent=1))
             sync(partial)
             try:
                 with suppress(FileExistsError):
-                    os.link(partial, self._folder / _RUN)
+                    os.link(partial, self._folder / RUN)
             finally:
                 partial.unlink()
             sync(self._folder)
 
     def read_run(self) -> dict[str, Any]:
         """Return what the run was given. Raise ShardError if it is missing or damaged."""
-        run = self._read(_RUN)
+        run = self._read(RUN)
         if not isinstance(run, dict) or not {"given", "tokenizer", "modified"} <= run.keys():
-            raise self._damaged(_RUN, "expected what a run was given")
+            raise self._damaged(RUN, "expected what a run was given")
         return run
 
     def check(self, run: Mapping[str, Any]) -> None:
         """Raise ConfigError if the earlier run was given something else."""
         if changed := list(changes(self.read_run()["given"], run["given"])):
             raise ConfigError(
-                f"{self._out}: cannot resume: {'; '.join(changed)}; give the same, or start again with --overwrite"
+                f"{self.out}: cannot resume: {'; '.join(changed)}; give the same, or start again with --overwrite"
             )
 
     def load(self, partitions: Iterable[int]) -> None:
-        """Read the receipts of partitions. Raise ShardError if a file that they name is damaged or missing."""
+        """Read the receipts of partitions. Raise ShardError if one is damaged."""
         self.receipts = {}
         for number in partitions:
             receipts: list[Receipt] = []
@@ -151,20 +156,16 @@ class Journal:
                     receipts.append(msgspec.convert(self._read(name), Receipt))
                 except msgspec.ValidationError as error:
                     raise self._damaged(name, str(error)) from error
-                self._check_files(receipts[-1])
             if receipts:
                 self.receipts[number] = receipts
 
-    def _check_files(self, receipt: Receipt) -> None:
-        kept = [receipt.tail] if receipt.quarantine is None else [receipt.tail, receipt.quarantine]
-        for path, size in [
-            *((self._folder / OUTPUT / shard.file, shard.bytes) for shard in receipt.shards),
-            *((self._folder / file.file, file.bytes) for file in kept),
-        ]:
-            if not path.is_file() or path.stat().st_size != size:
-                raise self._damaged(path.name, f"expected a file of {size:,} bytes")
-        for file in kept:
-            if checksum(self._folder / file.file) != file.checksum:
+    def check_files(self, receipt: Receipt) -> None:
+        """Raise ShardError if the tail or the quarantine of a section is damaged or missing."""
+        for file in receipt.kept_files:
+            path = self._folder / file.file
+            if not path.is_file() or path.stat().st_size != file.bytes:
+                raise self._damaged(path.name, f"expected a file of {file.bytes:,} bytes")
+            if checksum(path) != file.checksum:
                 raise self._damaged(file.file, "its checksum is another")
 
     def is_complete(self, partition: int) -> bool:
@@ -174,9 +175,13 @@ class Journal:
 
     def add(self, receipt: Receipt) -> None:
         """Write the receipt of the next section."""
-        name = _RECEIPT.format(f"{receipt.partition:05d}", f"{receipt.section:05d}")
-        self._write(name, dataclasses.asdict(receipt))
+        self._write(self.name_of(receipt), dataclasses.asdict(receipt))
         self.receipts.setdefault(receipt.partition, []).append(receipt)
+
+    @staticmethod
+    def name_of(receipt: Receipt) -> str:
+        """Return the name of the file of a receipt."""
+        return _RECEIPT.format(f"{receipt.partition:05d}", f"{receipt.section:05d}")
 
     def write_tail(self, tail: Tail, partition: int, section: int) -> File:
         """Write the tail of a section."""
@@ -189,7 +194,7 @@ class Journal:
             columns["name"] = tail.names
         path = self._folder / f"tail-{partition:05d}-{section:05d}.arrow"
         batch = pa.record_batch(columns)
-        with writing(self._out):
+        with writing(self.out):
             with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batch.schema) as stream:
                 stream.write_batch(batch)
             sync(path)
@@ -219,7 +224,7 @@ class Journal:
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         path = self._folder / name
-        with writing(self._out):
+        with writing(self.out):
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(content, indent=1))
             sync(partial)
@@ -228,7 +233,7 @@ class Journal:
 
     def _damaged(self, name: str, reason: str) -> ShardError:
         return ShardError(
-            f"{self._out}: cannot resume: {self._folder / name} is damaged: {reason}; start again with --overwrite"
+            f"{self.out}: cannot resume: {self._folder / name} is damaged: {reason}; start again with --overwrite"
         )
 
 

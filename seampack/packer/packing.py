@@ -23,6 +23,7 @@ from seampack.packer.documents import Split
 from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts
 from seampack.packer.pipeline import Progress
 from seampack.packer.run_folder import RunFolder
+from seampack.packer.shared_folders import shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.work import Inputs, Work, refuse_pipes
@@ -77,6 +78,7 @@ def pack(
         return manifest
     with RunFolder(out, config, run=work.description, overwrite=overwrite, resume=resume) as folder:
         numbers = range(len(work.partitions))
+        folder.load(numbers, tails=True)
         work.pack(loaded, folder, numbers, threads=threads, split=split, on_progress=on_progress)
         return _finish(folder)
 
@@ -129,9 +131,10 @@ def pack_partitions(
     numbers = tuple(sorted(set(chosen(len(work.partitions)))))
     tokens = 0
     if work.completed(out) is None:
-        with RunFolder(out, config, run=work.description, overwrite=overwrite, shared=True) as folder:
+        with shared_folder(out, config, work.description, overwrite=overwrite) as folder:
             for number in numbers:
                 folder.claim(number)
+            folder.load(numbers, tails=False)
             work.pack(loaded, folder, numbers, threads=threads, split=split, on_progress=on_progress)
             tokens = sum(receipt.tokens for receipt in folder.journal.in_order)
     return Packed(numbers, len(work.partitions), tokens)
@@ -145,12 +148,12 @@ def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) ->
 
     Raises ShardError if there is no such run, if partitions are missing, or if a file is damaged.
     """
-    folder = RunFolder.unfinished(out, overwrite=overwrite)
+    folder = unfinished_folder(out, overwrite=overwrite)
     if folder is None:
         return Manifest.read(place_of(out) / MANIFEST)
     partitions = folder.run["given"]["partitions"]
     with folder:
-        folder.journal.load(range(partitions))
+        folder.load(range(partitions), tails=True)
         if missing := [number for number in range(partitions) if not folder.journal.is_complete(number)]:
             named = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
             raise ShardError(

@@ -20,7 +20,7 @@ from seampack.packer.journal import Receipt
 from seampack.packer.manifest import Manifest
 from seampack.packer.packing import merge
 from seampack.packer.pipeline import Progress
-from seampack.packer.run_folder import RunFolder
+from seampack.packer.shared_folders import shared_folder
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.work import Inputs, Work, load_tokenizer, refuse_pipes
 
@@ -62,16 +62,16 @@ def pack(
     """
     ray = _ray()
     config = PackConfig.given(config, **options)
-    work, loaded = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    work, _ = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     refuse_pipes(work.paths)
     if (manifest := work.completed(out)) is not None:
         return manifest
     numbers = range(len(work.partitions))
-    with RunFolder(out, config, run=work.description, overwrite=overwrite, shared=True) as folder:
-        folder.journal.load(numbers)
+    with shared_folder(out, config, work.description, overwrite=overwrite) as folder:
+        folder.load(numbers, tails=False)
         done = folder.journal.in_order
         left = [number for number in numbers if not folder.journal.is_complete(number)]
-    job = _Job(work, os.fspath(out), loaded.name, overwrite, split, thread_count(threads), os.getcwd())
+    job = _Job(work, os.fspath(out), os.fspath(tokenizer), overwrite, split, thread_count(threads), os.getcwd())
     started = not ray.is_initialized()
     if started:
         ray.init(address=address, log_to_driver=False, logging_level="warning", include_dashboard=False)
@@ -212,8 +212,9 @@ class _Worker:
             self._tokenizer = load_tokenizer(
                 job.tokenizer, work.config, sum(work.description["given"]["sizes"].values())
             )
-        with RunFolder(job.out, work.config, run=work.description, overwrite=job.overwrite, shared=True) as folder:
+        with shared_folder(job.out, work.config, work.description, overwrite=job.overwrite) as folder:
             folder.claim(number)
+            folder.load([number], tails=False)
             work.pack(self._tokenizer, folder, [number], threads=job.threads, split=job.split)
             receipts = folder.journal.receipts[number]
         return (

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from seampack.errors import ShardError
 from seampack.io._hidden import is_unlocked
 from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, staging_of, sync, writing
-from seampack.io.places import place_of, shown
+from seampack.io.places import place_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import checksum
 from seampack.packer.config import OutputFormat, PackConfig
@@ -94,21 +94,6 @@ class RunFolder:
         self._quarantined = 0
         self._locks = ExitStack()
 
-    @classmethod
-    def unfinished(cls, out: str | os.PathLike[str], *, overwrite: bool) -> Self | None:
-        """Return the folder of a run that is not merged yet; None if ``out`` is complete and nothing else is there.
-
-        Raises ShardError if there is neither.
-        """
-        root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
-        if not Journal.has_receipts(root):
-            if is_manifest(place_of(out) / MANIFEST):
-                return None
-            raise ShardError(f"{shown(out)}: no partitions to merge in {root}; pack them with --partition")
-        run = Journal(root, shown(out)).read_run()
-        config = PackConfig(**run["given"]["options"])
-        return cls(out, config, run=run, overwrite=overwrite, resume=True)
-
     @property
     def run(self) -> Mapping[str, Any]:
         """What the run was given, as in ``run.json``."""
@@ -172,6 +157,25 @@ class RunFolder:
                 "--resume goes on after them",
                 stacklevel=4,
             )
+
+    def load(self, partitions: Iterable[int], *, tails: bool) -> None:
+        """Read the receipts of partitions; ``tails``: whether their tails are needed.
+
+        Raises ShardError if a file that is needed is damaged or missing.
+        """
+        self.journal.load(partitions)
+        for receipt in self.journal.in_order if tails else ():
+            self.journal.check_files(receipt)
+        self._check_shards(shard for receipt in self.journal.in_order for shard in receipt.shards)
+
+    def _check_shards(self, shards: Iterable[Shard]) -> None:
+        for shard in shards:
+            path = self._folder / shard.file
+            if not path.is_file() or path.stat().st_size != shard.bytes:
+                raise ShardError(
+                    f"{self.out}: cannot go on: {path} is damaged: expected a file of {shard.bytes:,} bytes; start "
+                    "again with --overwrite"
+                )
 
     def claim(self, partition: int) -> None:
         """Lock a partition against other processes, and read its receipts again.
@@ -245,12 +249,8 @@ class RunFolder:
         shards = [shard for receipt in receipts for shard in receipt.shards]
         shards += writer.close(at_least_one=not shards)
         schema = writer.schema
+        self._check_shards(shards)
         with writing(self.out):
-            for shard in shards:
-                if not (self._folder / shard.file).is_file():
-                    raise ShardError(
-                        f"{self._folder / shard.file}: the shard is missing; something has removed it during the run"
-                    )
             self._join_quarantines(receipts)
             if self.config.output_format == OutputFormat.ARROW:
                 self._write_dataset_files(schema, shards)
@@ -270,9 +270,12 @@ class RunFolder:
                 notes=notes,
             )
             self._write_json(MANIFEST, manifest.to_dict())
-            self._staging.publish()
+            self._publish(manifest)
             self._is_published = True
         return manifest
+
+    def _publish(self, manifest: Manifest) -> None:
+        self._staging.publish()
 
     def _join_quarantines(self, receipts: Sequence[Receipt]) -> None:
         parts = [receipt.quarantine.file for receipt in receipts if receipt.quarantine is not None]

@@ -116,9 +116,8 @@ class Work:
         split: Split | None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Pack the partitions that are not finished."""
+        """Pack the partitions that are not finished, when the receipts of all of them have been read."""
         journal = folder.journal
-        journal.load(numbers)
         now, before = self.description["modified"], journal.read_run()["modified"]
         # The sizes are known to be the same.
         same = {path for path in self.paths if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
