@@ -72,19 +72,26 @@ class UploadedRun(RunFolder):
         self.out = self.journal.out = shown(out)
 
     def __enter__(self) -> Self:
-        names = self._store.names()
-        if names and not self._allows_others and _RUN_FILES + RUN not in names:
+        try:
+            self._begin()
+        except BaseException:
             self._temporary.cleanup()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        names = self._store.names()
+        has_begun = _RUN_FILES + RUN in names
+        if names and not self._allows_others and not has_begun:
             raise ShardError(f"{self.out}: the folder is not empty ({names[0]}); use --overwrite or another folder")
         root = self._staging.root
         root.mkdir(parents=True)
-        if _RUN_FILES + RUN in names:
+        if has_begun:
             self._store.download(_RUN_FILES + RUN, root / RUN)
         super().__enter__()
-        if _RUN_FILES + RUN not in names:
+        if not has_begun:
             self._store.delete(MANIFEST)  # the shards that it lists are replaced from now on
             self._store.upload(root / RUN, _RUN_FILES + RUN)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

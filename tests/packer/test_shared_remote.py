@@ -45,9 +45,10 @@ def files(address: str) -> dict[str, bytes]:
     place = place_of(address)
     content = {entry.name: entry.read_bytes() for entry in place.iterdir() if entry.is_file()}
     manifest = json.loads(content.pop("manifest.json"))
-    return content | {
-        "shards": json.dumps([manifest[name] for name in ("shards", "accounting", "partitions")]).encode()
-    }
+    facts = [manifest[name] for name in ("shards", "accounting", "partitions")]
+    quarantined = json.loads(content.pop("quarantine.jsonl"))
+    where = quarantined["source"].rpartition("/")[2], quarantined["position"]
+    return content | {"facts": json.dumps([facts, where]).encode()}
 
 
 def part(corpus: str, out: str, number: int, of: int, **options: Any) -> None:
@@ -85,7 +86,7 @@ def test_processes_give_the_local_bytes(corpus: str, bucket: str, tmp_path: Path
 def test_an_old_folder_is_replaced_only_if_allowed(corpus: str, bucket: str) -> None:
     out = f"{bucket}/out"
     seampack.pack(corpus, out=out, **OPTIONS | {"seq_len": 32})
-    with pytest.raises(ShardError, match="the folder is not empty .*; use --overwrite or another folder"):
+    with pytest.raises(ShardError, match=r"the folder is not empty .*; use --overwrite or another folder"):
         part(corpus, out, 0, 1)
     part(corpus, out, 0, 1, overwrite=True)
     assert not store_of(out).exists("manifest.json")  # its shards are being replaced
