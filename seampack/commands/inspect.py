@@ -71,8 +71,9 @@ def _show_manifest(manifest: "Manifest") -> None:
         click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     for shard in manifest.shards:
-        size = f"{shard.bytes / 1e6:>9,.1f} MB"
-        click.echo(f"{shard.file}  {shard.rows:>10,} rows  {size}  {shard.checksum}")
+        for file in shard.files:
+            rows = f"{shard.rows:>10,} rows" if file is shard else " " * 15
+            click.echo(f"{file.file}  {rows}  {file.bytes / 1e6:>9,.1f} MB  {file.checksum}")
 
 
 def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] | None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seampack.errors import ShardError
-from seampack.packer.config import OutputFormat
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
 from seampack.packer.segments import SegmentIndex, index_segments
@@ -33,8 +32,9 @@ class PackedFolder:
         self.manifest = Manifest.read(self.folder / MANIFEST)
         self.shards = self.manifest.shards
         for shard in self.shards:
-            if not (self.folder / shard.file).is_file():
-                raise ShardError(f"{self.folder / shard.file}: the shard is missing; pack again")
+            for file in shard.files:
+                if not (self.folder / file.file).is_file():
+                    raise ShardError(f"{self.folder / file.file}: the shard is missing; pack again")
 
     @property
     def rows(self) -> int:
@@ -42,18 +42,14 @@ class PackedFolder:
         return sum(shard.rows for shard in self.shards)
 
     def tables(self) -> Iterator[pa.Table]:
-        """Return the shards in order, Arrow shards memory-mapped. Raise ShardError for a damaged shard."""
+        """Return the shards in order, memory-mapped if the format allows it. Raise ShardError for a damaged shard."""
         return map(self._table, self.shards)
 
     def _table(self, shard: Shard) -> pa.Table:
         path = self.folder / shard.file
-        output_format = self.manifest.config["output_format"]
+        output_format = OutputFormat(self.manifest.config["output_format"])
         with _reading(path, shard, f"rows in the format {output_format}"):
-            if output_format == OutputFormat.PARQUET:
-                table = pq.read_table(path)
-            else:
-                with pa.memory_map(str(path)) as mapped:  # closing it keeps the mapping of the columns
-                    table = pa.ipc.open_stream(mapped).read_all()
+            table: pa.Table = output_format.load().read(path)
             names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
@@ -114,6 +110,7 @@ def _reading(path: Path, shard: Shard, expected: str) -> Iterator[None]:
     """Convert the errors of a damaged shard to a ShardError."""
     try:
         yield
-    except (OSError, ValueError, pa.ArrowException) as error:
-        check_size(path, shard)
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        for file in shard.files:
+            check_size(path.with_name(file.file), file)
         raise ShardError(f"{path}: the shard is damaged: expected {expected}; got other data; pack again") from error

@@ -121,7 +121,7 @@ class Journal:
             except msgspec.ValidationError as error:
                 raise self._damaged(name, str(error)) from error
         output = self._folder / OUTPUT
-        shards = [shard for receipt in self.receipts for shard in receipt.shards]
+        shards = [file for receipt in self.receipts for shard in receipt.shards for file in shard.files]
         for path, size in [
             *((output / shard.file, shard.bytes) for shard in shards),
             *((self._folder / receipt.tail.file, receipt.tail.bytes) for receipt in self.receipts),

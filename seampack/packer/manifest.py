@@ -18,28 +18,31 @@ from seampack.config import check_choice, check_integer, check_number, check_val
 from seampack.errors import ConfigError, SeampackError, ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import digest
-from seampack.packer.config import OutputFormat, PackConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.formats.registry import OutputFormat
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
-DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
+DATASET_FILES = OutputFormat.ARROW.folder_files  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 2
 _SINCE_2 = ("inputs", "files", "digest")
 
 _NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
 """Fields of the config that reading a folder needs."""
-_SHARD = re.compile(r"shard-[0-9]{5,}\.(arrow|parquet)")
+_ENDINGS = {ending for each in OutputFormat for ending in each.endings}
+_SHARD = re.compile(rf"shard-[0-9]{{5,}}\.({'|'.join(map(re.escape, sorted(_ENDINGS)))})")
+_FOLDER_FILES = {name for each in OutputFormat for name in each.folder_files}
 
 
 def shard_name(number: int, output_format: str) -> str:
-    """Return the file name of a shard."""
-    return f"shard-{number:05d}.{output_format}"
+    """Return the name of a shard's main file."""
+    return f"shard-{number:05d}.{OutputFormat(output_format).endings[0]}"
 
 
 def is_packed_name(name: str) -> bool:
     """Return whether a packing run writes files of this name."""
-    return name in (MANIFEST, QUARANTINE, *DATASET_FILES) or _SHARD.fullmatch(name) is not None
+    return name in (MANIFEST, QUARANTINE, *_FOLDER_FILES) or _SHARD.fullmatch(name) is not None
 
 
 def is_manifest(path: Path) -> bool:
@@ -79,6 +82,15 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file without rows: the quarantine, a further file of a shard, or one that the readers of a format need."""
+
+    file: str
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """A file of rows."""
 
@@ -86,15 +98,18 @@ class Shard:
     rows: int
     bytes: int
     checksum: str
+    parts: tuple[File, ...] = ()
+    """The further files, in formats that need several for a shard."""
 
+    @property
+    def files(self) -> "tuple[Shard | File, ...]":
+        """All files of the shard."""
+        return self, *self.parts
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """A file without rows: one that ``datasets`` reads, or the quarantine."""
-
-    file: str
-    bytes: int
-    checksum: str
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``manifest.json``; ``parts`` is absent if there are none."""
+        entry = dataclasses.asdict(self)
+        return entry if self.parts else {name: value for name, value in entry.items() if name != "parts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,7 +162,7 @@ class Manifest(Mapping[str, Any]):
             "columns": dict(self.columns),
             "accounting": self.accounting.to_dict(),
             "quarantined": self.quarantined,
-            "shards": [dataclasses.asdict(shard) for shard in self.shards],
+            "shards": [shard.to_dict() for shard in self.shards],
         }
         if self.format_version == 1:
             return content
@@ -245,7 +260,7 @@ def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _other_files(output_format: str, quarantined: int) -> tuple[str, ...]:
     """Return the names of the files that a folder has besides the shards and the manifest."""
-    return (DATASET_FILES if output_format == OutputFormat.ARROW else ()) + ((QUARANTINE,) if quarantined else ())
+    return OutputFormat(output_format).folder_files + ((QUARANTINE,) if quarantined else ())
 
 
 def _config(content: object) -> dict[str, Any]:
@@ -283,11 +298,14 @@ def _shards(content: object, output_format: str) -> tuple[Shard, ...]:
         raise ConfigError(f"shards: expected a list of at least one shard; got {content!r}")
     shards = []
     for number, entry in enumerate(content):
-        shard = Shard(**_fields(Shard, f"shards[{number}].", entry))
+        where = f"shards[{number}]."
+        shard = Shard(**_fields(Shard, where, entry))
         expected = shard_name(number, output_format)
         if shard.file != expected:
-            raise ConfigError(f"shards[{number}].file: expected {expected}; got {shard.file!r}")
-        shards.append(shard)
+            raise ConfigError(f"{where}file: expected {expected}; got {shard.file!r}")
+        _, *names = OutputFormat(output_format).files(expected)
+        parts = _files(entry.get("parts", []), tuple(names), f"{where}parts")
+        shards.append(dataclasses.replace(shard, parts=parts))
     return tuple(shards)
 
 
@@ -298,15 +316,15 @@ def _inputs(content: object) -> tuple[Input, ...]:
     return tuple(Input(**_fields(Input, f"inputs[{number}].", entry)) for number, entry in enumerate(content))
 
 
-def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:
+def _files(content: object, names: tuple[str, ...], where: str = "files") -> tuple[File, ...]:
     """Return the files without rows. Raise ConfigError unless they have the given names, in this order."""
     if not isinstance(content, list) or len(content) != len(names):
-        raise ConfigError(f"files: expected {', '.join(names) or 'an empty list'}; got {content!r}")
+        raise ConfigError(f"{where}: expected {', '.join(names) or 'an empty list'}; got {content!r}")
     files = []
     for number, (name, entry) in enumerate(zip(names, content, strict=True)):
-        files.append(File(**_fields(File, f"files[{number}].", entry)))
+        files.append(File(**_fields(File, f"{where}[{number}].", entry)))
         if files[-1].file != name:
-            raise ConfigError(f"files[{number}].file: expected {name}; got {files[-1].file!r}")
+            raise ConfigError(f"{where}[{number}].file: expected {name}; got {files[-1].file!r}")
     return tuple(files)
 
 
@@ -322,7 +340,7 @@ def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str
 
 def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
-    fields = dataclasses.fields(kind)
+    fields = [entry for entry in dataclasses.fields(kind) if entry.name != "parts"]  # read as files
     values = _object(prefix, content, [entry.name for entry in fields if prefix + entry.name not in _ADDED])
     return {
         entry.name: check_value(prefix + entry.name, values.get(entry.name), entry.type, {"low": 0}) for entry in fields

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import xxhash
 
 from seampack._signals import uninterrupted
 from seampack.config import check_flag
@@ -23,10 +22,10 @@ from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, StagedFolder, sync, writing
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import checksum
-from seampack.packer.config import OutputFormat, PackConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.journal import OUTPUT, Journal, Receipt, Tail
 from seampack.packer.manifest import (
-    DATASET_FILES,
     MANIFEST,
     QUARANTINE,
     File,
@@ -60,7 +59,7 @@ _MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
 
 
 class ShardWriter:
-    """Writes record batches to ``shard-00000.arrow``, ``shard-00001.arrow``, ... of ``shard_rows`` rows each.
+    """Writes record batches to shards of ``shard_rows`` rows each: ``shard-00000.arrow``, ``shard-00001.arrow``, ...
 
     A context manager. Output is atomic: shards are written to a hidden folder, which ``finish`` renames to ``out``.
     Without ``finish``, ``out`` is unchanged, and the hidden folder is removed unless it has a finished partition.
@@ -93,8 +92,8 @@ class ShardWriter:
         self._config = config
         self._shards: list[Shard] = []
         self._schema: Any = None  # pa.Schema, known with the first batch
-        self._sink: Any = None  # the open shard's file, and the Arrow or Parquet writer over it
-        self._writer: Any = None
+        self._format = OutputFormat(config.output_format)
+        self._writer: Any = None  # the writer of the format, of the open shard
         self._rows = 0
         self._quarantine: Any = None
         self.quarantined = 0
@@ -163,7 +162,7 @@ class ShardWriter:
         """Remove the temporary folder. A thread that is still writing (after a second Ctrl-C) fails from now on."""
         with uninterrupted(), self._lock:
             self._is_closed = True
-            for open_file in (self._writer, self._sink, self._quarantine):
+            for open_file in (self._writer, self._quarantine):
                 if open_file is not None:
                     with suppress(Exception):  # a full disk fails again here; the file is removed below
                         open_file.close()
@@ -206,22 +205,18 @@ class ShardWriter:
         return shard_name(len(self._shards), self._config.output_format)
 
     def _open(self) -> None:
-        self._sink = pa.OSFile(str(self._folder / self._name), "wb")
-        if self._config.output_format == OutputFormat.PARQUET:
-            import pyarrow.parquet as pq
-
-            self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", use_dictionary=False)
-        else:
-            self._writer = pa.ipc.new_stream(self._sink, self._schema)
+        self._writer = self._format.load().Writer(self._folder / self._name, self._schema)
 
     def _close(self) -> None:
-        path = self._folder / self._name
         self._writer.close()
-        self._sink.close()
-        size = path.stat().st_size
-        self._shards.append(Shard(file=path.name, rows=self._rows, bytes=size, checksum=checksum(path)))
-        sync(path)  # now, while the next shard is made, rather than all shards at the end
-        self._writer = self._sink = None
+        main, *parts = map(self._describe, self._format.files(self._name))
+        size = main.bytes
+        self._shards.append(
+            Shard(file=main.file, rows=self._rows, bytes=size, checksum=main.checksum, parts=tuple(parts))
+        )
+        for file in (main, *parts):
+            sync(self._folder / file.file)  # now, while the next shard is made, rather than all shards at the end
+        self._writer = None
         self._rows = 0
         if len(self._shards) == _MANY_SHARDS and size < _SMALL_SHARD:
             warnings.warn(
@@ -267,13 +262,14 @@ class ShardWriter:
                 self._close()
             if self._quarantine is not None:
                 self._quarantine.close()
-            for shard in self._shards:
-                if not (self._folder / shard.file).is_file():
+            for file in (file for shard in self._shards for file in shard.files):
+                if not (self._folder / file.file).is_file():
                     raise ShardError(
-                        f"{self._folder / shard.file}: the shard is missing; something has removed it during the run"
+                        f"{self._folder / file.file}: the shard is missing; something has removed it during the run"
                     )
-            if self._config.output_format == OutputFormat.ARROW:
-                self._write_dataset_files()
+            if self._format.folder_files:
+                for name, content in self._format.load().folder_files(self._shards, self._schema).items():
+                    self._write_json(name, content)
             manifest = Manifest(
                 tokenizer=tokenizer,
                 config=self._config.to_dict(),
@@ -292,36 +288,14 @@ class ShardWriter:
 
     def _files(self) -> Iterator[File]:
         """Describe the files without rows."""
-        for name in (*DATASET_FILES, QUARANTINE):
-            path = self._folder / name
-            if path.exists():
-                yield File(file=name, bytes=path.stat().st_size, checksum=checksum(path))
+        for name in (*self._format.folder_files, QUARANTINE):
+            if (self._folder / name).exists():
+                yield self._describe(name)
 
-    def _write_dataset_files(self) -> None:
-        features = {field.name: _feature(field.type) for field in self._schema}
-        info: dict[str, Any] = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
-        digest = xxhash.xxh3_64("".join(shard.checksum for shard in self._shards).encode()).hexdigest()
-        state: dict[str, Any] = {
-            "_data_files": [{"filename": shard.file} for shard in self._shards],
-            "_fingerprint": digest,
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": None,
-        }
-        for name, content in zip(DATASET_FILES, (info, state), strict=True):
-            self._write_json(name, content)
+    def _describe(self, name: str) -> File:
+        path = self._folder / name
+        return File(file=name, bytes=path.stat().st_size, checksum=checksum(path))
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (self._folder / name).write_text(text, encoding="utf-8")
-
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """Return a column's type in the notation of ``datasets``; all its versions read lists as ``Sequence``."""
-    if pa.types.is_fixed_size_list(kind):
-        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
-    if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
-    return {"dtype": str(kind), "_type": "Value"}

@@ -26,6 +26,7 @@ from seampack.packer.against import verify_against
 from seampack.packer.config import Leftover, Strategy
 from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END, END_ID, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
@@ -36,7 +37,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "strategy": st.sampled_from([member.value for member in Strategy]),
         "leftover": st.sampled_from([member.value for member in Leftover]),
-        "output_format": st.sampled_from(["arrow", "parquet"]),
+        "output_format": st.sampled_from([member.value for member in OutputFormat]),
         "seq_len": st.integers(1, 40),
         "max_overlap": st.sampled_from([0, 0.3, 0.9]),
         "shuffle": st.booleans(),
