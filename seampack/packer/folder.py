@@ -110,7 +110,7 @@ def _reading(path: Path, shard: Shard, expected: str) -> Iterator[None]:
     """Convert the errors of a damaged shard to a ShardError."""
     try:
         yield
-    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
         for file in shard.files:
             check_size(path.with_name(file.file), file)
         raise ShardError(f"{path}: the shard is damaged: expected {expected}; got other data; pack again") from error

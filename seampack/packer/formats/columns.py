@@ -75,7 +75,12 @@ def read_rest(path: Path) -> tuple[pa.Table, pa.Schema]:
     """Return the columns that the format does not hold, and the schema of all columns. Raise ValueError for damage."""
     table = arrow.read(path)
     table.validate(full=True)  # the places of other values are made from these
-    return table, schema_in(table.schema)
+    schema = schema_in(table.schema)
+    given = {field.name: field.type for field in schema}
+    held = [kind for name, kind in given.items() if name not in table.column_names]
+    if any(number_type(kind) is None for kind in held) or any(given.get(f.name) != f.type for f in table.schema):
+        raise ValueError(f"{path.name}: expected columns of the rows")
+    return table, schema
 
 
 def row_offsets(rows: pa.Table) -> Int64:
