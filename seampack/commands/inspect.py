@@ -70,9 +70,11 @@ def _show_manifest(manifest: "Manifest") -> None:
         names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
         click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
     click.echo(accounting_lines(manifest.accounting.to_dict()))
+    width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
-        size = f"{shard.bytes / 1e6:>9,.1f} MB"
-        click.echo(f"{shard.file}  {shard.rows:>10,} rows  {size}  {shard.checksum}")
+        for file in shard.files:
+            rows = f"{shard.rows:>10,} rows" if file is shard else " " * 15
+            click.echo(f"{file.file:<{width}}  {rows}  {file.bytes / 1e6:>9,.1f} MB  {file.checksum}")
 
 
 def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] | None:

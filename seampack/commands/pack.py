@@ -228,7 +228,7 @@ def _report(manifest: "Manifest", out: str, as_json: bool, times: dict[str, floa
     if as_json:
         print_json(manifest.to_dict() | times)
         return
-    megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
+    megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")

@@ -52,14 +52,14 @@ def place_of(path: str | os.PathLike[str]) -> Place:
 
 
 @contextmanager
-def on_disk(place: Place) -> Iterator[Path]:
-    """Yield a local file with the content of a place: the file itself, or a temporary copy."""
+def on_disk(place: Place, *others: Place) -> Iterator[Path]:
+    """Yield a local file with the content of a place: the file itself, or a temporary copy, with ``others``."""
     if isinstance(place, Path):
         yield place
         return
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="seampack-") as folder:
-        copy = Path(folder) / place.name
-        place.copy_to(copy)
-        yield copy
+        for each in (place, *others):
+            each.copy_to(Path(folder) / each.name)  # type: ignore[union-attr]  # all are remote
+        yield Path(folder) / place.name

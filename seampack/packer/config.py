@@ -7,6 +7,7 @@ from typing import Any, Self
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
+from seampack.packer.formats.registry import OutputFormat
 
 MAX_SEQ_LEN = 1 << 24
 AUTO = "auto"
@@ -143,15 +144,6 @@ class OnBad(StrEnum):
     """Write the record with the reason to ``quarantine.jsonl`` in the output folder, count it, and continue."""
 
 
-class OutputFormat(StrEnum):
-    """Format of the shards."""
-
-    ARROW = "arrow"
-    """Arrow IPC stream files, uncompressed: opened memory-mapped."""
-    PARQUET = "parquet"
-    """Parquet with zstd: smaller, slower to write, copied into memory when read."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackConfig(PlanConfig):
     """Options of a whole packing run: reading, tokenising, planning, writing.
@@ -223,7 +215,11 @@ class PackConfig(PlanConfig):
         high=1 << 40,
         unit="bytes",
     )
-    output_format: str = option(OutputFormat.ARROW.value, "Format of the shards.", choices=OutputFormat)
+    output_format: str = option(
+        OutputFormat.ARROW.value,
+        "Format of the shards: docs/formats.md says what reads each. All can be inspected, verified and unpacked.",
+        choices=OutputFormat,
+    )
     shard_tokens: int = option(
         1 << 26, "Size of a shard, rounded down to whole rows.", low=1, high=1 << 40, unit="tokens"
     )

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seampack.errors import ShardError
 from seampack.io.places import Place, on_disk, place_of
-from seampack.packer.config import OutputFormat
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
 from seampack.packer.segments import SegmentIndex, index_segments
@@ -36,8 +35,9 @@ class PackedFolder:
         self.shards = self.manifest.shards
         present = {entry.name for entry in self.folder.iterdir() if entry.is_file()}
         for shard in self.shards:
-            if shard.file not in present:
-                raise ShardError(f"{self.folder / shard.file}: the shard is missing; pack again")
+            for file in shard.files:
+                if file.file not in present:
+                    raise ShardError(f"{self.folder / file.file}: the shard is missing; pack again")
 
     @property
     def rows(self) -> int:
@@ -45,19 +45,15 @@ class PackedFolder:
         return sum(shard.rows for shard in self.shards)
 
     def tables(self) -> Iterator[pa.Table]:
-        """Return the shards in order, Arrow shards memory-mapped. Raise ShardError for a damaged shard."""
+        """Return the shards in order, memory-mapped if the format allows it. Raise ShardError for a damaged shard."""
         return map(self._table, self.shards)
 
     def _table(self, shard: Shard) -> pa.Table:
         path = self.folder / shard.file
-        output_format = self.manifest.config["output_format"]
+        output_format = OutputFormat(self.manifest.config["output_format"])
         with _reading(path, shard, f"rows in the format {output_format}"):
-            with on_disk(path) as local:
-                if output_format == OutputFormat.PARQUET:
-                    table = pq.read_table(local)
-                else:
-                    with pa.memory_map(str(local)) as mapped:  # closing it keeps the mapping of the columns
-                        table = pa.ipc.open_stream(mapped).read_all()
+            with on_disk(path, *(self.folder / part.file for part in shard.parts)) as local:
+                table: pa.Table = output_format.load().read(local)
             names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
@@ -118,6 +114,7 @@ def _reading(path: Place, shard: Shard, expected: str) -> Iterator[None]:
     """Convert the errors of a damaged shard to a ShardError."""
     try:
         yield
-    except (OSError, ValueError, pa.ArrowException) as error:
-        check_size(path, shard)
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        for file in shard.files:
+            check_size(path.parent / file.file, file)
         raise ShardError(f"{path}: the shard is damaged: expected {expected}; got other data; pack again") from error

@@ -19,11 +19,12 @@ from seampack.errors import ConfigError, SeampackError, ShardError
 from seampack.io.places import Place
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import digest
-from seampack.packer.config import OutputFormat, PackConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.formats.registry import OutputFormat
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
-DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
+DATASET_FILES = OutputFormat.ARROW.folder_files  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 3
 _INPUT_1 = ("path", "bytes", "checksum")
@@ -31,12 +32,14 @@ _SINCE = {"inputs": 2, "files": 2, "digest": 2, "partitions": 3}
 
 _NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
 """Fields of the config that reading a folder needs."""
-_SHARD = re.compile(r"shard-([0-9]{5,}-)?[0-9]{5,}\.(arrow|parquet)")
+_ENDINGS = {ending for each in OutputFormat for ending in each.endings}
+_SHARD = re.compile(rf"shard-([0-9]{{5,}}-)?[0-9]{{5,}}\.({'|'.join(map(re.escape, sorted(_ENDINGS)))})")
+_FOLDER_FILES = {name for each in OutputFormat for name in each.folder_files}
 
 
 def shard_name(partition: int, number: int, output_format: str) -> str:
-    """Return the file name of a shard of a partition."""
-    return f"shard-{partition:05d}-{number:05d}.{output_format}"
+    """Return the name of the main file of a partition's shard."""
+    return f"shard-{partition:05d}-{number:05d}.{OutputFormat(output_format).endings[0]}"
 
 
 def shards_of_partition(partition: int) -> str:
@@ -46,7 +49,7 @@ def shards_of_partition(partition: int) -> str:
 
 def is_packed_name(name: str) -> bool:
     """Return whether a packing run writes files of this name."""
-    return name in (MANIFEST, QUARANTINE, *DATASET_FILES) or _SHARD.fullmatch(name) is not None
+    return name in (MANIFEST, QUARANTINE, *_FOLDER_FILES) or _SHARD.fullmatch(name) is not None
 
 
 def is_manifest(path: Place) -> bool:
@@ -93,6 +96,15 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file without rows: the quarantine, a further file of a shard, or one that the readers of a format need."""
+
+    file: str
+    bytes: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """A file of rows."""
 
@@ -100,15 +112,18 @@ class Shard:
     rows: int
     bytes: int
     checksum: str
+    parts: tuple[File, ...] = ()
+    """The further files, in formats that need several for a shard."""
 
+    @property
+    def files(self) -> "tuple[Shard | File, ...]":
+        """All files of the shard."""
+        return self, *self.parts
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """A file without rows: one that ``datasets`` reads, or the quarantine."""
-
-    file: str
-    bytes: int
-    checksum: str
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of ``manifest.json``; ``parts`` is absent if there are none."""
+        entry = dataclasses.asdict(self)
+        return entry if self.parts else {name: value for name, value in entry.items() if name != "parts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,7 +178,7 @@ class Manifest(Mapping[str, Any]):
             "columns": dict(self.columns),
             "accounting": self.accounting.to_dict(),
             "quarantined": self.quarantined,
-            "shards": [dataclasses.asdict(shard) for shard in self.shards],
+            "shards": [shard.to_dict() for shard in self.shards],
         }
         if self.format_version == 1:
             return content
@@ -267,7 +282,7 @@ def check_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _other_files(output_format: str, quarantined: int) -> tuple[str, ...]:
     """Return the names of the files that a folder has besides the shards and the manifest."""
-    return (DATASET_FILES if output_format == OutputFormat.ARROW else ()) + ((QUARANTINE,) if quarantined else ())
+    return OutputFormat(output_format).folder_files + ((QUARANTINE,) if quarantined else ())
 
 
 def _config(content: object) -> dict[str, Any]:
@@ -306,7 +321,8 @@ def _shards(content: object, output_format: str, version: int) -> tuple[Shard, .
     shards: list[Shard] = []
     partition, number = 0, -1
     for place, entry in enumerate(content):
-        shard = Shard(**_fields(Shard, f"shards[{place}].", entry))
+        where = f"shards[{place}]."
+        shard = Shard(**_fields(Shard, where, entry))
         given = _SHARD.fullmatch(shard.file)
         if version < 3:
             expected = f"shard-{place:05d}.{output_format}"
@@ -317,8 +333,10 @@ def _shards(content: object, output_format: str, version: int) -> tuple[Shard, .
             number += 1
             expected = shard_name(partition, number, output_format)
         if shard.file != expected:
-            raise ConfigError(f"shards[{place}].file: expected {expected}; got {shard.file!r}")
-        shards.append(shard)
+            raise ConfigError(f"{where}file: expected {expected}; got {shard.file!r}")
+        _, *names = OutputFormat(output_format).files(expected)
+        parts = _files(entry.get("parts", []), tuple(names), f"{where}parts")
+        shards.append(dataclasses.replace(shard, parts=parts))
     return tuple(shards)
 
 
@@ -341,15 +359,15 @@ def _inputs(content: object, version: int) -> tuple[Input, ...]:
     return tuple(Input(**_fields(Input, f"inputs[{number}].", entry)) for number, entry in enumerate(entries))
 
 
-def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:
+def _files(content: object, names: tuple[str, ...], where: str = "files") -> tuple[File, ...]:
     """Return the files without rows. Raise ConfigError unless they have the given names, in this order."""
     if not isinstance(content, list) or len(content) != len(names):
-        raise ConfigError(f"files: expected {', '.join(names) or 'an empty list'}; got {content!r}")
+        raise ConfigError(f"{where}: expected {', '.join(names) or 'an empty list'}; got {content!r}")
     files = []
     for number, (name, entry) in enumerate(zip(names, content, strict=True)):
-        files.append(File(**_fields(File, f"files[{number}].", entry)))
+        files.append(File(**_fields(File, f"{where}[{number}].", entry)))
         if files[-1].file != name:
-            raise ConfigError(f"files[{number}].file: expected {name}; got {files[-1].file!r}")
+            raise ConfigError(f"{where}[{number}].file: expected {name}; got {files[-1].file!r}")
     return tuple(files)
 
 
@@ -365,7 +383,7 @@ def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str
 
 def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
-    fields = dataclasses.fields(kind)
+    fields = [entry for entry in dataclasses.fields(kind) if entry.name != "parts"]  # read as files
     values = _object(prefix, content, [entry.name for entry in fields if prefix + entry.name not in _ADDED])
     return {
         entry.name: check_value(prefix + entry.name, values.get(entry.name), entry.type, {"low": 0}) for entry in fields

@@ -11,9 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow as pa
-import xxhash
-
 from seampack._signals import uninterrupted
 from seampack.config import check_flag
 from seampack.errors import ShardError
@@ -22,11 +19,10 @@ from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, staging_of, sync, writing
 from seampack.io.places import place_of
 from seampack.packer.accounting import Accounting
-from seampack.packer.checksums import checksum
-from seampack.packer.config import OutputFormat, PackConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.journal import OUTPUT, Journal, Receipt, Tail
 from seampack.packer.manifest import (
-    DATASET_FILES,
     MANIFEST,
     QUARANTINE,
     File,
@@ -37,7 +33,7 @@ from seampack.packer.manifest import (
     is_packed_name,
     shards_of_partition,
 )
-from seampack.packer.shards import ShardWriter
+from seampack.packer.shards import ShardWriter, described
 
 PACKED = FolderKind(
     "packed shards",
@@ -86,6 +82,7 @@ class RunFolder:
         self._run = run or {"given": {}, "tokenizer": {}, "modified": {}}
         self._is_shared = shared
         self.config = config
+        self._format = OutputFormat(config.output_format)
         self.journal = Journal(self._staging.root, self.out)
         self._added = 0  # receipts
         self._is_published = False
@@ -169,11 +166,11 @@ class RunFolder:
         self._check_shards(shard for receipt in self.journal.in_order for shard in receipt.shards)
 
     def _check_shards(self, shards: Iterable[Shard]) -> None:
-        for shard in shards:
-            path = self._folder / shard.file
-            if not path.is_file() or path.stat().st_size != shard.bytes:
+        for file in (file for shard in shards for file in shard.files):
+            path = self._folder / file.file
+            if not path.is_file() or path.stat().st_size != file.bytes:
                 raise ShardError(
-                    f"{self.out}: cannot go on: {path} is damaged: expected a file of {shard.bytes:,} bytes; start "
+                    f"{self.out}: cannot go on: {path} is damaged: expected a file of {file.bytes:,} bytes; start "
                     "again with --overwrite"
                 )
 
@@ -197,7 +194,7 @@ class RunFolder:
     def begin(self, partition: int) -> ShardWriter:
         """Return the writer of the next section of a partition; what no receipt names is removed."""
         shards = [shard for receipt in self.journal.receipts.get(partition, ()) for shard in receipt.shards]
-        kept = {shard.file for shard in shards}
+        kept = {file.file for shard in shards for file in shard.files}
         with writing(self.out):
             for path in self._folder.glob(shards_of_partition(partition)):
                 if path.name not in kept:
@@ -223,7 +220,7 @@ class RunFolder:
         with writing(self.out):
             if self._quarantine is not None:
                 self._quarantine.close()
-                quarantine = _described(Path(self._quarantine.name))
+                quarantine = described(Path(self._quarantine.name))
                 sync(Path(self._quarantine.name))
         self.journal.add(
             Receipt(
@@ -252,8 +249,9 @@ class RunFolder:
         self._check_shards(shards)
         with writing(self.out):
             self._join_quarantines(receipts)
-            if self.config.output_format == OutputFormat.ARROW:
-                self._write_dataset_files(schema, shards)
+            if self._format.folder_files:
+                for name, content in self._format.load().folder_files(shards, schema).items():
+                    self._write_json(name, content)
             manifest = Manifest(
                 tokenizer=tokenizer,
                 config=self.config.to_dict(),
@@ -288,40 +286,11 @@ class RunFolder:
 
     def _files(self) -> Iterator[File]:
         """Describe the files without rows."""
-        for name in (*DATASET_FILES, QUARANTINE):
+        for name in (*self._format.folder_files, QUARANTINE):
             path = self._folder / name
             if path.exists():
-                yield _described(path)
-
-    def _write_dataset_files(self, schema: pa.Schema, shards: Sequence[Shard]) -> None:
-        features = {field.name: _feature(field.type) for field in schema}
-        info: dict[str, Any] = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
-        digest = xxhash.xxh3_64("".join(shard.checksum for shard in shards).encode()).hexdigest()
-        state: dict[str, Any] = {
-            "_data_files": [{"filename": shard.file} for shard in shards],
-            "_fingerprint": digest,
-            "_format_columns": None,
-            "_format_kwargs": {},
-            "_format_type": None,
-            "_output_all_columns": False,
-            "_split": None,
-        }
-        for name, content in zip(DATASET_FILES, (info, state), strict=True):
-            self._write_json(name, content)
+                yield described(path)
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (self._folder / name).write_text(text, encoding="utf-8")
-
-
-def _described(path: Path) -> File:
-    return File(file=path.name, bytes=path.stat().st_size, checksum=checksum(path))
-
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """Return a column's type in the notation of ``datasets``; all its versions read lists as ``Sequence``."""
-    if pa.types.is_fixed_size_list(kind):
-        return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
-    if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
-    return {"dtype": str(kind), "_type": "Value"}

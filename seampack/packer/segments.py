@@ -16,8 +16,8 @@ from seampack.io.output import writing
 from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.config import OutputFormat
 from seampack.packer.documents import id_type
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.manifest import Manifest
 from seampack.packer.rows import Int32, Int64, flat, segment_lengths, segment_starts
 from seampack.packer.verification import check_segments
@@ -39,7 +39,7 @@ class SegmentIndex:
     """The segments of a folder, document by document in the order of their ids, each in the order of its tokens.
 
     It takes about 110 bytes of memory per segment, and with an id column the ids too. The tokens stay in the shards,
-    which are mapped into memory; those of Parquet are copied into a temporary file.
+    which are mapped into memory; those of formats that cannot be are copied into a temporary file.
     """
 
     ids: pa.ChunkedArray  # of the documents: int64 numbers or names, shape (documents,)
@@ -100,7 +100,7 @@ def index_segments(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]
     dtype = np.dtype(id_type(manifest.tokenizer.vocab_size))
     ids: list[pa.Array] = []
     columns: list[tuple[Int64, Int32, Int32, Int64]] = []
-    with _Tokens(dtype, manifest.config["output_format"]) as tokens:
+    with _Tokens(dtype, is_mapped=OutputFormat(manifest.config["output_format"]).load().IS_MAPPED) as tokens:
         for shard, table in zip(manifest.shards, tables, strict=True):
             check_segments(table, folder / shard.file, manifest)
             for batch in table.to_batches():
@@ -150,12 +150,12 @@ def _check_order(
 
 
 class _Tokens:
-    """The tokens of the rows, batch by batch: where they are for Arrow, else in a temporary file."""
+    """The tokens of the rows, batch by batch: where they are if they are mapped, else in a temporary file."""
 
-    def __init__(self, dtype: np.dtype[Any], output_format: str) -> None:
+    def __init__(self, dtype: np.dtype[Any], *, is_mapped: bool) -> None:
         self._dtype = dtype
         self._arrays: list[npt.NDArray[Any]] = []
-        self._file: Any = None if output_format == OutputFormat.ARROW else tempfile.TemporaryFile()  # noqa: SIM115
+        self._file: Any = None if is_mapped else tempfile.TemporaryFile()  # noqa: SIM115
 
     def __enter__(self) -> Self:
         return self

@@ -11,8 +11,9 @@ import pyarrow as pa
 from seampack.errors import ShardError
 from seampack.io.output import sync, writing
 from seampack.packer.checksums import checksum
-from seampack.packer.config import OutputFormat, PackConfig
-from seampack.packer.manifest import Shard, shard_name
+from seampack.packer.config import PackConfig
+from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.manifest import File, Shard, shard_name
 
 _MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
 
@@ -31,8 +32,8 @@ class ShardWriter:
         self._config = config
         self._partition = partition
         self._first = first
-        self._sink: Any = None  # the open shard's file, and the Arrow or Parquet writer over it
-        self._writer: Any = None
+        self._format = OutputFormat(config.output_format)
+        self._writer: Any = None  # the writer of the format, of the open shard
         self._rows = 0
         self._lock = threading.Lock()
         self._is_closed = False
@@ -68,32 +69,27 @@ class ShardWriter:
         """Close the files. A thread that is still writing (after a second Ctrl-C) fails from now on."""
         with self._lock:
             self._is_closed = True
-            for open_file in (self._writer, self._sink):
-                if open_file is not None:
-                    with suppress(Exception):  # a full disk fails again here; no receipt names the file
-                        open_file.close()
+            if self._writer is not None:
+                with suppress(Exception):  # a full disk fails again here; no receipt names the file
+                    self._writer.close()
 
     @property
     def _name(self) -> str:
         return shard_name(self._partition, self._first + len(self.shards), self._config.output_format)
 
     def _open(self) -> None:
-        self._sink = pa.OSFile(str(self._folder / self._name), "wb")
-        if self._config.output_format == OutputFormat.PARQUET:
-            import pyarrow.parquet as pq
-
-            self._writer = pq.ParquetWriter(self._sink, self.schema, compression="zstd", use_dictionary=False)
-        else:
-            self._writer = pa.ipc.new_stream(self._sink, self.schema)
+        self._writer = self._format.load().Writer(self._folder / self._name, self.schema)
 
     def _close(self) -> None:
-        path = self._folder / self._name
         self._writer.close()
-        self._sink.close()
-        size = path.stat().st_size
-        self.shards.append(Shard(file=path.name, rows=self._rows, bytes=size, checksum=checksum(path)))
-        sync(path)  # now, while the next shard is made, rather than all shards at the end
-        self._writer = self._sink = None
+        main, *parts = (described(self._folder / name) for name in self._format.files(self._name))
+        size = main.bytes
+        self.shards.append(
+            Shard(file=main.file, rows=self._rows, bytes=size, checksum=main.checksum, parts=tuple(parts))
+        )
+        for file in (main, *parts):
+            sync(self._folder / file.file)  # now, while the next shard is made, rather than all shards at the end
+        self._writer = None
         self._rows = 0
         if self._first + len(self.shards) == _MANY_SHARDS and size < _SMALL_SHARD:
             warnings.warn(
@@ -101,3 +97,8 @@ class ShardWriter:
                 f"{self._config.shard_tokens:,} makes fewer files",
                 stacklevel=2,
             )
+
+
+def described(path: Path) -> File:
+    """Return the description of a file in the manifest."""
+    return File(file=path.name, bytes=path.stat().st_size, checksum=checksum(path))

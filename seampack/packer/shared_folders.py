@@ -124,20 +124,20 @@ class UploadedRun(RunFolder):
         """End the section as ``RunFolder`` does, and upload it."""
         super().end_section(partition, writer, tail, **facts)
         receipt = self.journal.receipts[partition][-1]
-        for shard in receipt.shards:
-            self._store.upload(self._folder / shard.file, shard.file)
-            (self._folder / shard.file).unlink()
-        for file in receipt.kept_files:
-            self._store.upload(self._staging.root / file.file, _RUN_FILES + file.file)
-            (self._staging.root / file.file).unlink()
+        for file in (file for shard in receipt.shards for file in shard.files):
+            self._store.upload(self._folder / file.file, file.file)
+            (self._folder / file.file).unlink()
+        for kept in receipt.kept_files:
+            self._store.upload(self._staging.root / kept.file, _RUN_FILES + kept.file)
+            (self._staging.root / kept.file).unlink()
         name = self.journal.name_of(receipt)
         self._store.upload(self._staging.root / name, _RUN_FILES + name)
 
     def _check_shards(self, shards: Iterable[Shard]) -> None:
         there = {*self._store.names("shard-"), *(path.name for path in self._folder.iterdir())}
-        for shard in shards:
-            if shard.file not in there:
-                raise ShardError(f"{self.out}/{shard.file}: the shard is missing; something has removed it")
+        for file in (file for shard in shards for file in shard.files):
+            if file.file not in there:
+                raise ShardError(f"{self.out}/{file.file}: the shard is missing; something has removed it")
 
     def _publish(self, manifest: Manifest) -> None:
         """Upload the other files, the manifest last; remove what only the run needed, and what was there before."""
@@ -146,7 +146,7 @@ class UploadedRun(RunFolder):
         self._store.delete(MANIFEST)
         for name in sorted(new):
             self._store.upload(self._folder / name, name)
-        kept = {*new, *(shard.file for shard in manifest.shards)}
+        kept = {*new, *(file.file for shard in manifest.shards for file in shard.files)}
         for name in old:
             if name not in kept and not name.startswith(_RUN_FILES):
                 self._store.delete(name)

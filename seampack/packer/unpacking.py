@@ -75,7 +75,8 @@ def unpack(
     output_format = _format_of(out)
     _check_place(packed.folder, out, overwrite)
     for shard in packed.shards:
-        check_file(packed.folder / shard.file, shard)
+        for file in shard.files:
+            check_file(packed.folder / file.file, file)
     facts = packed.manifest.tokenizer
     decoder = None if ids else Decoder(recorded_tokenizer(facts, tokenizer, exact=tokenizer is None))
     index = packed.segments()

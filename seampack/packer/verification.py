@@ -14,6 +14,7 @@ from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
 from seampack.packer.documents import id_type
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import IGNORE_INDEX
 from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
 from seampack.packer.numbering import BITS, places_of
@@ -28,10 +29,10 @@ def verify_files(folder: Place, manifest: Manifest) -> None:
     for name in manifest.other_files:
         if not (folder / name).is_file():
             raise ShardError(f"{folder / name}: the file is missing; pack again")
-    files: tuple[Shard | File, ...] = (*manifest.shards, *manifest.files)
-    for file in files:
+    shards = [file for shard in manifest.shards for file in shard.files]
+    for file in (*shards, *manifest.files):
         check_file(folder / file.file, file)
-    listed = {MANIFEST, *manifest.other_files, *(shard.file for shard in manifest.shards)}
+    listed = {MANIFEST, *manifest.other_files, *(file.file for file in shards)}
     entries: list[Place] = sorted(folder.iterdir(), key=lambda entry: entry.name)
     for path in entries:
         if path.name not in listed and _is_read_as_rows(path.name):
@@ -43,9 +44,12 @@ def verify_files(folder: Place, manifest: Manifest) -> None:
 
 
 def _is_read_as_rows(name: str) -> bool:
-    """Return whether readers of the folder take a file for a part of it; ``datasets`` keeps its caches there too."""
+    """Return whether readers of the folder take a file for a part of it.
+
+    ``datasets`` keeps its caches there too, and litdata an index of Parquet shards, with the name of that of MDS.
+    """
     is_table = name.endswith((".arrow", ".parquet")) and not name.startswith((".", "cache-"))
-    return is_table or is_packed_name(name)
+    return is_table or (is_packed_name(name) and name not in OutputFormat.MDS.folder_files)
 
 
 def check_size(path: Place, file: Shard | File) -> None:

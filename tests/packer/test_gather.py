@@ -50,6 +50,13 @@ def test_rows_have_the_tokens_of_the_plan(
             assert got["labels"] == masked + [IGNORE_INDEX] * len(missing)
 
 
+def test_booleans_are_packed_too() -> None:
+    mask = [[True, False, True], [False, True], [True] * 9]
+    planned = plan(list(map(len, mask)), seq_len=14, shuffle=False)
+    (row,) = apply_plan(column(mask, pa.list_(pa.bool_())), planned).to_pylist()
+    assert row["input_ids"] == [value for document in row["doc_ids"] for value in mask[document]]
+
+
 @given(lengths_and_seq_len, options, st.booleans())
 def test_truncated_documents_keep_their_end_token(
     case: tuple[list[int], int], options: dict[str, Any], labels: bool

@@ -334,7 +334,11 @@ def test_options_of_another_version_are_kept() -> None:
     [
         (("config", "seq_len"), 0, "config.seq_len: expected an integer of at least 1; got 0"),
         (("config", "seq_len"), 1024, "accounting.seq_len: expected 1024; got 2048"),
-        (("config", "output_format"), "csv", "config.output_format: expected one of arrow, parquet; got 'csv'"),
+        (
+            ("config", "output_format"),
+            "csv",
+            "config.output_format: expected one of arrow, parquet, bridge, megatron, mds, npy, bin; got 'csv'",
+        ),
         (("accounting", "padding"), 995, "accounting.padding: expected 996; got 995"),
         (("accounting", "fill"), 0.5, r"accounting.fill: expected 0\.75683594; got 0\.5"),
         (("accounting", "repeated"), 11, "accounting: expected tokens_in = tokens_out - repeated"),

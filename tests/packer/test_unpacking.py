@@ -26,6 +26,7 @@ from seampack.packer.against import verify_against
 from seampack.packer.config import Leftover, Strategy
 from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END, END_ID, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
@@ -36,7 +37,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "strategy": st.sampled_from([member.value for member in Strategy]),
         "leftover": st.sampled_from([member.value for member in Leftover]),
-        "output_format": st.sampled_from(["arrow", "parquet"]),
+        "output_format": st.sampled_from([member.value for member in OutputFormat]),
         "seq_len": st.integers(1, 40),
         "max_overlap": st.sampled_from([0, 0.3, 0.9]),
         "shuffle": st.booleans(),
@@ -318,22 +319,27 @@ def test_rows_that_cannot_be_documents_are_refused(
     assert not (tmp_path / "back.jsonl").exists()
 
 
-@pytest.mark.parametrize("options", [{}, {"pad": END}, {"id_column": "id"}, {"output_format": "parquet"}], ids=str)
+FLIPPED = [{}, {"pad": END}, {"id_column": "id"}, *({"output_format": name.value} for name in OutputFormat)]
+
+
+@pytest.mark.parametrize("options", FLIPPED, ids=str)
 def test_any_flipped_byte_is_an_error_or_another_token(tmp_path: Path, options: dict[str, Any]) -> None:
     """Even without checksums."""
     write_corpus(tmp_path / "a.jsonl", ["seam", "pack seam pack", "seam " * 40])
     manifest = seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", seq_len=16, **options)
-    shard = tmp_path / "out" / manifest.shards[0].file
-    whole = shard.read_bytes()
     chance = random.Random(3)
-    for place in chance.sample(range(len(whole)), 150):
-        data = bytearray(whole)
-        data[place] ^= 1 << chance.randrange(8)
-        (tmp_path / "new").write_bytes(data)
-        (tmp_path / "new").rename(shard)  # the old one may be mapped
-        with suppress(ShardError):
-            documents = PackedFolder(tmp_path / "out").unpack()
-            assert sum(map(len, documents["input_ids"].to_pylist())) <= manifest.accounting.tokens_out
+    for file in manifest.shards[0].files:
+        path = tmp_path / "out" / file.file
+        whole = path.read_bytes()
+        for place in chance.sample(range(len(whole)), min(100, len(whole))):
+            data = bytearray(whole)
+            data[place] ^= 1 << chance.randrange(8)
+            (tmp_path / "new").write_bytes(data)
+            (tmp_path / "new").rename(path)  # the old one may be mapped
+            with suppress(ShardError):
+                documents = PackedFolder(tmp_path / "out").unpack()
+                assert sum(map(len, documents["input_ids"].to_pylist())) <= manifest.accounting.tokens_out
+        path.write_bytes(whole)
 
 
 def test_damage_is_found_before_anything_is_written(tmp_path: Path) -> None:
