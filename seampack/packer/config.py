@@ -11,6 +11,7 @@ from seampack.io.formats import Format
 MAX_SEQ_LEN = 1 << 24
 AUTO = "auto"
 NONE = "none"
+FROM_TOKENIZER = "from-tokenizer"
 
 
 class Strategy(StrEnum):
@@ -141,6 +142,17 @@ class OnBad(StrEnum):
     """Stop the run with an error that names the file and line."""
     QUARANTINE = "quarantine"
     """Write the record with the reason to ``quarantine.jsonl`` in the output folder, count it, and continue."""
+
+
+class TrainOn(StrEnum):
+    """The tokens of a conversation that a model is trained on: those with 1 in the column ``loss_mask``."""
+
+    ALL = "all"
+    """All messages of the assistant."""
+    LAST = "last"
+    """The last message of the assistant."""
+    NONE = "none"
+    """No choice: there is no ``loss_mask``, and every token is trained on."""
 
 
 class OutputFormat(StrEnum):
