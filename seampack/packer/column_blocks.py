@@ -16,18 +16,19 @@ from seampack.io.records import SHOWN_BYTES, invalid_utf8, too_long
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
 from seampack.packer.checksums import block_checksum
+from seampack.packer.column_types import ATTENTION_MASK, LABELS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
-    LABELS,
     LOST_LABELS,
     LOST_MASK,
-    MASK,
     BadBlock,
     IdKinds,
     Texts,
     TokenBatch,
+    no_ids_to_carry,
     outside_vocabulary,
 )
+from seampack.packer.table_columns import carried_lists, check_carried, check_kept, kept_values
 from seampack.packer.text_blocks import BLOCK_BYTES
 
 _PARTS = ("content", "names", "labels", "mask")
@@ -43,6 +44,12 @@ class ColumnBlock:
     """Labels of token ids; they must equal the ids."""
     mask: pa.Array | None
     """Attention mask of token ids; it must have no 0."""
+    carried: dict[str, pa.Array]
+    """Columns to pack with the token ids, not yet of the types in ``carried_types``."""
+    kept: dict[str, pa.Array]
+    """Columns of a value for each document, not yet of the types in ``kept_types``."""
+    carried_types: dict[str, str]
+    kept_types: dict[str, str]
     source: str
     first_row: int
     vocab_size: int
@@ -59,7 +66,8 @@ class ColumnBlock:
     def checksum(self) -> bytes:
         """Return the checksum of the block's columns."""
         columns = {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
-        return block_checksum(pa.record_batch(columns).serialize())
+        arrays = [*columns.values(), *self.carried.values(), *self.kept.values()]
+        return block_checksum(pa.record_batch(arrays, list(map(str, range(len(arrays))))).serialize())
 
     def decode(self) -> Texts | TokenBatch:
         """Return the documents of the block; rows without a document are in ``bad``."""
@@ -69,24 +77,38 @@ class ColumnBlock:
         if self.content.null_count:
             wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
             wrong.update(dict.fromkeys(self.long, too_long(self.longest)))
+        fields = {name: kept_values(column, name, self.kept_types[name], wrong) for name, column in self.kept.items()}
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
             if self.labels is not None:
                 _check_labels(self.labels, self.content, wrong)
             if self.mask is not None:
                 _check_mask(self.mask, wrong)
-            content = self._kept(self.content, wrong)
+            lengths = np.diff(_offsets(self.content))
+            lists = {
+                name: carried_lists(column, name, self.carried_types[name], lengths, wrong)
+                for name, column in self.carried.items()
+            }
+            content = self._without(self.content, wrong)
             ids = content.flatten().to_numpy()
-            return TokenBatch(ids, _offsets(content), self._kept(self.names, wrong), self._bad(wrong))
+            return TokenBatch(
+                ids,
+                _offsets(content),
+                self._without(self.names, wrong),
+                self._bad(wrong),
+                columns={name: self._without(column, wrong).flatten().to_numpy() for name, column in lists.items()},
+                fields={name: self._without(column, wrong) for name, column in fields.items()},
+            )
         try:
             texts = self.content.to_numpy(zero_copy_only=False).tolist()
         except (UnicodeDecodeError, pa.ArrowException):
             texts = _decode_each(self.content, wrong)
         if wrong:
             texts = [text for row, text in enumerate(texts) if row not in wrong]
-        return Texts(texts, self._kept(self.names, wrong), self._bad(wrong))
+        kept = {name: self._without(column, wrong) for name, column in fields.items()}
+        return Texts(texts, self._without(self.names, wrong), self._bad(wrong), kept)
 
-    def _kept(self, column: Any, wrong: dict[int, str]) -> Any:
+    def _without(self, column: Any, wrong: dict[int, str]) -> Any:
         if column is None or not wrong:
             return column
         return column.take(pa.array(np.setdiff1d(np.arange(len(column)), list(wrong))))
@@ -183,9 +205,18 @@ def column_blocks(
         is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
         id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
     if content != config.text_column:
-        columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
+        watched = (("labels", LABELS), ("mask", ATTENTION_MASK))
+        packed = {*config.carried, *config.kept}
+        columns |= {kind: name for kind, name in watched if name in table.schema.names and name not in packed}
+    for name, kind in config.carried.items():
+        if content == config.text_column:
+            raise DataError(f"{source.name}: {no_ids_to_carry(name)}")
+        check_carried(source.name, table.schema, find_column(source.name, table.schema, name, option="--carry"), kind)
+    for name, kind in config.kept.items():
+        check_kept(source.name, table.schema, find_column(source.name, table.schema, name, option="--keep"), kind)
+    read = list(dict.fromkeys([*columns.values(), *config.carried, *config.kept]))
     row = 1
-    for batch in table.slices(list(columns.values()), min(BLOCK_BYTES, config.partition_bytes)):
+    for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
             row += len(unread)
             yield BadBlock(unread.copy())
@@ -195,6 +226,10 @@ def column_blocks(
         parts = {kind: _normal(arrays[kind]) if kind in arrays else None for kind in _PARTS}
         yield ColumnBlock(
             **parts,
+            carried={name: _normal(batch.column(name)) for name in config.carried},
+            kept={name: batch.column(name) for name in config.kept},
+            carried_types=config.carried,
+            kept_types=config.kept,
             source=source.name,
             first_row=row,
             vocab_size=vocab_size,

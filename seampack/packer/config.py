@@ -7,6 +7,7 @@ from typing import Any, Self
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
+from seampack.packer.column_types import LABELS, carried_types, kept_types
 
 MAX_SEQ_LEN = 1 << 24
 AUTO = "auto"
@@ -189,6 +190,17 @@ class PackConfig(PlanConfig):
     id_column: str | None = option(
         None, "Field or column with the id of a document; by default documents are numbered from 0 in input order."
     )
+    carry: tuple[str, ...] = option(
+        (),
+        "Column of numbers, one for each token id, that travels with the ids of documents that are already tokenised: "
+        "NAME or NAME:TYPE, such as labels, loss_mask or weights:float32. By default labels are int32, masks uint8, "
+        "others int64.",
+    )
+    keep: tuple[str, ...] = option(
+        (),
+        "Column with one value for each document, such as source or score:float64, that the rows repeat for each "
+        "segment: NAME or NAME:TYPE with string (the default), int64 or float64.",
+    )
     on_bad: str = option(
         OnBad.STOP.value,
         "Action on a record that cannot be read: stop, or continue without it. pack writes such records with the "
@@ -246,6 +258,21 @@ class PackConfig(PlanConfig):
             raise ConfigError(f"window_tokens: expected at least seq_len, {self.seq_len:,}; got {self.window_tokens:,}")
         if self.id_column in (self.text_column, self.input_ids_column):
             raise ConfigError(f"id_column: expected a field other than the content's; got {self.id_column!r} for both")
+        options = {"carry": self.carry, "keep": self.keep}
+        carried, kept = carried_types(options), kept_types(options)
+        content = {self.text_column, self.input_ids_column, self.id_column}
+        if twice := [*(content & {*carried, *kept}), *(carried.keys() & kept), *({LABELS} & kept.keys())]:
+            raise ConfigError(f"carry, keep: expected columns that no other option names; got {twice[0]!r}")
+
+    @property
+    def carried(self) -> dict[str, str]:
+        """Type of each carried column, by name."""
+        return carried_types({"carry": self.carry})
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Type of each kept column, by name."""
+        return kept_types({"keep": self.keep})
 
     @property
     def shard_rows(self) -> int:

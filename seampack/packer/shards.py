@@ -56,6 +56,8 @@ def discard_unfinished(out: Path) -> None:
             shutil.rmtree(root)
 
 
+_NAMES_OF_FLOATS = {"float": "float32", "double": "float64"}
+"""Names that ``datasets`` has for types of Arrow."""
 _MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
 
 
@@ -324,4 +326,4 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
-    return {"dtype": str(kind), "_type": "Value"}
+    return {"dtype": _NAMES_OF_FLOATS.get(str(kind), str(kind)), "_type": "Value"}

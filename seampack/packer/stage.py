@@ -1,15 +1,19 @@
 """The stage that packs windows of tokens: plan, gather and write them, and end partitions."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
+from seampack.packer.column_types import KeptType, pad_of
+from seampack.packer.columns import joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, TokenBatch
 from seampack.packer.gather import Ragged, gather
@@ -17,6 +21,13 @@ from seampack.packer.journal import BlockDigest, Tail
 from seampack.packer.shards import ShardWriter
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.windows import End, Parts, Window, WindowPlanner, joined_lengths, windows_of_tails
+
+_NAMES = "doc_ids"
+"""The field with the names of the documents."""
+
+
+def _ragged(columns: Mapping[str, npt.NDArray[Any]], offsets: npt.NDArray[np.int64]) -> dict[str, Ragged]:
+    return {name: Ragged.of_values(values, offsets) for name, values in columns.items()}
 
 
 class Stage:
@@ -32,18 +43,21 @@ class Stage:
             finished_partitions=len(receipts),
             finished_documents=sum(receipt.documents for receipt in receipts),
         )
-        self._pads = {"input_ids": tokenizer.pad} if tokenizer.pad >= 0 else None
+        self._types = {"input_ids": tokenizer.dtype.name, **config.carried}
+        pads = {"input_ids": tokenizer.pad, **{name: pad_of(name) for name in config.carried}}
+        self._pads = pads if tokenizer.pad >= 0 else None
+        names = {} if config.id_column is None else {_NAMES: KeptType.STRING.value}
+        self._field_types = {**names, **config.kept}
         self._writer = writer
-        self._no_tokens = np.empty(0, tokenizer.dtype)
         self.accounting = Accounting(seq_len=config.seq_len)
         for receipt in receipts:
             self.accounting += Accounting(**receipt.accounting)
         self._begin_partition()
 
     def _begin_partition(self) -> None:
-        self._tokens = self._no_tokens
+        self._columns = {name: np.empty(0, kind) for name, kind in self._types.items()}
         self._lengths = np.empty(0, np.int64)
-        self._names = pa.nulls(0, pa.large_string())
+        self._fields = joined_fields((), self._field_types)
         self._digest = BlockDigest()
         self._documents = self._tokens_read = 0
         self._doubled = Doubled()
@@ -62,8 +76,8 @@ class Stage:
             self._writer.quarantine(batch.bad)
         is_alone = end == End.INPUT and not receipts
         window = self._planner.plan(joined_lengths(batches), last=is_alone)
-        new = [Ragged.of_values(batch.ids, batch.offsets) for batch in batches]
-        self._pack(window, new, [batch.names for batch in batches])
+        new = [_ragged(token_columns(batch, self._config.carried), batch.offsets) for batch in batches]
+        self._pack(window, new, [{_NAMES: batch.names, **batch.fields} for batch in batches])
         if end != End.WINDOW and not is_alone:
             self._end_partition()
 
@@ -74,50 +88,55 @@ class Stage:
         for numbers, is_last in windows_of_tails(sizes, self._config) if sizes else ():
             tails = [journal.read_tail(number) for number in numbers]
             window = self._planner.plan_parts(Parts.joined(tail.parts for tail in tails), last=is_last)
-            ids = [Ragged.of_values(tail.ids, offsets_of(tail.parts.length)) for tail in tails]
-            self._pack(window, ids, [tail.names for tail in tails])
+            columns = [_ragged(tail.columns, offsets_of(tail.parts.length)) for tail in tails]
+            self._pack(window, columns, [tail.fields for tail in tails])
 
-    def _pack(self, window: Window, new: list[Ragged], new_names: list[Any]) -> None:
+    def _pack(self, window: Window, new: list[dict[str, Ragged]], new_fields: list[Mapping[str, pa.Array]]) -> None:
         """Write the rows of a window, and keep the carried parts."""
-        carried_before = Ragged.of_values(self._tokens, offsets_of(self._lengths))
-        documents = Ragged.joined([carried_before, *new], self._tokens.dtype)
-        has_names = self._config.id_column is not None
-        names = pa.concat_arrays([self._names, *new_names]) if has_names else window.parts.document
+        several = [_ragged(self._columns, offsets_of(self._lengths)), *new]
+        documents = {
+            name: Ragged.joined([columns[name] for columns in several], np.dtype(kind))
+            for name, kind in self._types.items()
+        }
+        fields = joined_fields([self._fields, *new_fields], self._field_types)
         for batch in gather(
-            {"input_ids": documents},
+            documents,
             window.plan,
-            doc_ids=names,
+            doc_ids=fields.get(_NAMES, window.parts.document),
             bases=window.parts.base,
             pads=self._pads,
             labels=self._config.labels,
+            fields={name: fields[name] for name in self._config.kept},
         ):
             self._writer.write(batch)
         self.accounting += window.accounting
         self._accounting += window.accounting
         self._carry(documents, window)
-        if has_names:
-            self._names = names.take(arrow_of(window.plan.carried.document))
+        chosen = arrow_of(window.plan.carried.document)
+        self._fields = {name: values.take(chosen) for name, values in fields.items()}
 
-    def _carry(self, documents: Ragged, window: Window) -> None:
+    def _carry(self, documents: dict[str, Ragged], window: Window) -> None:
         carried = window.plan.carried
         self._lengths = carried.length.astype(np.int64)
-        self._tokens = np.empty(carried.tokens, documents.dtype)
         targets = offsets_of(self._lengths)[:-1]
-        size = documents.dtype.itemsize
-        first = documents.addresses[carried.document] + carried.start.astype(np.int64) * size
-        kernels.copy_segments(first, carried.length, targets, size, self._tokens.ctypes.data)
+        for name, column in documents.items():
+            values = np.empty(carried.tokens, column.dtype)
+            size = column.dtype.itemsize
+            first = column.addresses[carried.document] + carried.start.astype(np.int64) * size
+            kernels.copy_segments(first, carried.length, targets, size, values.ctypes.data)
+            self._columns[name] = values
 
     def _end_partition(self) -> None:
         tail = self._planner.end_partition()
         self._writer.end_partition(
-            Tail(tail, self._tokens, self._names if self._config.id_column is not None else None),
+            Tail(tail, self._columns, self._fields),
             blocks=self._digest.blocks,
             bytes=self._digest.bytes,
             checksum=str(self._digest),
             documents=self._documents,
             tokens=self._tokens_read,
             uses_reference=self._tokenizer.distrusts_fast,
-            tail_tokens=self._tokens.size,
+            tail_tokens=self._columns["input_ids"].size,
             doubled=self._doubled,
             accounting=dataclasses.asdict(self._accounting),
         )

@@ -21,6 +21,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.io.hub import hub_file, hub_reason
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
+from seampack.packer.columns import framed_columns
 from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
 from seampack.packer.manifest import TokenizerFacts
@@ -167,13 +168,24 @@ class TextTokenizer:
                 "a token that has no place in the vocabulary; correct the ids of its added_tokens"
             )
         bos, eos = self.bos.id, self.eos.id
+        columns = batch.columns if isinstance(batch, TokenBatch) else {}
         if bos < 0 and eos < 0:
-            return TokenBatch(ids.astype(self.dtype, copy=False), offsets, batch.names, batch.bad)
+            ids = ids.astype(self.dtype, copy=False)
+            return TokenBatch(ids, offsets, batch.names, batch.bad, columns=columns, fields=batch.fields)
         out = np.empty(ids.size + ((bos >= 0) + (eos >= 0)) * (offsets.size - 1), self.dtype)
         ends = np.zeros_like(offsets)
         begun, ended = kernels.frame_documents(ids, offsets, bos, eos, out, ends[1:])
         as_text = self._framed_as_text(batch.texts) if isinstance(batch, Texts) and self._split_special else (0, 0)
-        return TokenBatch(out[: ends[-1]], ends, batch.names, batch.bad, Doubled(begun, ended, *as_text))
+        out = out[: ends[-1]]
+        return TokenBatch(
+            out,
+            ends,
+            batch.names,
+            batch.bad,
+            Doubled(begun, ended, *as_text),
+            columns=framed_columns(columns, ids, offsets, out, ends) if columns else {},
+            fields=batch.fields,
+        )
 
     def _framed_as_text(self, texts: list[str]) -> tuple[int, int]:
         """Return the number of texts that begin with the name of ``bos``, and that end with the name of ``eos``."""

@@ -124,7 +124,7 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"body": "seam", "uid": 1}')
+    (tmp_path / "a.jsonl").write_text('{"ids": [1, 2], "loss_mask": [0, 1], "x": [3, 4], "source": "s", "uid": 1}')
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
@@ -139,6 +139,8 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "text_column": "body",
         "input_ids_column": "ids",
         "id_column": "uid",
+        "carry": ["loss_mask", "x:int8"],
+        "keep": ["source"],
         "on_bad": "quarantine",
         "max_document_bytes": 12345,
         "special_tokens_in_text": True,
@@ -154,7 +156,10 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     arguments = []
     for name, value in chosen.items():
         flag = name.replace("_", "-")
-        arguments += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
+        if isinstance(value, bool):
+            arguments += [f"--{'' if value else 'no-'}{flag}"]
+        for each in [] if isinstance(value, bool) else value if isinstance(value, list) else [value]:
+            arguments += [f"--{flag}", each]
     assert call("pack", "a.jsonl", "-o", "out", *arguments).returncode == 0
     assert json.loads((tmp_path / "out/manifest.json").read_text())["config"] == chosen
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.packer.gather import IGNORE_INDEX, apply_plan
+from seampack.packer.column_types import IGNORE_INDEX
+from seampack.packer.gather import apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
 from tests.packer.test_planning import lengths_and_seq_len, options, rows_of

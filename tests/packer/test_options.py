@@ -98,7 +98,7 @@ def ids(text: str) -> list[int]:
 CORPORA = {
     "texts": "".join(json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}"}) + "\n" for n in range(40)),
     "lines": "one line\nanother line\n\na paragraph\n",
-    "ids": '{"input_ids": [1, 2, 3], "other": [7, 8]}\n',
+    "ids": '{"input_ids": [1, 2, 3], "other": [7, 8, 9]}\n',
     "long": "".join(json.dumps({"text": f"{n} " + "seam " * (n % 60)}) + "\n" for n in range(900)),
     "broken": '{"text": "good"}\n{"text": 5}\n',
     "control": json.dumps({"text": END}) + "\n",
@@ -110,9 +110,17 @@ PACK_OPTIONS = {
     ),
     "text_column": Option("body", lambda before, after: before.documents != after.documents == [ids("pack")] * 40),
     "input_ids_column": Option(
-        "other", lambda before, after: (before.documents, after.documents) == ([[1, 2, 3]], [[7, 8]]), corpus="ids"
+        "other", lambda before, after: (before.documents, after.documents) == ([[1, 2, 3]], [[7, 8, 9]]), corpus="ids"
     ),
     "id_column": Option("uid", lambda before, after: 0 in before.column("doc_ids") and "d0" in after.column("doc_ids")),
+    "carry": Option(
+        ("other:uint16",),
+        lambda before, after: "other" not in before.rows[0] and after.column("other") == [7, 8, 9],
+        corpus="ids",
+    ),
+    "keep": Option(
+        ("uid",), lambda before, after: "uid" not in before.rows[0] and set(after.column("uid")) > {"d0", "d1"}
+    ),
     "on_bad": Option(
         "quarantine",
         lambda before, after: (
