@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
@@ -21,16 +22,17 @@ from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.folder import PackedFolder
-from seampack.packer.manifest import Input, Manifest
+from seampack.packer.manifest import CHAT_TEMPLATE, Input, Manifest
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int32, Int64
 from seampack.packer.segments import gathered
-from seampack.packer.tokenizing import recorded_tokenizer
+from seampack.packer.tokenizing import TextTokenizer, recorded_tokenizer
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _READING = (
     *("input_format", "text_column", "input_ids_column", "id_column"),
+    *("messages_column", "prompt_column", "completion_column", "tools_column", "chat_template", "train_on", "labels"),
     *("carry", "keep", "on_bad", "max_document_bytes", "special_tokens_in_text"),
 )
 """Options that decide which documents are read, and as which tokens."""
@@ -100,6 +102,7 @@ def verify_against(
     config = _recorded(folder.manifest)
     facts = folder.manifest.tokenizer
     text_tokenizer = recorded_tokenizer(facts, tokenizer, config, input_bytes=known_bytes(paths))
+    _check_template(text_tokenizer, folder.manifest)
     comparing = _Comparing(folder)
     inputs: list[Input] = []
     with closing(
@@ -117,6 +120,18 @@ def verify_against(
         for batch in batches:
             comparing.add(batch)
     return comparing.finish(inputs)
+
+
+def _check_template(tokenizer: TextTokenizer, manifest: Manifest) -> None:
+    """Raise ConfigError if conversations would be written by another template than when they were packed."""
+    if tokenizer.chats is None:
+        return
+    expected, got = manifest.notes.get(CHAT_TEMPLATE), tokenizer.chats.digest
+    if expected != got:
+        raise ConfigError(
+            f"{tokenizer.name}: expected the chat template that packed the folder, {expected}; got {got}; restore the "
+            "template and the special tokens of tokenizer_config.json"
+        )
 
 
 def _recorded(manifest: Manifest) -> PackConfig:

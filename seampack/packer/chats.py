@@ -5,9 +5,10 @@ A conversation is rendered as a whole and tokenised once, so that its ids are th
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +20,8 @@ from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
 from seampack.packer.chat_spans import Turns
 from seampack.packer.chat_template import ChatTemplates, Message, Span, normal_messages
-from seampack.packer.config import TrainOn
+from seampack.packer.column_types import TrainOn
 
-LOSS_MASK = "loss_mask"
 ASSISTANT = "assistant"
 _ROLES = ("system", "user", ASSISTANT, "tool")
 """Roles that templates know; one that does not write another role would lose the message without a word."""
@@ -50,6 +50,7 @@ class Chats:
     """Returns the bad record of a conversation, given its index among ``chats`` and the reason."""
     names: pa.Array | None = None  # shape (chats,)
     bad: list[BadRecord] = field(default_factory=list)
+    fields: Mapping[str, pa.Array] = field(default_factory=dict)  # the kept columns, shapes (chats,)
 
 
 class Written(NamedTuple):
@@ -67,33 +68,43 @@ class Written(NamedTuple):
 class ChatWriter:
     """Writes conversations as text by the templates of a model.
 
+    ``templates`` may be the reason why there are none: prompts and completions of plain text need no template.
     ``tokenizer`` says which tokens are control tokens.
     """
 
-    def __init__(self, templates: ChatTemplates, tokenizer: tokenizers.Tokenizer, train_on: str) -> None:
+    def __init__(self, templates: ChatTemplates | str, tokenizer: tokenizers.Tokenizer, train_on: str) -> None:
         self._templates = templates
+        self.has_mask = train_on != TrainOn.NONE
+        """Whether conversations have spans to train on."""
         self._train_on = train_on
         added = tokenizer.get_added_tokens_decoder().values()
         self._special = tuple(token.content for token in added if token.special and token.content)
-        sources = "".join(template.source for template in templates)
+        sources = "" if isinstance(templates, str) else "".join(template.source for template in templates)
         self._control = (
             *self._special,
             *(t.content for t in added if not t.special and not t.content.isspace() and t.content in sources),
         )
+
+    @property
+    def digest(self) -> str | None:
+        """The checksum of the templates; None if there are none."""
+        return None if isinstance(self._templates, str) else self._templates.digest
 
     def write(self, chat: Chat) -> Written:
         """Return a conversation as text. Raise DataError with the reason if it is none, or the template fails on it."""
         if chat.is_pair and isinstance(chat.messages, str) and isinstance(chat.completion, str):
             text = chat.messages + chat.completion
             spans = [(len(chat.messages), len(text))]
-            return Written(text, spans, is_framed=True, has_control=self._has_control(text))
+            return Written(text, spans, is_framed=True)  # plain text may have control tokens on purpose
         messages, first = _checked_messages(chat)
         tools = _checked_tools(chat.tools)
+        if isinstance(self._templates, str):
+            raise DataError(self._templates)
         template = self._templates.plain if tools is None else self._templates.with_tools
         text, marked = template.render_marked(messages, tools)
         _check_written(messages, text)
         has_control = self._has_control(messages)
-        if self._train_on == TrainOn.NONE:
+        if not self.has_mask:
             return Written(text, [], has_control=has_control)
         turns = [turn for turn, message in enumerate(messages) if message["role"] == ASSISTANT]
         assistant = [turn for turn in turns if turn >= first]
@@ -123,7 +134,7 @@ def mask_of(offsets: Sequence[tuple[int, int]], spans: Iterable[Span]) -> npt.ND
 
     A token that lies across the border of a span has one, too, as in transformers.
     """
-    starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T
+    starts, ends = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(offsets)).reshape(-1, 2).T
     mask = np.zeros(starts.size, np.uint8)
     for start, end in spans:
         mask |= (ends > start) & (starts < end)

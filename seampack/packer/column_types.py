@@ -14,11 +14,25 @@ IGNORE_INDEX = -100
 """The label that losses of the Hugging Face libraries ignore."""
 LABELS = "labels"
 ATTENTION_MASK = "attention_mask"
-MASKS = (ATTENTION_MASK, "loss_mask", "completion_mask", "assistant_masks")
+LOSS_MASK = "loss_mask"
+MASKS = (ATTENTION_MASK, LOSS_MASK, "completion_mask", "assistant_masks")
 """Names of columns whose values must be 0 or 1."""
 ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 """Columns of the rows that packing adds."""
+CARRIED_BY = ("carry", "messages_column", "prompt_column", "train_on", "labels")
+"""Fields of a PackConfig that decide which columns are carried."""
 _TAKEN = ("input_ids", "text", "id", *ADDED_COLUMNS)
+
+
+class TrainOn(StrEnum):
+    """The tokens of a conversation that a model is trained on: those with 1 in the column ``loss_mask``."""
+
+    ALL = "all"
+    """All messages of the assistant."""
+    LAST = "last"
+    """The last message of the assistant."""
+    NONE = "none"
+    """No choice: there is no ``loss_mask``, and every token is trained on."""
 
 
 class CarriedType(StrEnum):
@@ -48,12 +62,21 @@ def carried_types(options: Mapping[str, Any]) -> dict[str, str]:
 
     Raises ConfigError for a type that does not exist, and for a name that is there twice or that the rows use.
     """
-    return _types("carry", options.get("carry", ()), _default_type, CarriedType)
+    return {**_types("carry", options.get("carry", ()), _default_type, CarriedType), **_chat_types(options)}
 
 
 def kept_types(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the type of each kept column, by name, given the fields of a PackConfig. Raise as ``carried_types``."""
     return _types("keep", options.get("keep", ()), lambda name: KeptType.STRING.value, KeptType)
+
+
+def _chat_types(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the types of the columns that the packing of conversations adds to the token ids."""
+    reads_chats = any(options.get(name) is not None for name in ("messages_column", "prompt_column"))
+    if not reads_chats or options.get("train_on") == TrainOn.NONE:
+        return {}
+    names = (LOSS_MASK, LABELS) if options.get("labels") else (LOSS_MASK,)
+    return {name: _default_type(name) for name in names}
 
 
 def pad_of(name: str) -> int:

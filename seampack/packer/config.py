@@ -7,7 +7,8 @@ from typing import Any, Self
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
-from seampack.packer.column_types import LABELS, carried_types, kept_types
+from seampack.packer.chat_rules import check_chats
+from seampack.packer.column_types import CARRIED_BY, LABELS, TrainOn, carried_types, kept_types
 
 MAX_SEQ_LEN = 1 << 24
 AUTO = "auto"
@@ -145,17 +146,6 @@ class OnBad(StrEnum):
     """Write the record with the reason to ``quarantine.jsonl`` in the output folder, count it, and continue."""
 
 
-class TrainOn(StrEnum):
-    """The tokens of a conversation that a model is trained on: those with 1 in the column ``loss_mask``."""
-
-    ALL = "all"
-    """All messages of the assistant."""
-    LAST = "last"
-    """The last message of the assistant."""
-    NONE = "none"
-    """No choice: there is no ``loss_mask``, and every token is trained on."""
-
-
 class OutputFormat(StrEnum):
     """Format of the shards."""
 
@@ -186,6 +176,34 @@ class PackConfig(PlanConfig):
         "input_ids",
         "Column with token ids, for documents that are already tokenised; used if there is no text column.",
         empty=False,
+    )
+    messages_column: str | None = option(
+        None,
+        "Field or column with the messages of a conversation. The chat template writes them as text, with all begin "
+        "and end tokens, and the column loss_mask of the rows says which tokens to train on.",
+    )
+    prompt_column: str | None = option(
+        None,
+        "Field or column with a prompt, which is not trained on, in place of messages-column: a text, or messages for "
+        "the chat template.",
+    )
+    completion_column: str = option(
+        "completion", "Field or column with the completion of a prompt: a text or messages, as the prompt.", empty=False
+    )
+    tools_column: str = option(
+        "tools", "Field or column with the tools of a conversation, as JSON schemas, if there is one.", empty=False
+    )
+    chat_template: str = option(
+        FROM_TOKENIZER,
+        "Jinja template that writes conversations: a file, or from-tokenizer: chat_template.jinja or "
+        "tokenizer_config.json next to the tokenizer.",
+        empty=False,
+    )
+    train_on: str = option(
+        TrainOn.ALL.value,
+        "Messages of the assistant to train on, in the column loss_mask: all, or the last. none: no loss_mask, so that "
+        "every token is trained on.",
+        choices=TrainOn,
     )
     id_column: str | None = option(
         None, "Field or column with the id of a document; by default documents are numbered from 0 in input order."
@@ -258,16 +276,37 @@ class PackConfig(PlanConfig):
             raise ConfigError(f"window_tokens: expected at least seq_len, {self.seq_len:,}; got {self.window_tokens:,}")
         if self.id_column in (self.text_column, self.input_ids_column):
             raise ConfigError(f"id_column: expected a field other than the content's; got {self.id_column!r} for both")
-        options = {"carry": self.carry, "keep": self.keep}
-        carried, kept = carried_types(options), kept_types(options)
-        content = {self.text_column, self.input_ids_column, self.id_column}
+        carried, kept = self.carried, self.kept
+        content = {self.text_column, self.input_ids_column, self.id_column, *self.chat_columns.values()}
         if twice := [*(content & {*carried, *kept}), *(carried.keys() & kept), *({LABELS} & kept.keys())]:
             raise ConfigError(f"carry, keep: expected columns that no other option names; got {twice[0]!r}")
+        check_chats(self)
+
+    @property
+    def reads_chats(self) -> bool:
+        """Whether documents are conversations, or prompts with completions."""
+        return self.messages_column is not None or self.prompt_column is not None
+
+    @property
+    def chat_columns(self) -> dict[str, str]:
+        """The columns of conversations by the fields of ``Chat``; empty if documents are texts or token ids."""
+        if self.messages_column is not None:
+            return {"messages": self.messages_column, "tools": self.tools_column}
+        if self.prompt_column is not None:
+            return {"messages": self.prompt_column, "completion": self.completion_column, "tools": self.tools_column}
+        return {}
+
+    @property
+    def chat_options(self) -> dict[str, str]:
+        """The options that name the columns of conversations that each record must have, by the fields of ``Chat``."""
+        if self.prompt_column is not None:
+            return {"messages": "--prompt-column", "completion": "--completion-column"}
+        return {"messages": "--messages-column"} if self.reads_chats else {}
 
     @property
     def carried(self) -> dict[str, str]:
         """Type of each carried column, by name."""
-        return carried_types({"carry": self.carry})
+        return carried_types({name: getattr(self, name) for name in CARRIED_BY})
 
     @property
     def kept(self) -> dict[str, str]:
@@ -278,33 +317,3 @@ class PackConfig(PlanConfig):
     def shard_rows(self) -> int:
         """Rows of a shard."""
         return max(1, self.shard_tokens // self.seq_len)
-
-
-_BYTES = 256
-"""Size of a byte-level vocabulary before any pair is merged, in tokens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizerConfig(Config):
-    """Options of training a tokenizer. Raises ConfigError, naming the field, the expected values and the given one."""
-
-    vocab_size: int = option(
-        32_000,
-        "Largest size of the vocabulary, including the special tokens; it is smaller if too few pairs occur "
-        "min-frequency times.",
-        low=_BYTES,
-        high=1 << 31,
-        unit="tokens",
-    )
-    min_frequency: int = option(2, "Smallest number of occurrences of a pair that is merged.", low=0, high=1 << 31)
-    special_tokens: tuple[str, ...] = option(
-        ("<|endoftext|>",), "Special token of the vocabulary; special tokens take the first ids."
-    )
-
-    def check_rules(self) -> None:
-        """Check the rules between fields."""
-        least = _BYTES + len(self.special_tokens)
-        if self.vocab_size < least:
-            raise ConfigError(
-                f"vocab_size: expected at least {least} (256 bytes and the special tokens); got {self.vocab_size}"
-            )

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -39,6 +39,11 @@ def other_length(name: str, expected: int, got: int) -> str:
 def no_ids_to_carry(name: str) -> str:
     """Return the message for an input of texts, whose tokens no column can have values for."""
     return f"column {name!r} cannot be carried: the documents are texts, not token ids; omit --carry"
+
+
+def text_option(fields: Container[str]) -> str:
+    """Return the option that names the text of records without the expected field, which may be conversations."""
+    return "--text-column" + (", or --messages-column for conversations" if "messages" in fields else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ class Doubled(NamedTuple):
     """Documents whose text begins with the name of the begin token, which is packed as plain text after the token."""
     ended_as_text: int = 0
     """Documents whose text ends with the name of the end token, which is packed as plain text before the token."""
+    control: int = 0
+    """Conversations with the name of a control token as text in a message, which is packed as the token."""
 
 
 @dataclass(frozen=True, slots=True)

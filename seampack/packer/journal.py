@@ -50,7 +50,7 @@ class Receipt:
     bytes: int
     documents: int
     tokens: int
-    doubled: tuple[int, int, int, int]
+    doubled: tuple[int, int, int, int, int]
     accounting: dict[str, int]
     shards: tuple[Shard, ...]
     uses_reference: bool

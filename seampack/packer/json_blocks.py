@@ -14,6 +14,7 @@ from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.io.records import JSON_ERRORS, no_field, problem
 from seampack.io.sources import place
+from seampack.packer.chats import Chat, Chats
 from seampack.packer.column_types import ATTENTION_MASK, LABELS, MASKS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
@@ -25,6 +26,7 @@ from seampack.packer.documents import (
     no_ids_to_carry,
     other_length,
     outside_vocabulary,
+    text_option,
 )
 
 _ID_KINDS = {int: "a number", str: "text"}
@@ -43,7 +45,7 @@ def _carried_kind(name: str, kind: str) -> Any:
 
 
 class JsonDecoder:
-    """Decodes blocks of JSON lines. The first record decides whether documents are text or token ids.
+    """Decodes blocks of JSON lines. If they are not conversations, the first record says whether they are text or ids.
 
     Raises DataError if documents are texts, and the config has columns to carry.
     """
@@ -52,16 +54,26 @@ class JsonDecoder:
         self._vocab_size = vocab_size
         self._id_kinds = id_kinds
         self._id_column = config.id_column
-        self._is_tokens = _has_only_ids(first_block, config)
+        self._is_chats = config.reads_chats
+        self._is_tokens = not self._is_chats and _has_only_ids(first_block, config)
         self._column = config.input_ids_column if self._is_tokens else config.text_column
         kind: Any = list[Annotated[int, msgspec.Meta(ge=0, lt=vocab_size)]] if self._is_tokens else str
+        if self._is_chats:
+            self._column, kind = config.chat_columns["messages"], Any
         fields: list[tuple[str, Any, Any]] = [("content", kind, msgspec.field(name=self._column))]
+        self._parts = {part: name for part, name in config.chat_columns.items() if part != "messages"}
+        self._is_pair = config.prompt_column is not None
+        for part, name in self._parts.items():
+            field = msgspec.field(name=name, default=None) if part == "tools" else msgspec.field(name=name)
+            fields.append((part, Any, field))
         if config.id_column is not None:
             fields.append(("name", str | int, msgspec.field(name=config.id_column)))
-        self._carried, self._kept = config.carried, config.kept
+        self._carried = {} if self._is_chats else config.carried
+        self._kept = config.kept
         if self._carried and not self._is_tokens:
             raise DataError(f"{name}: {no_ids_to_carry(next(iter(self._carried)))}")
         self._options = {**dict.fromkeys(self._carried, "--carry"), **dict.fromkeys(self._kept, "--keep")}
+        self._options |= {config.chat_columns[part]: option for part, option in config.chat_options.items()}
         self._slots = {column: f"carried{number}" for number, column in enumerate(self._carried)}
         self._kept_slots = {column: f"kept{number}" for number, column in enumerate(self._kept)}
         for column, slot in self._slots.items():
@@ -75,7 +87,7 @@ class JsonDecoder:
             column for column in (LABELS, ATTENTION_MASK) if self._is_tokens and column not in self._options
         ]
         fields += [(column, list[int] | None, msgspec.field(name=column, default=None)) for column in self._watched]
-        self._used = (self._column, self._id_column, *self._options, *self._watched)
+        self._used = (self._column, *self._parts.values(), self._id_column, *self._options, *self._watched)
         self._decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields, kw_only=True, gc=False))
 
     def decode(self, data: bytes, lines: int, has_blank: bool, bad: Callable[[int, str, bytes], BadRecord]) -> Any:
@@ -101,6 +113,12 @@ class JsonDecoder:
             column: pa.array([getattr(record, slot) for record in records], _ARROW[self._kept[column]])
             for column, slot in self._kept_slots.items()
         }
+        if self._is_chats:
+            chats = [
+                Chat(record.content, **{part: getattr(record, part) for part in self._parts}, is_pair=self._is_pair)
+                for record in records
+            ]
+            return Chats(chats, lambda index, reason: self._bad_chat(index, reason, data, bad), names, wrong, kept)
         if not self._is_tokens:
             return Texts(content, names, wrong, kept)
         offsets = offsets_of(lengths_of(content))
@@ -113,6 +131,15 @@ class JsonDecoder:
         }
         # the ids are narrowed by the tokenizer
         return TokenBatch(ids, offsets, names, wrong, columns=carried, fields=kept)  # type: ignore[arg-type]
+
+    def _bad_chat(self, index: int, reason: str, data: bytes, bad: Callable[[int, str, bytes], BadRecord]) -> BadRecord:
+        """Return the bad record of a conversation of a block, given its index among those that were decoded."""
+        for line, content in enumerate(data.split(b"\n")):
+            if content.strip() and self._line_by_line(content, [], bad):
+                if not index:
+                    return bad(line, reason, content)
+                index -= 1
+        raise IndexError(f"expected a conversation of the block; got one {index + 1} after the last")
 
     def _line_of(self, kind: type, data: bytes) -> int:
         """Return the line of the first id of a kind in a block that has one."""
@@ -169,8 +196,10 @@ class JsonDecoder:
             record = json.loads(line)
         except (ValueError, RecursionError):
             record = None
-        if not isinstance(record, dict) or self._column not in record:
+        if not isinstance(record, dict):
             return problem(line, error, self._column)
+        if self._column not in record and not self._is_chats:
+            return no_field(self._column, list(record), text_option(record))
         if self._id_column is not None and self._id_column not in record:
             return no_field(self._id_column, list(record), "--id-column")
         for column, option in self._options.items():

@@ -22,6 +22,8 @@ from seampack.packer.config import OutputFormat, PackConfig
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
+CHAT_TEMPLATE = "chat_template"
+"""Note with the digest of the template of conversations."""
 DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 2

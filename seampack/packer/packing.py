@@ -23,7 +23,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
 from seampack.packer.journal import BlockDigest, Receipt, changes
-from seampack.packer.manifest import MANIFEST, Input, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.manifest import CHAT_TEMPLATE, MANIFEST, Input, Manifest, TokenizerFacts, check_notes, is_manifest
 from seampack.packer.pipeline import Finished, Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter, discard_unfinished
@@ -83,6 +83,8 @@ def pack(
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
+    if text_tokenizer.chats is not None:
+        notes[CHAT_TEMPLATE] = text_tokenizer.chats.digest
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
     inputs: list[Input] = []
@@ -154,7 +156,7 @@ def _complete(out: Path, run: Mapping[str, Any]) -> Manifest | None:
 
 def _finished(receipts: Sequence[Receipt]) -> Finished:
     """Return what the receipts count."""
-    doubled = (0, 0, 0, 0), *(receipt.doubled for receipt in receipts)
+    doubled = Doubled(), *(receipt.doubled for receipt in receipts)
     return Finished(
         blocks=sum(receipt.blocks for receipt in receipts),
         documents=sum(receipt.documents for receipt in receipts),

@@ -66,6 +66,8 @@ def begin_and_end(config: PackConfig, vocabulary: Vocabulary) -> tuple[SpecialTo
 
     Raises ConfigError if the vocabulary lacks a token that the config names, or ``auto`` cannot read the settings.
     """
+    if config.messages_column is not None:  # the chat template writes them
+        return SpecialToken(), SpecialToken()
     given = {"bos": config.bos, "eos": config.eos}
     found = _Finder(vocabulary) if AUTO in given.values() else None
 

@@ -23,6 +23,7 @@ from seampack.io.records import (
     too_long,
 )
 from seampack.io.sources import Source
+from seampack.packer.chats import Chats
 from seampack.packer.checksums import block_checksum
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import NO_NAMES, BadBlock, IdKinds, Texts, TokenBatch, no_ids_to_carry
@@ -66,7 +67,7 @@ class TextBlock:
         """Return the checksum of the block."""
         return block_checksum(self.data)
 
-    def decode(self) -> Texts | TokenBatch:
+    def decode(self) -> Texts | TokenBatch | Chats:
         """Return the documents of the block; records without a document are in ``bad``."""
         if len(self.data) <= self.longest:
             return self.decoder(self)
@@ -97,7 +98,7 @@ class TextBlock:
         return BadRecord(self.source, self.first_line + index, reason, text, self.unit)
 
 
-Decoder = Callable[[TextBlock], Texts | TokenBatch]
+Decoder = Callable[[TextBlock], Texts | TokenBatch | Chats]
 
 
 def text_blocks(
@@ -112,6 +113,8 @@ def text_blocks(
     if config.id_column is not None and source.format in _OF_LINES:
         raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; omit --id-column")
     if source.format in _PLAIN:
+        for part, option in config.chat_options.items():
+            raise DataError(f"{source.name}: plain text has no field '{config.chat_columns[part]}'; omit {option}")
         for column in config.carried:
             raise DataError(f"{source.name}: {no_ids_to_carry(column)}")
         for column in config.kept:
