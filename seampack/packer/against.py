@@ -36,7 +36,7 @@ _READING = (
     *("carry", "keep", "on_bad", "max_document_bytes", "special_tokens_in_text"),
 )
 """Options that decide which documents are read, and as which tokens."""
-_COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated")
+_COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated", "documents_dropped")
 """Entries of the accounting that the source proves; the rows prove the others."""
 
 
@@ -217,7 +217,8 @@ class _Comparing:
             first = int(shorter[0])
             self._lost = f"; the first document of which the rows lack tokens is {names[first].as_py()!r}, from token "
             self._lost += f"{covered[first]:,} of {lengths[first]:,} on"
-        counts = (lengths.size, np.count_nonzero(lengths == 0), lengths.sum(), lost.sum(), shorter.size)
+        whole = np.count_nonzero(covered[shorter] == 0)
+        counts = (lengths.size, np.count_nonzero(lengths == 0), lengths.sum(), lost.sum(), shorter.size, whole)
         for name, count in zip(_COUNTS, counts, strict=True):
             self._counts[name] += int(count)
 
@@ -302,7 +303,7 @@ class _Comparing:
         given = {**self._counts, "quarantined": self._quarantined}
         differences = []
         for name, count in given.items():
-            if count != stated[name]:
+            if stated[name] is not None and count != stated[name]:
                 where = self._lost if name == "dropped" else ""
                 message = f"{name}: the manifest says {stated[name]:,}; against the source it is {count:,}{where}"
                 differences.append(Difference("count", message, None, None, stated[name], count))

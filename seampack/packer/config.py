@@ -53,6 +53,21 @@ class Leftover(StrEnum):
     """Join their pieces end to end and cut every ``seq_len`` tokens, as in the paper: many cuts."""
 
 
+class Long(StrEnum):
+    """What becomes of documents of more than ``seq_len`` tokens."""
+
+    WINDOW = "window"
+    """Every token is packed: ``seamless`` covers them by overlapping windows, other strategies cut them."""
+    SPLIT = "split"
+    """Every token is packed once: they are cut every ``seq_len`` tokens, without overlap."""
+    TRUNCATE = "truncate"
+    """Keep their first ``seq_len`` tokens, with the end token if there is one, and drop the rest."""
+    DROP = "drop"
+    """Drop them whole."""
+    ERROR = "error"
+    """Stop with an error that counts them."""
+
+
 PAPER = {
     "strategy": Strategy.SEAMLESS.value,
     "max_overlap": 0.3,
@@ -72,6 +87,13 @@ class PlanConfig(Config):
 
     seq_len: int = option(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
     strategy: str = option(Strategy.SEAMLESS.value, "How documents become rows.", choices=Strategy)
+    long: str = option(
+        Long.WINDOW.value,
+        "What becomes of documents longer than a row. window: seamless covers them by overlapping windows, other "
+        "strategies cut them. split: they are cut without overlap. truncate: their first seq-len tokens are kept. "
+        "drop: they are dropped whole. error: the run stops and counts them.",
+        choices=Long,
+    )
     max_overlap: float = option(
         0.3,
         "seamless: largest overlap of two neighbouring windows, as a share of a row (r in the paper).",
@@ -114,6 +136,8 @@ class PlanConfig(Config):
         idle = []
         if self.strategy != Strategy.SEAMLESS:
             idle += ["max_overlap", "extra_tokens", "extra_room"]
+        elif self.long != Long.WINDOW:
+            idle += ["max_overlap"]
         if self.strategy in (Strategy.CONCAT, Strategy.PAD):
             idle += ["leftover"]
         pads = self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD
@@ -128,8 +152,9 @@ class PlanConfig(Config):
 
     @property
     def max_overlap_tokens(self) -> int:
-        """Largest overlap of two neighbouring windows in tokens; 0 for strategies without windows."""
-        return int(self.max_overlap * self.seq_len + 1e-9) if self.strategy == Strategy.SEAMLESS else 0
+        """Largest overlap of two neighbouring windows in tokens; 0 without windows."""
+        has_windows = self.strategy == Strategy.SEAMLESS and self.long == Long.WINDOW
+        return int(self.max_overlap * self.seq_len + 1e-9) if has_windows else 0
 
     @property
     def extra_room_tokens(self) -> int:

@@ -223,6 +223,7 @@ _NAMES = (*(entry.name for entry in dataclasses.fields(Manifest) if entry.name !
 
 # Fields that were added to version 1 after its first release: None for a folder that lacks them.
 _ADDED = (
+    "accounting.documents_dropped",
     "accounting.documents_fit_but_cut",
     *(f"tokenizer.{name}" for name in ("bos", "bos_id", "eos", "eos_id")),
 )

@@ -21,6 +21,7 @@ from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, seg
 
 _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
 """Counts that are exact even if the last row is dropped."""
+_IN_ROWS = "documents - empty_documents - documents_dropped"
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
@@ -106,18 +107,20 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
         counted["segments"] += lengths.size
         counted["tokens_out"] += int(lengths.sum())
         counted["repeated"] += int(flat(table, "repeated").sum())
-        counted["documents - empty_documents"] += int(np.count_nonzero(starts == 0))
+        counted[_IN_ROWS] += int(np.count_nonzero(starts == 0))
         if is_numbered:
             documents = flat(table, "doc_ids")
             _check_numbers(documents, path, accounting.documents)
             split.append(np.unique(documents[starts > 0]))
-    counted["cuts"] = counted["segments"] - counted["documents - empty_documents"]
+    counted["cuts"] = counted["segments"] - counted[_IN_ROWS]
     if is_numbered:
         counted["documents_split"] = np.unique(np.concatenate(split)).size
     for name, count in counted.items():
-        stated = getattr(accounting, name, accounting.documents - accounting.empty_documents)
-        # the last row, if it is dropped, may hold documents of which no other row has a token
-        is_lost = count < stated and manifest.config["drop_last"] and name not in _NEVER_LOST
+        in_rows = accounting.documents - accounting.empty_documents - (accounting.documents_dropped or 0)
+        stated = getattr(accounting, name, in_rows)
+        # the last row, if it is dropped, may hold parts of documents that are counted as cut
+        may_lose = name not in _NEVER_LOST and (name != _IN_ROWS or accounting.documents_dropped is None)
+        is_lost = count < stated and manifest.config["drop_last"] and may_lose
         if count != stated and not is_lost:
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 

@@ -130,6 +130,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
+        "long": "truncate",
         "max_overlap": 0.2,
         "extra_tokens": 3,
         "extra_room": "always",

@@ -45,6 +45,7 @@ def rows(planned: PackPlan) -> list[tuple[int, ...]]:
 PLAN_OPTIONS = {
     "seq_len": Option(8, lambda before, after: max(map(sum, rows(before))) == 10 and max(map(sum, rows(after))) == 8),
     "strategy": Option("pad", lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
+    "long": Option("drop", lambda before, after: after.account().documents_dropped == 3),
     "max_overlap": Option(0.0, lambda before, after: before.account().repeated > after.account().repeated == 0),
     "extra_tokens": Option(2, lambda before, after: after.account().dropped > before.account().dropped == 0),
     "extra_room": Option(
