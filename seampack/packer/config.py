@@ -56,6 +56,8 @@ class Leftover(StrEnum):
 class Long(StrEnum):
     """What becomes of documents of more than ``seq_len`` tokens."""
 
+    AUTO = "auto"
+    """``error`` for conversations, whose parts would lack what was said before; ``window`` for all others."""
     WINDOW = "window"
     """Every token is packed: ``seamless`` covers them by overlapping windows, other strategies cut them."""
     SPLIT = "split"
@@ -88,10 +90,11 @@ class PlanConfig(Config):
     seq_len: int = option(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
     strategy: str = option(Strategy.SEAMLESS.value, "How documents become rows.", choices=Strategy)
     long: str = option(
-        Long.WINDOW.value,
+        Long.AUTO.value,
         "What becomes of documents longer than a row. window: seamless covers them by overlapping windows, other "
         "strategies cut them. split: they are cut without overlap. truncate: their first seq-len tokens are kept. "
-        "drop: they are dropped whole. error: the run stops and counts them.",
+        "drop: they are dropped whole. error: the run stops and counts them. auto: error for conversations, window for "
+        "all others.",
         choices=Long,
     )
     max_overlap: float = option(
@@ -136,7 +139,7 @@ class PlanConfig(Config):
         idle = []
         if self.strategy != Strategy.SEAMLESS:
             idle += ["max_overlap", "extra_tokens", "extra_room"]
-        elif self.long != Long.WINDOW:
+        elif self.long_rule != Long.WINDOW:
             idle += ["max_overlap"]
         if self.strategy in (Strategy.CONCAT, Strategy.PAD):
             idle += ["leftover"]
@@ -151,9 +154,14 @@ class PlanConfig(Config):
         return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
 
     @property
+    def long_rule(self) -> Long:
+        """What becomes of documents longer than a row, where ``long`` is ``auto`` too."""
+        return Long.WINDOW if self.long == Long.AUTO else Long(self.long)
+
+    @property
     def max_overlap_tokens(self) -> int:
         """Largest overlap of two neighbouring windows in tokens; 0 without windows."""
-        has_windows = self.strategy == Strategy.SEAMLESS and self.long == Long.WINDOW
+        has_windows = self.strategy == Strategy.SEAMLESS and self.long_rule == Long.WINDOW
         return int(self.max_overlap * self.seq_len + 1e-9) if has_windows else 0
 
     @property
@@ -306,6 +314,11 @@ class PackConfig(PlanConfig):
         if twice := [*(content & {*carried, *kept}), *(carried.keys() & kept), *({LABELS} & kept.keys())]:
             raise ConfigError(f"carry, keep: expected columns that no other option names; got {twice[0]!r}")
         check_chats(self)
+
+    @property
+    def long_rule(self) -> Long:
+        """What becomes of documents longer than a row, where ``long`` is ``auto`` too."""
+        return Long.ERROR if self.long == Long.AUTO and self.reads_chats else super(PackConfig, self).long_rule
 
     @property
     def reads_chats(self) -> bool:

@@ -48,7 +48,7 @@ def check_long(lengths: Int32 | Int64, config: PlanConfig, first: int = 0) -> No
 
     ``first``: number of the first of these documents.
     """
-    if config.long != Long.ERROR:
+    if config.long_rule != Long.ERROR:
         return
     long = np.flatnonzero(lengths > config.seq_len)
     if long.size:
@@ -109,13 +109,13 @@ def plan_window(
 
 def _allowed(lengths: Int32, config: PlanConfig, bases: Int64 | None) -> Int32:
     """Return the number of first tokens of each document that may be in rows; ``lengths`` itself if all may."""
-    if config.long not in (Long.TRUNCATE, Long.DROP):
+    if config.long_rule not in (Long.TRUNCATE, Long.DROP):
         return lengths
     before = np.zeros(lengths.size, np.int64) if bases is None else bases
     is_long = before + lengths > config.seq_len
     if not is_long.any():
         return lengths
-    kept = config.seq_len - before if config.long == Long.TRUNCATE else np.zeros(lengths.size, np.int64)
+    kept = config.seq_len - before if config.long_rule == Long.TRUNCATE else np.zeros(lengths.size, np.int64)
     return np.where(is_long, kept, lengths).astype(np.int32)
 
 

@@ -22,7 +22,7 @@ from tests.packer.chats import answers, chat_tokenizer, slow_mask, source, write
 from tests.packer.corpus import STRATEGIES
 
 QUESTION, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
-CHATS = {"messages_column": "messages", "seq_len": 48, "window_tokens": 512, "max_overlap": 0.3}
+CHATS = {"messages_column": "messages", "seq_len": 48, "window_tokens": 512, "long": "window"}
 
 
 def sample(documents: int = 40) -> list[dict[str, Any]]:
@@ -226,6 +226,22 @@ def test_pairs_of_text_need_no_template_and_no_jinja(tmp_path: Path, monkeypatch
         seampack.pack(path, out=tmp_path / "no", tokenizer=model, prompt_column="prompt")
     with pytest.raises(MissingExtraError, match="rendering chats needs jinja2"):
         seampack.pack(path, out=tmp_path / "no", tokenizer=model, messages_column="prompt")
+
+
+@pytest.mark.filterwarnings("ignore:.*of the tokens are dropped")
+@pytest.mark.parametrize("long", ["truncate", "drop", "split", "window"])
+def test_conversations_longer_than_a_row_are_refused_unless_chosen(
+    model: Path, corpus: Path, tmp_path: Path, long: str
+) -> None:
+    options = {**CHATS, "long": "auto"}
+    count = sum(len(ids) > 48 for ids, _ in expected(RECORDS).values())
+    with pytest.raises(DataError, match=rf"at most seq_len, 48 tokens; .*, {count} are longer .* or --long window"):
+        seampack.pack(corpus, out=tmp_path / "out", tokenizer=model, **{**options, "window_tokens": 1 << 20})
+    manifest = seampack.pack(corpus, out=tmp_path / "out", tokenizer=model, **{**options, "long": long})
+    accounting = manifest.accounting
+    assert accounting.documents_truncated == (count if long in ("truncate", "drop") else 0)
+    assert (accounting.repeated > 0) == (long == "window")
+    assert not verify_against(PackedFolder(tmp_path / "out"), corpus).differences
 
 
 def test_control_tokens_in_messages_are_counted(model: Path, tmp_path: Path) -> None:
