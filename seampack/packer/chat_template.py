@@ -179,11 +179,12 @@ def load_templates(name: str, vocabulary: Vocabulary) -> ChatTemplates:
 
 
 def _loaded(name: str, vocabulary: Vocabulary) -> ChatTemplates:
-    special_tokens = _special_tokens(vocabulary)
+    settings = read_settings(vocabulary)
+    special_tokens = _special_tokens(settings)
     if name != FROM_TOKENIZER:
         template = ChatTemplate(_text(Path(name)), special_tokens, name=name)
         return ChatTemplates(template, template)
-    sources = _sources(vocabulary)
+    sources = _sources(vocabulary, settings)
     if _DEFAULT not in sources:
         raise ConfigError(
             f"{vocabulary.name}: no chat template among the files of the tokenizer ({_FILE}, tokenizer_config.json); "
@@ -195,13 +196,13 @@ def _loaded(name: str, vocabulary: Vocabulary) -> ChatTemplates:
     return ChatTemplates(plain, ChatTemplate(sources[_TOOL_USE], special_tokens, name=vocabulary.name))
 
 
-def _sources(vocabulary: Vocabulary) -> dict[str, str]:
+def _sources(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the templates of a tokenizer by their names."""
     files = {_DEFAULT: file_beside(vocabulary, _FILE), _TOOL_USE: file_beside(vocabulary, _TOOL_FILE)}
     found = {name: _text(path) for name, path in files.items() if path is not None}
     if found:
         return found
-    match read_settings(vocabulary).get("chat_template"):
+    match settings.get("chat_template"):
         case str(source):
             return {_DEFAULT: source}
         case list(named):
@@ -211,9 +212,8 @@ def _sources(vocabulary: Vocabulary) -> dict[str, str]:
     return {}
 
 
-def _special_tokens(vocabulary: Vocabulary) -> dict[str, str]:
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the special tokens of a tokenizer that a template can name."""
-    settings = read_settings(vocabulary)
     extra = settings.get("extra_special_tokens")
     named = {name: value for name, value in settings.items() if name.endswith(_TOKEN_SUFFIX)}
     named |= extra if isinstance(extra, dict) else {}

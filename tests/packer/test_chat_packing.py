@@ -14,6 +14,7 @@ import pytest
 
 import seampack
 from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.io.tables import decoded_sizes
 from seampack.packer import chat_template
 from seampack.packer.against import verify_against
 from seampack.packer.config import PackConfig
@@ -187,6 +188,19 @@ def test_a_bad_conversation_of_a_table_is_named(model: Path, tmp_path: Path) -> 
         seampack.pack(tmp_path / "a.parquet", out=tmp_path / "no", tokenizer=model, messages_column="chat")
     with pytest.raises(DataError, match=r"or --messages-column for conversations"):
         seampack.pack(tmp_path / "a.parquet", out=tmp_path / "no", tokenizer=model)
+
+
+def test_the_size_of_conversations_in_a_table_is_that_of_their_texts(model: Path, tmp_path: Path) -> None:
+    rows = [[QUESTION, ANSWER], None, [], [{"role": "user", "content": "x" * 500}, ANSWER]]
+    sizes = [sum(len(text) for message in row or () for text in message.values()) for row in rows]
+    column = pa.array(rows)
+    assert decoded_sizes(column).tolist() == sizes
+    assert decoded_sizes(column.slice(1, 3)).tolist() == sizes[1:]
+    assert decoded_sizes(pa.array([[["a", "b"]], [], None])).tolist() == [16, 0, 0]
+    pq.write_table(pa.table({"messages": [rows[0], rows[3]]}), tmp_path / "a.parquet")
+    options = {**CHATS, "max_document_bytes": 100}
+    with pytest.raises(DataError, match=r"a\.parquet, row 2: expected a document of at most 100 bytes"):
+        seampack.pack(tmp_path / "a.parquet", out=tmp_path / "out", tokenizer=model, **options)
 
 
 def test_plain_text_has_no_conversations(model: Path, tmp_path: Path) -> None:
