@@ -30,6 +30,12 @@ def cut(lengths: Sequence[int], seq_len: int, max_overlap: int) -> tuple[list[Ro
     return rows, pieces
 
 
+def allowed(lengths: Sequence[int], seq_len: int, long: str) -> list[int]:
+    """Tokens of each document that may be in rows."""
+    longest = {"truncate": seq_len, "drop": 0}
+    return [longest.get(long, length) if length > seq_len else length for length in lengths]
+
+
 def decreasing(pieces: Sequence[Piece]) -> list[Piece]:
     """Longest first, pieces of one length in document order."""
     return sorted(pieces, key=lambda piece: -piece[2])
@@ -139,8 +145,10 @@ def plan_rows(
     extra_room: str,
     leftover: str,
     drop_last: bool,
+    long: str,
 ) -> list[Row]:
     """All rows in the order of planning."""
+    lengths = allowed(lengths, seq_len, long)
     whole: list[Piece] = [(document, 0, length) for document, length in enumerate(lengths) if length]
     if strategy == "concat":
         rows = concat(whole, seq_len)

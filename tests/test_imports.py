@@ -9,7 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-UNUSED = ("pandas", "scipy", "numba", "torch", "datasets", "transformers", "matplotlib", "sklearn", "numpy.f2py")
+UNUSED = (
+    "pandas",
+    "jinja2",
+    "scipy",
+    "numba",
+    "torch",
+    "datasets",
+    "transformers",
+    "matplotlib",
+    "sklearn",
+    "numpy.f2py",
+)
 LINES = '{"id": "a", "text": "some words"}\n{"id": "b", "text": "more of them"}\n'
 
 

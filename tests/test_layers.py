@@ -19,7 +19,15 @@ KERNELS = {"numpy", "seampack._jit", "seampack.packer._bitset", "seampack.packer
 PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
     *{"seampack.packer._bin_kernels", "seampack.packer._kernels", "seampack.packer._layout_kernels"},
-    *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning", "seampack.packer.plans"},
+    *{
+        "seampack.packer.accounting",
+        "seampack.packer.chat_rules",
+        "seampack.packer.config",
+        "seampack.packer.planning",
+        "seampack.packer.plans",
+    },
+    "seampack.packer.chat_rules",
+    "seampack.packer.column_types",
     "seampack.packer.formats.registry",
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
@@ -45,6 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/_kernels": KERNELS,
     "packer/_layout_kernels": KERNELS,
     "packer/accounting": PLANNING,
+    "packer/column_types": FLOOR,
     "packer/config": PLANNING,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,

@@ -145,7 +145,7 @@ def pack(
         "overwrite": overwrite,
         "split": shared.splitter(pre_segment),
         "notes": {"pre_segment": pre_segment} if pre_segment else None,
-        "on_tokenizer": _note_special_tokens if AUTO in (config.bos, config.eos) else None,
+        "on_tokenizer": _note_special_tokens if _frames_automatically(config) else None,
     }
     if engine == "ray" and partition is not None:
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
@@ -272,7 +272,7 @@ def compare(
             config,
             tokenizer=_tokenizer_name(tokenizer),
             threads=threads,
-            on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
+            on_tokenizer=_note_special_tokens if _frames_automatically(config) else None,
             on_progress=on_progress,
         )
     _warn_of_nothing(comparisons[0].accounting)
@@ -313,6 +313,11 @@ def _tokenizer_name(given: str | None) -> str:
         return given
     note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
     return "bundled"
+
+
+def _frames_automatically(config: PackConfig) -> bool:
+    """Return whether the tokenizer chooses a token around documents; the chat template writes those of messages."""
+    return AUTO in (config.bos, config.eos) and config.messages_column is None
 
 
 def _note_special_tokens(tokenizer: "TextTokenizer") -> None:

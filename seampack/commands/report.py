@@ -162,9 +162,10 @@ def accounting_lines(accounting: dict[str, Any]) -> str:
     """Return the token accounting of a run, one line per count."""
     a = accounting
     share = 100 / max(1, a["tokens_in"])
+    whole = f" ({a['documents_dropped']:,} of them dropped whole)" if a["documents_dropped"] else ""
     documents = (
-        f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated, "
-        f"{a['empty_documents']:,} empty"
+        f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated"
+        f"{whole}, {a['empty_documents']:,} empty"
     )
     lines = [documents]
     if a["documents_fit_but_cut"] is not None:

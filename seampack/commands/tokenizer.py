@@ -8,7 +8,8 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.report import note_lines, set_memory_advice, set_written
-from seampack.packer.config import PackConfig, TokenizerConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.tokenizer_config import TokenizerConfig
 
 _READING = ("input_format", "text_column", "on_bad", "max_document_bytes")
 _NOT_READING = [field.name for field in dataclasses.fields(PackConfig) if field.name not in _READING]

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 def unpack(folder: str, out: str, overwrite: bool, ids: bool, special: bool | None, tokenizer: str | None) -> None:
     """Restore the documents of a packed folder.
 
-    Checks the checksums of the shards and writes the fields text (or input_ids) and id. Repeated tokens appear once.
+    Checks the checksums of the shards and writes the fields text (or input_ids and the carried columns), id and the
+    kept columns. Repeated tokens appear once.
     Numbered documents are in the order of the input; with an id column, documents are in the order of their ids,
     because the rows are shuffled and do not hold the order of the input.
 

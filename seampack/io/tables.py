@@ -165,6 +165,13 @@ def decoded_sizes(column: pa.Array) -> npt.NDArray[np.int64]:
     lengths: npt.NDArray[Any]
     if pa.types.is_dictionary(kind):
         lengths = np.append(decoded_sizes(column.dictionary), 0)[column.indices.fill_null(-1).to_numpy()]
+    elif hasattr(kind, "value_type") and pa.types.is_nested(kind.value_type):
+        ends = pc.list_value_length(column).fill_null(0).to_numpy().cumsum()
+        lengths = np.diff(np.concatenate([[0], decoded_sizes(column.flatten()).cumsum()])[ends], prepend=0)
+    elif pa.types.is_struct(kind):
+        lengths = np.sum([decoded_sizes(field) for field in column.flatten()], axis=0, initial=0) + np.zeros(
+            len(column)
+        )
     elif hasattr(kind, "value_type"):
         lengths = pc.list_value_length(column).fill_null(0).to_numpy() * np.int64(_width(kind.value_type))
     elif str(kind) in _VIEWS:  # of 16 bytes, which begin with the length

@@ -5,32 +5,39 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import expand
+from seampack.packer.column_types import LABELS, carried_types
+from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.folder import PackedFolder
-from seampack.packer.manifest import Input, Manifest
+from seampack.packer.manifest import CHAT_TEMPLATE, Input, Manifest
 from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
-from seampack.packer.rows import Int64
+from seampack.packer.rows import Int32, Int64
 from seampack.packer.segments import gathered
-from seampack.packer.tokenizing import recorded_tokenizer
+from seampack.packer.tokenizing import TextTokenizer, recorded_tokenizer
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _READING = (
     *("input_format", "text_column", "input_ids_column", "id_column"),
-    *("on_bad", "max_document_bytes", "special_tokens_in_text", "partition_bytes"),
+    *("messages_column", "prompt_column", "completion_column", "tools_column", "chat_template", "train_on", "labels"),
+    *("carry", "keep", "on_bad", "max_document_bytes", "special_tokens_in_text", "partition_bytes"),
 )
 """Options that decide which documents are read, and as which tokens."""
-_COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated")
+_COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated", "documents_dropped")
 """Entries of the accounting that the source proves; the rows prove the others."""
 
 
@@ -39,14 +46,14 @@ class Difference:
     """A kind of difference between a folder and its source: the first of its kind, and the number of them."""
 
     kind: str
-    """``tokens``, ``length``, ``twice``, ``foreign``, ``count`` or ``input``."""
+    """``tokens``, ``length``, ``twice``, ``foreign``, ``count`` or ``input``; ``column NAME`` of another column."""
     message: str
     document: int | str | None = None
     """Id of the document; None if the difference is not that of a document."""
     position: int | None = None
     """First differing token within the document."""
-    expected: int | str | None = None
-    got: int | str | None = None
+    expected: int | float | str | None = None
+    got: int | float | str | None = None
     documents: int = 1
     """Number of documents that differ in this way."""
 
@@ -96,6 +103,7 @@ def verify_against(
     config = _recorded(folder.manifest)
     facts = folder.manifest.tokenizer
     text_tokenizer = recorded_tokenizer(facts, tokenizer, config, input_bytes=known_bytes(paths))
+    _check_template(text_tokenizer, folder.manifest)
     comparing = _Comparing(folder)
     inputs: list[Input] = []
     with closing(
@@ -113,6 +121,18 @@ def verify_against(
             comparing.add(batch)
             inputs += batch.origin.inputs or ()
     return comparing.finish(inputs)
+
+
+def _check_template(tokenizer: TextTokenizer, manifest: Manifest) -> None:
+    """Raise ConfigError if conversations would be written by another template than when they were packed."""
+    if tokenizer.chats is None:
+        return
+    expected, got = manifest.notes.get(CHAT_TEMPLATE), tokenizer.chats.digest
+    if expected != got:
+        raise ConfigError(
+            f"{tokenizer.name}: expected the chat template that packed the folder, {expected}; got {got}; restore the "
+            "template and the special tokens of tokenizer_config.json"
+        )
 
 
 def _recorded(manifest: Manifest) -> PackConfig:
@@ -138,6 +158,7 @@ class _Comparing:
         else:
             self._numbers = self._index.ids.to_numpy()
         self._partitions = [*self._manifest.partitions[:-1], 1 << BITS]  # the source may have more documents
+        self._carried = carried_types(self._manifest.config)
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._quarantined = 0
         self._lost: str = ""  # the first document that lost tokens
@@ -201,19 +222,46 @@ class _Comparing:
             first = int(shorter[0])
             self._lost = f"; the first document of which the rows lack tokens is {names[first].as_py()!r}, from token "
             self._lost += f"{covered[first]:,} of {lengths[first]:,} on"
-        counts = (lengths.size, np.count_nonzero(lengths == 0), lengths.sum(), lost.sum(), shorter.size)
+        whole = np.count_nonzero(covered[shorter] == 0)
+        counts = (lengths.size, np.count_nonzero(lengths == 0), lengths.sum(), lost.sum(), shorter.size, whole)
         for name, count in zip(_COUNTS, counts, strict=True):
             self._counts[name] += int(count)
 
     def _compare(self, batch: TokenBatch, names: pa.Array, places: Int64, documents: Int64, covered: Int64) -> None:
-        """Compare the tokens of all segments of documents; the repeated ones too."""
-        index = self._index
-        segments, counts = index.segments_of(places[documents])
+        """Compare the values of all segments of documents; those of repeated tokens too, unless they are masked."""
+        segments, counts = self._index.segments_of(places[documents])
         document = np.repeat(documents, counts)
-        start, length = index.start[segments], index.length[segments]
-        first = batch.ids.ctypes.data + (batch.offsets[document] + start) * batch.ids.itemsize
-        expected = gathered(first, length, batch.ids.dtype)
-        got = gathered(index.address[segments], length, index.dtype)
+        for name, values in token_columns(batch, self._carried).items():
+            is_masked = name == LABELS and self._manifest.config.get("labels")
+            skipped = self._index.repeated[segments] if is_masked else 0
+            self._compare_column(name, values, batch, names, covered, segments, document, skipped)
+        for name, kept in batch.fields.items():
+            wanted = kept.take(arrow_of(documents))
+            given = self._index.fields[name].take(arrow_of(places[documents]))
+            wrong = np.flatnonzero(pc.not_equal(wanted, given).to_numpy())
+            if wrong.size:
+                where, first = names[int(documents[wrong[0]])].as_py(), int(wrong[0])
+                expected, got = wanted[first].as_py(), given[first].as_py()
+                message = f"document {where!r}, {name}: expected {expected!r}, as in the source; the rows have {got!r}"
+                self._note(Difference(f"column {name}", message, where, None, expected, got, wrong.size))
+
+    def _compare_column(
+        self,
+        column: str,
+        values: npt.NDArray[Any],
+        batch: TokenBatch,
+        names: pa.Array,
+        covered: Int64,
+        segments: Int64,
+        document: Int64,
+        skipped: Int32 | int,
+    ) -> None:
+        """Compare the values of a column with a value for each token, in the segments of some documents."""
+        index = self._index
+        start, length = index.start[segments] + skipped, index.length[segments] - np.int32(skipped)
+        first = values.ctypes.data + (batch.offsets[document] + start) * values.itemsize
+        expected = gathered(first, length, values.dtype)
+        got = index.columns[column].values(segments, skipped, length)
         wrong = np.flatnonzero(expected != got)
         if not wrong.size:
             return
@@ -225,13 +273,17 @@ class _Comparing:
             self._manifest.tokenizer.eos is not None
         ):  # a truncated document may end with it, in place of a dropped token
             at_cut = (position == covered[document] - 1) & (covered[document] < batch.lengths[document])
-            is_wrong = ~(at_cut & (got[wrong] == batch.ids[batch.offsets[document + 1] - 1]))
+            is_wrong = ~(at_cut & (got[wrong] == values[batch.offsets[document + 1] - 1]))
             wrong, document, position = wrong[is_wrong], document[is_wrong], position[is_wrong]
         if wrong.size:
             name, where = names[int(document[0])].as_py(), int(position[0])
-            wanted, given = int(expected[wrong[0]]), int(got[wrong[0]])
-            message = f"document {name!r}, token {where:,}: expected {wanted}, as in the source; the rows have {given}"
-            self._note(Difference("tokens", message, name, where, wanted, given, np.unique(document).size))
+            wanted, given = expected[wrong[0]].item(), got[wrong[0]].item()
+            is_tokens = column == "input_ids"
+            kind, what = ("tokens", "") if is_tokens else (f"column {column}", f", {column}")
+            message = (
+                f"document {name!r}, token {where:,}{what}: expected {wanted}, as in the source; the rows have {given}"
+            )
+            self._note(Difference(kind, message, name, where, wanted, given, np.unique(document).size))
 
     def _note(self, difference: Difference) -> None:
         """Count a difference; the first of its kind is kept."""
@@ -256,7 +308,7 @@ class _Comparing:
         given = {**self._counts, "quarantined": self._quarantined}
         differences = []
         for name, count in given.items():
-            if count != stated[name]:
+            if stated[name] is not None and count != stated[name]:
                 where = self._lost if name == "dropped" else ""
                 message = f"{name}: the manifest says {stated[name]:,}; against the source it is {count:,}{where}"
                 differences.append(Difference("count", message, None, None, stated[name], count))

@@ -1,6 +1,7 @@
 """Tables: batches of the needed columns, read in one thread and decoded in others."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -15,19 +16,22 @@ from seampack.io.ragged import offsets_of
 from seampack.io.records import SHOWN_BYTES, invalid_utf8, too_long
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
+from seampack.packer.chats import Chat, Chats
 from seampack.packer.checksums import block_checksum
+from seampack.packer.column_types import ATTENTION_MASK, LABELS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
-    LABELS,
     LOST_LABELS,
     LOST_MASK,
-    MASK,
     BadBlock,
     IdKinds,
     Texts,
     TokenBatch,
+    no_ids_to_carry,
     outside_vocabulary,
+    text_option,
 )
+from seampack.packer.table_columns import carried_lists, check_carried, check_kept, kept_values
 from seampack.packer.text_blocks import BLOCK_BYTES
 
 _PARTS = ("content", "names", "labels", "mask")
@@ -43,6 +47,14 @@ class ColumnBlock:
     """Labels of token ids; they must equal the ids."""
     mask: pa.Array | None
     """Attention mask of token ids; it must have no 0."""
+    carried: dict[str, pa.Array]
+    """Columns to pack with the token ids, not yet of the types in ``carried_types``."""
+    kept: dict[str, pa.Array]
+    """Columns of a value for each document, not yet of the types in ``kept_types``."""
+    carried_types: dict[str, str]
+    kept_types: dict[str, str]
+    chats: dict[str, pa.Array]
+    """Columns of conversations by the fields of ``Chat``; empty if documents are texts or token ids."""
     source: str
     first_row: int
     vocab_size: int
@@ -53,15 +65,16 @@ class ColumnBlock:
 
     @property
     def size(self) -> int:
-        """Bytes of the texts or token ids."""
-        return int(self.content.nbytes)
+        """Bytes of the texts, token ids or conversations."""
+        return int(sum(column.nbytes for column in (self.chats or {"content": self.content}).values()))
 
     def checksum(self) -> bytes:
         """Return the checksum of the block's columns."""
         columns = {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
-        return block_checksum(pa.record_batch(columns).serialize())
+        arrays = [*columns.values(), *self.carried.values(), *self.kept.values(), *self.chats.values()]
+        return block_checksum(pa.record_batch(arrays, list(map(str, range(len(arrays))))).serialize())
 
-    def decode(self) -> Texts | TokenBatch:
+    def decode(self) -> Texts | TokenBatch | Chats:
         """Return the documents of the block; rows without a document are in ``bad``."""
         wrong: dict[int, str] = {}
         if self.names is not None:
@@ -69,24 +82,58 @@ class ColumnBlock:
         if self.content.null_count:
             wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
             wrong.update(dict.fromkeys(self.long, too_long(self.longest)))
+        fields = {name: kept_values(column, name, self.kept_types[name], wrong) for name, column in self.kept.items()}
+        if self.chats:
+            return self._decode_chats(fields, wrong)
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
             if self.labels is not None:
                 _check_labels(self.labels, self.content, wrong)
             if self.mask is not None:
                 _check_mask(self.mask, wrong)
-            content = self._kept(self.content, wrong)
+            lengths = np.diff(_offsets(self.content))
+            lists = {
+                name: carried_lists(column, name, self.carried_types[name], lengths, wrong)
+                for name, column in self.carried.items()
+            }
+            content = self._without(self.content, wrong)
             ids = content.flatten().to_numpy()
-            return TokenBatch(ids, _offsets(content), self._kept(self.names, wrong), self._bad(wrong))
+            return TokenBatch(
+                ids,
+                _offsets(content),
+                self._without(self.names, wrong),
+                self._bad(wrong),
+                columns={name: self._without(column, wrong).flatten().to_numpy() for name, column in lists.items()},
+                fields={name: self._without(column, wrong) for name, column in fields.items()},
+            )
         try:
             texts = self.content.to_numpy(zero_copy_only=False).tolist()
         except (UnicodeDecodeError, pa.ArrowException):
             texts = _decode_each(self.content, wrong)
         if wrong:
             texts = [text for row, text in enumerate(texts) if row not in wrong]
-        return Texts(texts, self._kept(self.names, wrong), self._bad(wrong))
+        kept = {name: self._without(column, wrong) for name, column in fields.items()}
+        return Texts(texts, self._without(self.names, wrong), self._bad(wrong), kept)
 
-    def _kept(self, column: Any, wrong: dict[int, str]) -> Any:
+    def _decode_chats(self, fields: dict[str, pa.Array], wrong: dict[int, str]) -> Chats:
+        parts = {}
+        for part, column in self.chats.items():
+            try:
+                parts[part] = column.to_pylist()
+            except UnicodeDecodeError:
+                parts[part] = _values_of_each(column, wrong)
+        kept = [row for row in range(len(self.content)) if row not in wrong]
+        chats = [
+            Chat(**{part: values[row] for part, values in parts.items()}, is_pair="completion" in parts) for row in kept
+        ]
+        fields = {name: self._without(column, wrong) for name, column in fields.items()}
+
+        def bad_record(index: int, reason: str) -> BadRecord:
+            return self._bad({kept[index]: reason})[0]
+
+        return Chats(chats, bad_record, self._without(self.names, wrong), self._bad(wrong), fields)
+
+    def _without(self, column: Any, wrong: dict[int, str]) -> Any:
         if column is None or not wrong:
             return column
         return column.take(pa.array(np.setdiff1d(np.arange(len(column)), list(wrong))))
@@ -99,8 +146,10 @@ class ColumnBlock:
     def _raw(self, row: int) -> str:
         if row in self.long:
             return self.long[row]
-        if pa.types.is_large_list(self.content.type):
-            return str(self.content[row].as_py() or "")
+        if self.chats or pa.types.is_large_list(self.content.type):
+            with suppress(UnicodeDecodeError):
+                return str(self.content[row].as_py() or "")
+            return ""
         raw: bytes = self.content.slice(row, 1).cast(pa.large_binary())[0].as_py() or b""
         return raw.decode(errors="backslashreplace")
 
@@ -120,6 +169,18 @@ def _decode_each(content: pa.Array, wrong: dict[int, str]) -> list[str | None]:
             texts.append(None)
             wrong[row] = invalid_utf8(error)
     return texts
+
+
+def _values_of_each(column: pa.Array, wrong: dict[int, str]) -> list[Any]:
+    """Return the values of a column row by row, and add each row that has a text that is not UTF-8 to ``wrong``."""
+    values: list[Any] = []
+    for row in range(len(column)):
+        try:
+            values.append(column[row].as_py())
+        except UnicodeDecodeError as error:
+            values.append(None)
+            wrong[row] = invalid_utf8(error)
+    return values
 
 
 def _check_names(names: pa.Array, wrong: dict[int, str]) -> None:
@@ -182,10 +243,21 @@ def column_blocks(
         columns["names"] = find_column(source.name, table.schema, config.id_column, option="--id-column")
         is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
         id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
-    if content != config.text_column:
-        columns |= {kind: name for kind, name in (("labels", LABELS), ("mask", MASK)) if name in table.schema.names}
+    if content == config.input_ids_column and not config.reads_chats:
+        watched = (("labels", LABELS), ("mask", ATTENTION_MASK))
+        packed = {*config.carried, *config.kept}
+        columns |= {kind: name for kind, name in watched if name in table.schema.names and name not in packed}
+    carried = {} if config.reads_chats else config.carried
+    chats = _chat_columns(source.name, table.schema, config)
+    for name, kind in carried.items():
+        if content == config.text_column:
+            raise DataError(f"{source.name}: {no_ids_to_carry(name)}")
+        check_carried(source.name, table.schema, find_column(source.name, table.schema, name, option="--carry"), kind)
+    for name, kind in config.kept.items():
+        check_kept(source.name, table.schema, find_column(source.name, table.schema, name, option="--keep"), kind)
+    read = list(dict.fromkeys([*columns.values(), *carried, *config.kept, *chats.values()]))
     row = 1 + table.first_row
-    for batch in table.slices(list(columns.values()), min(BLOCK_BYTES, config.partition_bytes)):
+    for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
             row += len(unread)
             yield BadBlock(unread.copy())
@@ -195,6 +267,11 @@ def column_blocks(
         parts = {kind: _normal(arrays[kind]) if kind in arrays else None for kind in _PARTS}
         yield ColumnBlock(
             **parts,
+            carried={name: _normal(batch.column(name)) for name in carried},
+            kept={name: batch.column(name) for name in config.kept},
+            chats={part: batch.column(name) for part, name in chats.items()},
+            carried_types=carried,
+            kept_types=config.kept,
             source=source.name,
             first_row=row,
             vocab_size=vocab_size,
@@ -231,7 +308,12 @@ def _beginning(document: pa.Array) -> str:
 
 def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
     """Return the name of the text column, or of the column of token ids if there is no text column."""
-    column = find_column(name, schema, config.text_column, config.input_ids_column)
+    if config.reads_chats:
+        column = find_column(name, schema, config.chat_columns["messages"], option=config.chat_options["messages"])
+        if not hasattr(schema.field(column).type, "value_type"):
+            check_text_column(name, schema, column)  # JSON, or a prompt
+        return column
+    column = find_column(name, schema, config.text_column, config.input_ids_column, option=text_option(schema.names))
     if column == config.text_column:
         check_text_column(name, schema, column)
         return column
@@ -240,6 +322,13 @@ def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
     if not is_list or not pa.types.is_integer(kind.value_type):
         raise DataError(f"{name}: column {column!r}: expected lists of integers; got {kind}")
     return column
+
+
+def _chat_columns(name: str, schema: pa.Schema, config: PackConfig) -> dict[str, str]:
+    """Return the columns of conversations that a table has, by the fields of ``Chat``."""
+    for part, option in config.chat_options.items():
+        find_column(name, schema, config.chat_columns[part], option=option)
+    return {part: column for part, column in config.chat_columns.items() if column in schema.names}
 
 
 def _normal(column: pa.Array) -> pa.Array:

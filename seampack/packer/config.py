@@ -7,11 +7,14 @@ from typing import Any, Self
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
+from seampack.packer.chat_rules import check_chats
+from seampack.packer.column_types import CARRIED_BY, LABELS, TrainOn, carried_types, kept_types
 from seampack.packer.formats.registry import OutputFormat
 
 MAX_SEQ_LEN = 1 << 24
 AUTO = "auto"
 NONE = "none"
+FROM_TOKENIZER = "from-tokenizer"
 
 
 class Strategy(StrEnum):
@@ -51,6 +54,23 @@ class Leftover(StrEnum):
     """Join their pieces end to end and cut every ``seq_len`` tokens, as in the paper: many cuts."""
 
 
+class Long(StrEnum):
+    """What becomes of documents of more than ``seq_len`` tokens."""
+
+    AUTO = "auto"
+    """``error`` for conversations, whose parts would lack what was said before; ``window`` for all others."""
+    WINDOW = "window"
+    """Every token is packed: ``seamless`` covers them by overlapping windows, other strategies cut them."""
+    SPLIT = "split"
+    """Every token is packed once: they are cut every ``seq_len`` tokens, without overlap."""
+    TRUNCATE = "truncate"
+    """Keep their first ``seq_len`` tokens, with the end token if there is one, and drop the rest."""
+    DROP = "drop"
+    """Drop them whole."""
+    ERROR = "error"
+    """Stop with an error that counts them."""
+
+
 PAPER = {
     "strategy": Strategy.SEAMLESS.value,
     "max_overlap": 0.3,
@@ -70,6 +90,14 @@ class PlanConfig(Config):
 
     seq_len: int = option(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
     strategy: str = option(Strategy.SEAMLESS.value, "How documents become rows.", choices=Strategy)
+    long: str = option(
+        Long.AUTO.value,
+        "What becomes of documents longer than a row. window: seamless covers them by overlapping windows, other "
+        "strategies cut them. split: they are cut without overlap. truncate: their first seq-len tokens are kept. "
+        "drop: they are dropped whole. error: the run stops and counts them. auto: error for conversations, window for "
+        "all others.",
+        choices=Long,
+    )
     max_overlap: float = option(
         0.3,
         "seamless: largest overlap of two neighbouring windows, as a share of a row (r in the paper).",
@@ -112,6 +140,8 @@ class PlanConfig(Config):
         idle = []
         if self.strategy != Strategy.SEAMLESS:
             idle += ["max_overlap", "extra_tokens", "extra_room"]
+        elif self.long_rule != Long.WINDOW:
+            idle += ["max_overlap"]
         if self.strategy in (Strategy.CONCAT, Strategy.PAD):
             idle += ["leftover"]
         pads = self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD
@@ -125,9 +155,15 @@ class PlanConfig(Config):
         return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
 
     @property
+    def long_rule(self) -> Long:
+        """What becomes of documents longer than a row, where ``long`` is ``auto`` too."""
+        return Long.WINDOW if self.long == Long.AUTO else Long(self.long)
+
+    @property
     def max_overlap_tokens(self) -> int:
-        """Largest overlap of two neighbouring windows in tokens; 0 for strategies without windows."""
-        return int(self.max_overlap * self.seq_len + 1e-9) if self.strategy == Strategy.SEAMLESS else 0
+        """Largest overlap of two neighbouring windows in tokens; 0 without windows."""
+        has_windows = self.strategy == Strategy.SEAMLESS and self.long_rule == Long.WINDOW
+        return int(self.max_overlap * self.seq_len + 1e-9) if has_windows else 0
 
     @property
     def extra_room_tokens(self) -> int:
@@ -166,8 +202,47 @@ class PackConfig(PlanConfig):
         "Column with token ids, for documents that are already tokenised; used if there is no text column.",
         empty=False,
     )
+    messages_column: str | None = option(
+        None,
+        "Field or column with the messages of a conversation. The chat template writes them as text, with all begin "
+        "and end tokens, and the column loss_mask of the rows says which tokens to train on.",
+    )
+    prompt_column: str | None = option(
+        None,
+        "Field or column with a prompt, which is not trained on, in place of messages-column: a text, or messages for "
+        "the chat template.",
+    )
+    completion_column: str = option(
+        "completion", "Field or column with the completion of a prompt: a text or messages, as the prompt.", empty=False
+    )
+    tools_column: str = option(
+        "tools", "Field or column with the tools of a conversation, as JSON schemas, if there is one.", empty=False
+    )
+    chat_template: str = option(
+        FROM_TOKENIZER,
+        "Jinja template that writes conversations: a file, or from-tokenizer: chat_template.jinja or "
+        "tokenizer_config.json next to the tokenizer.",
+        empty=False,
+    )
+    train_on: str = option(
+        TrainOn.ALL.value,
+        "Messages of the assistant to train on, in the column loss_mask: all, or the last. none: no loss_mask, so that "
+        "every token is trained on.",
+        choices=TrainOn,
+    )
     id_column: str | None = option(
         None, "Field or column with the id of a document; by default documents are numbered from 0 in input order."
+    )
+    carry: tuple[str, ...] = option(
+        (),
+        "Column of numbers, one for each token id, that travels with the ids of documents that are already tokenised: "
+        "NAME or NAME:TYPE, such as labels, loss_mask or weights:float32. By default labels are int32, masks uint8, "
+        "others int64.",
+    )
+    keep: tuple[str, ...] = option(
+        (),
+        "Column with one value for each document, such as source or score:float64, that the rows repeat for each "
+        "segment: NAME or NAME:TYPE with string (the default), int64 or float64.",
     )
     on_bad: str = option(
         OnBad.STOP.value,
@@ -230,38 +305,49 @@ class PackConfig(PlanConfig):
             raise ConfigError(f"window_tokens: expected at least seq_len, {self.seq_len:,}; got {self.window_tokens:,}")
         if self.id_column in (self.text_column, self.input_ids_column):
             raise ConfigError(f"id_column: expected a field other than the content's; got {self.id_column!r} for both")
+        carried, kept = self.carried, self.kept
+        content = {self.text_column, self.input_ids_column, self.id_column, *self.chat_columns.values()}
+        if twice := [*(content & {*carried, *kept}), *(carried.keys() & kept), *({LABELS} & kept.keys())]:
+            raise ConfigError(f"carry, keep: expected columns that no other option names; got {twice[0]!r}")
+        check_chats(self)
+
+    @property
+    def long_rule(self) -> Long:
+        """What becomes of documents longer than a row, where ``long`` is ``auto`` too."""
+        return Long.ERROR if self.long == Long.AUTO and self.reads_chats else super(PackConfig, self).long_rule
+
+    @property
+    def reads_chats(self) -> bool:
+        """Whether documents are conversations, or prompts with completions."""
+        return self.messages_column is not None or self.prompt_column is not None
+
+    @property
+    def chat_columns(self) -> dict[str, str]:
+        """The columns of conversations by the fields of ``Chat``; empty if documents are texts or token ids."""
+        if self.messages_column is not None:
+            return {"messages": self.messages_column, "tools": self.tools_column}
+        if self.prompt_column is not None:
+            return {"messages": self.prompt_column, "completion": self.completion_column, "tools": self.tools_column}
+        return {}
+
+    @property
+    def chat_options(self) -> dict[str, str]:
+        """The options that name the columns of conversations that each record must have, by the fields of ``Chat``."""
+        if self.prompt_column is not None:
+            return {"messages": "--prompt-column", "completion": "--completion-column"}
+        return {"messages": "--messages-column"} if self.reads_chats else {}
+
+    @property
+    def carried(self) -> dict[str, str]:
+        """Type of each carried column, by name."""
+        return carried_types({name: getattr(self, name) for name in CARRIED_BY})
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Type of each kept column, by name."""
+        return kept_types({"keep": self.keep})
 
     @property
     def shard_rows(self) -> int:
         """Rows of a shard."""
         return max(1, self.shard_tokens // self.seq_len)
-
-
-_BYTES = 256
-"""Size of a byte-level vocabulary before any pair is merged, in tokens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizerConfig(Config):
-    """Options of training a tokenizer. Raises ConfigError, naming the field, the expected values and the given one."""
-
-    vocab_size: int = option(
-        32_000,
-        "Largest size of the vocabulary, including the special tokens; it is smaller if too few pairs occur "
-        "min-frequency times.",
-        low=_BYTES,
-        high=1 << 31,
-        unit="tokens",
-    )
-    min_frequency: int = option(2, "Smallest number of occurrences of a pair that is merged.", low=0, high=1 << 31)
-    special_tokens: tuple[str, ...] = option(
-        ("<|endoftext|>",), "Special token of the vocabulary; special tokens take the first ids."
-    )
-
-    def check_rules(self) -> None:
-        """Check the rules between fields."""
-        least = _BYTES + len(self.special_tokens)
-        if self.vocab_size < least:
-            raise ConfigError(
-                f"vocab_size: expected at least {least} (256 bytes and the special tokens); got {self.vocab_size}"
-            )

@@ -2,9 +2,9 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +12,39 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 from seampack.packer.checksums import block_checksum
+from seampack.packer.column_types import ATTENTION_MASK, LABELS
 from seampack.packer.manifest import Input
 
 SKIP_ADVICE = "; skip such records with --on-bad quarantine"
 NO_NAMES = pa.nulls(0, pa.large_string())
-LABELS, MASK = "labels", "attention_mask"
-_KEPT_BY = "seampack.pack_dataset keeps such columns; or remove the field"
-LOST_LABELS = f"{LABELS} differ from the token ids: packing would lose them and train on every token; {_KEPT_BY}"
-LOST_MASK = f"{MASK} has a 0: packing would turn padding into text; remove the padded ids, or use pack_dataset"
+LOST_LABELS = (
+    f"{LABELS} differ from the token ids: packing would lose them and train on every token; pack them too with --carry "
+    f"{LABELS}, or remove the field"
+)
+LOST_MASK = (
+    f"{ATTENTION_MASK} has a 0: packing would turn padding into text; remove the padded ids, or pack the mask too with "
+    f"--carry {ATTENTION_MASK}"
+)
 
 
 def outside_vocabulary(token_id: object, vocab_size: int) -> str:
     """Return the reason why a token id cannot be packed."""
     return f"token id {token_id}: expected an id of the vocabulary, 0 to {vocab_size - 1:,}"
+
+
+def other_length(name: str, expected: int, got: int) -> str:
+    """Return the reason why a carried column cannot be packed: it has another length than the token ids."""
+    return f"column {name!r}: expected a value for each of the {expected:,} token ids; got {got:,}"
+
+
+def no_ids_to_carry(name: str) -> str:
+    """Return the message for an input of texts, whose tokens no column can have values for."""
+    return f"column {name!r} cannot be carried: the documents are texts, not token ids; omit --carry"
+
+
+def text_option(fields: Container[str]) -> str:
+    """Return the option that names the text of records without the expected field, which may be conversations."""
+    return "--text-column" + (", or --messages-column for conversations" if "messages" in fields else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +54,7 @@ class Texts:
     texts: list[str]
     names: pa.Array | None = None  # shape (documents,), the ids of ``id_column``
     bad: list[BadRecord] = field(default_factory=list)
+    fields: Mapping[str, pa.Array] = field(default_factory=dict)  # the kept columns, shapes (documents,)
 
 
 class IdKinds:
@@ -107,11 +128,16 @@ class Doubled(NamedTuple):
     """Documents whose text begins with the name of the begin token, which is packed as plain text after the token."""
     ended_as_text: int = 0
     """Documents whose text ends with the name of the end token, which is packed as plain text before the token."""
+    control: int = 0
+    """Conversations with the name of a control token as text in a message, which is packed as the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Documents as token ids, ragged: document ``d`` is ``ids[offsets[d]:offsets[d + 1]]``."""
+    """Documents as token ids, ragged: document ``d`` is ``ids[offsets[d]:offsets[d + 1]]``.
+
+    A batch without documents may lack the carried and kept columns.
+    """
 
     ids: npt.NDArray[np.unsignedinteger]  # shape (tokens,)
     offsets: npt.NDArray[np.int64]  # shape (documents + 1,)
@@ -119,6 +145,8 @@ class TokenBatch:
     bad: list[BadRecord] = field(default_factory=list)
     doubled: Doubled = Doubled()  # noqa: RUF009  # immutable
     origin: Origin = Origin()  # noqa: RUF009  # immutable
+    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # the carried columns, shapes (tokens,)
+    fields: Mapping[str, pa.Array] = field(default_factory=dict)  # the kept columns, shapes (documents,)
 
     @property
     def input_bytes(self) -> int:

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from seampack.errors import ShardError
 from seampack.io.places import Place, on_disk, place_of
+from seampack.packer.column_types import ADDED_COLUMNS
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.manifest import MANIFEST, Manifest, Shard
 from seampack.packer.segments import SegmentIndex, index_segments
 from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
@@ -94,7 +94,7 @@ class PackedFolder:
         return index_segments(self.folder, self.manifest, self.tables())
 
     def documents(self) -> Iterator[pa.RecordBatch]:
-        """Iterate over the documents of the rows in batches: columns ``doc_ids`` and ``input_ids``.
+        """Iterate over the documents of the rows in batches: ``doc_ids``, ``input_ids``, carried and kept columns.
 
         They are in the order of ``doc_ids``: numbered documents as in the input. Repeated tokens appear once; tokens
         that packing dropped are missing at the end of their document. The memory needed is that of ``segments``.

@@ -12,11 +12,9 @@ from seampack.errors import ConfigError, DataError
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
+from seampack.packer.column_types import ADDED_COLUMNS, IGNORE_INDEX
 from seampack.packer.plans import PackPlan
 
-IGNORE_INDEX = -100
-"""The label that losses of the Hugging Face libraries ignore."""
-ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 _BATCH_TOKENS = 1 << 21
 
 Array = npt.NDArray[Any]
@@ -29,6 +27,7 @@ def apply_plan(
     doc_ids: pa.Array | None = None,
     pads: Mapping[str, int] | None = None,
     labels: bool = False,
+    fields: Mapping[str, pa.Array] | None = None,
 ) -> pa.Table:
     """Pack the list columns of a table; row ``d`` of the table is document ``d`` of the plan.
 
@@ -40,6 +39,7 @@ def apply_plan(
             default rows are not padded, and rows that are not full are shorter.
         labels: Whether to add ``labels``: the ids as int32, with -100 for repeated tokens and padding. If the table has
             a column ``labels``, that column is masked instead.
+        fields: Arrays with one value for each document; the rows have the value of each segment's document.
 
     Added columns, with one value per segment:
         seq_lengths: Number of tokens. In a padded row, the padding is one more entry at the end, so that the lengths
@@ -56,10 +56,19 @@ def apply_plan(
     """
     if not table.num_columns:
         raise DataError("the table has no column to pack")
-    if taken := [name for name in table.column_names if name in ADDED_COLUMNS]:
+    fields = fields or {}
+    names = [*table.column_names, *fields]
+    if taken := [name for name in names if name in ADDED_COLUMNS or (labels and name == "labels" and name in fields)]:
         raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or drop yours")
+    if twice := [name for name in fields if name in table.column_names]:
+        raise DataError(f"fields: expected other names than those of the table; got '{twice[0]}'")
     if doc_ids is not None and len(doc_ids) != plan.lengths.size:
         raise DataError(f"doc_ids: expected one id for each of {plan.lengths.size:,} documents; got {len(doc_ids):,}")
+    for name, values in fields.items():
+        if len(values) != plan.lengths.size:
+            raise DataError(
+                f"fields: expected a value of '{name}' for each of {plan.lengths.size:,} documents; got {len(values):,}"
+            )
     columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
     for name, column in columns.items():
         if not np.array_equal(column.lengths, plan.lengths):
@@ -67,7 +76,7 @@ def apply_plan(
                 f"column '{name}': expected lists with the {plan.lengths.size:,} lengths of the plan; "
                 f"got {column.lengths.size:,} lists with other lengths"
             )
-    return pa.Table.from_batches(list(gather(columns, plan, doc_ids=doc_ids, pads=pads, labels=labels)))
+    return pa.Table.from_batches(list(gather(columns, plan, doc_ids=doc_ids, pads=pads, labels=labels, fields=fields)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +139,12 @@ def gather(
     bases: npt.NDArray[np.int64] | None = None,
     pads: Mapping[str, int] | None = None,
     labels: bool = False,
+    fields: Mapping[str, pa.Array] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the packed rows in record batches of about two million tokens; see ``apply_plan``.
 
-    ``columns`` has the documents of the plan. ``bases[d]`` is added to the ``doc_starts`` of document ``d``.
+    ``columns`` has the documents of the plan, and ``fields`` a value for each. ``bases[d]`` is added to the
+    ``doc_starts`` of document ``d``.
     """
     if labels and "input_ids" not in columns:
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
@@ -142,7 +153,8 @@ def gather(
     kept_ends = plan.kept_ends() if plan.dropped.document.size else None
     step = max(1, _BATCH_TOKENS // plan.seq_len)
     for first in range(0, max(plan.rows, 1), step):  # a plan without rows gives one empty batch, for the schema
-        yield _batch(columns, plan, plan.row_order[first : first + step], kept_ends, doc_ids, bases, pads, labels)
+        rows = plan.row_order[first : first + step]
+        yield _batch(columns, plan, rows, kept_ends, doc_ids, bases, pads, labels, fields or {})
 
 
 def _batch(
@@ -154,6 +166,7 @@ def _batch(
     bases: npt.NDArray[np.int64] | None,
     pads: Mapping[str, int] | None,
     labels: bool,
+    fields: Mapping[str, pa.Array],
 ) -> pa.RecordBatch:
     counts = np.diff(plan.row_offsets)[rows]
     row_offsets = offsets_of(counts)
@@ -197,11 +210,13 @@ def _batch(
     packed["doc_ids"] = _rows(_names(doc, doc_ids), row_offsets)
     packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
     packed["repeated"] = _rows(repeated, row_offsets)
+    for name, values in fields.items():
+        packed[name] = _rows(_names(doc, values), row_offsets)
     return pa.record_batch(packed)
 
 
 def _names(doc: npt.NDArray[np.int32], doc_ids: pa.Array | Array | None) -> pa.Array | Array:
-    """Return the names of documents: by default their numbers."""
+    """Return the names of documents, or other values that each has: by default their numbers."""
     if doc_ids is None:
         return doc.astype(np.int64)
     if isinstance(doc_ids, np.ndarray):

@@ -37,6 +37,8 @@ OUTPUT = "output"
 RUN = "run.json"
 _SHOWN = 300
 _RECEIPT = "receipt-{}-{}.json"
+_COLUMN, _FIELD = "column ", "field "
+"""What the columns of a tail with a value for each token, and for each part, begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Receipt:
     bytes: int
     documents: int
     tokens: int
-    doubled: tuple[int, int, int, int]
+    doubled: tuple[int, int, int, int, int]
     accounting: dict[str, int]
     shards: tuple[Shard, ...]
     trusts_fast: bool | None
@@ -77,10 +79,10 @@ class Tail:
     """The parts of documents that fill no row of a section."""
 
     parts: Parts
-    ids: npt.NDArray[Any]
-    """Tokens of the parts, one after another."""
-    names: pa.Array | None
-    """Names of the documents, if the run has an ``id_column``."""
+    columns: Mapping[str, npt.NDArray[Any]]
+    """Values of the tokens of the parts, one after another: ``input_ids``, and the carried columns."""
+    fields: Mapping[str, pa.Array]
+    """A value for each part: the names of the documents, if the run has an ``id_column``, and the kept columns."""
 
 
 class BlockDigest:
@@ -185,13 +187,11 @@ class Journal:
 
     def write_tail(self, tail: Tail, partition: int, section: int) -> File:
         """Write the tail of a section."""
-        columns = {
-            "document": arrow_of(tail.parts.document),
-            "base": arrow_of(tail.parts.base),
-            "ids": pa.LargeListArray.from_arrays(arrow_of(offsets_of(tail.parts.length)), arrow_of(tail.ids)),
-        }
-        if tail.names is not None:
-            columns["name"] = tail.names
+        columns = {"document": arrow_of(tail.parts.document), "base": arrow_of(tail.parts.base)}
+        offsets = arrow_of(offsets_of(tail.parts.length))
+        for name, values in tail.columns.items():
+            columns[_COLUMN + name] = pa.LargeListArray.from_arrays(offsets, arrow_of(values))
+        columns |= {_FIELD + name: values for name, values in tail.fields.items()}
         path = self._folder / f"tail-{partition:05d}-{section:05d}.arrow"
         batch = pa.record_batch(columns)
         with writing(self.out):
@@ -207,14 +207,17 @@ class Journal:
             table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all().combine_chunks()
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(path.name, str(error)) from error
-        columns = {name: table[name].chunk(0) if table.num_rows else table[name].type for name in table.column_names}
-        if not table.num_rows:
-            names = pa.nulls(0, columns["name"]) if "name" in columns else None
-            return Tail(no_parts(), np.empty(0, columns["ids"].value_type.to_pandas_dtype()), names)
-        ids = columns["ids"]
-        lengths = np.diff(ids.offsets.to_numpy())
-        parts = Parts(columns["document"].to_numpy(), columns["base"].to_numpy(), lengths)
-        return Tail(parts, ids.flatten().to_numpy(), columns.get("name"))
+        lists = {name.removeprefix(_COLUMN): table[name] for name in table.column_names if name.startswith(_COLUMN)}
+        fields = {name.removeprefix(_FIELD): table[name] for name in table.column_names if name.startswith(_FIELD)}
+        parts = no_parts()
+        if table.num_rows:
+            lengths = np.diff(lists["input_ids"].chunk(0).offsets.to_numpy())
+            parts = Parts(table["document"].to_numpy(), table["base"].to_numpy(), lengths)
+        return Tail(
+            parts,
+            {name: column.combine_chunks().flatten().to_numpy() for name, column in lists.items()},
+            {name: column.combine_chunks() for name, column in fields.items()},
+        )
 
     def _read(self, name: str) -> Any:
         try:

@@ -24,6 +24,8 @@ from seampack.packer.formats.registry import OutputFormat
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.jsonl"
+CHAT_TEMPLATE = "chat_template"
+"""Note with the digest of the template of conversations."""
 DATASET_FILES = OutputFormat.ARROW.folder_files  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 3
@@ -258,6 +260,7 @@ _NAMES = (*(entry.name for entry in dataclasses.fields(Manifest) if entry.name !
 
 # Fields that were added to version 1 after its first release: None for a folder that lacks them.
 _ADDED = (
+    "accounting.documents_dropped",
     "accounting.documents_fit_but_cut",
     *(f"tokenizer.{name}" for name in ("bos", "bos_id", "eos", "eos_id")),
 )

@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from seampack._threads import thread_count
+from seampack.errors import ConfigError
 from seampack.io.bad_records import BadRecord
 from seampack.io.sources import size_of
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, Texts, TokenBatch
 from seampack.packer.partitions import Partition, partitions_of
 from seampack.packer.readers import Block, Ended, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
+
+if TYPE_CHECKING:
+    from seampack.packer.chats import Chats
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -156,23 +160,33 @@ def token_batches(
 
     Warns of documents that have the begin or end token already.
 
-    Raises DataError for inputs that cannot be read and, with ``config.on_bad == "stop"``, at the first such record.
+    Raises ConfigError if conversations are to be split; DataError for inputs that cannot be read and, with
+    ``config.on_bad == "stop"``, at the first such record.
     """
     workers = thread_count(threads)
+    if split is not None and config.reads_chats:
+        raise ConfigError("conversations are not split into words; omit --pre-segment")
     stop = config.on_bad == OnBad.STOP
     lock = threading.Lock()
     partitions = partitions_of(paths, config) if partitions is None else partitions
     numbers = range(len(partitions)) if chosen is None else chosen
     is_large = known_bytes(paths) >= tokenizer.fast_from
 
+    def written(chats: "Chats") -> TokenBatch:
+        from seampack.packer.chat_tokens import encode_chats
+
+        return encode_chats(chats, tokenizer)
+
     def encode(job: _Job, block: Block) -> TokenBatch:
         trusts = False
         try:
             documents = block.decode()
+            if not isinstance(documents, Texts | TokenBatch):
+                documents = written(documents)
             if stop and documents.bad:
                 raise documents.bad[0].error(SKIP_ADVICE)
             if isinstance(documents, TokenBatch):
-                return tokenizer.adopt(documents)
+                return documents if config.reads_chats else tokenizer.adopt(documents)
             if job.decides:
                 with lock:
                     trusts = tokenizer.trusts_fast(documents.texts)
@@ -223,6 +237,13 @@ def _warn_of_doubled(doubled: Doubled, tokenizer: TextTokenizer) -> None:
     if counted := _counted({begin: doubled.begun_as_text, end: doubled.ended_as_text}):
         warnings.warn(
             f"{counted} as plain text, next to the token; --special-tokens-in-text reads the text as the token",
+            stacklevel=3,
+        )
+
+    if doubled.control:
+        warnings.warn(
+            f"{doubled.control:,} conversation(s) have the name of a control token in what a message says; it is "
+            "packed as the token, as in transformers; remove such names from what users wrote",
             stacklevel=3,
         )
 

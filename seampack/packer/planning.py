@@ -11,7 +11,7 @@ from seampack.io.ragged import positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _layout_kernels as layout
-from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
+from seampack.packer.config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
 from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, empty_pieces
 
 MAX_LENGTH = 2**31 - 1
@@ -33,11 +33,30 @@ def plan(
     >>> rows.row_offsets.tolist(), rows.doc.tolist(), rows.length.tolist()
     ([0, 1, 3], [2, 0, 1], [4, 3, 2])
 
-    Raises ConfigError for invalid options, DataError for invalid lengths.
+    Raises ConfigError for invalid options, DataError for invalid lengths and, with ``long="error"``, for documents that
+    are longer than a row.
     """
     config = config or PlanConfig()
     config = config.replace(**options) if options else config
-    return plan_window(check_lengths(lengths), config, keep_ends=check_flag("keep_ends", keep_ends))
+    checked = check_lengths(lengths)
+    check_long(checked, config)
+    return plan_window(checked, config, keep_ends=check_flag("keep_ends", keep_ends))
+
+
+def check_long(lengths: Int32 | Int64, config: PlanConfig, first: int = 0) -> None:
+    """Raise DataError if the config refuses documents that are longer than a row, and there are some.
+
+    ``first``: number of the first of these documents.
+    """
+    if config.long_rule != Long.ERROR:
+        return
+    long = np.flatnonzero(lengths > config.seq_len)
+    if long.size:
+        raise DataError(
+            f"document {first + long[0]}: expected at most seq_len, {config.seq_len:,} tokens; got "
+            f"{lengths[long[0]]:,}; of the {lengths.size:,} documents planned at once, {long.size:,} are longer than a "
+            "row; choose a larger --seq-len, or --long window, split, truncate or drop"
+        )
 
 
 def check_lengths(lengths: npt.ArrayLike) -> Int32:
@@ -60,27 +79,59 @@ def plan_window(
     window: tuple[int, ...] = (0,),
     carry_limit_tokens: int = 0,
     keep_ends: bool = False,
+    bases: Int64 | None = None,
 ) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
     ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: see ``plan``.
+    ``bases``: tokens before each document that an earlier window has packed, shape (documents,).
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
     """
-    planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
+    allowed = _allowed(lengths, config, bases)
+    planned = _PLANNERS[Strategy(config.strategy)](allowed, config, carry_limit_tokens)
+    dropped, carried = planned.dropped, planned.carried
+    if allowed is not lengths:
+        dropped, carried = _with_ends(dropped, carried, lengths - allowed, allowed)
     rows = planned.rows.row_offsets.size - 1
     if config.shuffle:
         order = layout.shuffled(rows, np.random.SeedSequence([config.seed, *window]).generate_state(1, np.uint64)[0])
     else:
         order = np.arange(rows, dtype=np.int32)
     columns = (*planned.rows, planned.repeated, order)
-    dropped = planned.dropped
     if keep_ends:
         dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
     for column in columns:
         column.flags.writeable = False  # a plan may be shared between threads
-    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, carried)
+
+
+def _allowed(lengths: Int32, config: PlanConfig, bases: Int64 | None) -> Int32:
+    """Return the number of first tokens of each document that may be in rows; ``lengths`` itself if all may."""
+    if config.long_rule not in (Long.TRUNCATE, Long.DROP):
+        return lengths
+    before = np.zeros(lengths.size, np.int64) if bases is None else bases
+    is_long = before + lengths > config.seq_len
+    if not is_long.any():
+        return lengths
+    kept = config.seq_len - before if config.long_rule == Long.TRUNCATE else np.zeros(lengths.size, np.int64)
+    return np.where(is_long, kept, lengths).astype(np.int32)
+
+
+def _with_ends(dropped: Pieces, carried: Pieces, ends: Int32, allowed: Int32) -> tuple[Pieces, Pieces]:
+    """Add the tokens of each document that may not be in rows, ``ends`` at its end, to what is dropped or carried.
+
+    The end of a document that is carried is carried with it, and dropped in the window in which it ends.
+    """
+    carried = carried._replace(length=carried.length + ends[carried.document])
+    dropped = dropped._replace(length=dropped.length + ends[dropped.document])
+    is_left = ends > 0
+    is_left[carried.document] = False
+    is_left[dropped.document] = False
+    left = np.flatnonzero(is_left).astype(np.int32)
+    pieces = Pieces(left, allowed[left], ends[left])
+    return Pieces(*(np.concatenate(both) for both in zip(dropped, pieces, strict=True))), carried
 
 
 class _Rows(NamedTuple):

@@ -115,5 +115,6 @@ class PackPlan:
             cuts=int(np.maximum(parts - 1, 0).sum()),
             documents_split=int(split.sum()),
             documents_truncated=self.dropped.document.size,
+            documents_dropped=int((begun & (segments == 0) & (carried == 0) & (lengths > 0)).sum()),
             documents_fit_but_cut=int((begun & cut & (lengths <= self.seq_len)).sum()),
         )

@@ -2,8 +2,9 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from seampack.io.output import writing
 from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
+from seampack.packer.column_types import carried_types, kept_types
+from seampack.packer.columns import field_type
 from seampack.packer.documents import id_type
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.manifest import Manifest
@@ -34,12 +37,26 @@ def gathered(addresses: Int64, lengths: Int32, dtype: npt.DTypeLike) -> npt.NDAr
     return out
 
 
+class Located(NamedTuple):
+    """A column with a value for each token, by the places of the segments in memory."""
+
+    address: Int64  # of each segment's first value, shape (segments,)
+    dtype: np.dtype[Any]
+    buffers: list[Any]  # the addresses point into these; kept alive
+
+    def values(self, segments: Int64 | slice, skipped: Int32 | int, lengths: Int32) -> npt.NDArray[Any]:
+        """Return ``lengths`` values of segments, one segment after another, each after its ``skipped`` first ones."""
+        first = self.address[segments] + np.asarray(skipped, np.int64) * self.dtype.itemsize
+        return gathered(first, lengths, self.dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentIndex:
     """The segments of a folder, document by document in the order of their ids, each in the order of its tokens.
 
-    It takes about 110 bytes of memory per segment, and with an id column the ids too. The tokens stay in the shards,
-    which are mapped into memory; those of formats that cannot be are copied into a temporary file.
+    It takes about 110 bytes of memory per segment, 8 more for each carried column, and the ids and kept columns. The
+    tokens stay in the shards, which are mapped into memory; those of formats that cannot be are copied into temporary
+    files.
     """
 
     ids: pa.ChunkedArray  # of the documents: int64 numbers or names, shape (documents,)
@@ -47,9 +64,8 @@ class SegmentIndex:
     start: Int64  # first token within the document, shape (segments,)
     length: Int32  # shape (segments,), tokens
     repeated: Int32  # shape (segments,), tokens at the start that another segment has too
-    address: Int64  # of the first token, shape (segments,)
-    dtype: np.dtype[Any]
-    buffers: list[Any]  # the addresses point into these; kept alive
+    columns: dict[str, Located]  # input_ids, and the carried columns
+    fields: dict[str, pa.ChunkedArray]  # the kept columns, shapes (documents,)
 
     @property
     def covered(self) -> Int64:
@@ -66,8 +82,9 @@ class SegmentIndex:
     @property
     def schema(self) -> pa.Schema:
         """The columns of the batches of ``documents``."""
-        tokens = pa.large_list(pa.from_numpy_dtype(self.dtype))
-        return pa.schema([("doc_ids", self.ids.type), ("input_ids", tokens)])
+        lists = [(name, pa.large_list(pa.from_numpy_dtype(each.dtype))) for name, each in self.columns.items()]
+        fields = [(name, column.type) for name, column in self.fields.items()]
+        return pa.schema([("doc_ids", self.ids.type), *lists, *fields])
 
     def documents(self) -> Iterator[pa.RecordBatch]:
         """Iterate over the documents in batches of about two million tokens; repeated tokens appear once."""
@@ -83,11 +100,13 @@ class SegmentIndex:
         segments = slice(int(self.offsets[first]), int(self.offsets[last]))
         repeated = self.repeated[segments]
         new = self.length[segments] - repeated
-        tokens = gathered(self.address[segments] + repeated.astype(np.int64) * self.dtype.itemsize, new, self.dtype)
-        ends = offsets_of(new)[self.offsets[first : last + 1] - segments.start]
-        lists = pa.LargeListArray.from_arrays(arrow_of(ends), arrow_of(tokens))
-        ids = self.ids.slice(first, last - first).combine_chunks()
-        return pa.record_batch([ids, lists], schema=self.schema)
+        ends = arrow_of(offsets_of(new)[self.offsets[first : last + 1] - segments.start])
+        lists = [
+            pa.LargeListArray.from_arrays(ends, arrow_of(column.values(segments, repeated, new)))
+            for column in self.columns.values()
+        ]
+        each = [column.slice(first, last - first).combine_chunks() for column in (self.ids, *self.fields.values())]
+        return pa.record_batch([each[0], *lists, *each[1:]], schema=self.schema)
 
 
 def index_segments(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]) -> SegmentIndex:
@@ -97,40 +116,60 @@ def index_segments(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]
     from its first token on.
     """
     is_numbered = manifest.config.get("id_column") is None
-    dtype = np.dtype(id_type(manifest.tokenizer.vocab_size))
+    kinds: dict[str, npt.DTypeLike] = {"input_ids": id_type(manifest.tokenizer.vocab_size)}
+    kinds |= carried_types(manifest.config)
+    field_types = {name: field_type(kind) for name, kind in kept_types(manifest.config).items()}
     ids: list[pa.Array] = []
-    columns: list[tuple[Int64, Int32, Int32, Int64]] = []
-    with _Tokens(dtype, is_mapped=OutputFormat(manifest.config["output_format"]).load().IS_MAPPED) as tokens:
+    fields: dict[str, list[pa.Array]] = {name: [] for name in field_types}
+    columns: list[tuple[Int64, Int32, Int32]] = []
+    addresses: dict[str, list[Int64]] = {name: [] for name in kinds}
+    is_mapped = OutputFormat(manifest.config["output_format"]).load().IS_MAPPED
+    with ExitStack() as stack:
+        values = {
+            name: stack.enter_context(_Values(np.dtype(kind), is_mapped=is_mapped)) for name, kind in kinds.items()
+        }
         for shard, table in zip(manifest.shards, tables, strict=True):
             check_segments(table, folder / shard.file, manifest)
             for batch in table.to_batches():
                 names = pc.list_flatten(batch.column("doc_ids"))
                 ids.append(names.cast(pa.int64() if is_numbered else pa.large_string()))
-                columns.append(_columns(pa.Table.from_batches([batch]), tokens.add(batch.column("input_ids"))))
-        base, buffers = tokens.mapped()
+                for name, kind in field_types.items():
+                    fields[name].append(pc.list_flatten(batch.column(name)).cast(kind))
+                rows = pa.Table.from_batches([batch])
+                starts = segment_starts(rows)
+                columns.append(_columns(rows))
+                for name, column in values.items():
+                    addresses[name].append(column.add(batch.column(name)) + starts * column.dtype.itemsize)
+        mapped = {name: column.mapped() for name, column in values.items()}
     names = pa.chunked_array(ids, pa.int64() if is_numbered else pa.large_string())
-    empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int64))
-    start, length, repeated, address = map(np.concatenate, zip(empty, *columns, strict=True))
+    empty = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32))
+    start, length, repeated = map(np.concatenate, zip(empty, *columns, strict=True))
     columns.clear()  # here and below, memory is freed early: a folder may have billions of segments
     # Sorting by length too puts a segment of repeated tokens alone (length 0) before the next at the same start.
     keys = pa.table({"document": names, "start": start + repeated, "length": length - repeated})
     order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
     del keys
     names = names.take(order)
-    start, length, repeated, address = (column[order.to_numpy()] for column in (start, length, repeated, address))
+    places = order.to_numpy()
+    start, length, repeated = (column[places] for column in (start, length, repeated))
     changes = pc.not_equal(names[1:], names[:-1]).to_numpy()
     is_first = np.concatenate([np.ones(min(1, len(names)), np.bool_), changes])
     _check_order(folder, names, is_first, start + repeated, length - repeated, is_numbered)
     firsts = np.flatnonzero(is_first)
     offsets = np.append(firsts, len(names))
-    return SegmentIndex(names.take(arrow_of(firsts)), offsets, start, length, repeated, address + base, dtype, buffers)
+    located = {}
+    for name, (base, buffers) in mapped.items():
+        address = np.concatenate([np.empty(0, np.int64), *addresses.pop(name)])[places] + base
+        located[name] = Located(address, values[name].dtype, buffers)
+    chosen = pc.take(order, arrow_of(firsts))
+    kept = {name: pa.chunked_array(fields.pop(name), kind).take(chosen) for name, kind in field_types.items()}
+    return SegmentIndex(names.take(arrow_of(firsts)), offsets, start, length, repeated, located, kept)
 
 
-def _columns(rows: pa.Table, address: int) -> tuple[Int64, Int32, Int32, Int64]:
-    """Return start, length, repeated tokens and address of each segment of rows whose tokens are at ``address``."""
-    itemsize = rows.schema.field("input_ids").type.value_type.bit_width // 8
+def _columns(rows: pa.Table) -> tuple[Int64, Int32, Int32]:
+    """Return start, length and repeated tokens of each segment of some rows."""
     lengths, repeated = segment_lengths(rows).astype(np.int32), flat(rows, "repeated").astype(np.int32)
-    return flat(rows, "doc_starts"), lengths, repeated, address + segment_starts(rows) * itemsize
+    return flat(rows, "doc_starts"), lengths, repeated
 
 
 def _check_order(
@@ -149,11 +188,11 @@ def _check_order(
         )
 
 
-class _Tokens:
-    """The tokens of the rows, batch by batch: where they are if they are mapped, else in a temporary file."""
+class _Values:
+    """The values of a column of the rows, batch by batch: where they are if mapped, else in a temporary file."""
 
     def __init__(self, dtype: np.dtype[Any], *, is_mapped: bool) -> None:
-        self._dtype = dtype
+        self.dtype = dtype
         self._arrays: list[npt.NDArray[Any]] = []
         self._file: Any = None if is_mapped else tempfile.TemporaryFile()  # noqa: SIM115
 
@@ -165,7 +204,7 @@ class _Tokens:
             self._file.close()
 
     def add(self, lists: pa.Array) -> int:
-        """Add the tokens of rows. Return the address of the first, relative to the base that ``mapped`` returns."""
+        """Add the values of rows. Return the address of the first, relative to the base that ``mapped`` returns."""
         tokens = lists.flatten().to_numpy()
         if self._file is None:
             self._arrays.append(tokens)
@@ -183,5 +222,5 @@ class _Tokens:
             self._file.flush()
         if not self._file.tell():
             return 0, []
-        mapped = np.memmap(self._file, self._dtype, "r")
+        mapped = np.memmap(self._file, self.dtype, "r")
         return int(mapped.ctypes.data), [mapped]

@@ -15,6 +15,8 @@ from seampack.packer.config import PackConfig
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.manifest import File, Shard, shard_name
 
+_NAMES_OF_FLOATS = {"float": "float32", "double": "float64"}
+"""Names that ``datasets`` has for types of Arrow."""
 _MANY_SHARDS, _SMALL_SHARD = 100, 1 << 20
 
 

@@ -66,6 +66,8 @@ def begin_and_end(config: PackConfig, vocabulary: Vocabulary) -> tuple[SpecialTo
 
     Raises ConfigError if the vocabulary lacks a token that the config names, or ``auto`` cannot read the settings.
     """
+    if config.messages_column is not None:  # the chat template writes them
+        return SpecialToken(), SpecialToken()
     given = {"bos": config.bos, "eos": config.eos}
     found = _Finder(vocabulary) if AUTO in given.values() else None
 
@@ -92,11 +94,11 @@ class _Finder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._find = vocabulary.find
-        self._settings = _read_settings(vocabulary)
+        self._settings = read_settings(vocabulary)
         content = msgspec.json.decode(vocabulary.json, type=_Json)
         self._before, self._after = _added_tokens(content.post_processor)
         self._special = {token["content"] for token in content.added_tokens if token.get("special")}
-        frames = [_content(self._settings.get(name)) for name in ("cls_token", "sep_token")]
+        frames = [token_content(self._settings.get(name)) for name in ("cls_token", "sep_token")]
         self._frames = {*_FRAMES, *filter(None, frames)}
 
     def bos(self) -> SpecialToken:
@@ -119,7 +121,7 @@ class _Finder:
         return self._well_known(_ENDINGS)
 
     def _named(self, key: str) -> SpecialToken:
-        name = _content(self._settings.get(key))
+        name = token_content(self._settings.get(key))
         if name is None:
             return SpecialToken()
         token = self._token(name, _SETTINGS)
@@ -142,7 +144,7 @@ class _Finder:
         return SpecialToken() if token_id is None else SpecialToken(name, token_id, origin)
 
 
-def _content(setting: object) -> str | None:
+def token_content(setting: object) -> str | None:
     """Return the text of a token in the settings, which is text or an object."""
     content = setting.get("content") if isinstance(setting, dict) else setting
     return content if isinstance(content, str) and content else None
@@ -169,10 +171,10 @@ def _added_tokens(processor: Mapping[str, Any] | None) -> tuple[list[str], list[
     return before, after
 
 
-def _read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
+def read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
     """Return the content of ``tokenizer_config.json`` next to a tokenizer; empty if there is none."""
-    path = _fetched(vocabulary.name) if vocabulary.folder is None else vocabulary.folder / _SETTINGS
-    if path is None or not path.is_file():
+    path = file_beside(vocabulary, _SETTINGS)
+    if path is None:
         return {}
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
@@ -182,14 +184,21 @@ def _read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
         ) from error
 
 
-def _fetched(repository: str) -> Path | None:
-    """Return the settings of a tokenizer on the Hugging Face hub; None if it has none. Warn if the hub fails."""
+def file_beside(vocabulary: Vocabulary, name: str) -> Path | None:
+    """Return a file next to a tokenizer; None if there is none. Warn if the hub fails."""
+    path = _fetched(vocabulary.name, name) if vocabulary.folder is None else vocabulary.folder / name
+    return path if path is not None and path.is_file() else None
+
+
+def _fetched(repository: str, name: str) -> Path | None:
+    """Return a file of a tokenizer on the Hugging Face hub; None if it has none. Warn if the hub fails."""
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return hub_file(repository, _SETTINGS)
+        return hub_file(repository, name)
     except EntryNotFoundError:
         return None
     except Exception:  # noqa: BLE001  # of several libraries
-        warnings.warn(f"{repository}: {_SETTINGS} cannot be fetched; it may name other tokens", stacklevel=2)
+        lost = "name other tokens" if name == _SETTINGS else "be the chat template"
+        warnings.warn(f"{repository}: {name} cannot be fetched; it may {lost}", stacklevel=2)
         return None

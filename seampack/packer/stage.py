@@ -1,15 +1,19 @@
 """The stage that packs windows of tokens: plan, gather and write them, and end sections of partitions."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.accounting import Accounting
+from seampack.packer.column_types import KeptType, pad_of
+from seampack.packer.columns import joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, TokenBatch, id_type
 from seampack.packer.gather import Ragged, gather
@@ -18,6 +22,13 @@ from seampack.packer.manifest import Input, TokenizerFacts
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
 from seampack.packer.windows import End, Parts, Window, WindowPlanner, joined_lengths, windows_of_tails
+
+_NAMES = "doc_ids"
+"""The field with the names of the documents."""
+
+
+def _ragged(columns: Mapping[str, npt.NDArray[Any]], offsets: npt.NDArray[np.int64]) -> dict[str, Ragged]:
+    return {name: Ragged.of_values(values, offsets) for name, values in columns.items()}
 
 
 class Stage:
@@ -28,16 +39,19 @@ class Stage:
         self._folder = folder
         self._partitions = partitions
         self._planner = WindowPlanner(config, keep_ends=tokenizer.eos is not None)
-        self._pads = {"input_ids": tokenizer.pad_id} if tokenizer.pad_id is not None else None
-        self._no_tokens = np.empty(0, id_type(tokenizer.vocab_size))
+        self._types = {"input_ids": id_type(tokenizer.vocab_size).name, **config.carried}
+        pads = {name: pad_of(name) for name in config.carried}
+        self._pads = None if tokenizer.pad_id is None else {"input_ids": tokenizer.pad_id, **pads}
+        names = {} if config.id_column is None else {_NAMES: KeptType.STRING.value}
+        self._field_types = {**names, **config.kept}
         self._writer: ShardWriter | None = None
 
     def _begin(self, partition: int, section: int = 0, documents: int = 0) -> ShardWriter:
         self._writer = self._folder.begin(partition)
         self._planner.begin(partition, section, documents)
-        self._tokens = self._no_tokens
+        self._columns = {name: np.empty(0, kind) for name, kind in self._types.items()}
         self._lengths = np.empty(0, np.int64)
-        self._names = pa.nulls(0, pa.large_string())
+        self._fields = joined_fields((), self._field_types)
         self._digest = BlockDigest()
         self._documents = self._tokens_read = 0
         self._doubled = Doubled()
@@ -53,9 +67,8 @@ class Stage:
         partition = batches[0].origin.partition
         receipts = self._folder.journal.receipts.get(partition, [])
         writer = self._writer or self._begin(partition, len(receipts), sum(receipt.documents for receipt in receipts))
-        for batch in batches:
-            if batch.ends_partition:
-                continue
+        read = [batch for batch in batches if not batch.ends_partition]
+        for batch in read:
             self._digest.add(batch.origin)
             self._documents += batch.lengths.size
             self._tokens_read += batch.ids.size
@@ -63,9 +76,9 @@ class Stage:
             self._trusts_fast = batch.origin.trusts_fast
             self._folder.quarantine(partition, batch.bad)
         is_alone = end == End.PARTITION and self._partitions == 1 and not receipts
-        window = self._planner.plan(joined_lengths(batches), last=is_alone)
-        new = [Ragged.of_values(batch.ids, batch.offsets) for batch in batches]
-        self._pack(writer, window, new, [batch.names for batch in batches if batch.names is not None])
+        window = self._planner.plan(joined_lengths(read), last=is_alone)
+        new = [_ragged(token_columns(batch, self._config.carried), batch.offsets) for batch in read]
+        self._pack(writer, window, new, [{_NAMES: batch.names, **batch.fields} for batch in read])
         if end != End.WINDOW:
             self._end_section(partition, writer, batches[-1].origin.inputs)
 
@@ -77,44 +90,55 @@ class Stage:
         for places, is_last in windows_of_tails([receipt.tail_tokens for receipt in receipts], self._config):
             tails = [journal.read_tail(receipts[place]) for place in places]
             window = self._planner.plan_parts(Parts.joined(tail.parts for tail in tails), last=is_last)
-            ids = [Ragged.of_values(tail.ids, offsets_of(tail.parts.length)) for tail in tails]
-            self._pack(writer, window, ids, [tail.names for tail in tails])
+            columns = [_ragged(tail.columns, offsets_of(tail.parts.length)) for tail in tails]
+            self._pack(writer, window, columns, [tail.fields for tail in tails])
         return writer, self._accounting
 
-    def _pack(self, writer: ShardWriter, window: Window, new: list[Ragged], new_names: list[Any]) -> None:
+    def _pack(
+        self,
+        writer: ShardWriter,
+        window: Window,
+        new: list[dict[str, Ragged]],
+        new_fields: list[Mapping[str, pa.Array]],
+    ) -> None:
         """Write the rows of a window, and keep the carried parts."""
-        carried_before = Ragged.of_values(self._tokens, offsets_of(self._lengths))
-        documents = Ragged.joined([carried_before, *new], self._tokens.dtype)
-        has_names = self._config.id_column is not None
-        names = pa.concat_arrays([self._names, *new_names]) if has_names else window.parts.document
+        several = [_ragged(self._columns, offsets_of(self._lengths)), *new]
+        documents = {
+            name: Ragged.joined([columns[name] for columns in several], np.dtype(kind))
+            for name, kind in self._types.items()
+        }
+        fields = joined_fields([self._fields, *new_fields], self._field_types)
         for batch in gather(
-            {"input_ids": documents},
+            documents,
             window.plan,
-            doc_ids=names,
+            doc_ids=fields.get(_NAMES, window.parts.document),
             bases=window.parts.base,
             pads=self._pads,
             labels=self._config.labels,
+            fields={name: fields[name] for name in self._config.kept},
         ):
             writer.write(batch)
         self._accounting += window.accounting
         self._carry(documents, window)
-        if has_names:
-            self._names = names.take(arrow_of(window.plan.carried.document))
+        chosen = arrow_of(window.plan.carried.document)
+        self._fields = {name: values.take(chosen) for name, values in fields.items()}
 
-    def _carry(self, documents: Ragged, window: Window) -> None:
+    def _carry(self, documents: dict[str, Ragged], window: Window) -> None:
         carried = window.plan.carried
         self._lengths = carried.length.astype(np.int64)
-        self._tokens = np.empty(carried.tokens, documents.dtype)
         targets = offsets_of(self._lengths)[:-1]
-        size = documents.dtype.itemsize
-        first = documents.addresses[carried.document] + carried.start.astype(np.int64) * size
-        kernels.copy_segments(first, carried.length, targets, size, self._tokens.ctypes.data)
+        for name, column in documents.items():
+            values = np.empty(carried.tokens, column.dtype)
+            size = column.dtype.itemsize
+            first = column.addresses[carried.document] + carried.start.astype(np.int64) * size
+            kernels.copy_segments(first, carried.length, targets, size, values.ctypes.data)
+            self._columns[name] = values
 
     def _end_section(self, partition: int, writer: ShardWriter, inputs: tuple[Input, ...] | None) -> None:
         self._folder.end_section(
             partition,
             writer,
-            Tail(self._planner.tail, self._tokens, self._names if self._config.id_column is not None else None),
+            Tail(self._planner.tail, self._columns, self._fields),
             is_last=inputs is not None,
             inputs=inputs or (),
             blocks=self._digest.blocks,
@@ -123,7 +147,7 @@ class Stage:
             documents=self._documents,
             tokens=self._tokens_read,
             trusts_fast=self._trusts_fast,
-            tail_tokens=self._tokens.size,
+            tail_tokens=self._columns["input_ids"].size,
             doubled=self._doubled,
             accounting=dataclasses.asdict(self._accounting),
         )

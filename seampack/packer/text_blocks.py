@@ -23,9 +23,10 @@ from seampack.io.records import (
     too_long,
 )
 from seampack.io.sources import Source
+from seampack.packer.chats import Chats
 from seampack.packer.checksums import block_checksum
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import NO_NAMES, BadBlock, IdKinds, Texts, TokenBatch
+from seampack.packer.documents import NO_NAMES, BadBlock, IdKinds, Texts, TokenBatch, no_ids_to_carry
 from seampack.packer.json_blocks import JsonDecoder
 
 BLOCK_BYTES = 8 << 20
@@ -66,7 +67,7 @@ class TextBlock:
         """Return the checksum of the block."""
         return block_checksum(self.data)
 
-    def decode(self) -> Texts | TokenBatch:
+    def decode(self) -> Texts | TokenBatch | Chats:
         """Return the documents of the block; records without a document are in ``bad``."""
         if len(self.data) <= self.longest:
             return self.decoder(self)
@@ -97,7 +98,7 @@ class TextBlock:
         return BadRecord(self.source, self.first_line + index, reason, text, self.unit)
 
 
-Decoder = Callable[[TextBlock], Texts | TokenBatch]
+Decoder = Callable[[TextBlock], Texts | TokenBatch | Chats]
 
 
 def text_blocks(
@@ -111,6 +112,13 @@ def text_blocks(
     """
     if config.id_column is not None and source.format in _OF_LINES:
         raise DataError(f"{source.name}: plain text has no field '{config.id_column}'; omit --id-column")
+    if source.format in _PLAIN:
+        for part, option in config.chat_options.items():
+            raise DataError(f"{source.name}: plain text has no field '{config.chat_columns[part]}'; omit {option}")
+        for column in config.carried:
+            raise DataError(f"{source.name}: {no_ids_to_carry(column)}")
+        for column in config.kept:
+            raise DataError(f"{source.name}: plain text has no field '{column}'; omit --keep")
     separator, ends, decoder = _PLAIN.get(source.format, (_NEWLINE, LINE_ENDS, None))
     longest = config.max_document_bytes
     line = 1
@@ -125,7 +133,7 @@ def text_blocks(
             line += data.count(b"\n")
             continue
         if decoder is None:
-            decoder = _json_decoder(data, config, vocab_size, id_kinds)
+            decoder = _json_decoder(source.name, data, config, vocab_size, id_kinds)
         newlines_at = np.flatnonzero(
             np.frombuffer(data, np.uint8) == ord("\n")
         )  # finding two newlines in bytes is slow
@@ -139,9 +147,9 @@ def text_blocks(
         line += newlines
 
 
-def _json_decoder(first_block: bytes, config: PackConfig, vocab_size: int, id_kinds: IdKinds) -> Decoder:
+def _json_decoder(name: str, first_block: bytes, config: PackConfig, vocab_size: int, id_kinds: IdKinds) -> Decoder:
     """Return the function that decodes blocks of JSON lines like the first one."""
-    records = JsonDecoder(first_block, config, vocab_size, id_kinds)
+    records = JsonDecoder(name, first_block, config, vocab_size, id_kinds)
     return lambda block: records.decode(block.data, block.lines, block.has_blank, block.bad_record)
 
 

@@ -11,20 +11,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.resources import files
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from seampack.errors import ConfigError, DataError
+from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.hub import hub_file, hub_reason
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.config import NONE, PackConfig
+from seampack.packer.columns import framed_columns
+from seampack.packer.config import FROM_TOKENIZER, NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
 from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
+
+if TYPE_CHECKING:
+    from seampack.packer.chats import ChatWriter
 
 BUNDLED = "bundled"
 _FILE = "tokenizer.json"
@@ -86,12 +90,13 @@ class TextTokenizer:
         self._has_loaded = False
         self.reference.no_truncation()
         self.reference.no_padding()
-        self.reference.encode_special_tokens = not config.special_tokens_in_text
+        self.reference.encode_special_tokens = not (config.special_tokens_in_text or config.reads_chats)
         self._split_special = not config.special_tokens_in_text
         self.vocab_size = _vocab_size(self.reference)
         self.dtype = id_type(self.vocab_size)
         vocabulary = Vocabulary(self.name, _folder_of(self.name), content, self.reference.token_to_id)
         self.bos, self.eos = begin_and_end(config, vocabulary)
+        self.chats = _chat_writer(config, vocabulary, self.reference) if config.reads_chats else None
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = "sha256:" + hashlib.sha256(content).hexdigest()
 
@@ -156,26 +161,55 @@ class TextTokenizer:
         offsets = offsets_of(lengths_of(encoded))
         return np.fromiter((i for ids in encoded for i in ids), np.uint32, int(offsets[-1])), offsets
 
-    def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
+    def check_ids(self, ids: npt.NDArray[Any]) -> None:
+        """Raise DataError if an id that the tokenizer gave is outside of its vocabulary."""
         if ids.size and int(ids.max()) >= self.vocab_size:  # would wrap in the narrow type
             raise DataError(
                 f"{self.name}: expected token ids of its vocabulary, 0 to {self.vocab_size - 1}; got {ids.max()}: "
                 "a token that has no place in the vocabulary; correct the ids of its added_tokens"
             )
+
+    def _framed(self, ids: npt.NDArray[Any], offsets: npt.NDArray[np.int64], batch: Texts | TokenBatch) -> TokenBatch:
+        self.check_ids(ids)
         bos, eos = self.bos.id, self.eos.id
+        columns = batch.columns if isinstance(batch, TokenBatch) else {}
         if bos < 0 and eos < 0:
-            return TokenBatch(ids.astype(self.dtype, copy=False), offsets, batch.names, batch.bad)
+            ids = ids.astype(self.dtype, copy=False)
+            return TokenBatch(ids, offsets, batch.names, batch.bad, columns=columns, fields=batch.fields)
         out = np.empty(ids.size + ((bos >= 0) + (eos >= 0)) * (offsets.size - 1), self.dtype)
         ends = np.zeros_like(offsets)
         begun, ended = kernels.frame_documents(ids, offsets, bos, eos, out, ends[1:])
         as_text = self._framed_as_text(batch.texts) if isinstance(batch, Texts) and self._split_special else (0, 0)
-        return TokenBatch(out[: ends[-1]], ends, batch.names, batch.bad, Doubled(begun, ended, *as_text))
+        out = out[: ends[-1]]
+        return TokenBatch(
+            out,
+            ends,
+            batch.names,
+            batch.bad,
+            Doubled(begun, ended, *as_text),
+            columns=framed_columns(columns, ids, offsets, out, ends) if columns else {},
+            fields=batch.fields,
+        )
 
     def _framed_as_text(self, texts: list[str]) -> tuple[int, int]:
         """Return the number of texts that begin with the name of ``bos``, and that end with the name of ``eos``."""
         bos, eos = self.bos.name, self.eos.name
         begun = sum(map(str.startswith, texts, repeat(bos))) if bos is not None else 0
         return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
+
+
+def _chat_writer(config: PackConfig, vocabulary: Vocabulary, reference: tokenizers.Tokenizer) -> "ChatWriter":
+    """Return what writes conversations as text; prompts of plain text need no template of the tokenizer."""
+    from seampack.packer.chat_template import load_templates
+    from seampack.packer.chats import ChatWriter
+
+    try:
+        templates: Any = load_templates(config.chat_template, vocabulary)
+    except (ConfigError, MissingExtraError) as error:
+        if config.messages_column is not None or config.chat_template != FROM_TOKENIZER:
+            raise
+        templates = str(error)
+    return ChatWriter(templates, reference, config.train_on)
 
 
 def recorded_tokenizer(

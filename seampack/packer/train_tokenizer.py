@@ -12,9 +12,10 @@ from seampack.errors import ConfigError, DataError
 from seampack.io.bad_records import Skipped
 from seampack.io.output import refuse_existing, write_file, writing
 from seampack.io.sources import expand
-from seampack.packer.config import OnBad, PackConfig, TokenizerConfig
-from seampack.packer.documents import SKIP_ADVICE, Split, TokenBatch
+from seampack.packer.config import OnBad, PackConfig
+from seampack.packer.documents import SKIP_ADVICE, Split, Texts
 from seampack.packer.readers import read_blocks
+from seampack.packer.tokenizer_config import TokenizerConfig
 from seampack.packer.work import Inputs
 
 
@@ -76,8 +77,9 @@ def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Ite
         if documents.bad and config.on_bad == OnBad.STOP:
             raise documents.bad[0].error(SKIP_ADVICE)
         skipped.add(documents.bad)
-        if isinstance(documents, TokenBatch):
-            raise DataError(f"expected text to train on; got token ids in column '{config.input_ids_column}'")
+        if not isinstance(documents, Texts):
+            found = f"token ids in column '{config.input_ids_column}'" if not config.reads_chats else "conversations"
+            raise DataError(f"expected text to train on; got {found}")
         empty = empty and not any(documents.texts)
         yield split(documents.texts)[0] if split is not None else documents.texts
     skipped.warn()

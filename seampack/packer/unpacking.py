@@ -62,7 +62,8 @@ def unpack(
     Args:
         folder: The packed folder.
         out: Output file: JSON lines (``.jsonl``, also compressed), Parquet or Arrow, or ``"-"`` for JSON lines on
-            standard output. The fields are ``text`` (or ``input_ids``) and ``id``.
+            standard output. The fields are ``text`` (or ``input_ids`` and the carried columns), ``id`` and the kept
+            columns.
         ids: Whether to write token ids instead of text.
         special: Whether to keep the tokens that packing put around documents; by default only with ``ids``.
         tokenizer: The tokenizer that gives the text; by default the one that packed the folder. A
@@ -80,14 +81,17 @@ def unpack(
     facts = packed.manifest.tokenizer
     decoder = None if ids else Decoder(recorded_tokenizer(facts, tokenizer, exact=tokenizer is None))
     index = packed.segments()
-    field = pa.field("text", pa.large_string()) if decoder else index.schema.field("input_ids").with_name("input_ids")
-    schema = pa.schema([field, index.schema.field("doc_ids").with_name("id")])
+    others = {"id": "doc_ids", **{name: name for name in index.fields}}
+    fields = [pa.field("text", pa.large_string())] if decoder else [index.schema.field(name) for name in index.columns]
+    schema = pa.schema([*fields, *(index.schema.field(name).with_name(as_name) for as_name, name in others.items())])
     keeps_special = ids if special is None else special
     with output_stream(out) as sink, _writer(sink, output_format, schema) as writer:
         for batch in index.documents():
-            lists = batch["input_ids"] if keeps_special else _without_special(batch["input_ids"], facts)
-            content = decoder.decode(lists.values.to_numpy(), lists.offsets.to_numpy()) if decoder else lists
-            writer.write_batch(pa.record_batch([content, batch["doc_ids"]], schema=schema))
+            lists = [batch["input_ids"]] if decoder else [batch[name] for name in index.columns]
+            if not keeps_special:
+                lists = _without_special(lists, facts)
+            content = [decoder.decode(lists[0].values.to_numpy(), lists[0].offsets.to_numpy())] if decoder else lists
+            writer.write_batch(pa.record_batch([*content, *(batch[name] for name in others.values())], schema=schema))
     accounting = packed.manifest.accounting
     return Unpacked(
         documents=len(index.ids),
@@ -123,9 +127,12 @@ def _check_place(folder: Place, out: str | os.PathLike[str], overwrite: bool) ->
     refuse_existing(Path(out), overwrite=overwrite)
 
 
-def _without_special(lists: pa.Array, facts: TokenizerFacts) -> pa.Array:
-    """Return the documents without their begin token at the start and their end token at the end."""
-    offsets, ids = lists.offsets.to_numpy(), lists.values.to_numpy()
+def _without_special(columns: list[pa.Array], facts: TokenizerFacts) -> list[pa.Array]:
+    """Return documents without their begin token at the start and their end token at the end.
+
+    ``columns`` has the token ids, and columns with a value for each of them.
+    """
+    offsets, ids = columns[0].offsets.to_numpy(), columns[0].values.to_numpy()
     firsts, lasts = offsets[:-1], offsets[1:] - 1  # no document is empty
     kept = np.ones(ids.size, np.bool_)
     if facts.bos_id is not None:
@@ -133,7 +140,8 @@ def _without_special(lists: pa.Array, facts: TokenizerFacts) -> pa.Array:
     if facts.eos_id is not None:
         kept[lasts[ids[lasts] == facts.eos_id]] = False
     removed = np.where(firsts == lasts, ~kept[firsts], (~kept[firsts]).astype(np.int64) + ~kept[lasts])
-    return pa.LargeListArray.from_arrays(arrow_of(offsets_of(np.diff(offsets) - removed)), arrow_of(ids[kept]))
+    ends = arrow_of(offsets_of(np.diff(offsets) - removed))
+    return [pa.LargeListArray.from_arrays(ends, arrow_of(column.values.to_numpy()[kept])) for column in columns]
 
 
 class _Writer(Protocol):

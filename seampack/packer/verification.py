@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,15 +14,16 @@ from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
+from seampack.packer.column_types import IGNORE_INDEX, LABELS, MASKS, carried_types, kept_types, pad_of
 from seampack.packer.documents import id_type
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.gather import IGNORE_INDEX
 from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
 from seampack.packer.numbering import BITS, places_of
 from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, segment_starts
 
 _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
 """Counts that are exact even if the last row is dropped."""
+_IN_ROWS = "documents - empty_documents - documents_dropped"
 
 
 def verify_files(folder: Place, manifest: Manifest) -> None:
@@ -102,25 +104,29 @@ def verify_rows(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]) -
         path = folder / shard.file
         check_segments(table, path, manifest)
         _check_ids(table, path, manifest)
-        if "labels" in manifest.columns:
+        if carried := carried_types(manifest.config):
+            _check_carried(table, path, manifest)
+        if LABELS in manifest.columns and LABELS not in carried:
             _check_labels(table, path)
         starts, lengths = flat(table, "doc_starts"), segment_lengths(table)
         counted["rows"] += table.num_rows
         counted["segments"] += lengths.size
         counted["tokens_out"] += int(lengths.sum())
         counted["repeated"] += int(flat(table, "repeated").sum())
-        counted["documents - empty_documents"] += int(np.count_nonzero(starts == 0))
+        counted[_IN_ROWS] += int(np.count_nonzero(starts == 0))
         if is_numbered:
             documents = flat(table, "doc_ids")
             _check_numbers(documents, path, manifest.partitions)
             split.append(np.unique(documents[starts > 0]))
-    counted["cuts"] = counted["segments"] - counted["documents - empty_documents"]
+    counted["cuts"] = counted["segments"] - counted[_IN_ROWS]
     if is_numbered:
         counted["documents_split"] = np.unique(np.concatenate(split)).size
     for name, count in counted.items():
-        stated = getattr(accounting, name, accounting.documents - accounting.empty_documents)
-        # the last row, if it is dropped, may hold documents of which no other row has a token
-        is_lost = count < stated and manifest.config["drop_last"] and name not in _NEVER_LOST
+        in_rows = accounting.documents - accounting.empty_documents - (accounting.documents_dropped or 0)
+        stated = getattr(accounting, name, in_rows)
+        # the last row, if it is dropped, may hold parts of documents that are counted as cut
+        may_lose = name not in _NEVER_LOST and (name != _IN_ROWS or accounting.documents_dropped is None)
+        is_lost = count < stated and manifest.config["drop_last"] and may_lose
         if count != stated and not is_lost:
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 
@@ -130,8 +136,15 @@ def check_columns(table: pa.Table, path: Place, manifest: Manifest) -> None:
     given = {field.name: _type_name(str(field.type)) for field in table.schema}
     stated = {name: _type_name(kind) for name, kind in manifest.columns.items()}
     ids = id_type(manifest.tokenizer.vocab_size)
-    padded = f"fixed_size_list<item: {ids}>[{manifest.accounting.seq_len}]"
-    expected = {**stated, "input_ids": f"list<item: {ids}>" if manifest.tokenizer.pad_id is None else padded}
+    carried, kept = carried_types(manifest.config), kept_types(manifest.config)
+    of_tokens = f"fixed_size_list<item: {{}}>[{manifest.accounting.seq_len}]"
+    of_tokens = "list<item: {}>" if manifest.tokenizer.pad_id is None else of_tokens
+    expected = {
+        **stated,
+        "input_ids": of_tokens.format(ids),
+        **{name: of_tokens.format(pa.type_for_alias(kind)) for name, kind in carried.items()},
+        **{name: f"list<item: {pa.type_for_alias(kind)}>" for name, kind in kept.items()},
+    }
     for values in (stated, given):
         if values != expected:
             raise ShardError(f"{path}: columns: expected {expected}; got {values}; pack again")
@@ -168,9 +181,13 @@ def check_segments(table: pa.Table, path: Place, manifest: Manifest) -> None:
         ("doc_ids", np.where(is_padded, counts - 1, counts)),
         ("doc_starts", list_lengths(table, "doc_starts")),
         ("repeated", list_lengths(table, "repeated")),
+        *((name, list_lengths(table, name)) for name in kept_types(manifest.config)),
     ):
         if not np.array_equal(given, segments):
             raise ShardError(f"{path}: {name}: expected a value for each segment of seq_lengths; pack again")
+    for name in carried_types(manifest.config):
+        if not np.array_equal(list_lengths(table, name), tokens):
+            raise ShardError(f"{path}: {name}: expected a value for each token id of the rows; pack again")
     lengths, repeated, starts = segment_lengths(table), flat(table, "repeated"), flat(table, "doc_starts")
     outside = np.flatnonzero((repeated < 0) | (repeated > lengths) | (starts < 0))
     if outside.size:
@@ -216,6 +233,29 @@ def _check_labels(table: pa.Table, path: Place) -> None:
             row += int(np.searchsorted(offsets_of(list_lengths(part, "labels"))[1:], first, side="right"))
             raise ShardError(f"{path}: row {row}: labels: expected {expected[first]}; got {labels[first]}; pack again")
         row += batch.num_rows
+
+
+def _check_carried(table: pa.Table, path: Place, manifest: Manifest) -> None:
+    """Raise ShardError for a wrong value of a carried column, as far as the rows can prove it."""
+    tokens = list_lengths(table, "input_ids")
+    starts, lengths, repeated = segment_starts(table), segment_lengths(table), flat(table, "repeated")
+    is_padding = np.ones(int(tokens.sum()), np.uint8)
+    kernels.mask_segments(starts, lengths, 0, is_padding)
+    is_repeated = np.zeros(is_padding.size, np.uint8)
+    kernels.mask_segments(starts, repeated, 1, is_repeated)
+    for name in carried_types(manifest.config):
+        values = pc.list_flatten(table[name]).to_numpy()
+        rules: list[tuple[str, Any, Any, Any]] = [("padding", is_padding == 1, values == pad_of(name), pad_of(name))]
+        if name == LABELS and manifest.config.get("labels"):
+            rules.append(("a repeated token", is_repeated == 1, values == IGNORE_INDEX, IGNORE_INDEX))
+        if name in MASKS:
+            rules.append(("a mask", np.ones(values.size, np.bool_), (values == 0) | (values == 1), "0 or 1"))
+        for what, where, is_right, expected in rules:
+            wrong = np.flatnonzero(where & ~is_right)
+            if wrong.size:
+                row = int(np.searchsorted(offsets_of(tokens)[1:], wrong[0], side="right"))
+                got = values[wrong[0]]
+                raise ShardError(f"{path}: row {row}: {name}: expected {expected} of {what}; got {got}; pack again")
 
 
 def _check_numbers(documents: Int64, path: Place, partitions: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.numbering import BITS
-from seampack.packer.planning import MAX_LENGTH, check_lengths, plan_window
+from seampack.packer.planning import MAX_LENGTH, check_lengths, check_long, plan_window
 from seampack.packer.plans import Int64, PackPlan
 
 
@@ -95,6 +95,7 @@ class WindowPlanner:
             raise DataError(
                 f"document {numbers[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}"
             )
+        check_long(lengths, self._config, self._documents)
         self._documents += lengths.size
         if self._documents > 1 << BITS:
             raise DataError(
@@ -112,6 +113,7 @@ class WindowPlanner:
             window=(self._partition, self._section, self._window),
             carry_limit_tokens=0 if last else self._config.window_tokens // 4,
             keep_ends=self._keep_ends,
+            bases=parts.base,
         )
         self._window += 1
         document, start, length = (column.astype(np.int64) for column in plan.carried)

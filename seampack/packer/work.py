@@ -16,7 +16,7 @@ from seampack.io.sources import STDIN, expand, name_of, size_of
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
 from seampack.packer.journal import BlockDigest, Receipt, changes
-from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.manifest import CHAT_TEMPLATE, MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
 from seampack.packer.partitions import Partition, partitions_of
 from seampack.packer.pipeline import Counted, Finished, Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
@@ -56,6 +56,8 @@ class Work:
         loaded = load_tokenizer(tokenizer, config, known_bytes(paths))
         if on_tokenizer is not None:
             on_tokenizer(loaded)
+        if loaded.chats is not None:
+            notes[CHAT_TEMPLATE] = loaded.chats.digest
         partitions = partitions_of(paths, config)
         sizes = {name_of(path): size for path in paths if (size := size_of(path)) is not None}
         given = {
@@ -169,7 +171,7 @@ def _finished(receipts: Sequence[Receipt]) -> Finished:
 
 def _counted(receipts: Sequence[Receipt]) -> Counted:
     """Return what the receipts count."""
-    doubled = (0, 0, 0, 0), *(receipt.doubled for receipt in receipts)
+    doubled = Doubled(), *(receipt.doubled for receipt in receipts)
     return Counted(
         documents=sum(receipt.documents for receipt in receipts),
         tokens=sum(receipt.tokens for receipt in receipts),

@@ -1,5 +1,6 @@
 """``seampack pack``, ``compare``, ``inspect`` and ``tokenizer train``: from the command line to files and back."""
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
+from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from tests.conftest import CORPUS, Run
 from tests.faulty import UNFRAMED, failed
@@ -124,10 +126,11 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"body": "seam", "uid": 1}')
+    (tmp_path / "a.jsonl").write_text('{"ids": [1, 2], "loss_mask": [0, 1], "x": [3, 4], "source": "s", "uid": 1}')
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
+        "long": "truncate",
         "max_overlap": 0.2,
         "extra_tokens": 3,
         "extra_room": "always",
@@ -139,6 +142,8 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "text_column": "body",
         "input_ids_column": "ids",
         "id_column": "uid",
+        "carry": ["loss_mask", "x:int8"],
+        "keep": ["source"],
         "on_bad": "quarantine",
         "max_document_bytes": 12345,
         "special_tokens_in_text": True,
@@ -151,12 +156,35 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "output_format": "parquet",
         "shard_tokens": 77,
     }
-    arguments = []
-    for name, value in chosen.items():
+    of_chats = {
+        "messages_column": "chat",
+        "tools_column": "functions",
+        "chat_template": "chat.jinja",
+        "train_on": "last",
+    }
+    (tmp_path / "chat.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    (tmp_path / "b.jsonl").write_text(
+        '{"chat": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+    )
+    (tmp_path / "c.jsonl").write_text('{"question": "a", "answer": "b"}')
+    of_pairs = {"prompt_column": "question", "completion_column": "answer"}
+    defaults = {field.name: field.default for field in dataclasses.fields(PackConfig)}
+    for file, given in (("a.jsonl", chosen), ("b.jsonl", of_chats), ("c.jsonl", of_pairs)):
+        assert call("pack", file, "-o", file[0], *arguments_of(given)).returncode == 0
+        written = json.loads((tmp_path / file[0] / "manifest.json").read_text())["config"]
+        assert written == {**defaults, "carry": [], "keep": [], **given}
+    assert {*chosen, *of_chats, *of_pairs} == set(defaults)
+
+
+def arguments_of(options: dict[str, Any]) -> list[Any]:
+    arguments: list[Any] = []
+    for name, value in options.items():
         flag = name.replace("_", "-")
-        arguments += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
-    assert call("pack", "a.jsonl", "-o", "out", *arguments).returncode == 0
-    assert json.loads((tmp_path / "out/manifest.json").read_text())["config"] == chosen
+        if isinstance(value, bool):
+            arguments += [f"--{'' if value else 'no-'}{flag}"]
+        for each in [] if isinstance(value, bool) else value if isinstance(value, list) else [value]:
+            arguments += [f"--{flag}", each]
+    return arguments
 
 
 @pytest.mark.parametrize(

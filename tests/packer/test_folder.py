@@ -62,10 +62,13 @@ def edit_accounting(folder: Path, **changes: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"documents": 3}, r"documents - empty_documents: the manifest says \d+, the shards hold \d+; pack again"),
+        (
+            {"documents": 3},
+            r"documents - empty_documents - documents_dropped: the manifest says \d+, the shards hold \d+",
+        ),
         ({"documents": -2}, "doc_ids: expected numbers from 0 to 117; got"),
         ({"documents": -90, "empty_documents": -5}, "doc_ids: expected numbers from 0 to 29; got"),
-        ({"empty_documents": 2}, "documents - empty_documents: the manifest says"),
+        ({"empty_documents": 2}, "documents - empty_documents - documents_dropped: the manifest says"),
         ({"segments": 1}, "segments: the manifest says"),
         ({"tokens_in": 1, "dropped": 1, "segments": -1}, "segments: the manifest says"),
         ({"repeated": 1, "dropped": 1}, "repeated: the manifest says"),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.packer.gather import IGNORE_INDEX, apply_plan
+from seampack.packer.column_types import IGNORE_INDEX
+from seampack.packer.gather import apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
 from tests.packer.test_planning import lengths_and_seq_len, options, rows_of
@@ -87,7 +88,7 @@ def test_truncated_documents_keep_their_end_token(
 @given(lengths_and_seq_len, options)
 def test_every_token_is_a_target_once(case: tuple[list[int], int], options: dict[str, Any]) -> None:
     lengths, seq_len = case
-    planned = plan(lengths, seq_len=seq_len, **{**options, "extra_tokens": 0, "drop_last": False})
+    planned = plan(lengths, seq_len=seq_len, **{**options, "extra_tokens": 0, "drop_last": False, "long": "window"})
     labels = apply_plan(column(documents(lengths)), planned, labels=True)["labels"].to_pylist()
     targets = sorted(label for row in labels for label in row if label != IGNORE_INDEX)
     assert targets == sorted(token for document in documents(lengths) for token in document)

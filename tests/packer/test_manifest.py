@@ -79,6 +79,7 @@ VERSION_1: dict[str, Any] = {
         "cuts": 2,
         "documents_split": 1,
         "documents_truncated": 1,
+        "documents_dropped": 0,
         "documents_fit_but_cut": 1,
         "padding": 996,
         "fill": 0.75683594,
@@ -87,6 +88,7 @@ VERSION_1: dict[str, Any] = {
     "shards": [{"file": "shard-00000-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
 }
 ADDED = [
+    ("accounting", "documents_dropped"),
     ("accounting", "documents_fit_but_cut"),
     *(("tokenizer", name) for name in ("bos", "bos_id", "eos", "eos_id")),
 ]

@@ -18,6 +18,7 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
+from tests.packer.chats import TEMPLATES
 from tests.packer.corpus import END, END_ID, TOKENIZER, UNFRAMED
 
 
@@ -44,6 +45,7 @@ def rows(planned: PackPlan) -> list[tuple[int, ...]]:
 PLAN_OPTIONS = {
     "seq_len": Option(8, lambda before, after: max(map(sum, rows(before))) == 10 and max(map(sum, rows(after))) == 8),
     "strategy": Option("pad", lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
+    "long": Option("drop", lambda before, after: after.account().documents_dropped == 3),
     "max_overlap": Option(0.0, lambda before, after: before.account().repeated > after.account().repeated == 0),
     "extra_tokens": Option(2, lambda before, after: after.account().dropped > before.account().dropped == 0),
     "extra_room": Option(
@@ -98,21 +100,76 @@ def ids(text: str) -> list[int]:
 CORPORA = {
     "texts": "".join(json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}"}) + "\n" for n in range(40)),
     "lines": "one line\nanother line\n\na paragraph\n",
-    "ids": '{"input_ids": [1, 2, 3], "other": [7, 8]}\n',
+    "ids": '{"input_ids": [1, 2, 3], "other": [7, 8, 9]}\n',
     "long": "".join(json.dumps({"text": f"{n} " + "seam " * (n % 60)}) + "\n" for n in range(900)),
     "broken": '{"text": "good"}\n{"text": 5}\n',
     "control": json.dumps({"text": END}) + "\n",
 }
+CORPORA["chats"] = json.dumps(
+    {
+        "messages": [{"role": role, "content": "a"} for role in ("user", "assistant", "user", "assistant")],
+        "others": [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}],
+        "functions": [{"type": "function", "function": {"name": "f"}}],
+        "prompt": "a",
+        "completion": "b",
+        "answer": "c",
+    }
+)
 FILES = {"lines": "corpus.txt"}
+CHATS = {"messages_column": "messages", "chat_template": str(TEMPLATES / "plain.jinja"), "seq_len": 512}
 PACK_OPTIONS = {
     "input_format": Option(
         "paragraphs", lambda before, after: (len(before.documents), len(after.documents)) == (3, 2), corpus="lines"
     ),
     "text_column": Option("body", lambda before, after: before.documents != after.documents == [ids("pack")] * 40),
     "input_ids_column": Option(
-        "other", lambda before, after: (before.documents, after.documents) == ([[1, 2, 3]], [[7, 8]]), corpus="ids"
+        "other", lambda before, after: (before.documents, after.documents) == ([[1, 2, 3]], [[7, 8, 9]]), corpus="ids"
     ),
     "id_column": Option("uid", lambda before, after: 0 in before.column("doc_ids") and "d0" in after.column("doc_ids")),
+    "carry": Option(
+        ("other:uint16",),
+        lambda before, after: "other" not in before.rows[0] and after.column("other") == [7, 8, 9],
+        corpus="ids",
+    ),
+    "messages_column": Option(
+        "others",
+        lambda before, after: before.documents != after.documents == [ids("### User:\nc\n\n### Assistant:\nd\n\n")],
+        given=CHATS,
+        corpus="chats",
+    ),
+    "prompt_column": Option(
+        "answer",
+        lambda before, after: before.documents == [ids("ab")] != after.documents == [ids("cb")],
+        given={"prompt_column": "prompt"},
+        corpus="chats",
+    ),
+    "completion_column": Option(
+        "answer",
+        lambda before, after: (before.documents, after.documents) == ([ids("ab")], [ids("ac")]),
+        given={"prompt_column": "prompt"},
+        corpus="chats",
+    ),
+    "tools_column": Option(
+        "functions",
+        lambda before, after: len(after.documents[0]) > len(before.documents[0]),
+        given={**CHATS, "chat_template": str(TEMPLATES / "qwen3.jinja")},
+        corpus="chats",
+    ),
+    "chat_template": Option(
+        str(TEMPLATES / "chatml.jinja"),
+        lambda before, after: before.documents != after.documents and before.manifest.notes != after.manifest.notes,
+        given=CHATS,
+        corpus="chats",
+    ),
+    "train_on": Option(
+        "last",
+        lambda before, after: sum(before.column("loss_mask")) > sum(after.column("loss_mask")) > 0,
+        given=CHATS,
+        corpus="chats",
+    ),
+    "keep": Option(
+        ("uid",), lambda before, after: "uid" not in before.rows[0] and set(after.column("uid")) > {"d0", "d1"}
+    ),
     "on_bad": Option(
         "quarantine",
         lambda before, after: (

@@ -30,6 +30,7 @@ options = st.fixed_dictionaries(
         "extra_room": st.sampled_from(["needed", "always"]),
         "leftover": st.sampled_from(["fill", "concat", "pad"]),
         "drop_last": st.booleans(),
+        "long": st.sampled_from(["window", "window", "split", "truncate", "drop"]),
     }
 )
 
@@ -54,6 +55,7 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
         extra_room=options["extra_room"],
         leftover=options["leftover"],
         drop_last=options["drop_last"],
+        long=options["long"],
     )
     assert rows_of(plan(lengths, config)) == expected
 
@@ -85,18 +87,21 @@ def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str,
     assert account.padding == planned.rows * seq_len - account.tokens_out
     assert (account.documents, account.empty_documents) == (len(lengths), lengths.count(0))
     pieces = [planned.doc.tolist().count(document) for document in range(len(lengths))]
+    assert account.documents_dropped == sum(length > count == 0 for length, count in zip(lengths, pieces, strict=True))
     assert account.documents_split == sum(count > 1 for count in pieces)
     assert account.cuts == sum(max(count - 1, 0) for count in pieces)
     assert account.documents_fit_but_cut == naive.fit_but_cut(lengths, rows_of(planned), seq_len)
     assert sorted(planned.row_order.tolist()) == list(range(planned.rows))
-    if options["strategy"] != "seamless":
+    if options["strategy"] != "seamless" or options["long"] != "window":
         assert account.repeated == 0
+    too_long = sum(lengths) - sum(naive.allowed(lengths, seq_len, options["long"]))
+    assert account.dropped >= too_long
     config = PlanConfig(**options)
     pads = options["strategy"] != "concat" and config.leftover_rule == "pad"
     if pads and not config.extra_room_tokens:
-        assert account.dropped == account.documents_fit_but_cut == 0
+        assert account.dropped - too_long == account.documents_fit_but_cut == 0
     if options["strategy"] == "seamless" and not options["drop_last"]:
-        assert account.dropped <= options["extra_tokens"] * planned.rows
+        assert account.dropped - too_long <= options["extra_tokens"] * planned.rows
     if not pads:
         assert account.padding < seq_len
 
@@ -181,6 +186,31 @@ def test_the_default_loses_nothing_and_the_paper_loses_ends() -> None:
     assert PlanConfig.paper(leftover="pad", seq_len=512) == paper.replace(leftover="pad")
 
 
+@pytest.mark.parametrize(
+    ("long", "rows", "dropped"),
+    [
+        ("window", [[(0, 0, 5)], [(0, 4, 5)], [(1, 0, 5)]], []),
+        ("split", [[(0, 0, 5)], [(1, 0, 5)], [(0, 5, 4)]], []),
+        ("truncate", [[(0, 0, 5)], [(1, 0, 5)]], [(0, 5, 4)]),
+        ("drop", [[(1, 0, 5)]], [(0, 0, 9)]),
+    ],
+)
+def test_what_becomes_of_a_long_document(long: str, rows: list[naive.Row], dropped: list[naive.Piece]) -> None:
+    planned = plan([9, 5], seq_len=5, long=long, shuffle=False)
+    assert rows_of(planned) == rows
+    assert list(zip(*(column.tolist() for column in planned.dropped), strict=True)) == dropped
+    kept = plan([9, 5], seq_len=5, long=long, shuffle=False, keep_ends=True)
+    assert rows_of(kept) == rows
+    assert [start for _, start, _ in zip(*kept.dropped, strict=True)] == [max(0, start - 1) for _, start, _ in dropped]
+
+
+def test_long_documents_are_refused_if_asked() -> None:
+    message = r"document 1: expected at most seq_len, 5 tokens; got 6; of the 4 documents planned at once, 2 are longer"
+    with pytest.raises(DataError, match=message):
+        plan([5, 6, 0, 9], seq_len=5, long="error")
+    assert plan([5, 4], seq_len=5, long="error").rows == 2
+
+
 def test_trl_example() -> None:
     """The documented result of trl's pack_dataset, strategy bfd_split, on lengths 5, 2, 3, 1 at seq_length 4."""
     planned = plan([5, 2, 3, 1], seq_len=4, strategy="best_fit", shuffle=False)
@@ -210,6 +240,7 @@ def test_more_patterns_than_the_first_allocation_holds() -> None:
         extra_room="needed",
         leftover="pad",
         drop_last=False,
+        long="window",
     )
 
 

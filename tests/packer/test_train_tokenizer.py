@@ -9,7 +9,8 @@ import tokenizers
 
 import seampack
 from seampack.errors import ShardError
-from seampack.packer.config import PackConfig, TokenizerConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.tokenizer_config import TokenizerConfig
 from tests.conftest import Run
 from tests.faulty import failed
 

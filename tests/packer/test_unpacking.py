@@ -54,6 +54,7 @@ LOSSES = st.fixed_dictionaries(
         "extra_tokens": st.sampled_from([0, 3, 30]),
         "extra_room": st.sampled_from(["needed", "always"]),
         "drop_last": st.booleans(),
+        "long": st.sampled_from(["window", "split", "truncate", "drop"]),
     }
 )
 
@@ -127,7 +128,8 @@ def test_dropped_tokens_are_counted_and_the_rest_comes_back(
             assert row["input_ids"] in (ids[:cut], [*ids[: cut - 1], ids[-1]])
         tokens = sum(len(row["input_ids"]) for row in kept)
         assert unpacked.tokens == tokens == accounting.tokens_in - accounting.dropped
-        assert unpacked.lost == sum(map(bool, documents)) - len(kept)
+        assert unpacked.lost == sum(map(bool, documents)) - len(kept) == accounting.documents_dropped
+        PackedFolder(out).verify()
         assert verify_against(PackedFolder(out), corpus).differences == ()
 
 

@@ -49,7 +49,10 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     rows: list[naive.Row] = []
     for window in plan_stream(batches(lengths, size), config):
         planned = window.plan
-        assert planned.carried.tokens <= max(window_tokens // 4, seq_len - 1)
+        end = (
+            max(lengths, default=0) if options["long"] == "truncate" else 0
+        )  # of a document, to be dropped with its last token
+        assert planned.carried.tokens <= max(window_tokens // 4, seq_len - 1) + end
         for doc, start, length, repeated in zip(
             planned.doc, planned.start, planned.length, planned.repeated, strict=True
         ):
@@ -65,6 +68,7 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     assert all(count == 1 for document in seen for count in document)
     assert (total.documents, total.tokens_in) == (len(lengths), sum(lengths))
     assert total.empty_documents == lengths.count(0)
+    assert total.documents_dropped == sum(length > count == 0 for length, count in zip(lengths, segments, strict=True))
     assert total.documents_fit_but_cut == naive.fit_but_cut(lengths, rows, seq_len)
     if not options["drop_last"]:  # it may drop the second part of a document that an earlier window cut
         assert total.documents_split == sum(count > 1 for count in segments)
@@ -119,5 +123,11 @@ def test_windows_end_at_batches() -> None:
 def test_a_document_that_is_too_long() -> None:
     planner = WindowPlanner(PackConfig())
     planner.plan(np.array([1, 2]), last=False)
+    refusing = WindowPlanner(PackConfig(seq_len=9, long="error"))
+    refusing.plan(np.array([1, 9]), last=False)
+    with pytest.raises(
+        DataError, match="document 3: expected at most seq_len, 9 tokens; got 10; of the 2 documents planned"
+    ):
+        refusing.plan(np.array([1, 10]), last=True)
     with pytest.raises(DataError, match="document 3: expected at most 2,147,483,647 tokens; got 2,147,483,648"):
         planner.plan(np.array([1, 2**31]), last=True)

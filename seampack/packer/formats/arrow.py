@@ -12,6 +12,8 @@ from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.manifest import Shard
 
 IS_MAPPED = True
+_NAMES_OF_FLOATS = {"float": "float32", "double": "float64"}
+"""Names that ``datasets`` has for types of Arrow."""
 
 
 class Writer:
@@ -60,4 +62,4 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
         return {"feature": _feature(kind.value_type), "length": kind.list_size, "_type": "Sequence"}
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "length": -1, "_type": "Sequence"}
-    return {"dtype": str(kind), "_type": "Value"}
+    return {"dtype": _NAMES_OF_FLOATS.get(str(kind), str(kind)), "_type": "Value"}

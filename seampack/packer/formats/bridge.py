@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
+from seampack.packer.column_types import IGNORE_INDEX
 from seampack.packer.formats import parquet
 from seampack.packer.formats.columns import Array, lists_of, offsets_in, schema_in, with_schema
-from seampack.packer.gather import IGNORE_INDEX
 from seampack.packer.rows import Int64
 
 IS_MAPPED = False

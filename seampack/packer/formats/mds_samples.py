@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
+from seampack.packer.column_types import ADDED_COLUMNS
 from seampack.packer.formats.columns import Array, Lists, lists_of, number_type
-from seampack.packer.gather import ADDED_COLUMNS
 from seampack.packer.rows import Int64
 from seampack.packer.segments import gathered
 
