@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from seampack.packer.plans import PackPlan
     from seampack.packer.train_tokenizer import train_tokenizer
     from seampack.segmenter.model import Segmenter
+    from seampack.training.collation import CollateConfig, block_mask, collate, dense_mask
 
 _HOME = {
     "Accounting": "packer.accounting",
+    "CollateConfig": "training.collation",
     "Comparison": "packer.comparison",
     "ConfigError": "errors",
     "DataError": "errors",
@@ -43,7 +45,10 @@ _HOME = {
     "ShardError": "errors",
     "Strategy": "packer.config",
     "apply_plan": "packer.gather",
+    "block_mask": "training.collation",
+    "collate": "training.collation",
     "compare": "packer.comparison",
+    "dense_mask": "training.collation",
     "pack": "packer.packing",
     "pack_dataset": "packer.hf_datasets",
     "plan": "packer.planning",
@@ -52,6 +57,7 @@ _HOME = {
 
 __all__ = [
     "Accounting",
+    "CollateConfig",
     "Comparison",
     "ConfigError",
     "DataError",
@@ -67,7 +73,10 @@ __all__ = [
     "Strategy",
     "__version__",
     "apply_plan",
+    "block_mask",
+    "collate",
     "compare",
+    "dense_mask",
     "pack",
     "pack_dataset",
     "plan",
