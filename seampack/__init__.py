@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from seampack.packer.train_tokenizer import train_tokenizer
     from seampack.segmenter.model import Segmenter
     from seampack.training.collation import CollateConfig, block_mask, collate, dense_mask
+    from seampack.training.dataset import PackedDataset
+    from seampack.training.iterable import PackedIterableDataset, ReadConfig
 
 _HOME = {
     "Accounting": "packer.accounting",
@@ -38,8 +40,11 @@ _HOME = {
     "MissingExtraError": "errors",
     "PackConfig": "packer.config",
     "PackPlan": "packer.plans",
+    "PackedDataset": "training.dataset",
     "PackedFolder": "packer.folder",
+    "PackedIterableDataset": "training.iterable",
     "PlanConfig": "packer.config",
+    "ReadConfig": "training.iterable",
     "SeampackError": "errors",
     "Segmenter": "segmenter.model",
     "ShardError": "errors",
@@ -65,8 +70,11 @@ __all__ = [
     "MissingExtraError",
     "PackConfig",
     "PackPlan",
+    "PackedDataset",
     "PackedFolder",
+    "PackedIterableDataset",
     "PlanConfig",
+    "ReadConfig",
     "SeampackError",
     "Segmenter",
     "ShardError",
