@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from seampack.packer.packing import pack
     from seampack.packer.planning import plan
     from seampack.packer.plans import PackPlan
+    from seampack.packer.streaming import pack_stream
     from seampack.packer.train_tokenizer import train_tokenizer
     from seampack.segmenter.model import Segmenter
     from seampack.training.collation import CollateConfig, block_mask, collate, dense_mask
     from seampack.training.dataset import PackedDataset
     from seampack.training.iterable import PackedIterableDataset, ReadConfig
+    from seampack.training.streams import PackedStreamDataset
 
 _HOME = {
     "Accounting": "packer.accounting",
@@ -43,6 +45,7 @@ _HOME = {
     "PackedDataset": "training.dataset",
     "PackedFolder": "packer.folder",
     "PackedIterableDataset": "training.iterable",
+    "PackedStreamDataset": "training.streams",
     "PlanConfig": "packer.config",
     "ReadConfig": "training.iterable",
     "SeampackError": "errors",
@@ -56,6 +59,7 @@ _HOME = {
     "dense_mask": "training.collation",
     "pack": "packer.packing",
     "pack_dataset": "packer.hf_datasets",
+    "pack_stream": "packer.streaming",
     "plan": "packer.planning",
     "train_tokenizer": "packer.train_tokenizer",
 }
@@ -73,6 +77,7 @@ __all__ = [
     "PackedDataset",
     "PackedFolder",
     "PackedIterableDataset",
+    "PackedStreamDataset",
     "PlanConfig",
     "ReadConfig",
     "SeampackError",
@@ -87,6 +92,7 @@ __all__ = [
     "dense_mask",
     "pack",
     "pack_dataset",
+    "pack_stream",
     "plan",
     "train_tokenizer",
 ]

@@ -143,7 +143,7 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
     def _identity(self) -> dict[str, Any]:
         """Return what the order of the rows depends on."""
         manifest = self._reader.folder.manifest.to_dict()
-        worker, workers = _worker()
+        worker, workers = this_worker()
         return {
             "folder": manifest.get("digest", ""),
             "seed": self.config.seed,
@@ -160,10 +160,10 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
         return part(range(rows), self.config.rank or 0, ranks)
 
     def _share(self) -> range:
-        return part(self._of_rank(), *_worker())
+        return part(self._of_rank(), *this_worker())
 
 
-def _worker() -> tuple[int, int]:
+def this_worker() -> tuple[int, int]:
     """Return the number of this worker of a DataLoader, and the number of its workers."""
     worker = get_worker_info()
     return (0, 1) if worker is None else (worker.id, worker.num_workers)

@@ -1,7 +1,7 @@
 """Single rows of a packed folder, by their number."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from seampack.errors import ConfigError
 from seampack.io.ragged import offsets_of
 from seampack.packer.config import OutputFormat
 from seampack.packer.folder import PackedFolder
+from seampack.packer.rows import row_reader
 
 Row = dict[str, Any]
-Reader = Callable[[int], Any]
 
 
 class RowReader:
@@ -21,8 +21,6 @@ class RowReader:
 
     Arrow shards are memory-mapped: all stay open, and only the pages of a row are read. Of other formats, one shard at
     a time is held in memory.
-
-    Lists of numbers are arrays, int64 if they are integers. Other values are plain Python.
     """
 
     def __init__(self, folder: str | os.PathLike[str], columns: Sequence[str] | None) -> None:
@@ -60,26 +58,8 @@ class _Shard:
     def __init__(self, table: pa.Table, columns: Sequence[str]) -> None:
         batches = table.select(columns).to_batches()
         self._offsets = offsets_of([batch.num_rows for batch in batches])
-        self._batches = [{name: _reader(batch.column(name)) for name in columns} for batch in batches]
+        self._readers = [row_reader(batch) for batch in batches]
 
     def row(self, place: int) -> Row:
         batch = int(np.searchsorted(self._offsets, place, side="right")) - 1
-        place -= int(self._offsets[batch])
-        return {name: read(place) for name, read in self._batches[batch].items()}
-
-
-def _reader(column: pa.Array) -> Reader:
-    """Return the function that reads a value of a column."""
-    kind = column.type
-    is_fixed = pa.types.is_fixed_size_list(kind)
-    if not (is_fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not _is_number(kind.value_type):
-        return lambda place: column[place].as_py()
-    values = column.values.to_numpy(zero_copy_only=False)
-    dtype = np.dtype(np.int64) if values.dtype.kind in "iub" else values.dtype
-    starts = np.arange(column.offset, column.offset + len(column) + 1)
-    offsets = starts * kind.list_size if is_fixed else column.offsets.to_numpy()
-    return lambda place: values[offsets[place] : offsets[place + 1]].astype(dtype)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+        return self._readers[batch](place - int(self._offsets[batch]))

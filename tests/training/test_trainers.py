@@ -1,4 +1,4 @@
-"""The page "Which trainer?": what can be run of its snippets is run, and each label that a model receives is checked."""
+"""The page "Which trainer?": its snippets run where they can, and each label that a model receives is checked."""
 
 import re
 from pathlib import Path
