@@ -105,8 +105,8 @@ def collate(
 
     Columns that are read:
         input_ids: The tokens.
-        seq_lengths: Tokens of each segment. Without this column, each row is one segment.
-        repeated: Repeated tokens at the start of each segment.
+        seq_lengths: Tokens of each segment, and of the padding, if there is any.
+        repeated: Repeated tokens at the start of each segment. Without this column and ``doc_ids``, no row is padded.
         labels: Label of each token; by default its id.
         loss_mask: 0 for tokens that are no label.
 
@@ -199,9 +199,7 @@ def _read(rows: Any, config: CollateConfig) -> _Batch:
     """Return the tokens of the rows without their padding, and their labels."""
     columns = _Columns(rows)
     ids, row_lengths = columns.integers("input_ids")
-    lengths, counts = row_lengths, np.ones_like(row_lengths)
-    if "seq_lengths" in columns:
-        lengths, counts = columns.integers("seq_lengths")
+    lengths, counts = columns.integers("seq_lengths")
     _check_sums(lengths, counts, row_lengths)
     labels = columns.per_token("labels", row_lengths).astype(np.int64) if "labels" in columns else ids.copy()
     if "loss_mask" in columns:
@@ -286,9 +284,9 @@ class _Columns:
             raise DataError("expected at least one row; got none")
         self._rows = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         self._names = self._rows.column_names if isinstance(self._rows, pa.Table) else list(rows[0])
-        if "input_ids" not in self._names:
+        if missing := [name for name in ("input_ids", "seq_lengths") if name not in self._names]:
             raise DataError(
-                f"expected rows with a column input_ids; got {', '.join(self._names) or 'no column'}; transformers' "
+                f"expected rows with a column {missing[0]}; got {', '.join(self._names) or 'no column'}; transformers' "
                 "Trainer removes columns unless remove_unused_columns=False"
             )
 

@@ -131,6 +131,10 @@ def test_each_token_of_a_packed_folder_is_a_label_once(tmp_path: Path, options: 
     assert len(set(labels) | others) == sum(lengths)
 
 
+def alone(ids: Any) -> Row:
+    return {"input_ids": ids, "seq_lengths": [len(ids)]}
+
+
 def segments(rows: list[Row]) -> Iterator[list[int]]:
     for row in rows:
         at = 0
@@ -174,8 +178,8 @@ def check_equal(model: Callable[..., torch.Tensor], batch: dict[str, Any]) -> No
             is_token &= numbers != number
             continue
         found.append(ids.tolist())
-        alone = model(collate([{"input_ids": ids}]))[0]
-        torch.testing.assert_close(logits[numbers == number], alone, rtol=1e-4, atol=1e-4)
+        expected_logits = model(collate([alone(ids)]))[0]
+        torch.testing.assert_close(logits[numbers == number], expected_logits, rtol=1e-4, atol=1e-4)
     assert found == expected
     assert int(is_token.sum()) == sum(map(len, expected))
 
@@ -202,8 +206,8 @@ def test_packing_changes_no_logit_of_flex_attention() -> None:
         together = flex_attention(query, key, value, block_mask=batch["attention_mask"])
     for start, end in pairwise(batch["cu_seq_lens_q"].tolist()):
         parts = (each[:, :, start:end] for each in (query, key, value))
-        alone = torch.nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
-        torch.testing.assert_close(together[:, :, start:end], alone)
+        expected = torch.nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
+        torch.testing.assert_close(together[:, :, start:end], expected)
 
 
 @pytest.mark.skipif(not is_flash_attn_2_available(), reason="needs a GPU and flash-attn")
@@ -256,9 +260,9 @@ def test_no_gradient_crosses_a_seam() -> None:
     model = tiny("sdpa")
     batch = collate(ROWS)
     loss = model(**batch).loss
-    alone = [model(**collate([{"input_ids": ids}])) for ids in segments(ROWS) if len(ids) > 1]
+    outputs = [model(**collate([alone(ids)])) for ids in segments(ROWS) if len(ids) > 1]
     weights = [len(ids) - 1 for ids in segments(ROWS) if len(ids) > 1]
-    expected = sum(each.loss * weight for each, weight in zip(alone, weights, strict=True)) / sum(weights)
+    expected = sum(each.loss * weight for each, weight in zip(outputs, weights, strict=True)) / sum(weights)
     torch.testing.assert_close(loss, expected)
     assert int((batch["labels"] != -100).sum()) == sum(weights)
 
@@ -277,7 +281,8 @@ def test_values_may_be_arrays_or_tensors() -> None:
     ("rows", "message"),
     [
         ([], "expected at least one row; got none"),
-        ([{"input_ids": []}], "expected at least 1 token; got 0"),
+        ([alone([])], "expected at least 1 token; got 0"),
+        ([{"input_ids": [1], "labels": [1]}], "expected rows with a column seq_lengths; .*remove_unused_columns=False"),
         ([{"text": "a"}], "expected rows with a column input_ids; got text; .*remove_unused_columns=False"),
         (
             [{"input_ids": [1, 2], "seq_lengths": [1, 2]}],
@@ -292,8 +297,8 @@ def test_values_may_be_arrays_or_tensors() -> None:
             [{"input_ids": [1, 2, 3], "seq_lengths": [1, 1, 1], "repeated": [0]}],
             "row 0 of the batch: expected seq_lengths of 1 segments, and of padding; got 3 lengths",
         ),
-        ([{"input_ids": [1, 2], "labels": [1]}], "labels: expected a value for each of 2 tokens; got 1"),
-        ([{"input_ids": [1, 2], "loss_mask": [0.5, 1]}], "loss_mask: expected 0 and 1; got 0.5"),
+        ([{**alone([1, 2]), "labels": [1]}], "labels: expected a value for each of 2 tokens; got 1"),
+        ([{**alone([1, 2]), "loss_mask": [0.5, 1]}], "loss_mask: expected 0 and 1; got 0.5"),
     ],
 )
 def test_rows_that_do_not_fit_together(rows: list[Row], message: str) -> None:
