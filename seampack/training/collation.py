@@ -12,6 +12,7 @@ max_length_q              4
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,8 +59,11 @@ class MaskType(StrEnum):
     """Number type of a dense mask."""
 
     FLOAT32 = "float32"
+    """Works with models of any type; four bytes for each pair of tokens."""
     BFLOAT16 = "bfloat16"
+    """Half of that, for models in bfloat16."""
     FLOAT16 = "float16"
+    """Half of that, for models in float16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +173,13 @@ def block_mask(seq_idx: "torch.Tensor") -> "BlockMask":
     _torch("block_mask")
     from torch.nn.attention.flex_attention import create_block_mask
 
-    def is_seen(row: Any, _head: Any, query: Any, key: Any) -> Any:
-        return (query >= key) & (seq_idx[row, query] == seq_idx[row, key])
-
     rows, tokens = seq_idx.shape
-    return create_block_mask(is_seen, rows, None, tokens, tokens, device=str(seq_idx.device))
+    rule = partial(_is_seen, seq_idx)  # no closure, so that a worker of a DataLoader can send the mask
+    return create_block_mask(rule, rows, None, tokens, tokens, device=str(seq_idx.device))
+
+
+def _is_seen(seq_idx: Any, row: Any, head: Any, query: Any, key: Any) -> Any:
+    return (query >= key) & (seq_idx[row, query] == seq_idx[row, key])
 
 
 def _torch(purpose: str) -> Any:

@@ -1,5 +1,6 @@
 """Collation: every tensor against a slow twin, and equal logits with and without packing."""
 
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import accumulate, count, pairwise
@@ -199,7 +200,7 @@ def test_packing_changes_no_logit(attention: str, mask: str, layout: str) -> Non
 
 def test_packing_changes_no_logit_of_flex_attention() -> None:
     """Attention alone, as most of the time goes into compiling."""
-    batch = collate(ROWS, mask="flex")
+    batch = pickle.loads(pickle.dumps(collate(ROWS, mask="flex")))  # as if a worker of a DataLoader had sent it
     query, key, value = torch.randn(3, 1, 2, batch["input_ids"].numel(), 16).unbind()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
