@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from seampack.packer.packing import merge, pack, pack_partitions
     from seampack.packer.planning import plan
     from seampack.packer.plans import PackPlan
+    from seampack.packer.streaming import pack_stream
     from seampack.packer.train_tokenizer import train_tokenizer
     from seampack.segmenter.model import Segmenter
+    from seampack.training.collation import CollateConfig, block_mask, collate, dense_mask
+    from seampack.training.dataset import PackedDataset
+    from seampack.training.iterable import PackedIterableDataset, ReadConfig
+    from seampack.training.streams import PackedStreamDataset
 
 _HOME = {
     "Accounting": "packer.accounting",
+    "CollateConfig": "training.collation",
     "Comparison": "packer.comparison",
     "ConfigError": "errors",
     "DataError": "errors",
@@ -36,25 +42,34 @@ _HOME = {
     "MissingExtraError": "errors",
     "PackConfig": "packer.config",
     "PackPlan": "packer.plans",
+    "PackedDataset": "training.dataset",
     "PackedFolder": "packer.folder",
+    "PackedIterableDataset": "training.iterable",
+    "PackedStreamDataset": "training.streams",
     "PlanConfig": "packer.config",
+    "ReadConfig": "training.iterable",
     "RemoteError": "errors",
     "SeampackError": "errors",
     "Segmenter": "segmenter.model",
     "ShardError": "errors",
     "Strategy": "packer.config",
     "apply_plan": "packer.gather",
+    "block_mask": "training.collation",
+    "collate": "training.collation",
     "compare": "packer.comparison",
+    "dense_mask": "training.collation",
     "merge": "packer.packing",
     "pack": "packer.packing",
     "pack_dataset": "packer.hf_datasets",
     "pack_partitions": "packer.packing",
+    "pack_stream": "packer.streaming",
     "plan": "packer.planning",
     "train_tokenizer": "packer.train_tokenizer",
 }
 
 __all__ = [
     "Accounting",
+    "CollateConfig",
     "Comparison",
     "ConfigError",
     "DataError",
@@ -62,8 +77,12 @@ __all__ = [
     "MissingExtraError",
     "PackConfig",
     "PackPlan",
+    "PackedDataset",
     "PackedFolder",
+    "PackedIterableDataset",
+    "PackedStreamDataset",
     "PlanConfig",
+    "ReadConfig",
     "RemoteError",
     "SeampackError",
     "Segmenter",
@@ -71,11 +90,15 @@ __all__ = [
     "Strategy",
     "__version__",
     "apply_plan",
+    "block_mask",
+    "collate",
     "compare",
+    "dense_mask",
     "merge",
     "pack",
     "pack_dataset",
     "pack_partitions",
+    "pack_stream",
     "plan",
     "train_tokenizer",
 ]

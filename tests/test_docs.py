@@ -11,7 +11,8 @@ import pytest
 import seampack
 from examples import readme, strategies
 from seampack.models import METHODS, get
-from seampack.packer import gather, planning
+from seampack.packer import gather, planning, streaming
+from seampack.training import order
 from tests.conftest import commands
 
 DOCS = Path(seampack.__file__).parent.parent / "docs"
@@ -59,7 +60,7 @@ def test_every_file_is_on_the_map(path: Path) -> None:
     assert path.name in README or path.name in ("__init__.py", "_jit.py", "documents.py", "train_tokenizer.py")
 
 
-@pytest.mark.parametrize("module", [planning, gather])
+@pytest.mark.parametrize("module", [planning, gather, streaming, order])
 def test_docstrings(module: object) -> None:
     result = doctest.testmod(module, extraglobs={"pa": gather.pa, "plan": planning.plan})  # type: ignore[arg-type]
     assert result.attempted

@@ -33,7 +33,12 @@ PLANNING = {
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
 # layer with the longest name that begins its own.
 LAYERS: dict[str, set[str]] = {
-    "__init__": {*FLOOR, "seampack.packer", "seampack.segmenter"},  # public names, imported when they are used
+    "__init__": {
+        *FLOOR,
+        "seampack.packer",
+        "seampack.segmenter",
+        "seampack.training",
+    },  # public names, imported when they are used
     "errors": set(),
     "_version": set(),
     "_memory": set(),
@@ -65,6 +70,7 @@ LAYERS: dict[str, set[str]] = {
     "segmenter/_unit_kernels": KERNELS,
     "models": {*FLOOR, "seampack.io", "seampack.models", "numpy", "pyarrow", "datasets", "torch", "transformers"}
     | {"xxhash", "safetensors", "scipy", "sklearn", "tokenizers", "tqdm", "pygad", "rouge_score", "sacrebleu"},
+    "training": {*FLOOR, "seampack.io", "seampack.packer", "seampack.training", "numpy", "pyarrow"},
     "models/lazy": set(),
     "models/options": FLOOR,
     "models/registry": {*FLOOR, "seampack.models"},

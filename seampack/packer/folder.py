@@ -48,6 +48,10 @@ class PackedFolder:
         """Return the shards in order, memory-mapped if the format allows it. Raise ShardError for a damaged shard."""
         return map(self._table, self.shards)
 
+    def table(self, number: int) -> pa.Table:
+        """Return the rows of one shard; see ``tables``."""
+        return self._table(self.shards[number])
+
     def _table(self, shard: Shard) -> pa.Table:
         path = self.folder / shard.file
         output_format = OutputFormat(self.manifest.config["output_format"])

@@ -138,7 +138,7 @@ class Stage:
         self._folder.end_section(
             partition,
             writer,
-            Tail(self._planner.tail, self._columns, self._fields),
+            Tail(self._planner.carried, self._columns, self._fields),
             is_last=inputs is not None,
             inputs=inputs or (),
             blocks=self._digest.blocks,

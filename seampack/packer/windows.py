@@ -76,13 +76,26 @@ class WindowPlanner:
         self._keep_ends = keep_ends
         self.begin(0)
 
-    def begin(self, partition: int, section: int = 0, documents: int = 0) -> None:
-        """Begin a section of a partition, with nothing carried; ``documents`` are those of the earlier sections."""
+    def begin(
+        self,
+        partition: int,
+        section: int = 0,
+        documents: int = 0,
+        *,
+        window: int = 0,
+        carried: Parts | None = None,
+    ) -> None:
+        """Begin a section of a partition, or go on with a ``window`` and the parts that are carried into it.
+
+        ``documents`` are those of the partition so far.
+        """
         self._partition = partition
         self._section = section
-        self._window = 0
         self._documents = documents
-        self._carried = no_parts()
+        self.window = window
+        """Number of the next window."""
+        self.carried = no_parts() if carried is None else carried
+        """The parts that are carried into the next window: the tail, if the section ends here."""
 
     def plan(self, lengths: Int64, *, last: bool) -> Window:
         """Plan the carried parts and the next documents of the partition. The ``last`` window carries nothing.
@@ -106,24 +119,19 @@ class WindowPlanner:
 
     def plan_parts(self, new: Parts, *, last: bool) -> Window:
         """Plan the carried parts and new ones. The ``last`` window carries nothing."""
-        parts = Parts.joined([self._carried, new])
+        parts = Parts.joined([self.carried, new])
         plan = plan_window(
             check_lengths(parts.length),
             self._config,
-            window=(self._partition, self._section, self._window),
+            window=(self._partition, self._section, self.window),
             carry_limit_tokens=0 if last else self._config.window_tokens // 4,
             keep_ends=self._keep_ends,
             bases=parts.base,
         )
-        self._window += 1
+        self.window += 1
         document, start, length = (column.astype(np.int64) for column in plan.carried)
-        self._carried = Parts(parts.document[document], parts.base[document] + start, length)
+        self.carried = Parts(parts.document[document], parts.base[document] + start, length)
         return Window(plan, parts, plan.account(continued=parts.base > 0))
-
-    @property
-    def tail(self) -> Parts:
-        """The carried parts: the tail, if the section ends here."""
-        return self._carried
 
 
 class End(Enum):
@@ -189,7 +197,7 @@ def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window
         yield planner.plan(lengths, last=is_alone)
         if end == End.WINDOW or is_alone:
             continue
-        tails.append(planner.tail)
+        tails.append(planner.carried)
         if end == End.SECTION:
             section += 1
         else:

@@ -1,0 +1,174 @@
+"""An iterable dataset over a packed folder: shuffled, divided between ranks and workers, resumed at any row."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from seampack.config import Config, option, seed_option
+from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.training.order import RowOrder, part
+from seampack.training.reading import RowReader
+
+try:
+    import torch.distributed
+    from torch.utils.data import IterableDataset, get_worker_info
+except ModuleNotFoundError as error:
+    raise MissingExtraError("torch", "torch", "seampack.PackedIterableDataset") from error
+
+
+class Remainder(StrEnum):
+    """Rows that are over when each rank has equally many."""
+
+    SKIP = "skip"
+    """Skip them, fewer than there are ranks. Others in each epoch, as the rows are shuffled anew."""
+    KEEP = "keep"
+    """Read them: some ranks have one row more than others, and may take one step more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConfig(Config):
+    """Options of ``PackedIterableDataset``.
+
+    Raises ConfigError, naming the field, the expected values and the given one.
+    """
+
+    shuffle: bool = option(True, "Shuffle the rows, in another order in each epoch.")
+    seed: int = seed_option("Seed of the shuffle.")
+    rank: int | None = option(None, "Number of this process among those that train together, from 0.", low=0)
+    world_size: int | None = option(None, "Number of processes that train together.", low=1)
+    remainder: str = option(
+        Remainder.SKIP.value,
+        "Rows that are over when each rank has equally many: skip them, so that all ranks take equally many steps, or "
+        "keep them.",
+        choices=Remainder,
+    )
+
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
+        if (self.rank is None) != (self.world_size is None):
+            raise ConfigError("rank, world_size: expected both or none")
+        if self.rank is not None and self.world_size is not None and self.rank >= self.world_size:
+            raise ConfigError(f"rank: expected a number below world_size, {self.world_size}; got {self.rank}")
+
+
+class PackedIterableDataset(IterableDataset[dict[str, Any]]):
+    """The rows of a packed folder as a stream: each once in an epoch, over all ranks and workers of a DataLoader.
+
+    An iteration is an epoch, and the next one has another order. The order depends on the folder, the seed and the
+    epoch alone. Ranks get equal and contiguous parts of it (see ``remainder``), and their workers equal parts of these.
+
+    Arrow shards are memory-mapped, and shuffled row by row. Other formats are shuffled shard by shard, and the rows
+    within each; one shard at a time is in memory.
+
+    ``state_dict`` is exact to the row. In a DataLoader without workers it is the state after the rows that the loop has
+    received; with workers, which hold copies, use torchdata's StatefulDataLoader, and call ``set_epoch`` before each
+    epoch.
+
+    Args:
+        folder: The packed folder.
+        config: The options; by default ``ReadConfig()``.
+        columns: The columns of a row; by default all.
+        options: Fields of ReadConfig; they override ``config``.
+
+    Raises ShardError for a folder that is not complete; ConfigError for a column that it lacks, and where several
+    processes train together but ``rank`` is not given.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        config: ReadConfig | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.config = ReadConfig.given(config, **options)
+        if self.config.rank is None and _is_distributed():
+            raise ConfigError(
+                "rank: expected rank and world_size, because several processes train together; give rank=0 and "
+                "world_size=1 where the trainer itself divides the rows"
+            )
+        self._reader = RowReader(folder, columns)
+        self._epoch = 0
+        self._done = 0  # rows of this epoch that the current iteration has yielded
+        self._resume_at = 0
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that is or will be read, from 0."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch with the next iteration. The current one goes on where a loaded state has left it."""
+        if epoch != self._epoch:
+            self._epoch, self._done, self._resume_at = epoch, 0, 0
+
+    def __len__(self) -> int:
+        """Return the rows of this rank in an epoch."""
+        return len(self._of_rank())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._done, self._resume_at = self._resume_at, 0
+        share = self._share()
+        order = RowOrder(
+            self._reader.shard_rows,
+            is_mapped=self._reader.is_mapped,
+            seed=self.config.seed,
+            epoch=self._epoch,
+            shuffle=self.config.shuffle,
+        )
+        for number in order.numbers(share.start + self._done, share.stop):
+            row = self._reader.row(number)
+            self._done += 1  # before the row is given away: the loop may ask for the state now
+            yield row
+        self._epoch, self._done = self._epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place of the current iteration: plain values, to be saved with a checkpoint."""
+        return {"epoch": self._epoch, "rows": self._done or self._resume_at, **self._identity()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on, with the next iteration, after the rows that had been read.
+
+        Raises DataError if the state is that of another folder, order, rank or worker.
+        """
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise DataError(f"state: expected {name} {value}, as now; got {state.get(name)}, from the earlier run")
+        self._epoch, self._done, self._resume_at = state["epoch"], 0, state["rows"]
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what the order of the rows depends on."""
+        manifest = self._reader.folder.manifest.to_dict()
+        worker, workers = this_worker()
+        return {
+            "folder": manifest.get("digest", ""),
+            "seed": self.config.seed,
+            "shuffle": self.config.shuffle,
+            "remainder": self.config.remainder,
+            "rank": [self.config.rank or 0, self.config.world_size or 1],
+            "worker": [worker, workers],
+        }
+
+    def _of_rank(self) -> range:
+        rows, ranks = sum(self._reader.shard_rows), self.config.world_size or 1
+        if self.config.remainder == Remainder.SKIP:
+            rows -= rows % ranks
+        return part(range(rows), self.config.rank or 0, ranks)
+
+    def _share(self) -> range:
+        return part(self._of_rank(), *this_worker())
+
+
+def this_worker() -> tuple[int, int]:
+    """Return the number of this worker of a DataLoader, and the number of its workers."""
+    worker = get_worker_info()
+    return (0, 1) if worker is None else (worker.id, worker.num_workers)
+
+
+def _is_distributed() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
