@@ -196,24 +196,31 @@ def column_blocks(
 
     Raises DataError if the file is damaged, or has neither column.
     """
-    unread: list[BadRecord] = []  # rows of CSV that are not rows of the table
+    unread: list[BadRecord] = []
     table = TableReader(source, config.max_document_bytes, unread.append)
-    content = _content_column(source.name, table.schema, config)
+    yield from table_blocks(table, config, vocab_size, id_kinds, unread)
+
+
+def table_blocks(
+    table: TableReader, config: PackConfig, vocab_size: int, id_kinds: IdKinds, unread: list[BadRecord]
+) -> Iterator[ColumnBlock | BadBlock]:
+    """Iterate over the blocks of an open table; its reader adds rows of CSV that are not rows of it to ``unread``."""
+    content = _content_column(table.name, table.schema, config)
     columns = {"content": content}
     if config.id_column is not None:
-        columns["names"] = find_column(source.name, table.schema, config.id_column, option="--id-column")
+        columns["names"] = find_column(table.name, table.schema, config.id_column, option="--id-column")
         is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
-        id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
+        id_kinds.add("a number" if is_number else "text", f"{table.name}, column {columns['names']!r}")
     if content != config.text_column:
         watched = (("labels", LABELS), ("mask", ATTENTION_MASK))
         packed = {*config.carried, *config.kept}
         columns |= {kind: name for kind, name in watched if name in table.schema.names and name not in packed}
     for name, kind in config.carried.items():
         if content == config.text_column:
-            raise DataError(f"{source.name}: {no_ids_to_carry(name)}")
-        check_carried(source.name, table.schema, find_column(source.name, table.schema, name, option="--carry"), kind)
+            raise DataError(f"{table.name}: {no_ids_to_carry(name)}")
+        check_carried(table.name, table.schema, find_column(table.name, table.schema, name, option="--carry"), kind)
     for name, kind in config.kept.items():
-        check_kept(source.name, table.schema, find_column(source.name, table.schema, name, option="--keep"), kind)
+        check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option="--keep"), kind)
     read = list(dict.fromkeys([*columns.values(), *config.carried, *config.kept]))
     row = 1
     for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):
@@ -230,7 +237,7 @@ def column_blocks(
             kept={name: batch.column(name) for name in config.kept},
             carried_types=config.carried,
             kept_types=config.kept,
-            source=source.name,
+            source=table.name,
             first_row=row,
             vocab_size=vocab_size,
             long=long,

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.io.bad_records import Skipped
-from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PAPER, PackConfig, Strategy
+from seampack.packer.memory_sources import as_one_partition, opened
 from seampack.packer.packing import Inputs
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
-from seampack.packer.tokenizing import BUNDLED, TextTokenizer
+from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import plan_stream
 
 _PAPER = "paper"
@@ -42,17 +42,17 @@ class _Lengths:
 
 
 def compare(
-    source: Inputs,
+    source: Inputs | Any,
     config: PackConfig | None = None,
     *,
-    tokenizer: str = BUNDLED,
+    tokenizer: AnyTokenizer = BUNDLED,
     strategies: Sequence[str] = (*Strategy, _PAPER),
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
-    """Plan a corpus by each strategy, in the same windows as ``pack``.
+    """Plan a corpus by each strategy, in the same windows as ``pack``. ``source`` and ``tokenizer``: as for ``pack``.
 
     The strategy ``paper`` is Seamless Packing with the options as published, ``PlanConfig.paper()``. Needs four
     bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be read.
@@ -61,7 +61,7 @@ def compare(
     """
     config = PackConfig.given(config, **options)
     configs = {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
-    paths = expand(source)
+    paths = opened(source)
     text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)
@@ -69,6 +69,7 @@ def compare(
     batches = token_batches(paths, text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
     lengths = [(batch.lengths.astype(np.int32), batch.input_bytes) for batch in batches]
     skipped.warn()
+    configs = {name: as_one_partition(paths, planned) for name, planned in configs.items()}
     for planned in configs.values():
         _plan([(np.ones(1, np.int32), 0)], planned, "")  # load the kernels before the clock starts
     return [_plan(lengths, planned, name) for name, planned in configs.items()]

@@ -18,17 +18,18 @@ from typing import Any
 from seampack._threads import thread_count
 from seampack._version import __version__
 from seampack.errors import ConfigError, DataError
-from seampack.io.sources import STDIN, expand, name_of
+from seampack.io.sources import STDIN, name_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
 from seampack.packer.journal import BlockDigest, Receipt, changes
 from seampack.packer.manifest import MANIFEST, Input, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.memory_sources import MEMORY, MemorySource, as_one_partition, opened
 from seampack.packer.pipeline import Finished, Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.shards import ShardWriter, discard_unfinished
 from seampack.packer.stage import Stage
-from seampack.packer.tokenizing import BUNDLED, TextTokenizer
+from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import windows_of
 
 # Share of tokens; trained models lost ends of documents where 2.8 % were dropped.
@@ -38,11 +39,11 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def pack(
-    source: Inputs,
+    source: Inputs | Any,
     config: PackConfig | None = None,
     out: str | os.PathLike[str] = "packed",
     *,
-    tokenizer: str | os.PathLike[str] = BUNDLED,
+    tokenizer: AnyTokenizer = BUNDLED,
     threads: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -57,10 +58,13 @@ def pack(
     Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
-        source: Paths, globs, folders, or ``"-"`` for standard input.
+        source: Paths, globs, folders, or ``"-"`` for standard input; or documents in memory, as texts or token ids: a
+            ``datasets.Dataset`` or ``IterableDataset``, an Arrow table, or an iterable of dicts or texts. A list of
+            texts is a list of paths; for texts, give ``iter(texts)``.
         config: The options; by default ``PackConfig()``.
         out: Output folder.
-        tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
+        tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer; or a ``tokenizers.Tokenizer``
+            or a fast tokenizer of transformers.
         threads: Number of worker threads; by default all cores.
         overwrite: Whether to replace a packed folder at ``out``, or what a run that did not finish has left.
         resume: Whether to go on after the partitions that a run which did not finish has left. The input is read
@@ -78,8 +82,12 @@ def pack(
     config = PackConfig.given(config, **options)
     notes = check_notes(notes or {})
     workers = thread_count(threads)
-    paths = expand(source)
-    _refuse_own_input(source, paths, Path(out))
+    paths = opened(source)
+    if isinstance(paths, MemorySource):
+        if resume:
+            raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
+    else:
+        _refuse_own_input(source, paths, Path(out))
     with ThreadPoolExecutor(1) as loading:
         loading.submit(_load_kernels)
         text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
@@ -88,7 +96,7 @@ def pack(
     inputs: list[Input] = []
     run = {
         "seampack": __version__,
-        "inputs": [path if path == STDIN else name_of(path) for path in paths],
+        "inputs": [MEMORY] if isinstance(paths, MemorySource) else [_shown(path) for path in paths],
         "tokenizer": text_tokenizer.fingerprint,
         "options": config.to_dict(),
         "notes": dict(notes),
@@ -118,7 +126,7 @@ def pack(
             _check_input(batches, receipts)
             stage = Stage(config, text_tokenizer, writer)
             pending: Future[None] | None = None
-            for window, end in windows_of(batches, config):
+            for window, end in windows_of(batches, as_one_partition(paths, config)):
                 if pending is not None:
                     pending.result()
                 pending = thread.submit(stage.run, window, end)
@@ -197,6 +205,10 @@ def _refuse_own_input(source: Inputs, paths: Sequence[str], out: Path) -> None:
     for path in paths:
         if path != STDIN and folder in Path(path).resolve().parents:
             raise ConfigError(f"{path}: the input is in the output folder {out}; choose another folder")
+
+
+def _shown(path: str) -> str:
+    return path if path == STDIN else name_of(path)
 
 
 def _load_kernels() -> None:

@@ -18,6 +18,7 @@ from seampack.io.bad_records import BadRecord
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, TokenBatch
 from seampack.packer.manifest import Input
+from seampack.packer.memory_sources import MemorySource
 from seampack.packer.readers import Block, read_blocks
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -51,8 +52,10 @@ def ordered_map(
             future.cancel()
 
 
-def known_bytes(paths: Sequence[str]) -> int:
+def known_bytes(paths: Sequence[str] | MemorySource) -> int:
     """Return the size of the files among the inputs; the size of a pipe is not known before it is read."""
+    if isinstance(paths, MemorySource):
+        return paths.bytes
     return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
 
@@ -95,7 +98,7 @@ def _in_phases(blocks: Iterable[Block], finished: int, fast_from: int) -> Iterat
 
 
 def token_batches(
-    paths: Sequence[str],
+    paths: Sequence[str] | MemorySource,
     tokenizer: TextTokenizer,
     config: PackConfig,
     *,

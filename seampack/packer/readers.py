@@ -12,6 +12,7 @@ from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import BadBlock, IdKinds
 from seampack.packer.manifest import MANIFEST, Input, is_manifest, is_packed_name
+from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
 Block = TextBlock | ColumnBlock | BadBlock
@@ -28,12 +29,14 @@ def _refuse_packed(path: str) -> None:
 
 
 def read_blocks(
-    paths: Sequence[str],
+    paths: Sequence[str] | MemorySource,
     config: PackConfig,
     vocab_size: int = 1 << 32,
     on_input: Callable[[Input], None] | None = None,
 ) -> Iterator[Block]:
-    """Iterate over the blocks of all files, in order. Their borders depend on the input alone, not on threads.
+    """Iterate over the blocks of all files, or of documents in memory, in order.
+
+    Their borders depend on the input alone, not on threads.
 
     The ids of tokenised documents must be below ``vocab_size``. ``on_input`` receives the description of each input
     when it has been read. Warns if ``config.id_column`` holds numbers and texts.
@@ -41,6 +44,15 @@ def read_blocks(
     Raises DataError if a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
     id_kinds = IdKinds()
+    if isinstance(paths, MemorySource):
+        read, size = Checksum(), 0
+        for block in paths.blocks(config, vocab_size, id_kinds):
+            read.update(block.checksum())
+            size += block.size
+            yield block
+        if on_input is not None:
+            on_input(Input(path=MEMORY, bytes=size, checksum=str(read)))
+        return
     for path in paths:
         _refuse_packed(path)
         stored = Checksum()
