@@ -16,22 +16,22 @@ from seampack.io.records import SHOWN_BYTES, invalid_utf8, too_long
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
 from seampack.packer.checksums import block_checksum
-from seampack.packer.column_types import ATTENTION_MASK, LABELS
+from seampack.packer.column_types import LABELS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
-    LOST_LABELS,
-    LOST_MASK,
+    WATCHED,
     BadBlock,
     IdKinds,
     Texts,
     TokenBatch,
+    lost,
     no_ids_to_carry,
     outside_vocabulary,
 )
-from seampack.packer.table_columns import carried_lists, check_carried, check_kept, kept_values
+from seampack.packer.table_columns import carried_lists, check_carried, check_kept, has_numbers, kept_values
 from seampack.packer.text_blocks import BLOCK_BYTES
 
-_PARTS = ("content", "names", "labels", "mask")
+_PARTS = ("content", "names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,8 @@ class ColumnBlock:
 
     content: pa.Array
     names: pa.Array | None
-    labels: pa.Array | None
-    """Labels of token ids; they must equal the ids."""
-    mask: pa.Array | None
-    """Attention mask of token ids; it must have no 0."""
+    watched: dict[str, pa.Array]
+    """Columns of token ids that are not packed: labels, which must equal the ids, and masks, which must have no 0."""
     carried: dict[str, pa.Array]
     """Columns to pack with the token ids, not yet of the types in ``carried_types``."""
     kept: dict[str, pa.Array]
@@ -66,7 +64,7 @@ class ColumnBlock:
     def checksum(self) -> bytes:
         """Return the checksum of the block's columns."""
         columns = {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
-        arrays = [*columns.values(), *self.carried.values(), *self.kept.values()]
+        arrays = [*columns.values(), *self.watched.values(), *self.carried.values(), *self.kept.values()]
         return block_checksum(pa.record_batch(arrays, list(map(str, range(len(arrays))))).serialize())
 
     def decode(self) -> Texts | TokenBatch:
@@ -80,10 +78,11 @@ class ColumnBlock:
         fields = {name: kept_values(column, name, self.kept_types[name], wrong) for name, column in self.kept.items()}
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
-            if self.labels is not None:
-                _check_labels(self.labels, self.content, wrong)
-            if self.mask is not None:
-                _check_mask(self.mask, wrong)
+            for name, column in self.watched.items():
+                if name == LABELS:
+                    _check_labels(column, self.content, wrong)
+                else:
+                    _check_mask(name, column, wrong)
             lengths = np.diff(_offsets(self.content))
             lists = {
                 name: carried_lists(column, name, self.carried_types[name], lengths, wrong)
@@ -161,14 +160,16 @@ def _check_labels(labels: pa.Array, content: pa.Array, wrong: dict[int, str]) ->
         return
     for row, (wanted, ids) in enumerate(zip(labels, content, strict=True)):
         if wanted.as_py() not in (None, ids.as_py()):
-            wrong.setdefault(row, LOST_LABELS)
+            wrong.setdefault(row, lost(LABELS))
 
 
-def _check_mask(mask: pa.Array, wrong: dict[int, str]) -> None:
-    """Add the rows whose attention mask has a 0 to ``wrong``."""
-    zeros = np.flatnonzero(mask.flatten().fill_null(1).to_numpy(zero_copy_only=False) == 0)
+def _check_mask(name: str, mask: pa.Array, wrong: dict[int, str]) -> None:
+    """Add the rows whose mask has a 0 to ``wrong``."""
+    values = mask.flatten()
+    values = values.cast(pa.uint8()) if pa.types.is_boolean(values.type) else values
+    zeros = np.flatnonzero(values.fill_null(1).to_numpy(zero_copy_only=False) == 0)
     for row in np.searchsorted(_offsets(mask)[1:], zeros, side="right").tolist():
-        wrong.setdefault(row, LOST_MASK)
+        wrong.setdefault(row, lost(name))
 
 
 def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> None:
@@ -211,17 +212,16 @@ def table_blocks(
         columns["names"] = find_column(table.name, table.schema, config.id_column, option="--id-column")
         is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
         id_kinds.add("a number" if is_number else "text", f"{table.name}, column {columns['names']!r}")
-    if content != config.text_column:
-        watched = (("labels", LABELS), ("mask", ATTENTION_MASK))
-        packed = {*config.carried, *config.kept}
-        columns |= {kind: name for kind, name in watched if name in table.schema.names and name not in packed}
+    packed = [*config.carried, *config.kept]
+    is_text = content == config.text_column
+    watched = [name for name in WATCHED if not is_text and name not in packed and has_numbers(table.schema, name)]
     for name, kind in config.carried.items():
-        if content == config.text_column:
+        if is_text:
             raise DataError(f"{table.name}: {no_ids_to_carry(name)}")
         check_carried(table.name, table.schema, find_column(table.name, table.schema, name, option="--carry"), kind)
     for name, kind in config.kept.items():
         check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option="--keep"), kind)
-    read = list(dict.fromkeys([*columns.values(), *config.carried, *config.kept]))
+    read = [*columns.values(), *watched, *packed]
     row = 1
     for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
@@ -233,6 +233,7 @@ def table_blocks(
         parts = {kind: _normal(arrays[kind]) if kind in arrays else None for kind in _PARTS}
         yield ColumnBlock(
             **parts,
+            watched={name: _normal(batch.column(name)) for name in watched},
             carried={name: _normal(batch.column(name)) for name in config.carried},
             kept={name: batch.column(name) for name in config.kept},
             carried_types=config.carried,
