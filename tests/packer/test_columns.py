@@ -71,7 +71,7 @@ def with_added(record: dict[str, Any], bos: str, eos: str) -> dict[str, Any]:
 
 
 @EXPECTED_WARNINGS
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.lists(document, max_size=10),
     OPTIONS,
