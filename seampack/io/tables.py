@@ -4,7 +4,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,13 @@ class TableReader:
             else:
                 rows = CsvRows(source, longest, report)
                 self.schema, self._batches = rows.schema, rows.batches()
+
+    @classmethod
+    def of_batches(cls, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Self:
+        """Return the reader of a table in memory."""
+        table = cls.__new__(cls)
+        table.name, table.schema, table._batches, table._parquet = name, schema, batches, None
+        return table
 
     def _open_arrow(self, source: Source) -> Iterator[pa.RecordBatch]:
         if source.stream.head.startswith(b"ARROW1"):

@@ -16,18 +16,18 @@ from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
-from seampack.io.sources import expand
 from seampack.packer.column_types import LABELS, carried_types
 from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import CHAT_TEMPLATE, Input, Manifest
+from seampack.packer.memory_sources import opened
 from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int32, Int64
 from seampack.packer.segments import gathered
-from seampack.packer.tokenizing import TextTokenizer, recorded_tokenizer
+from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer, recorded_tokenizer
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -76,9 +76,9 @@ class Outcome:
 
 def verify_against(
     folder: PackedFolder,
-    source: Inputs,
+    source: Inputs | Any,
     *,
-    tokenizer: str | os.PathLike[str] | None = None,
+    tokenizer: AnyTokenizer | None = None,
     threads: int | None = None,
     split: Split | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -90,7 +90,7 @@ def verify_against(
 
     Args:
         folder: The packed folder; ``verify`` has checked it.
-        source: Paths, globs, folders, or ``"-"`` for standard input.
+        source: Paths, globs, folders, or ``"-"`` for standard input; or the documents in memory that were packed.
         tokenizer: The tokenizer that packed the folder, if it is no longer at the recorded place.
         threads: Number of worker threads; by default all cores.
         split: The function that cut texts into pieces, if the folder was packed with one.
@@ -99,7 +99,7 @@ def verify_against(
     Raises ConfigError for another tokenizer, DataError for a source that cannot be read, and ShardError if the segments
     of a document do not follow each other.
     """
-    paths = expand(source)
+    paths = opened(source)
     config = _recorded(folder.manifest)
     facts = folder.manifest.tokenizer
     text_tokenizer = recorded_tokenizer(facts, tokenizer, config, input_bytes=known_bytes(paths))

@@ -18,23 +18,23 @@ from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
 from seampack.packer.chats import Chat, Chats
 from seampack.packer.checksums import block_checksum
-from seampack.packer.column_types import ATTENTION_MASK, LABELS
+from seampack.packer.column_types import LABELS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
-    LOST_LABELS,
-    LOST_MASK,
+    WATCHED,
     BadBlock,
     IdKinds,
     Texts,
     TokenBatch,
+    lost,
     no_ids_to_carry,
     outside_vocabulary,
     text_option,
 )
-from seampack.packer.table_columns import carried_lists, check_carried, check_kept, kept_values
+from seampack.packer.table_columns import carried_lists, check_carried, check_kept, has_numbers, kept_values
 from seampack.packer.text_blocks import BLOCK_BYTES
 
-_PARTS = ("content", "names", "labels", "mask")
+_PARTS = ("content", "names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,8 @@ class ColumnBlock:
 
     content: pa.Array
     names: pa.Array | None
-    labels: pa.Array | None
-    """Labels of token ids; they must equal the ids."""
-    mask: pa.Array | None
-    """Attention mask of token ids; it must have no 0."""
+    watched: dict[str, pa.Array]
+    """Columns of token ids that are not packed: labels, which must equal the ids, and masks, which must have no 0."""
     carried: dict[str, pa.Array]
     """Columns to pack with the token ids, not yet of the types in ``carried_types``."""
     kept: dict[str, pa.Array]
@@ -71,7 +69,8 @@ class ColumnBlock:
     def checksum(self) -> bytes:
         """Return the checksum of the block's columns."""
         columns = {part: getattr(self, part) for part in _PARTS if getattr(self, part) is not None}
-        arrays = [*columns.values(), *self.carried.values(), *self.kept.values(), *self.chats.values()]
+        arrays = [*columns.values(), *self.watched.values(), *self.carried.values(), *self.kept.values()]
+        arrays += self.chats.values()
         return block_checksum(pa.record_batch(arrays, list(map(str, range(len(arrays))))).serialize())
 
     def decode(self) -> Texts | TokenBatch | Chats:
@@ -87,10 +86,11 @@ class ColumnBlock:
             return self._decode_chats(fields, wrong)
         if pa.types.is_large_list(self.content.type):
             _check_ids(self.content, self.vocab_size, wrong)
-            if self.labels is not None:
-                _check_labels(self.labels, self.content, wrong)
-            if self.mask is not None:
-                _check_mask(self.mask, wrong)
+            for name, column in self.watched.items():
+                if name == LABELS:
+                    _check_labels(column, self.content, wrong)
+                else:
+                    _check_mask(name, column, wrong)
             lengths = np.diff(_offsets(self.content))
             lists = {
                 name: carried_lists(column, name, self.carried_types[name], lengths, wrong)
@@ -200,14 +200,16 @@ def _check_labels(labels: pa.Array, content: pa.Array, wrong: dict[int, str]) ->
         return
     for row, (wanted, ids) in enumerate(zip(labels, content, strict=True)):
         if wanted.as_py() not in (None, ids.as_py()):
-            wrong.setdefault(row, LOST_LABELS)
+            wrong.setdefault(row, lost(LABELS))
 
 
-def _check_mask(mask: pa.Array, wrong: dict[int, str]) -> None:
-    """Add the rows whose attention mask has a 0 to ``wrong``."""
-    zeros = np.flatnonzero(mask.flatten().fill_null(1).to_numpy(zero_copy_only=False) == 0)
+def _check_mask(name: str, mask: pa.Array, wrong: dict[int, str]) -> None:
+    """Add the rows whose mask has a 0 to ``wrong``."""
+    values = mask.flatten()
+    values = values.cast(pa.uint8()) if pa.types.is_boolean(values.type) else values
+    zeros = np.flatnonzero(values.fill_null(1).to_numpy(zero_copy_only=False) == 0)
     for row in np.searchsorted(_offsets(mask)[1:], zeros, side="right").tolist():
-        wrong.setdefault(row, LOST_MASK)
+        wrong.setdefault(row, lost(name))
 
 
 def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> None:
@@ -235,27 +237,34 @@ def column_blocks(
 
     Raises DataError if the file is damaged, or has neither column.
     """
-    unread: list[BadRecord] = []  # rows of CSV that are not rows of the table
+    unread: list[BadRecord] = []
     table = TableReader(source, config.max_document_bytes, unread.append)
-    content = _content_column(source.name, table.schema, config)
+    yield from table_blocks(table, config, vocab_size, id_kinds, unread)
+
+
+def table_blocks(
+    table: TableReader, config: PackConfig, vocab_size: int, id_kinds: IdKinds, unread: list[BadRecord]
+) -> Iterator[ColumnBlock | BadBlock]:
+    """Iterate over the blocks of an open table; its reader adds rows of CSV that are not rows of it to ``unread``."""
+    content = _content_column(table.name, table.schema, config)
     columns = {"content": content}
     if config.id_column is not None:
-        columns["names"] = find_column(source.name, table.schema, config.id_column, option="--id-column")
+        columns["names"] = find_column(table.name, table.schema, config.id_column, option="--id-column")
         is_number = pa.types.is_integer(table.schema.field(columns["names"]).type)
-        id_kinds.add("a number" if is_number else "text", f"{source.name}, column {columns['names']!r}")
-    if content == config.input_ids_column and not config.reads_chats:
-        watched = (("labels", LABELS), ("mask", ATTENTION_MASK))
-        packed = {*config.carried, *config.kept}
-        columns |= {kind: name for kind, name in watched if name in table.schema.names and name not in packed}
+        id_kinds.add("a number" if is_number else "text", f"{table.name}, column {columns['names']!r}")
     carried = {} if config.reads_chats else config.carried
-    chats = _chat_columns(source.name, table.schema, config)
+    chats = _chat_columns(table.name, table.schema, config)
+    packed = [*carried, *config.kept]
+    is_text = content == config.text_column
+    has_ids = not is_text and not config.reads_chats
+    watched = [name for name in WATCHED if has_ids and name not in packed and has_numbers(table.schema, name)]
     for name, kind in carried.items():
-        if content == config.text_column:
-            raise DataError(f"{source.name}: {no_ids_to_carry(name)}")
-        check_carried(source.name, table.schema, find_column(source.name, table.schema, name, option="--carry"), kind)
+        if is_text:
+            raise DataError(f"{table.name}: {no_ids_to_carry(name)}")
+        check_carried(table.name, table.schema, find_column(table.name, table.schema, name, option="--carry"), kind)
     for name, kind in config.kept.items():
-        check_kept(source.name, table.schema, find_column(source.name, table.schema, name, option="--keep"), kind)
-    read = list(dict.fromkeys([*columns.values(), *carried, *config.kept, *chats.values()]))
+        check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option="--keep"), kind)
+    read = list(dict.fromkeys([*columns.values(), *watched, *packed, *chats.values()]))
     row = 1 + table.first_row
     for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):
         if unread:
@@ -267,12 +276,13 @@ def column_blocks(
         parts = {kind: _normal(arrays[kind]) if kind in arrays else None for kind in _PARTS}
         yield ColumnBlock(
             **parts,
+            watched={name: _normal(batch.column(name)) for name in watched},
             carried={name: _normal(batch.column(name)) for name in carried},
             kept={name: batch.column(name) for name in config.kept},
             chats={part: batch.column(name) for part, name in chats.items()},
             carried_types=carried,
             kept_types=config.kept,
-            source=source.name,
+            source=table.name,
             first_row=row,
             vocab_size=vocab_size,
             long=long,

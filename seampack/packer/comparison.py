@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.io.bad_records import Skipped
-from seampack.io.sources import expand
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PAPER, PackConfig, Strategy
+from seampack.packer.memory_sources import opened
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
-from seampack.packer.tokenizing import BUNDLED, TextTokenizer
+from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import plan_stream
 from seampack.packer.work import Inputs
 
@@ -43,17 +43,17 @@ class _Lengths:
 
 
 def compare(
-    source: Inputs,
+    source: Inputs | Any,
     config: PackConfig | None = None,
     *,
-    tokenizer: str = BUNDLED,
+    tokenizer: AnyTokenizer = BUNDLED,
     strategies: Sequence[str] = (*Strategy, _PAPER),
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
-    """Plan a corpus by each strategy, in the same windows as ``pack``.
+    """Plan a corpus by each strategy, in the same windows as ``pack``. ``source`` and ``tokenizer``: as for ``pack``.
 
     The strategy ``paper`` is Seamless Packing with the options as published, ``PlanConfig.paper()``. Needs four
     bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be read.
@@ -62,7 +62,7 @@ def compare(
     """
     config = PackConfig.given(config, **options)
     configs = {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
-    paths = expand(source)
+    paths = opened(source)
     text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
         on_tokenizer(text_tokenizer)

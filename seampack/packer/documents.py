@@ -12,19 +12,24 @@ import pyarrow as pa
 
 from seampack.io.bad_records import BadRecord
 from seampack.packer.checksums import block_checksum
-from seampack.packer.column_types import ATTENTION_MASK, LABELS
+from seampack.packer.column_types import ATTENTION_MASK, LABELS, MASKS
 from seampack.packer.manifest import Input
 
 SKIP_ADVICE = "; skip such records with --on-bad quarantine"
 NO_NAMES = pa.nulls(0, pa.large_string())
-LOST_LABELS = (
-    f"{LABELS} differ from the token ids: packing would lose them and train on every token; pack them too with --carry "
-    f"{LABELS}, or remove the field"
-)
-LOST_MASK = (
-    f"{ATTENTION_MASK} has a 0: packing would turn padding into text; remove the padded ids, or pack the mask too with "
-    f"--carry {ATTENTION_MASK}"
-)
+WATCHED = (LABELS, *MASKS)
+"""Columns of token ids that say what to train on: they are looked at where they are not carried."""
+
+
+def lost(name: str) -> str:
+    """Return the reason why token ids cannot be packed without a column that says something."""
+    if name == LABELS:
+        fact = "differ from the token ids: packing would lose them and train on every token"
+    elif name == ATTENTION_MASK:
+        fact = "has a 0: packing would turn padding into text; remove the padded ids"
+    else:
+        fact = "has a 0: packing would lose it and train on every token"
+    return f"{name} {fact}; pack the column too with --carry {name}, or remove it"
 
 
 def outside_vocabulary(token_id: object, vocab_size: int) -> str:

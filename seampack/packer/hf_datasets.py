@@ -35,7 +35,8 @@ def pack_dataset(
         seq_len: Length of a row in tokens; overrides ``config``.
         strategy: How documents become rows; overrides ``config``.
         config: The options of planning; by default ``PlanConfig()``.
-        columns: The list columns to pack, by default all; the first column gives the lengths.
+        columns: The columns to pack, by default all. The first column of lists gives the lengths; columns of texts and
+            numbers become lists with the value of each segment's document.
         pads: As in ``apply_plan``.
         labels: As in ``apply_plan``.
         keep_ends: As in ``plan``.
@@ -63,31 +64,44 @@ def pack_dataset(
         )
     if not isinstance(dataset, datasets.Dataset):
         raise DataError(f"expected a datasets.Dataset or DatasetDict; got {type(dataset).__name__}")
-    table = _table(dataset, columns)
+    table, fields = _tables(dataset, columns)
     if nulls := table.column(0).null_count:
         raise DataError(f"column '{table.column_names[0]}': expected a list in every row; got {nulls} nulls")
     planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config, keep_ends=keep_ends)
     # Without a fingerprint, datasets would read the whole table again to compute one.
     inputs = repr((__version__, dataset._fingerprint, columns, config, pads, labels, keep_ends))
     fingerprint = xxhash.xxh3_64(inputs.encode()).hexdigest()
-    packed = datasets.Dataset(apply_plan(table, planned, pads=pads, labels=labels), fingerprint=fingerprint)
+    packed = datasets.Dataset(
+        apply_plan(table, planned, pads=pads, labels=labels, fields=fields), fingerprint=fingerprint
+    )
     view = dataset.format
     if view["columns"] is not None:
         kept = [name for name in view["columns"] if name in packed.column_names]
-        view["columns"] = kept if len(kept) < len(table.column_names) else None
+        view["columns"] = kept if len(kept) < table.num_columns + len(fields) else None
     packed.set_format(view["type"], view["columns"], view["output_all_columns"], **view["format_kwargs"])
     return packed
 
 
-def _table(dataset: "Dataset", columns: list[str] | None) -> pa.Table:
+def _tables(dataset: "Dataset", columns: list[str] | None) -> tuple[pa.Table, dict[str, pa.Array]]:
+    """Return the columns of lists, and those with a text or number for each document."""
     names = list(dict.fromkeys(columns or dataset.column_names))
     for name in names:
         if name not in dataset.column_names:
             raise DataError(f"no column '{name}'; the dataset has {', '.join(dataset.column_names)}")
     selected = dataset.select_columns(names).with_format("arrow")
     table: pa.Table = selected.data.table if selected._indices is None else selected[:]
+    fields = {}
     for name in names:
         kind = table.schema.field(name).type
-        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-            raise DataError(f"column '{name}': expected lists; got {kind}; choose the list columns with columns=[...]")
-    return table.select(names)
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            fields[name] = table[name].cast(pa.large_string()).combine_chunks()
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+            fields[name] = table[name].combine_chunks()
+        elif not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+            raise DataError(
+                f"column '{name}': expected lists, texts or numbers; got {kind}; choose the columns with columns=[...]"
+            )
+    lists = [name for name in names if name not in fields]
+    if not lists:
+        raise DataError(f"expected a column of lists, such as input_ids; the dataset has {', '.join(names)}")
+    return table.select(lists), fields

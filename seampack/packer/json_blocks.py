@@ -15,14 +15,14 @@ from seampack.io.ragged import lengths_of, offsets_of
 from seampack.io.records import JSON_ERRORS, no_field, problem
 from seampack.io.sources import place
 from seampack.packer.chats import Chat, Chats
-from seampack.packer.column_types import ATTENTION_MASK, LABELS, MASKS
+from seampack.packer.column_types import LABELS, MASKS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
-    LOST_LABELS,
-    LOST_MASK,
+    WATCHED,
     IdKinds,
     Texts,
     TokenBatch,
+    lost,
     no_ids_to_carry,
     other_length,
     outside_vocabulary,
@@ -83,10 +83,10 @@ class JsonDecoder:
             (slot, _KEPT[self._kept[column]], msgspec.field(name=column)) for column, slot in self._kept_slots.items()
         ]
         # decoded only where a record has them, to find what packing would lose
-        self._watched = [
-            column for column in (LABELS, ATTENTION_MASK) if self._is_tokens and column not in self._options
+        self._watched = [column for column in WATCHED if self._is_tokens and column not in self._options]
+        fields += [
+            (column, list[int | bool] | None, msgspec.field(name=column, default=None)) for column in self._watched
         ]
-        fields += [(column, list[int] | None, msgspec.field(name=column, default=None)) for column in self._watched]
         self._used = (self._column, *self._parts.values(), self._id_column, *self._options, *self._watched)
         self._decoder = msgspec.json.Decoder(msgspec.defstruct("Record", fields, kw_only=True, gc=False))
 
@@ -187,7 +187,7 @@ class JsonDecoder:
         for column in self._watched:
             values = getattr(record, column)
             if values is not None and (values != record.content if column == LABELS else 0 in values):
-                return LOST_LABELS if column == LABELS else LOST_MASK
+                return lost(column)
         return ""
 
     def _reason(self, line: bytes, error: Exception) -> str:

@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from seampack._threads import thread_count
-from seampack.errors import ShardError
+from seampack.errors import ConfigError, ShardError
 from seampack.io.places import place_of, shown
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts
+from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.pipeline import Progress
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shared_folders import shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
-from seampack.packer.tokenizing import BUNDLED, TextTokenizer
+from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.work import Inputs, Work, refuse_pipes
 
 # Share of tokens; trained models lost ends of documents where 2.8 % were dropped.
@@ -33,11 +34,11 @@ _MUCH_DROPPED = 0.005
 
 
 def pack(
-    source: Inputs,
+    source: Inputs | Any,
     config: PackConfig | None = None,
     out: str | os.PathLike[str] = "packed",
     *,
-    tokenizer: str | os.PathLike[str] = BUNDLED,
+    tokenizer: AnyTokenizer = BUNDLED,
     threads: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -52,10 +53,13 @@ def pack(
     Memory is bounded by ``config.window_tokens`` and the longest document. The output does not depend on ``threads``.
 
     Args:
-        source: Paths, globs, folders, addresses such as ``s3://bucket/folder``, or ``"-"`` for standard input.
+        source: Paths, globs, folders, addresses such as ``s3://bucket/folder``, or ``"-"`` for standard input; or
+            documents in memory, as texts or token ids: a ``datasets.Dataset`` or ``IterableDataset``, an Arrow table,
+            or an iterable of dicts or texts. A list of texts is a list of paths; for texts, give ``iter(texts)``.
         config: The options; by default ``PackConfig()``.
         out: Output folder. For an address, the folder is written locally, then uploaded, its manifest last.
-        tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer.
+        tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer; or a ``tokenizers.Tokenizer``
+            or a fast tokenizer of transformers.
         threads: Number of worker threads; by default all cores.
         overwrite: Whether to replace a packed folder at ``out``, or what a run that did not finish has left.
         resume: Whether to go on after the partitions that a run which did not finish has left, also one by
@@ -74,6 +78,8 @@ def pack(
     config = PackConfig.given(config, **options)
     threads = thread_count(threads)
     work, loaded = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    if resume and isinstance(work.paths, MemorySource):
+        raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
     if resume and (manifest := work.completed(out)) is not None:
         return manifest
     with RunFolder(out, config, run=work.description, overwrite=overwrite, resume=resume) as folder:

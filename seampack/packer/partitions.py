@@ -12,6 +12,7 @@ from seampack.io.formats import COLUMNAR, Format
 from seampack.io.sources import open_source, size_of
 from seampack.io.tables import TableReader
 from seampack.packer.config import PackConfig
+from seampack.packer.memory_sources import MEMORY, MemorySource
 
 
 class Piece(NamedTuple):
@@ -25,8 +26,13 @@ class Piece(NamedTuple):
 Partition = tuple[Piece, ...]
 
 
-def partitions_of(paths: Sequence[str], config: PackConfig) -> list[Partition]:
-    """Return the partitions of the inputs, in reading order. Raise DataError if a file cannot be opened."""
+def partitions_of(paths: Sequence[str] | MemorySource, config: PackConfig) -> list[Partition]:
+    """Return the partitions of the inputs, in reading order. Documents in memory are one.
+
+    Raises DataError if a file cannot be opened.
+    """
+    if isinstance(paths, MemorySource):
+        return [(Piece(MEMORY),)]
     partitions: list[Partition] = []
     small: list[Piece] = []
     room = config.partition_bytes

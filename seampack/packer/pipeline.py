@@ -20,6 +20,7 @@ from seampack.io.bad_records import BadRecord
 from seampack.io.sources import size_of
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, Texts, TokenBatch
+from seampack.packer.memory_sources import MemorySource
 from seampack.packer.partitions import Partition, partitions_of
 from seampack.packer.readers import Block, Ended, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
@@ -57,8 +58,10 @@ def ordered_map(
             future.cancel()
 
 
-def known_bytes(paths: Sequence[str]) -> int:
+def known_bytes(paths: Sequence[str] | MemorySource) -> int:
     """Return the size of the files among the inputs; the size of a pipe is not known before it is read."""
+    if isinstance(paths, MemorySource):
+        return paths.bytes
     return sum(size_of(path) or 0 for path in paths)
 
 
@@ -138,7 +141,7 @@ def _jobs(
 
 
 def token_batches(
-    paths: Sequence[str],
+    paths: Sequence[str] | MemorySource,
     tokenizer: TextTokenizer,
     config: PackConfig,
     *,
@@ -208,7 +211,7 @@ def token_batches(
         trusts = None if job.trust is None else job.trust.wait()
         return dataclasses.replace(batch, origin=Origin(checksum, job.block.size, job.partition, trusts))
 
-    blocks = read_partitions([(number, partitions[number]) for number in numbers], config, tokenizer.vocab_size)
+    blocks = read_partitions(paths, [(number, partitions[number]) for number in numbers], config, tokenizer.vocab_size)
     jobs = _jobs(blocks, finished, 0 if is_large else tokenizer.fast_from)
     documents, tokens, size, doubled = counted.documents, counted.tokens, counted.bytes, counted.doubled
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:

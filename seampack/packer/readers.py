@@ -14,6 +14,7 @@ from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import BadBlock, IdKinds
 from seampack.packer.manifest import MANIFEST, Input, is_manifest, is_packed_name
+from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.partitions import Partition, Piece
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
@@ -40,7 +41,10 @@ class Ended(NamedTuple):
 
 
 def read_partitions(
-    partitions: Iterable[tuple[int, Partition]], config: PackConfig, vocab_size: int = 1 << 32
+    source: Sequence[str] | MemorySource,
+    partitions: Iterable[tuple[int, Partition]],
+    config: PackConfig,
+    vocab_size: int = 1 << 32,
 ) -> Iterator[tuple[int, Block | Ended]]:
     """Iterate over the blocks of partitions, in order, each with the number of its partition, and over their ends.
 
@@ -54,8 +58,13 @@ def read_partitions(
         inputs = []
         for piece in pieces:
             stored = Checksum()
-            for block in _piece_blocks(piece, config, vocab_size, id_kinds, stored.update):
-                yield number, block
+            if isinstance(source, MemorySource):
+                for block in source.blocks(config, vocab_size, id_kinds):
+                    stored.update(block.checksum())
+                    yield number, block
+            else:
+                for block in _piece_blocks(piece, config, vocab_size, id_kinds, stored.update):
+                    yield number, block
             inputs.append(_described(piece, stored))
         yield number, Ended(tuple(inputs))
 
@@ -65,14 +74,17 @@ def _described(piece: Piece, stored: Checksum) -> Input:
     size, checksum = stored.bytes, str(stored)
     if is_url(path) and parts == 1 and (whole := size_of(path)) != size:  # a table, of which only some parts were read
         size, checksum = whole or 0, ""
-    name = path if path == STDIN else name_of(path)
+    name = path if path in (STDIN, MEMORY) else name_of(path)
     return Input(path=name, bytes=size, checksum=checksum, part=part, parts=parts)
 
 
-def read_blocks(paths: Sequence[str], config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:
-    """Iterate over the blocks of whole files; see ``read_partitions``."""
+def read_blocks(source: Sequence[str] | MemorySource, config: PackConfig, vocab_size: int = 1 << 32) -> Iterator[Block]:
+    """Iterate over the blocks of whole files, or of documents in memory; see ``read_partitions``."""
     id_kinds = IdKinds()
-    for path in paths:
+    if isinstance(source, MemorySource):
+        yield from source.blocks(config, vocab_size, id_kinds)
+        return
+    for path in source:
         yield from _piece_blocks(Piece(path), config, vocab_size, id_kinds)
 
 

@@ -52,6 +52,8 @@ class Vocabulary(NamedTuple):
     """Content of its ``tokenizer.json``."""
     find: Callable[[str], int | None]
     """Returns the id of a token, or None."""
+    settings: Mapping[str, Any] | None = None
+    """Its settings, if they are known; by default they are read from ``tokenizer_config.json``."""
 
     def id_of(self, option: str, token: str) -> int:
         """Return the id of the token that an option names. Raise ConfigError if there is no such token."""
@@ -94,7 +96,7 @@ class _Finder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._find = vocabulary.find
-        self._settings = read_settings(vocabulary)
+        self._settings = read_settings(vocabulary) if vocabulary.settings is None else vocabulary.settings
         content = msgspec.json.decode(vocabulary.json, type=_Json)
         self._before, self._after = _added_tokens(content.post_processor)
         self._special = {token["content"] for token in content.added_tokens if token.get("special")}

@@ -18,13 +18,23 @@ Wrong = dict[int, str]
 """The reason why a row has no document, by row."""
 
 
+def has_numbers(schema: pa.Schema, name: str) -> bool:
+    """Return whether a table has a column of this name, once, with lists of numbers."""
+    if schema.names.count(name) != 1:
+        return False
+    kind = schema.field(name).type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return False
+    item = kind.value_type
+    return bool(pa.types.is_integer(item) or pa.types.is_floating(item) or pa.types.is_boolean(item))
+
+
 def check_carried(source: str, schema: pa.Schema, name: str, kind: str) -> None:
     """Raise DataError unless a column has lists of numbers that its type may hold."""
     given = schema.field(name).type
-    is_list = pa.types.is_list(given) or pa.types.is_large_list(given) or pa.types.is_fixed_size_list(given)
-    item = given.value_type if is_list else given
-    if not is_list or not (pa.types.is_integer(item) or pa.types.is_floating(item) or pa.types.is_boolean(item)):
+    if not has_numbers(schema, name):
         raise DataError(f"{source}: column {name!r}: expected lists of numbers; got {given}")
+    item = given.value_type
     if pa.types.is_floating(item) and "int" in kind:
         wanted = CarriedType.FLOAT64 if pa.types.is_float64(item) else CarriedType.FLOAT32
         raise DataError(

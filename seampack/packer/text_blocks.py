@@ -153,6 +153,22 @@ def _json_decoder(name: str, first_block: bytes, config: PackConfig, vocab_size:
     return lambda block: records.decode(block.data, block.lines, block.has_blank, block.bad_record)
 
 
+def json_block(
+    lines: list[bytes],
+    name: str,
+    unit: str,
+    first: int,
+    config: PackConfig,
+    vocab_size: int,
+    id_kinds: IdKinds,
+    decoder: Decoder | None,
+) -> TextBlock:
+    """Return a block of records that are JSON, one a line; without ``decoder``, the block is the first."""
+    data = b"\n".join(lines)
+    decoder = decoder or _json_decoder(name, data, config, vocab_size, id_kinds)
+    return TextBlock(data, name, unit, first, len(lines), False, config.max_document_bytes, _NEWLINE, decoder)
+
+
 def _decode_lines(block: TextBlock) -> Texts:
     bad: list[BadRecord] = []
     try:

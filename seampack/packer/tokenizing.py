@@ -27,10 +27,15 @@ from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
 from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
+AnyTokenizer = str | os.PathLike[str] | Any
+"""A tokenizer by its file, folder or name, or in memory; see ``TextTokenizer``."""
 if TYPE_CHECKING:
     from seampack.packer.chats import ChatWriter
 
 BUNDLED = "bundled"
+IN_MEMORY = "a tokenizer in memory"
+"""The name of a tokenizer that was given without one."""
+_SETTINGS = ("bos_token", "eos_token", "cls_token", "sep_token", "add_bos_token")
 _FILE = "tokenizer.json"
 _CHECK_CHARACTERS = 1 << 15
 
@@ -60,18 +65,22 @@ SAMPLE = [
 class TextTokenizer:
     """A tokenizer that encodes batches of documents, with the size, id type and fingerprint of its vocabulary.
 
-    ``name``: a ``tokenizer.json``, a folder that contains one, a name on the Hugging Face hub, or ``"bundled"``.
+    ``name``: a ``tokenizer.json``, a folder that contains one, a name on the Hugging Face hub, or ``"bundled"``; or a
+    ``tokenizers.Tokenizer`` or a fast tokenizer of transformers, which are copied.
+
     Without a config, no tokens are put around documents.
 
     Raises ConfigError if the tokenizer cannot be loaded or lacks a token that the config names.
     """
 
-    def __init__(
-        self, name: str | os.PathLike[str] = BUNDLED, config: PackConfig | None = None, *, input_bytes: int = 0
-    ) -> None:
+    def __init__(self, name: AnyTokenizer = BUNDLED, config: PackConfig | None = None, *, input_bytes: int = 0) -> None:
         config = config or PackConfig(bos=NONE, eos=NONE)
-        self.name = os.fspath(name)
-        content = _tokenizer_json(self.name)
+        settings = None
+        if isinstance(name, str | os.PathLike):
+            self.name = os.fspath(name)
+            content = _tokenizer_json(self.name)
+        else:
+            self.name, content, settings = _described(name)
         self.fast_from = 1 + int(_FAST_FROM * len(content))
         """Bytes of text from which on the fast path pays for its loading."""
         self._json = content
@@ -94,16 +103,21 @@ class TextTokenizer:
         self._split_special = not config.special_tokens_in_text
         self.vocab_size = _vocab_size(self.reference)
         self.dtype = id_type(self.vocab_size)
-        vocabulary = Vocabulary(self.name, _folder_of(self.name), content, self.reference.token_to_id)
+        folder = _folder_of(self.name) if settings is None else None
+        vocabulary = Vocabulary(self.name, folder, content, self.reference.token_to_id, settings)
         self.bos, self.eos = begin_and_end(config, vocabulary)
         self.chats = _chat_writer(config, vocabulary, self.reference) if config.reads_chats else None
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
-        self.fingerprint = "sha256:" + hashlib.sha256(content).hexdigest()
+        self.fingerprint = _fingerprint(content)
 
     @property
     def is_fast(self) -> bool:
         """Whether the fast path is in use."""
         return self._fast is not None
+
+    def is_recorded_as(self, fingerprint: str) -> bool:
+        """Return whether this tokenizer, as it is stored or as it would be after loading, has a fingerprint."""
+        return fingerprint == self.fingerprint or fingerprint == _fingerprint(self.reference.to_str().encode())
 
     def trusts_fast(self, texts: list[str]) -> bool:
         """Return whether the fast path gives the same ids as the reference on the beginning of the user's texts.
@@ -214,7 +228,7 @@ def _chat_writer(config: PackConfig, vocabulary: Vocabulary, reference: tokenize
 
 def recorded_tokenizer(
     facts: TokenizerFacts,
-    name: str | os.PathLike[str] | None = None,
+    name: AnyTokenizer | None = None,
     config: PackConfig | None = None,
     *,
     exact: bool = True,
@@ -225,7 +239,7 @@ def recorded_tokenizer(
     Raises ConfigError if it cannot be loaded, or has another fingerprint; unless ``exact``, the latter is a warning.
     """
     tokenizer = TextTokenizer(facts.name if name is None else name, config, input_bytes=input_bytes)
-    if tokenizer.fingerprint != facts.fingerprint:
+    if not tokenizer.is_recorded_as(facts.fingerprint):
         difference = (
             f"{tokenizer.name}: expected the tokenizer that packed the folder, {facts.fingerprint}; got "
             f"{tokenizer.fingerprint}"
@@ -234,6 +248,25 @@ def recorded_tokenizer(
             raise ConfigError(f"{difference}; name its file with --tokenizer")
         warnings.warn(difference, stacklevel=2)
     return tokenizer
+
+
+def _fingerprint(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _described(tokenizer: Any) -> tuple[str, bytes, dict[str, Any]]:
+    """Return the name, the JSON and the settings of a tokenizer in memory. Raise ConfigError for another object."""
+    plain = getattr(tokenizer, "backend_tokenizer", tokenizer)  # of transformers
+    if not isinstance(plain, tokenizers.Tokenizer):
+        raise ConfigError(
+            "tokenizer: expected a tokenizer.json, a name on the Hugging Face hub, a tokenizers.Tokenizer or a fast "
+            f"tokenizer of transformers; got {type(tokenizer).__name__}"
+        )
+    copied = tokenizers.Tokenizer.from_str(plain.to_str())
+    copied.no_truncation()
+    copied.no_padding()
+    settings = {name: getattr(tokenizer, name, None) for name in _SETTINGS}
+    return getattr(tokenizer, "name_or_path", "") or IN_MEMORY, copied.to_str().encode(), settings
 
 
 def _beginning(texts: list[str]) -> list[str]:
@@ -299,6 +332,8 @@ def _tokenizer_json(name: str) -> bytes:
     """Return the JSON of a tokenizer by path or hub name. Raise ConfigError if it cannot be read."""
     if name == BUNDLED:
         return (files("seampack") / "data" / "tokenizer.json").read_bytes()
+    if name == IN_MEMORY:
+        raise ConfigError("the folder was packed with a tokenizer in memory; name its tokenizer.json with --tokenizer")
     path = Path(name)
     if path.is_dir():
         path = path / _FILE

@@ -11,16 +11,16 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from seampack.errors import ConfigError, DataError
 from seampack.io.bad_records import Skipped
 from seampack.io.output import refuse_existing, write_file, writing
-from seampack.io.sources import expand
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Split, Texts
+from seampack.packer.memory_sources import MEMORY, MemorySource, opened
 from seampack.packer.readers import read_blocks
 from seampack.packer.tokenizer_config import TokenizerConfig
 from seampack.packer.work import Inputs
 
 
 def train_tokenizer(
-    source: Inputs,
+    source: Inputs | Any,
     out: str | os.PathLike[str],
     config: TokenizerConfig | None = None,
     *,
@@ -62,14 +62,14 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=show_progress,
     )
-    tokenizer.train_from_iterator(_texts(expand(source), PackConfig.given(reading), split), trainer)
+    tokenizer.train_from_iterator(_texts(opened(source), PackConfig.given(reading), split), trainer)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, tokenizer.to_str(pretty=True).encode())
     return int(tokenizer.get_vocab_size())
 
 
-def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Iterator[list[str]]:
+def _texts(paths: Sequence[str] | MemorySource, config: PackConfig, split: Split | None) -> Iterator[list[str]]:
     empty = True
     skipped = Skipped()
     for block in read_blocks(paths, config):
@@ -84,4 +84,5 @@ def _texts(paths: Sequence[str], config: PackConfig, split: Split | None) -> Ite
         yield split(documents.texts)[0] if split is not None else documents.texts
     skipped.warn()
     if empty:
-        raise DataError(f"{', '.join(paths[:3])}: the corpus has no text to train on")
+        names = MEMORY if isinstance(paths, MemorySource) else ", ".join(paths[:3])
+        raise DataError(f"{names}: the corpus has no text to train on")

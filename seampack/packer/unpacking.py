@@ -22,7 +22,7 @@ from seampack.io.sources import STDIN
 from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import TokenizerFacts
-from seampack.packer.tokenizing import recorded_tokenizer
+from seampack.packer.tokenizing import AnyTokenizer, recorded_tokenizer
 from seampack.packer.verification import check_file
 
 
@@ -51,7 +51,7 @@ def unpack(
     *,
     ids: bool = False,
     special: bool | None = None,
-    tokenizer: str | os.PathLike[str] | None = None,
+    tokenizer: AnyTokenizer | None = None,
     overwrite: bool = False,
 ) -> Unpacked:
     """Write the documents of a packed folder to a file that appears when it is complete.

@@ -12,17 +12,18 @@ from typing import Any, Self
 from seampack._version import __version__
 from seampack.errors import ConfigError, DataError
 from seampack.io.places import is_url, local_path, place_of, shown
-from seampack.io.sources import STDIN, expand, name_of, size_of
+from seampack.io.sources import STDIN, name_of, size_of
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, Split, TokenBatch
 from seampack.packer.journal import BlockDigest, Receipt, changes
 from seampack.packer.manifest import CHAT_TEMPLATE, MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.memory_sources import MEMORY, MemorySource, opened
 from seampack.packer.partitions import Partition, partitions_of
 from seampack.packer.pipeline import Counted, Finished, Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
-from seampack.packer.tokenizing import TextTokenizer
+from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
 from seampack.packer.windows import windows_of
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -33,7 +34,7 @@ class Work:
     """What a run was given; any process with its tokenizer can pack any of its partitions."""
 
     config: PackConfig
-    paths: list[str]
+    paths: list[str] | MemorySource
     partitions: list[Partition]
     description: dict[str, Any]
     """The content of ``run.json``: what another process must be given to work on the same run (``given``), the
@@ -42,27 +43,28 @@ class Work:
     @classmethod
     def begin(
         cls,
-        source: Inputs,
+        source: Inputs | Any,
         config: PackConfig,
         out: str | os.PathLike[str],
-        tokenizer: str | os.PathLike[str],
+        tokenizer: AnyTokenizer,
         notes: Mapping[str, Any],
         on_tokenizer: Callable[[TextTokenizer], None] | None,
     ) -> tuple[Self, TextTokenizer]:
         """Find the inputs, and load the tokenizer."""
         notes = check_notes(notes)
-        paths = expand(source)
-        _refuse_own_input(source, paths, out)
+        paths = opened(source)
+        files = [] if isinstance(paths, MemorySource) else paths
+        _refuse_own_input(source, files, out)
         loaded = load_tokenizer(tokenizer, config, known_bytes(paths))
         if on_tokenizer is not None:
             on_tokenizer(loaded)
         if loaded.chats is not None:
             notes[CHAT_TEMPLATE] = loaded.chats.digest
         partitions = partitions_of(paths, config)
-        sizes = {name_of(path): size for path in paths if (size := size_of(path)) is not None}
+        sizes = {name_of(path): size for path in files if (size := size_of(path)) is not None}
         given = {
             "seampack": __version__,
-            "inputs": [path if path == STDIN else name_of(path) for path in paths],
+            "inputs": [path if path == STDIN else name_of(path) for path in files] or [MEMORY],
             "sizes": sizes,
             "partitions": len(partitions),
             "tokenizer": loaded.fingerprint,
@@ -72,7 +74,7 @@ class Work:
         description = {
             "given": given,
             "tokenizer": dataclasses.asdict(_facts(loaded)),
-            "modified": {name_of(path): os.stat(path).st_mtime_ns for path in paths if os.path.isfile(path)},
+            "modified": {name_of(path): os.stat(path).st_mtime_ns for path in files if os.path.isfile(path)},
         }
         return cls(config, paths, partitions, description), loaded
 
@@ -122,7 +124,8 @@ class Work:
         journal = folder.journal
         now, before = self.description["modified"], journal.read_run()["modified"]
         # The sizes are known to be the same.
-        same = {path for path in self.paths if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
+        files = [] if isinstance(self.paths, MemorySource) else self.paths
+        same = {path for path in files if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
         chosen = [
             number
             for number in numbers
@@ -157,7 +160,7 @@ class Work:
                 pending.result()
 
 
-def load_tokenizer(name: str | os.PathLike[str], config: PackConfig, input_bytes: int) -> TextTokenizer:
+def load_tokenizer(name: AnyTokenizer, config: PackConfig, input_bytes: int) -> TextTokenizer:
     """Return the tokenizer. Meanwhile, the kernels are loaded, or compiled in the first run."""
     with ThreadPoolExecutor(1) as loading:
         loading.submit(lambda: plan([1]).account())
@@ -208,8 +211,10 @@ def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[R
             )
 
 
-def refuse_pipes(paths: Sequence[str]) -> None:
+def refuse_pipes(paths: Sequence[str] | MemorySource) -> None:
     """Raise ConfigError for an input that other processes cannot read."""
+    if isinstance(paths, MemorySource):
+        raise ConfigError(f"expected files, which several processes can read; got {MEMORY}")
     for path in paths:
         if size_of(path) is None:
             name = name_of(path)
@@ -218,6 +223,8 @@ def refuse_pipes(paths: Sequence[str]) -> None:
 
 def _refuse_own_input(source: Inputs, paths: Sequence[str], out: str | os.PathLike[str]) -> None:
     """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
+    if not paths:
+        return
     for item in [source] if isinstance(source, str | os.PathLike) else source:
         if (is_url(item) or Path(item).is_dir()) and _is_inside(out, item):
             raise ConfigError(f"{shown(out)}: the output is in the input folder {shown(item)}; choose another folder")

@@ -44,6 +44,16 @@ def test_a_format_of_columns_that_are_not_packed() -> None:
     assert pack(dataset).format["columns"] == ["attention_mask"]
 
 
+def test_texts_and_numbers_are_kept_for_each_segment() -> None:
+    kept = {"source": ["a", "b", None, "d"], "score": [0.5, 1.5, 2.5, 3.5], "is_new": [True, False, True, False]}
+    packed = pack(datasets.Dataset.from_dict({**ROWS, **kept}))
+    assert packed["doc_ids"][:] == [[0], [2, 0], [1, 3]]
+    for name, values in kept.items():
+        assert packed[name][:] == [[values[document] for document in row] for row in packed["doc_ids"]]
+    with pytest.raises(DataError, match="column 'labels': packing adds a column of this name"):
+        pack(datasets.Dataset.from_dict({**ROWS, "labels": [1, 2, 3, 4]}), labels=True)
+
+
 def test_dataset_dict() -> None:
     packed = pack(datasets.DatasetDict(train=datasets.Dataset.from_dict(ROWS), test=datasets.Dataset.from_dict(ROWS)))
     assert sorted(packed) == ["test", "train"]
@@ -72,7 +82,12 @@ def test_it_can_be_saved_and_mapped(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        (datasets.Dataset.from_dict({"text": ["a"]}), {}, "column 'text': expected lists; got string; choose"),
+        (datasets.Dataset.from_dict({"text": ["a"]}), {}, "expected a column of lists, such as input_ids; the dataset"),
+        (
+            datasets.Dataset.from_dict({"input_ids": [[1]], "meta": [{"a": 1}]}),
+            {},
+            "column 'meta': expected lists, texts or numbers; got struct",
+        ),
         (datasets.Dataset.from_dict(ROWS), {"columns": ["ids"]}, "no column 'ids'; the dataset has input_ids"),
         (datasets.Dataset.from_dict({"input_ids": [[1], None]}), {}, "expected a list in every row; got 1 nulls"),
         ([[1, 2]], {}, "expected a datasets.Dataset or DatasetDict; got list"),

@@ -17,7 +17,8 @@ def write(path: Path, records: list[dict[str, Any]], kind: str) -> Path:
     if kind == "jsonl":
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
     else:
-        pq.write_table(pa.Table.from_pylist(records), path)
+        names = dict.fromkeys(name for record in records for name in record)
+        pq.write_table(pa.Table.from_pylist([{name: record.get(name) for name in names} for record in records]), path)
     return path
 
 
@@ -35,6 +36,11 @@ KINDS = pytest.mark.parametrize("kind", ["jsonl", "parquet"])
         ({"input_ids": [4, 5], "labels": [-100, 5], "attention_mask": [1, 1]}, "labels differ from the token ids"),
         ({"input_ids": [4, 5], "labels": [4], "attention_mask": [1, 1]}, "labels differ from the token ids"),
         ({"input_ids": [4, 5], "labels": [4, 5], "attention_mask": [1, 0]}, "attention_mask has a 0"),
+        (
+            {"input_ids": [4, 5], "loss_mask": [0, 1]},
+            "loss_mask has a 0: packing would lose it and train on",
+        ),
+        ({"input_ids": [4, 5], "completion_mask": [True, False]}, "completion_mask has a 0: packing would lose it"),
     ],
 )
 def test_masks_that_packing_would_lose_are_refused(
