@@ -135,6 +135,8 @@ def pack_partitions(
     if STDIN in run.paths:
         raise ConfigError("standard input has no partitions to choose from; give files, or pack it by one process")
     numbers = sorted(set(chosen(len(run.partitions))))
+    if outside := set(numbers) - set(range(len(run.partitions))):
+        raise ConfigError(f"chosen: expected numbers from 0 to {len(run.partitions) - 1:,}; got {min(outside)}")
     if (manifest := _complete(Path(out), run.given)) is not None:
         return Packed(tuple(numbers), len(run.partitions), manifest.accounting.tokens_in)
     with RunFolder(out, run.config, run=run.to_dict(), overwrite=overwrite, shared=True) as folder:
@@ -353,7 +355,7 @@ def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[R
         if not is_same:
             raise DataError(
                 f"cannot resume: the input of partition {number} has changed since the run that did not finish; give "
-                "the same input, or start again with --overwrite"
+                "the same input, or remove the hidden folder next to the output to start again"
             )
 
 

@@ -53,9 +53,10 @@ def read_partitions(
             stored = Checksum()
             for block in _piece_blocks(piece, config, vocab_size, id_kinds, stored.update):
                 yield number, block
-            path, part, parts = piece
-            name = path if path == STDIN else name_of(path)
-            inputs.append(Input(path=name, bytes=stored.bytes, checksum=str(stored), part=part, parts=parts))
+            name = piece.path if piece.path == STDIN else name_of(piece.path)
+            inputs.append(
+                Input(path=name, bytes=stored.bytes, checksum=str(stored), part=piece.part, parts=piece.parts)
+            )
         yield number, Ended(tuple(inputs))
 
 
@@ -70,6 +71,7 @@ def _piece_blocks(
     piece: Piece, config: PackConfig, vocab_size: int, id_kinds: IdKinds, watch: Watch | None = None
 ) -> Iterator[Block]:
     _refuse_packed(piece.path)
-    with open_source(piece.path, Format(config.input_format), watch, (piece.part, piece.parts)) as source:
+    path, part, parts, size = piece
+    with open_source(path, Format(config.input_format), watch, (part, parts), size) as source:
         blocks = column_blocks if source.format in TABLES else text_blocks
         yield from blocks(source, config, vocab_size, id_kinds)

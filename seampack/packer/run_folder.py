@@ -15,8 +15,9 @@ import pyarrow as pa
 import xxhash
 
 from seampack._signals import uninterrupted
+from seampack._version import __version__
 from seampack.config import check_flag
-from seampack.errors import ShardError
+from seampack.errors import ConfigError, ShardError
 from seampack.io._hidden import is_unlocked
 from seampack.io.bad_records import BadRecord
 from seampack.io.output import FolderKind, StagedFolder, sync, writing
@@ -97,14 +98,20 @@ class RunFolder:
     def unfinished(cls, out: str | os.PathLike[str], *, overwrite: bool) -> Self | None:
         """Return the folder of a run that is not merged yet; None if ``out`` is complete and nothing else is there.
 
-        Raises ShardError if there is neither.
+        Raises ShardError if there is neither. Raises ConfigError if another version has packed the partitions.
         """
         root = StagedFolder(out, PACKED, overwrite=True, inside=OUTPUT).root
-        if not Journal.has_receipts(root):
+        if not Journal.has_receipts(root) or not (root / OUTPUT).is_dir():
             if is_manifest(Path(out) / MANIFEST):
+                discard_unfinished(Path(out))
                 return None
             raise ShardError(f"{os.fspath(out)}: no partitions to merge in {root}; pack them with --partition")
         run = Journal(root, Path(out)).read_run()
+        if (version := run["given"].get("seampack")) != __version__:
+            raise ConfigError(
+                f"{os.fspath(out)}: seampack {version} has packed the partitions; expected {__version__}; merge them "
+                "with the same version"
+            )
         config = PackConfig(**run["given"]["options"])
         return cls(out, config, run=run, overwrite=overwrite, resume=True)
 
@@ -167,8 +174,8 @@ class RunFolder:
             self._staging.abandon()
         if self._added and not self._is_published and not self._is_shared:
             warnings.warn(
-                f"{self.out}: {len(self.journal.receipts):,} finished partition(s) are kept in {self._staging.root}; "
-                "--resume goes on after them",
+                f"{self.out}: finished sections of {len(self.journal.receipts):,} partition(s) are kept in "
+                f"{self._staging.root}; --resume goes on after them",
                 stacklevel=4,
             )
 
