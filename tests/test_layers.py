@@ -20,6 +20,7 @@ PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
     *{"seampack.packer._bin_kernels", "seampack.packer._kernels", "seampack.packer._layout_kernels"},
     *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning", "seampack.packer.plans"},
+    "seampack.packer.numbering",
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
 # layer with the longest name that begins its own.
@@ -45,6 +46,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/_layout_kernels": KERNELS,
     "packer/accounting": PLANNING,
     "packer/config": PLANNING,
+    "packer/numbering": PLANNING,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
     "packer/windows": PLANNING,

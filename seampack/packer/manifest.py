@@ -26,12 +26,10 @@ QUARANTINE = "quarantine.jsonl"
 DATASET_FILES = ("dataset_info.json", "state.json")  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 3
-_INPUT_1 = ("path", "bytes", "checksum")
 _SINCE = {"inputs": 2, "files": 2, "digest": 2, "partitions": 3}
 
-_NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
-"""Fields of the config that reading a folder needs."""
-_SHARD = re.compile(r"shard-([0-9]{5,}-)?[0-9]{5,}\.(arrow|parquet)")
+_NEEDED = ("seq_len", "strategy", "drop_last", "output_format")  # fields of the config that reading a folder needs
+_SHARD = re.compile(r"shard-(?:([0-9]{5,})-)?[0-9]{5,}\.(arrow|parquet)")
 
 
 def shard_name(partition: int, number: int, output_format: str) -> str:
@@ -166,8 +164,8 @@ class Manifest(Mapping[str, Any]):
         content["inputs"] = [dataclasses.asdict(each) for each in self.inputs]
         if self.format_version > 2:
             content["partitions"] = list(self.partitions)
-        else:
-            content["inputs"] = [{name: given[name] for name in _INPUT_1} for given in content["inputs"]]
+        for given in content["inputs"] if self.format_version == 2 else ():
+            del given["part"], given["parts"]
         content["files"] = [dataclasses.asdict(file) for file in self.files]
         return content | {"digest": digest(content)}
 
@@ -303,15 +301,10 @@ def _shards(content: object, output_format: str, version: int) -> tuple[Shard, .
     partition, number = 0, -1
     for place, entry in enumerate(content):
         shard = Shard(**_fields(Shard, f"shards[{place}].", entry))
-        given = _SHARD.fullmatch(shard.file)
-        if version < 3:
-            expected = f"shard-{place:05d}.{output_format}"
-        elif given is not None and given[1] is not None and int(given[1][:-1]) > partition:
-            partition, number = int(given[1][:-1]), 0
-            expected = shard_name(partition, number, output_format)
-        else:
-            number += 1
-            expected = shard_name(partition, number, output_format)
+        named = _SHARD.fullmatch(shard.file)
+        given = int(named[1] or 0) if named is not None else 0
+        partition, number = (given, 0) if given > partition else (partition, number + 1)
+        expected = shard_name(partition, number, output_format) if version > 2 else f"shard-{place:05d}.{output_format}"
         if shard.file != expected:
             raise ConfigError(f"shards[{place}].file: expected {expected}; got {shard.file!r}")
         shards.append(shard)
@@ -341,12 +334,11 @@ def _files(content: object, names: tuple[str, ...]) -> tuple[File, ...]:
     """Return the files without rows. Raise ConfigError unless they have the given names, in this order."""
     if not isinstance(content, list) or len(content) != len(names):
         raise ConfigError(f"files: expected {', '.join(names) or 'an empty list'}; got {content!r}")
-    files = []
-    for number, (name, entry) in enumerate(zip(names, content, strict=True)):
-        files.append(File(**_fields(File, f"files[{number}].", entry)))
-        if files[-1].file != name:
-            raise ConfigError(f"files[{number}].file: expected {name}; got {files[-1].file!r}")
-    return tuple(files)
+    files = tuple(File(**_fields(File, f"files[{number}].", entry)) for number, entry in enumerate(content))
+    for number, (name, file) in enumerate(zip(names, files, strict=True)):
+        if file.file != name:
+            raise ConfigError(f"files[{number}].file: expected {name}; got {file.file!r}")
+    return files
 
 
 def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str, Any]:

@@ -11,7 +11,7 @@ be packed by any number of processes, on any machines; ``merge`` completes the f
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,16 +20,17 @@ from typing import Any, Self
 
 from seampack._threads import thread_count
 from seampack._version import __version__
-from seampack.errors import ConfigError, DataError, ShardError
+from seampack.errors import ConfigError, ShardError
 from seampack.io.sources import STDIN, expand, name_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Doubled, Split, TokenBatch
-from seampack.packer.journal import BlockDigest, Receipt, changes
+from seampack.packer.documents import Split
+from seampack.packer.journal import changes
 from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
 from seampack.packer.partitions import Partition, partitions_of
-from seampack.packer.pipeline import Counted, Finished, Progress, known_bytes, token_batches
+from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
+from seampack.packer.resuming import counted, finished, unfinished
 from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
@@ -262,14 +263,14 @@ class _Run:
                     threads=threads,
                     split=split,
                     on_progress=on_progress,
-                    finished={number: _finished(each) for number, each in receipts.items()},
-                    counted=_counted(journal.in_order),
+                    finished={number: finished(each) for number, each in receipts.items()},
+                    counted=counted(journal.in_order),
                 )
             ) as batches,
         ):
             stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
             pending: Future[None] | None = None
-            for window, end in windows_of(_unfinished(batches, receipts), self.config):
+            for window, end in windows_of(unfinished(batches, receipts), self.config):
                 if pending is not None:
                     pending.result()
                 pending = thread.submit(stage.run, window, end)
@@ -313,50 +314,6 @@ def _complete(out: Path, given: Mapping[str, Any]) -> Manifest | None:
         return None
     discard_unfinished(out)
     return manifest
-
-
-def _finished(receipts: Sequence[Receipt]) -> Finished:
-    """Return what the receipts say of a partition."""
-    return Finished(sum(receipt.blocks for receipt in receipts), receipts[-1].trusts_fast)
-
-
-def _counted(receipts: Sequence[Receipt]) -> Counted:
-    """Return what the receipts count."""
-    doubled = (0, 0, 0, 0), *(receipt.doubled for receipt in receipts)
-    return Counted(
-        documents=sum(receipt.documents for receipt in receipts),
-        tokens=sum(receipt.tokens for receipt in receipts),
-        bytes=sum(receipt.bytes for receipt in receipts),
-        doubled=Doubled(*map(sum, zip(*doubled, strict=True))),
-    )
-
-
-def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[Receipt]]) -> Iterator[TokenBatch]:
-    """Yield the batches that no receipt counts. Raise DataError if the input of a receipt has changed."""
-    left = {number: list(each) for number, each in receipts.items()}
-    complete = {number for number, each in receipts.items() if each[-1].is_last}
-    digest = BlockDigest()
-    for batch in batches:
-        number = batch.origin.partition
-        if not left.get(number) and number not in complete:
-            yield batch
-            continue
-        if not batch.ends_partition:
-            digest.add(batch.origin)
-        if left.get(number):
-            receipt = left[number][0]
-            if digest.blocks < receipt.blocks and not batch.ends_partition:
-                continue
-            is_same = (digest.blocks, str(digest)) == (receipt.blocks, receipt.checksum)
-            left[number].pop(0)
-            digest = BlockDigest()
-        else:
-            is_same = batch.ends_partition
-        if not is_same:
-            raise DataError(
-                f"cannot resume: the input of partition {number} has changed since the run that did not finish; give "
-                "the same input, or remove the hidden folder next to the output to start again"
-            )
 
 
 def _warn_of_drops(accounting: Accounting) -> None:
