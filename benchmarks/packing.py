@@ -160,9 +160,10 @@ def parquet_rows(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
 
         def ours() -> None:
-            with ShardWriter(f"{folder}/packed", config, overwrite=True) as writer:
-                for batch in gather(columns, planned):
-                    writer.write(batch)
+            writer = ShardWriter(Path(folder), config, shown=Path(folder))
+            for batch in gather(columns, planned):
+                writer.write(batch)
+            writer.close()
 
         def plain() -> None:
             with pq.ParquetWriter(f"{folder}/plain", batches[0].schema, compression="zstd") as writer:

@@ -31,6 +31,7 @@ class Batch:
 
     lengths: npt.NDArray[np.int64]
     input_bytes: int = 1 << 16
+    ends_partition: bool = False  # sections cost the same
 
 
 def kinds() -> Iterator[tuple[str, npt.NDArray[np.int64], int]]:

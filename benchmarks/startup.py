@@ -46,6 +46,7 @@ stage("import tokenizers and others")
 from seampack._pandas import leave_out_pandas
 leave_out_pandas()
 from seampack.packer import packing, pipeline, planning
+from seampack.packer.windows import End
 stage("import the packer")
 planning.plan([1]).account()
 stage("load the kernels")
@@ -54,13 +55,12 @@ tokenizer = packing.TextTokenizer(sys.argv[2], config)
 stage("load the tokenizer and its vocabulary")
 batches = list(pipeline.token_batches([sys.argv[1]], tokenizer, config))
 stage("read and tokenise")
-collect = packing._WindowStage
-with packing.ShardWriter(sys.argv[3], config, overwrite=True) as writer:
-    run = collect(config, tokenizer, writer)
-    run.run(batches, True)
-    stage("plan and gather")
-    writer.finish(run.accounting, packing._facts(tokenizer), [])
-stage("write")
+facts = packing._facts(tokenizer)
+with packing.RunFolder(sys.argv[3], config, overwrite=True) as folder:
+    packing.Stage(config, facts, folder, partitions=1).run(batches, End.PARTITION)
+    stage("plan, gather and write")
+    packing._finish(folder, config, facts, 1, {})
+stage("complete the folder")
 json.dump(times, sys.stdout)
 """
 _THRESHOLD = """
@@ -72,7 +72,7 @@ texts = [json.loads(line)["text"] for line in open(sys.argv[2], encoding="utf-8"
 size = sum(len(text.encode()) for text in texts)
 tokenizer = tokenizing.TextTokenizer(sys.argv[1])
 started = clock()
-tokenizer.load_fast([])
+tokenizer.trusts_fast([])
 load = clock() - started
 speeds = []
 for encode in (tokenizer._encode_reference, tokenizer._encode_fast):

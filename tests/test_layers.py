@@ -29,6 +29,7 @@ PLANNING = {
     "seampack.packer.chat_rules",
     "seampack.packer.column_types",
     "seampack.packer.formats.registry",
+    "seampack.packer.numbering",
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
 # layer with the longest name that begins its own.
@@ -60,6 +61,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/accounting": PLANNING,
     "packer/column_types": FLOOR,
     "packer/config": PLANNING,
+    "packer/numbering": PLANNING,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
     "packer/windows": PLANNING,

@@ -90,8 +90,8 @@ def blocks_of(
 def reads_of(source: Source, size: int, *, at_once: bool = False, keep_mark: bool = False) -> Iterator[bytes]:
     """Iterate over the reads of a stream, and check at its beginning whether a guess of its format holds."""
     read = source.stream.read1 if at_once else source.stream.read
-    begin = b"" if source.guessed else None  # the first bytes, until they show whether the guess is right
-    first = True
+    first = source.part[0] == 0
+    begin = b"" if source.guessed and first else None  # the first bytes, until they show whether the guess is right
     while True:
         with reading(source.name):
             data = read(size)

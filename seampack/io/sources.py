@@ -156,12 +156,16 @@ Watch = Callable[[bytes], object]
 
 @contextmanager
 def open_source(
-    path: str, wanted: Format = Format.AUTO, watch: Watch | None = None, part: tuple[int, int] = (0, 1)
+    path: str,
+    wanted: Format = Format.AUTO,
+    watch: Watch | None = None,
+    part: tuple[int, int] = (0, 1),
+    size: int | None = None,
 ) -> Iterator[Source]:
     """Open a path or standard input, decompress it and detect its format.
 
     ``part`` is a number and the number of equal parts of a ``divisible`` file: a part has the lines that start in it,
-    or a share of the row groups or batches.
+    or a share of the row groups or batches. The file must have the ``size`` with which it was divided.
 
     Compression: gzip, zstd, bzip2, xz, lz4. Parquet and Arrow files that are compressed or piped are first copied
     into a temporary file, because their readers need random access. ``watch`` receives the stored bytes in order; of a
@@ -203,8 +207,8 @@ def open_source(
         is_file = codec is None and (remote is not None or os.path.isfile(path))
         divisible = is_file and (kind in (Format.JSONL, Format.LINES) or _has_index(kind, stream.head))
         if part != (0, 1):
-            if not divisible:
-                raise DataError(f"{name}: expected a file that can be divided; it has changed since the run began")
+            if not divisible or (remote.stat().st_size if remote else os.fstat(raw.fileno()).st_size) != size:
+                raise DataError(f"{name}: has changed since the run began; pack a file that nothing writes to")
             chosen = opened.enter_context(_opened_part(raw, remote, kind, *part))
             stored = chosen if watch is None else _Watched(chosen, watch)
             if kind not in COLUMNAR:

@@ -118,8 +118,10 @@ def verify_against(
         )
     ) as batches:
         for batch in batches:
-            comparing.add(batch)
-            inputs += batch.origin.inputs or ()
+            if batch.origin.inputs is None:
+                comparing.add(batch)
+            else:
+                inputs += batch.origin.inputs
     return comparing.finish(inputs)
 
 

@@ -284,7 +284,7 @@ class PackConfig(PlanConfig):
     )
     partition_bytes: int = option(
         1 << 28,
-        "Bytes of decompressed input that are packed by themselves: after each such partition, the run can be resumed. "
+        "Bytes of input that are packed by themselves, by any process. A run can be resumed after each such partition. "
         "What fills no row of a partition is packed in the end.",
         low=1 << 16,
         high=1 << 40,

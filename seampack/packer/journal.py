@@ -137,15 +137,17 @@ class Journal:
     def read_run(self) -> dict[str, Any]:
         """Return what the run was given. Raise ShardError if it is missing or damaged."""
         run = self._read(RUN)
-        if not isinstance(run, dict) or not {"given", "tokenizer", "modified"} <= run.keys():
+        entries = run if isinstance(run, dict) else {}
+        if not all(isinstance(entries.get(name), dict) for name in ("given", "tokenizer", "modified")):
             raise self._damaged(RUN, "expected what a run was given")
-        return run
+        return entries
 
     def check(self, run: Mapping[str, Any]) -> None:
         """Raise ConfigError if the earlier run was given something else."""
         if changed := list(changes(self.read_run()["given"], run["given"])):
             raise ConfigError(
-                f"{self.out}: cannot resume: {'; '.join(changed)}; give the same, or start again with --overwrite"
+                f"{self.out}: cannot resume: {'; '.join(changed)}; give the same, or remove {self._folder} to start "
+                "again"
             )
 
     def load(self, partitions: Iterable[int]) -> None:
@@ -236,7 +238,8 @@ class Journal:
 
     def _damaged(self, name: str, reason: str) -> ShardError:
         return ShardError(
-            f"{self.out}: cannot resume: {self._folder / name} is damaged: {reason}; start again with --overwrite"
+            f"{self.out}: cannot go on: {self._folder / name} is damaged: {reason}; remove {self._folder} and pack "
+            "again"
         )
 
 

@@ -29,13 +29,11 @@ CHAT_TEMPLATE = "chat_template"
 DATASET_FILES = OutputFormat.ARROW.folder_files  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 3
-_INPUT_1 = ("path", "bytes", "checksum")
 _SINCE = {"inputs": 2, "files": 2, "digest": 2, "partitions": 3}
 
-_NEEDED = ("seq_len", "strategy", "drop_last", "output_format")
-"""Fields of the config that reading a folder needs."""
+_NEEDED = ("seq_len", "strategy", "drop_last", "output_format")  # fields of the config that reading a folder needs
 _ENDINGS = {ending for each in OutputFormat for ending in each.endings}
-_SHARD = re.compile(rf"shard-([0-9]{{5,}}-)?[0-9]{{5,}}\.({'|'.join(map(re.escape, sorted(_ENDINGS)))})")
+_SHARD = re.compile(rf"shard-(?:([0-9]{{5,}})-)?[0-9]{{5,}}\.({'|'.join(map(re.escape, sorted(_ENDINGS)))})")
 _FOLDER_FILES = {name for each in OutputFormat for name in each.folder_files}
 
 
@@ -187,8 +185,8 @@ class Manifest(Mapping[str, Any]):
         content["inputs"] = [dataclasses.asdict(each) for each in self.inputs]
         if self.format_version > 2:
             content["partitions"] = list(self.partitions)
-        else:
-            content["inputs"] = [{name: given[name] for name in _INPUT_1} for given in content["inputs"]]
+        for given in content["inputs"] if self.format_version == 2 else ():
+            del given["part"], given["parts"]
         content["files"] = [dataclasses.asdict(file) for file in self.files]
         return content | {"digest": digest(content)}
 
@@ -326,15 +324,10 @@ def _shards(content: object, output_format: str, version: int) -> tuple[Shard, .
     for place, entry in enumerate(content):
         where = f"shards[{place}]."
         shard = Shard(**_fields(Shard, where, entry))
-        given = _SHARD.fullmatch(shard.file)
-        if version < 3:
-            expected = f"shard-{place:05d}.{output_format}"
-        elif given is not None and given[1] is not None and int(given[1][:-1]) > partition:
-            partition, number = int(given[1][:-1]), 0
-            expected = shard_name(partition, number, output_format)
-        else:
-            number += 1
-            expected = shard_name(partition, number, output_format)
+        named = _SHARD.fullmatch(shard.file)
+        given = int(named[1] or 0) if named is not None else 0
+        partition, number = (given, 0) if given > partition else (partition, number + 1)
+        expected = shard_name(partition, number, output_format) if version > 2 else f"shard-{place:05d}.{output_format}"
         if shard.file != expected:
             raise ConfigError(f"{where}file: expected {expected}; got {shard.file!r}")
         _, *names = OutputFormat(output_format).files(expected)
@@ -366,12 +359,11 @@ def _files(content: object, names: tuple[str, ...], where: str = "files") -> tup
     """Return the files without rows. Raise ConfigError unless they have the given names, in this order."""
     if not isinstance(content, list) or len(content) != len(names):
         raise ConfigError(f"{where}: expected {', '.join(names) or 'an empty list'}; got {content!r}")
-    files = []
-    for number, (name, entry) in enumerate(zip(names, content, strict=True)):
-        files.append(File(**_fields(File, f"{where}[{number}].", entry)))
-        if files[-1].file != name:
-            raise ConfigError(f"{where}[{number}].file: expected {name}; got {files[-1].file!r}")
-    return tuple(files)
+    files = tuple(File(**_fields(File, f"{where}[{number}].", entry)) for number, entry in enumerate(content))
+    for number, (name, file) in enumerate(zip(names, files, strict=True)):
+        if file.file != name:
+            raise ConfigError(f"{where}[{number}].file: expected {name}; got {file.file!r}")
+    return files
 
 
 def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from seampack.io.ragged import offsets_of
-from seampack.packer.rows import Int64
+from seampack.packer.plans import Int64
 
 BITS = 32
 """Bits of a document's number within its partition."""

@@ -135,6 +135,8 @@ def pack_partitions(
     work, loaded = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     refuse_pipes(work.paths)
     numbers = tuple(sorted(set(chosen(len(work.partitions)))))
+    if outside := set(numbers) - set(range(len(work.partitions))):
+        raise ConfigError(f"chosen: expected numbers from 0 to {len(work.partitions) - 1:,}; got {min(outside)}")
     tokens = 0
     if work.completed(out) is None:
         with shared_folder(out, config, work.description, overwrite=overwrite) as folder:
@@ -152,7 +154,8 @@ def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) ->
     ``overwrite``: whether to replace a packed folder at ``out``. Returns the manifest; the folder is the same, byte for
     byte, as that of ``pack``. If ``out`` is complete, nothing is done.
 
-    Raises ShardError if there is no such run, if partitions are missing, or if a file is damaged.
+    Raises ShardError if there is no such run, if partitions are missing, or if a file is damaged; ConfigError if
+    another version has packed them.
     """
     folder = unfinished_folder(out, overwrite=overwrite)
     if folder is None:

@@ -21,6 +21,8 @@ class Piece(NamedTuple):
     path: str
     part: int = 0
     parts: int = 1
+    size: int | None = None
+    """Bytes of a file that is divided."""
 
 
 Partition = tuple[Piece, ...]
@@ -56,4 +58,4 @@ def _pieces(path: str, size: int | None, config: PackConfig) -> Iterator[Piece]:
             if source.divisible:
                 most = TableReader(source).groups if source.format in COLUMNAR else size
                 parts = max(1, min(most, size // config.partition_bytes + 1))
-    return (Piece(path, part, parts) for part in range(parts))
+    return (Piece(path, part, parts, size) if parts > 1 else Piece(path) for part in range(parts))

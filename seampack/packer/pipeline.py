@@ -189,6 +189,7 @@ def token_batches(
             if stop and documents.bad:
                 raise documents.bad[0].error(SKIP_ADVICE)
             if isinstance(documents, TokenBatch):
+                trusts = True  # there is no text to compare; text that follows loads the fast path
                 return documents if config.reads_chats else tokenizer.adopt(documents)
             if job.decides:
                 with lock:
@@ -197,7 +198,7 @@ def token_batches(
             if job.decides and job.trust is not None:
                 job.trust.settle(trusts)
         fast = job.trust is not None and job.trust.wait()
-        if fast and not tokenizer.is_fast:  # an earlier run decided
+        if fast and not tokenizer.is_fast:  # an earlier run, or a block without text, decided
             with lock:
                 fast = tokenizer.trusts_fast([])
         return tokenizer.encode(documents, split, fast=fast)

@@ -57,21 +57,21 @@ def read_partitions(
     for number, pieces in partitions:
         inputs = []
         for piece in pieces:
-            stored = Checksum()
+            stored, size = Checksum(), 0
             if isinstance(source, MemorySource):
                 for block in source.blocks(config, vocab_size, id_kinds):
                     stored.update(block.checksum())
+                    size += block.size
                     yield number, block
             else:
                 for block in _piece_blocks(piece, config, vocab_size, id_kinds, stored.update):
                     yield number, block
-            inputs.append(_described(piece, stored))
+            inputs.append(_described(piece, size or stored.bytes, str(stored)))
         yield number, Ended(tuple(inputs))
 
 
-def _described(piece: Piece, stored: Checksum) -> Input:
-    path, part, parts = piece
-    size, checksum = stored.bytes, str(stored)
+def _described(piece: Piece, size: int, checksum: str) -> Input:
+    path, part, parts, _ = piece
     if is_url(path) and parts == 1 and (whole := size_of(path)) != size:  # a table, of which only some parts were read
         size, checksum = whole or 0, ""
     name = path if path in (STDIN, MEMORY) else name_of(path)
@@ -92,6 +92,7 @@ def _piece_blocks(
     piece: Piece, config: PackConfig, vocab_size: int, id_kinds: IdKinds, watch: Watch | None = None
 ) -> Iterator[Block]:
     _refuse_packed(piece.path)
-    with open_source(piece.path, Format(config.input_format), watch, (piece.part, piece.parts)) as source:
+    path, part, parts, size = piece
+    with open_source(path, Format(config.input_format), watch, (part, parts), size) as source:
         blocks = column_blocks if source.format in TABLES else text_blocks
         yield from blocks(source, config, vocab_size, id_kinds)

@@ -150,8 +150,8 @@ class RunFolder:
             self._staging.abandon()
         if self._added and not self._is_published and not self._is_shared:
             warnings.warn(
-                f"{self.out}: {len(self.journal.receipts):,} finished partition(s) are kept in {self._staging.root}; "
-                "--resume goes on after them",
+                f"{self.out}: finished sections of {len(self.journal.receipts):,} partition(s) are kept in "
+                f"{self._staging.root}; --resume goes on after them",
                 stacklevel=4,
             )
 
@@ -170,8 +170,8 @@ class RunFolder:
             path = self._folder / file.file
             if not path.is_file() or path.stat().st_size != file.bytes:
                 raise ShardError(
-                    f"{self.out}: cannot go on: {path} is damaged: expected a file of {file.bytes:,} bytes; start "
-                    "again with --overwrite"
+                    f"{self.out}: cannot go on: {path} is damaged: expected a file of {file.bytes:,} bytes; remove "
+                    f"{self._staging.root} and pack again"
                 )
 
     def claim(self, partition: int) -> None:

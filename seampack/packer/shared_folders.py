@@ -11,14 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from seampack.errors import ShardError
+from seampack._version import __version__
+from seampack.errors import ConfigError, ShardError
 from seampack.io.output import staging_of
 from seampack.io.places import is_url, place_of, shown
 from seampack.io.store import store_of
 from seampack.packer.config import PackConfig
 from seampack.packer.journal import OUTPUT, RUN, Journal, Tail
 from seampack.packer.manifest import MANIFEST, Manifest, Shard, is_manifest
-from seampack.packer.run_folder import PACKED, RunFolder
+from seampack.packer.run_folder import PACKED, RunFolder, discard_unfinished
 from seampack.packer.shards import ShardWriter
 
 _RUN_FILES = "_run/"
@@ -36,7 +37,7 @@ def shared_folder(
 def unfinished_folder(out: str | os.PathLike[str], *, overwrite: bool) -> RunFolder | None:
     """Return the folder of a run that is not merged yet; None if ``out`` is complete and there is no such run.
 
-    Raises ShardError if there is neither.
+    Raises ShardError if there is neither; ConfigError if another version has packed the partitions.
     """
     if is_url(out):
         store = store_of(out)
@@ -44,16 +45,26 @@ def unfinished_folder(out: str | os.PathLike[str], *, overwrite: bool) -> RunFol
             with tempfile.TemporaryDirectory() as folder:
                 store.download(_RUN_FILES + RUN, Path(folder) / RUN)
                 run = Journal(Path(folder), shown(out)).read_run()
-            return UploadedRun(out, PackConfig(**run["given"]["options"]), run, overwrite=overwrite)
+            return UploadedRun(out, _config_of(run, out), run, overwrite=overwrite)
     else:
         root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
-        if Journal.has_receipts(root):
+        if Journal.has_receipts(root) and (root / OUTPUT).is_dir():
             run = Journal(root, shown(out)).read_run()
-            config = PackConfig(**run["given"]["options"])
-            return RunFolder(out, config, run=run, overwrite=overwrite, resume=True)
+            return RunFolder(out, _config_of(run, out), run=run, overwrite=overwrite, resume=True)
     if is_manifest(place_of(out) / MANIFEST):
+        discard_unfinished(out)
         return None
     raise ShardError(f"{shown(out)}: no partitions to merge; pack them with --partition")
+
+
+def _config_of(run: Mapping[str, Any], out: str | os.PathLike[str]) -> PackConfig:
+    """Return the options of a run. Raise ConfigError if another version has begun it."""
+    if (version := run["given"].get("seampack")) != __version__:
+        raise ConfigError(
+            f"{shown(out)}: seampack {version} has packed the partitions; expected {__version__}; merge them with the "
+            "same version"
+        )
+    return PackConfig(**run["given"]["options"])
 
 
 class UploadedRun(RunFolder):

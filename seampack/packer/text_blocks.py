@@ -141,7 +141,8 @@ def text_blocks(
         has_blank = data.startswith((b"\n", b"\r\n")) or (b"\r" in data and b"\n\r\n" in data)
         has_blank = has_blank or bool((np.diff(newlines_at) == 1).any())
         lines = newlines + (not data.endswith(b"\n"))
-        if line == lines == 1 and source.format in _OF_LINES and not newlines and b"\r" in data.strip(b"\r"):
+        is_first = line == 1 and source.part[0] == 0
+        if is_first and lines == 1 and source.format in _OF_LINES and not newlines and b"\r" in data.strip(b"\r"):
             raise DataError(f"{source.name}: {LINE_FEED_WANTED}, or give --input-format file")
         yield TextBlock(data, source.name, source.unit, line, lines, has_blank, longest, separator, decoder)
         line += newlines

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any, Self
 
 from seampack._version import __version__
-from seampack.errors import ConfigError, DataError
+from seampack.errors import ConfigError
 from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sources import STDIN, name_of, size_of
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Doubled, Split, TokenBatch
-from seampack.packer.journal import BlockDigest, Receipt, changes
+from seampack.packer.documents import Split
+from seampack.packer.journal import changes
 from seampack.packer.manifest import CHAT_TEMPLATE, MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
 from seampack.packer.partitions import Partition, partitions_of
-from seampack.packer.pipeline import Counted, Finished, Progress, known_bytes, token_batches
+from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
+from seampack.packer.resuming import counted, finished, unfinished
 from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
@@ -145,14 +146,14 @@ class Work:
                     threads=threads,
                     split=split,
                     on_progress=on_progress,
-                    finished={number: _finished(each) for number, each in receipts.items()},
-                    counted=_counted(journal.in_order),
+                    finished={number: finished(each) for number, each in receipts.items()},
+                    counted=counted(journal.in_order),
                 )
             ) as batches,
         ):
             stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
             pending: Future[None] | None = None
-            for window, end in windows_of(_unfinished(batches, receipts), self.config):
+            for window, end in windows_of(unfinished(batches, receipts), self.config):
                 if pending is not None:
                     pending.result()
                 pending = thread.submit(stage.run, window, end)
@@ -165,50 +166,6 @@ def load_tokenizer(name: AnyTokenizer, config: PackConfig, input_bytes: int) -> 
     with ThreadPoolExecutor(1) as loading:
         loading.submit(lambda: plan([1]).account())
         return TextTokenizer(name, config, input_bytes=input_bytes)
-
-
-def _finished(receipts: Sequence[Receipt]) -> Finished:
-    """Return what the receipts say of a partition."""
-    return Finished(sum(receipt.blocks for receipt in receipts), receipts[-1].trusts_fast)
-
-
-def _counted(receipts: Sequence[Receipt]) -> Counted:
-    """Return what the receipts count."""
-    doubled = Doubled(), *(receipt.doubled for receipt in receipts)
-    return Counted(
-        documents=sum(receipt.documents for receipt in receipts),
-        tokens=sum(receipt.tokens for receipt in receipts),
-        bytes=sum(receipt.bytes for receipt in receipts),
-        doubled=Doubled(*map(sum, zip(*doubled, strict=True))),
-    )
-
-
-def _unfinished(batches: Iterator[TokenBatch], receipts: Mapping[int, Sequence[Receipt]]) -> Iterator[TokenBatch]:
-    """Yield the batches that no receipt counts. Raise DataError if the input of a receipt has changed."""
-    left = {number: list(each) for number, each in receipts.items()}
-    complete = {number for number, each in receipts.items() if each[-1].is_last}
-    digest = BlockDigest()
-    for batch in batches:
-        number = batch.origin.partition
-        if not left.get(number) and number not in complete:
-            yield batch
-            continue
-        if not batch.ends_partition:
-            digest.add(batch.origin)
-        if left.get(number):
-            receipt = left[number][0]
-            if digest.blocks < receipt.blocks and not batch.ends_partition:
-                continue
-            is_same = (digest.blocks, str(digest)) == (receipt.blocks, receipt.checksum)
-            left[number].pop(0)
-            digest = BlockDigest()
-        else:
-            is_same = batch.ends_partition
-        if not is_same:
-            raise DataError(
-                f"cannot resume: the input of partition {number} has changed since the run that did not finish; give "
-                "the same input, or start again with --overwrite"
-            )
 
 
 def refuse_pipes(paths: Sequence[str] | MemorySource) -> None:

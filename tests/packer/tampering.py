@@ -23,6 +23,19 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     (folder / "manifest.json").write_text(json.dumps(content))
 
 
+def make_version_1(folder: Path) -> None:
+    """Rewrite the manifest and the names of the shards as the first release wrote them."""
+    content = json.loads((folder / "manifest.json").read_text())
+    kept = {name: value for name, value in content.items() if name not in ("inputs", "partitions", "files", "digest")}
+    for number, shard in enumerate(kept["shards"]):
+        name = f"shard-{number:05d}{Path(shard['file']).suffix}"
+        (folder / shard["file"]).rename(folder / name)
+        shard["file"] = name
+    if (state := folder / "state.json").exists():
+        state.write_text(state.read_text().replace("shard-00000-", "shard-"))
+    write_manifest(folder, {**kept, "format_version": 1})
+
+
 def edit_manifest(folder: Path, **changes: Any) -> None:
     write_manifest(folder, {**json.loads((folder / "manifest.json").read_text()), **changes})
 

@@ -167,7 +167,7 @@ def test_shards_that_are_damaged_missing_swapped_twice_or_foreign(corpus: Path, 
     seampack.pack(corpus, out=tmp_path / "whole", **SMALL)
     seampack.pack(write_corpus(tmp_path / "b.jsonl", TEXTS[::-1]), out=tmp_path / "other", **SMALL)
     folder = tmp_path / "out"
-    one, two, three = (folder / f"shard-{n:05d}.arrow" for n in range(3))
+    one, two, three = (folder / f"shard-00000-{n:05d}.arrow" for n in range(3))
 
     def fails(change: Callable[[], Any], message: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,7 +183,7 @@ def test_shards_that_are_damaged_missing_swapped_twice_or_foreign(corpus: Path, 
 
     fails(lambda: flip(two), r"shard-00000-00001\.arrow: the checksum differs")
     fails(two.unlink, r"shard-00000-00001\.arrow: the shard is missing")
-    fails(swap, r"shard-0000\d\.arrow: (the checksum differs|expected \d+ bytes)")
+    fails(swap, r"shard-00000-0000\d\.arrow: (the checksum differs|expected \d+ bytes)")
     fails(lambda: shutil.copy(one, three), r"shard-00000-00002\.arrow: (the checksum differs|expected \d+ bytes)")
     fails(lambda: shutil.copy(one, folder / "shard-00099.arrow"), r"shard-00099\.arrow: the manifest does not list")
     fails(

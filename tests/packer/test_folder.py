@@ -13,14 +13,7 @@ from seampack.commands.report import row_text
 from seampack.errors import ShardError
 from seampack.packer.folder import PackedFolder
 from tests.packer.corpus import END, END_ID, FORMATS, SMALL, STRATEGIES
-from tests.packer.tampering import edit_manifest, flip, write_manifest, write_shard
-
-
-def make_version_1(folder: Path) -> None:
-    """Rewrite the manifest as the first release wrote it."""
-    content = json.loads((folder / "manifest.json").read_text())
-    kept = {name: value for name, value in content.items() if name not in ("files", "digest")}
-    write_manifest(folder, {**kept, "format_version": 1})
+from tests.packer.tampering import edit_manifest, flip, make_version_1, write_shard
 
 
 @FORMATS
@@ -53,21 +46,23 @@ def copied(packed: Path, tmp_path: Path) -> Path:
 
 
 def edit_accounting(folder: Path, **changes: int) -> None:
-    """Add to entries of the accounting."""
-    accounting = json.loads((folder / "manifest.json").read_text())["accounting"]
-    edit_manifest(folder, accounting=accounting | {name: accounting[name] + more for name, more in changes.items()})
+    """Add to entries of the accounting; the partitions keep adding up."""
+    content = json.loads((folder / "manifest.json").read_text())
+    edited = {name: content["accounting"][name] + more for name, more in changes.items()}
+    partitions = {"partitions": [edited["documents"]]} if "documents" in edited and "partitions" in content else {}
+    edit_manifest(folder, accounting=content["accounting"] | edited, **partitions)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 3])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
             {"documents": 3},
-            r"documents - empty_documents - documents_dropped: the manifest says \d+, the shards hold \d+",
+            r"documents - empty_documents - documents_dropped: the manifest says \d+, the shards hold \d+; pack again",
         ),
-        ({"documents": -2}, "doc_ids: expected numbers from 0 to 117; got"),
-        ({"documents": -90, "empty_documents": -5}, "doc_ids: expected numbers from 0 to 29; got"),
+        ({"documents": -2}, "doc_ids: expected one of the 118 documents of partition 0; got number 11[89]"),
+        ({"documents": -90, "empty_documents": -5}, "doc_ids: expected one of the 30 documents of partition 0; got"),
         ({"empty_documents": 2}, "documents - empty_documents - documents_dropped: the manifest says"),
         ({"segments": 1}, "segments: the manifest says"),
         ({"tokens_in": 1, "dropped": 1, "segments": -1}, "segments: the manifest says"),
@@ -133,7 +128,7 @@ def test_what_was_packed_is_verified(
     PackedFolder(tmp_path / "out").verify()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 3])
 def test_other_files_are_verified(copied: Path, version: int) -> None:
     """Edits of the files that datasets reads, and of the quarantine."""
     if version == 1:

@@ -85,7 +85,7 @@ VERSION_1: dict[str, Any] = {
         "fill": 0.75683594,
     },
     "quarantined": 0,
-    "shards": [{"file": "shard-00000-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
+    "shards": [{"file": "shard-00000.arrow", "rows": 2, "bytes": 12345, "checksum": "xxh3_128:00"}],
 }
 ADDED = [
     ("accounting", "documents_dropped"),
@@ -101,6 +101,20 @@ FILES = [
 INPUTS = [{"path": "a.jsonl", "bytes": 99, "checksum": "xxh3_128:00"}]
 VERSION_2: dict[str, Any] = {**VERSION_1, "format_version": 2, "quarantined": 3, "inputs": INPUTS, "files": FILES}
 VERSION_2["digest"] = digest(VERSION_2)
+VERSION_3: dict[str, Any] = {
+    **VERSION_1,
+    "format_version": 3,
+    "quarantined": 3,
+    "shards": [
+        {"file": f"shard-{name}.arrow", "rows": 1, "bytes": 12345, "checksum": "xxh3_128:00"}
+        for name in ("00000-00000", "00000-00001", "00002-00000")
+    ],
+    "inputs": [{**INPUTS[0], "part": part, "parts": 2} for part in range(2)],
+    "partitions": [1, 2],
+    "files": FILES,
+}
+VERSION_3["digest"] = digest(VERSION_3)
+VERSIONS = (VERSION_1, VERSION_2, VERSION_3)
 
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
@@ -126,12 +140,12 @@ def written(path: tuple[Any, ...]) -> str:
 
 FIELDS = [
     pytest.param(content, path, id=f"{content['format_version']}.{written(path)}")
-    for content in (VERSION_1, VERSION_2)
+    for content in VERSIONS
     for path in paths(content)
 ]
 
 
-@pytest.mark.parametrize("content", [VERSION_1, VERSION_2], ids=["1", "2"])
+@pytest.mark.parametrize("content", VERSIONS, ids=["1", "2", "3"])
 def test_the_json_of_each_version_is_kept(content: dict[str, Any]) -> None:
     manifest = Manifest.from_dict(content)
     assert manifest.to_dict() == content
@@ -156,7 +170,7 @@ def test_the_file_is_what_pack_returns(packed: Path) -> None:
     content = json.loads((packed / "manifest.json").read_text())
     manifest = PackedFolder(packed).manifest
     assert manifest.to_dict() == content
-    assert list(content) == [name for name in VERSION_2 if name != "pre_segment"]
+    assert list(content) == [name for name in VERSION_3 if name != "pre_segment"]
     for name in ("tokenizer", "accounting"):
         assert list(content[name]) == list(VERSION_1[name])
     assert manifest.config == PackConfig(on_bad="quarantine", **SMALL).to_dict()
@@ -200,7 +214,7 @@ def test_standard_input_is_named_by_its_content(call: Run, tmp_path: Path) -> No
     result = call("pack", "-", "-o", "out", *UNFRAMED, "--json", stdin=data)
     (entry,) = json.loads(result.stdout)["inputs"]
     (tmp_path / "same").write_bytes(data)
-    assert entry == {"path": "-", "bytes": len(data), "checksum": checksum(tmp_path / "same")}
+    assert entry == {"path": "-", "bytes": len(data), "checksum": checksum(tmp_path / "same"), "part": 0, "parts": 1}
     for name in ("b.txt", "c.txt", "d.txt"):
         (tmp_path / name).write_text("b\n" * 1000)
     assert call("pack", "b.txt", "same", "c.txt", "d.txt", "-o", "other", *UNFRAMED).returncode == 0
@@ -284,7 +298,7 @@ def test_damage_of_a_field_is_refused_by_its_name(whole: dict[str, Any], path: t
         if path == ("format",):
             assert message == 'not a manifest of packed shards: expected "format": "seampack packed shards"'
         elif path == ("format_version",):
-            assert message.endswith("; this program reads versions 1 to 2")
+            assert message.endswith("; this program reads versions 1 to 3")
         else:
             assert message.startswith(f"the manifest is damaged: {written(path)}")
             assert "expected" in message
@@ -311,14 +325,15 @@ def edited(content: Any) -> Iterator[Any]:
         yield 5 if content is None else content + 1
 
 
-def test_every_edit_of_a_manifest_is_found() -> None:
-    changed = list(edited(VERSION_2))
+@pytest.mark.parametrize("whole", [VERSION_2, VERSION_3], ids=["2", "3"])
+def test_every_edit_of_a_manifest_is_found(whole: dict[str, Any]) -> None:
+    changed = list(edited(whole))
     assert len(changed) > 100
     for content in changed:
         with pytest.raises(ShardError):
             Manifest.from_dict(content)
-    seed = {**VERSION_2, "config": {**VERSION_2["config"], "seed": 8}}
-    message = f"^the manifest is damaged: digest: expected .*; got '{VERSION_2['digest']}': an entry was changed"
+    seed = {**whole, "config": {**whole["config"], "seed": 8}}
+    message = f"^the manifest is damaged: digest: expected .*; got '{whole['digest']}': an entry was changed"
     with pytest.raises(ShardError, match=message):
         Manifest.from_dict(seed)
 
@@ -347,8 +362,8 @@ def test_options_of_another_version_are_kept() -> None:
         (("accounting", "tokens_out"), 9999, "accounting: expected tokens_in = tokens_out - repeated"),
         (("shards",), [], r"shards: expected a list of at least one shard; got \[\]"),
         *(
-            (("shards", 0, "file"), name, r"shards\[0\].file: expected shard-00000-00000\.arrow; got")
-            for name in ("../x", "/etc/passwd", "x.arrow", "shard-00000-00001.arrow", "shard-00000-00000.parquet", "")
+            (("shards", 0, "file"), name, r"shards\[0\].file: expected shard-00000\.arrow; got")
+            for name in ("../x", "/etc/passwd", "x.arrow", "shard-00001.arrow", "shard-00000.parquet", "")
         ),
     ],
 )
@@ -360,11 +375,39 @@ def test_values_that_contradict_each_other(path: tuple[Any, ...], value: Any, me
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("partitions",), [1, 1], "partitions: expected 3 documents, as in the accounting; got 2"),
+        *(
+            (
+                ("shards", place, "file"),
+                f"shard-{name}",
+                rf"shards\[{place}\].file: expected shard-{expected}\.arrow; got",
+            )
+            for place, name, expected in (
+                (0, "00000.arrow", "00000-00000"),
+                (1, "00000-00000.arrow", "00000-00001"),
+                (1, "00000-00002.arrow", "00000-00001"),
+                (2, "00000-00001.arrow", "00000-00002"),
+                (2, "00002-00001.arrow", "00002-00000"),
+                (2, "00002-00000.parquet", "00002-00000"),
+            )
+        ),
+    ],
+)
+def test_partitions_and_shards_that_contradict_each_other(path: tuple[Any, ...], value: Any, message: str) -> None:
+    content = copy.deepcopy(VERSION_3)
+    value_at(content, path[:-1])[path[-1]] = value
+    with pytest.raises(ShardError, match=f"^the manifest is damaged: {message}.*; pack again$"):
+        Manifest.from_dict(content)
+
+
+@pytest.mark.parametrize(
     ("manifest", "message"),
     [
         (
-            '{"format": "seampack packed shards", "format_version": 3}',
-            "format version 3; this program reads versions 1",
+            '{"format": "seampack packed shards", "format_version": 4}',
+            "format version 4; this program reads versions 1",
         ),
         ("{", "not a manifest of packed shards"),
         ("[]", "not a manifest of packed shards"),
@@ -385,8 +428,9 @@ def test_a_wrong_file_is_refused_by_its_path(tmp_path: Path, manifest: str | Non
 
 def test_names_of_the_format() -> None:
     for name in (
-        shard_name(0, "arrow"),
-        shard_name(123_456, "parquet"),
+        shard_name(0, 0, "arrow"),
+        shard_name(123_456, 7, "parquet"),
+        "shard-00000.arrow",
         "manifest.json",
         "quarantine.jsonl",
         "state.json",

@@ -19,6 +19,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import TokenizerFacts
+from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, Run, command, obey_interrupts
 from tests.faulty import GOOD, SMALL, UNFRAMED, contents, failed
@@ -129,16 +130,19 @@ def test_ways_to_name_the_output_folder(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_mount_point_is_refused_at_once() -> None:
     with pytest.raises(ShardError, match="/: a mount point, which cannot be replaced; choose a folder inside it"):
-        ShardWriter("/", PackConfig())
+        RunFolder("/", PackConfig())
 
 
 def test_a_folder_that_gets_files_during_the_run_is_left_alone(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path / "out", PackConfig()) as writer:
+    with RunFolder(tmp_path / "out", PackConfig()) as folder:
+        writer = folder.begin(0)
         writer.write(pa.record_batch({"input_ids": [[1]]}))
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
         with pytest.raises(ShardError, match=r"the folder is not empty \(notes\.txt\)"):
-            writer.finish(Accounting(seq_len=2048), TokenizerFacts(name="", fingerprint="", vocab_size=2), [])
+            folder.finish(
+                writer, Accounting(seq_len=2048), TokenizerFacts(name="", fingerprint="", vocab_size=2), notes={}
+            )
     assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -158,11 +162,18 @@ def test_an_overwrite_that_cannot_be_put_in_place(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(ShardError, match="out: cannot be written: Input/output error"):
+    with (
+        pytest.raises(ShardError, match="out: cannot be written: Input/output error"),
+        pytest.warns(match="finished sections of 1 partition"),
+    ):
         seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True)
     assert calls >= failing
     assert contents(tmp_path / "out") == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.partial", "out"]
+    monkeypatch.undo()
+    seampack.pack(CORPUS, out=tmp_path / "out", overwrite=True, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    PackedFolder(tmp_path / "out").verify()
 
 
 def test_an_output_in_an_input_folder_is_refused(tmp_path: Path) -> None:
@@ -175,8 +186,8 @@ def test_an_output_in_an_input_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_closed_writer_writes_no_more(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path / "out", PackConfig()) as writer:
-        pass
+    with RunFolder(tmp_path / "out", PackConfig()) as folder:
+        writer = folder.begin(0)
     with pytest.raises(ShardError, match="the run has ended"):
         writer.write(pa.record_batch({"input_ids": [[1]]}))
     assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,13 @@
 """Runs that do not finish, and go on: the same bytes as a run that was not interrupted."""
 
 import fcntl
+import gzip
 import json
 import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ import pytest
 import seampack
 from benchmarks import kills
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.packer import readers
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.journal import Journal
 from seampack.packer.planning import plan
-from seampack.packer.shards import ShardWriter
+from seampack.packer.run_folder import RunFolder
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.windows import End, plan_stream, windows_of
 from tests.conftest import Run, obey_interrupts
@@ -51,7 +54,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"corpus.{request.param}"
     lines = [json.dumps({"id": f"d{number}", "text": text}) + "\n" for number, text in enumerate(texts())]
     if request.param == "parquet":
-        pq.write_table(pa.table({"text": texts(), "id": [f"d{n}" for n in range(1_200)]}), path)
+        pq.write_table(pa.table({"text": texts(), "id": [f"d{n}" for n in range(1_200)]}), path, row_group_size=200)
     elif request.param == "txt":
         path.write_text("\n".join(texts()) + "\n")
     else:
@@ -61,22 +64,22 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def pack_until_killed(monkeypatch: pytest.MonkeyPatch, after: int | None, corpus: Path, **options: Any) -> None:
-    """Pack into ``out``, and stop after a number of partitions, or after the last one."""
-    end = ShardWriter.end_partition
+    """Pack into ``out``, and stop after a number of sections, or after the last one."""
+    end = RunFolder.end_section
 
-    def end_partition(writer: ShardWriter, *arguments: Any, **facts: Any) -> None:
-        end(writer, *arguments, **facts)
-        if len(writer.journal.receipts) == after:
+    def end_section(folder: RunFolder, *arguments: Any, **facts: Any) -> None:
+        end(folder, *arguments, **facts)
+        if len(folder.journal.in_order) == after:
             raise Killed
 
-    def finish(writer: ShardWriter, *arguments: Any) -> None:
+    def finish(folder: RunFolder, *arguments: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "end_partition", end_partition)
+        patch.setattr(RunFolder, "end_section", end_section)
         if after is None:
-            patch.setattr(ShardWriter, "finish", finish)
-        with pytest.raises(Killed), pytest.warns(match="finished partition.s. are kept in .*; --resume goes on"):
+            patch.setattr(RunFolder, "finish", finish)
+        with pytest.raises(Killed), pytest.warns(match="finished sections of .* are kept in .*; --resume goes on"):
             seampack.pack(corpus, out=corpus.parent / "out", **options)
 
 
@@ -140,39 +143,64 @@ def test_another_input_is_named(unfinished: Path) -> None:
         seampack.pack([unfinished, unfinished.parent / "b.txt"], out=unfinished.parent / "out", resume=True, **OPTIONS)
 
 
-@pytest.mark.parametrize("change", ["a byte", "shorter"])
-def test_a_changed_input_is_refused(unfinished: Path, change: str) -> None:
-    content = bytearray(unfinished.read_bytes())
-    content[70_000] ^= 1
-    unfinished.write_bytes(content if change == "a byte" else content[:70_000])
-    with pytest.raises(DataError, match=r"cannot resume: the input of partition [01] has changed"):
+def change(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_changed_byte_is_refused(unfinished: Path) -> None:
+    change(unfinished, 70_000)
+    with pytest.raises(DataError, match="cannot resume: the input of partition 1 has changed"):
+        resume(unfinished)
+
+
+@pytest.mark.parametrize("size", [70_000, 10_000_000])
+def test_another_size_is_refused(unfinished: Path, size: int) -> None:
+    os.truncate(unfinished, size)
+    with pytest.raises(ConfigError, match=rf"cannot resume: .*sizes .*corpus\.txt was \d+, is now {size}"):
         resume(unfinished)
 
 
 def test_what_comes_after_the_finished_partitions_may_change(unfinished: Path, tmp_path: Path) -> None:
-    with unfinished.open("a") as file:
-        file.write("a new line\n")
+    change(unfinished, unfinished.stat().st_size - 9)
     resume(unfinished)
     seampack.pack(unfinished, out=tmp_path / "whole", **OPTIONS)
     assert kills.contents(tmp_path / "out") == kills.contents(tmp_path / "whole")
 
 
+def test_finished_partitions_of_unmodified_files_are_not_read(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the same size and time of modification is trusted."""
+    before = unfinished.stat()
+    change(unfinished, 70_000)
+    os.utime(unfinished, ns=(before.st_atime_ns, before.st_mtime_ns))
+    read: list[int] = []
+
+    def read_partitions(partitions: Any, *arguments: Any) -> Iterator[Any]:
+        read.extend(number for number, _ in partitions)
+        return readers.read_partitions(partitions, *arguments)
+
+    monkeypatch.setattr("seampack.packer.pipeline.read_partitions", read_partitions)
+    resume(unfinished)
+    assert read == list(range(2, 7))
+
+
 @pytest.mark.parametrize(
-    "name", ["run.json", "receipt-00001.json", "tail-00000.arrow", "output/shard-00000-00000.arrow"]
+    "name", ["run.json", "receipt-00001-00000.json", "tail-00000-00000.arrow", "output/shard-00000-00000.arrow"]
 )
 def test_damage_is_named(unfinished: Path, name: str) -> None:
     path = unfinished.parent / ".out.partial" / name
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ShardError, match=f"cannot resume: .*{path.name} is damaged: .*; start again with --overwrite"):
+    with pytest.raises(ShardError, match=f"cannot go on: .*{path.name} is damaged: .*; remove .* and pack again"):
         resume(unfinished)
 
 
 def test_a_changed_tail_is_found(unfinished: Path) -> None:
-    path = unfinished.parent / ".out.partial" / "tail-00000.arrow"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ShardError, match=r"tail-00000\.arrow is damaged: its checksum is another"):
+    path = unfinished.parent / ".out.partial" / "tail-00000-00000.arrow"
+    change(path, path.stat().st_size // 2)
+    with pytest.raises(ShardError, match=r"tail-00000-00000\.arrow is damaged: its checksum is another"):
         resume(unfinished)
 
 
@@ -224,14 +252,15 @@ def test_bad_records_are_quarantined_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_fast_path_that_was_wrong_stays_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may agree with the reference on the first text after the finished partitions."""
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("\n".join(texts()) + "\n")
-    agrees = iter([False, True, True])
+    """It may agree with the reference on the first text after the finished sections of a partition."""
+    corpus = tmp_path / "corpus.txt.gz"
+    corpus.write_bytes(gzip.compress("\n".join(texts()).encode()))
+    agrees = iter([True, False])  # on the sample, on the first block
     monkeypatch.setattr("seampack.packer.tokenizing._FAST_FROM", 0.0)
-    monkeypatch.setattr("seampack.packer.tokenizing.TextTokenizer._agree", lambda self, sample: next(agrees))
+    monkeypatch.setattr(TextTokenizer, "_agree", lambda self, sample: next(agrees, True))
     pack_until_killed(monkeypatch, 2, corpus, **OPTIONS)
-    assert json.loads((tmp_path / ".out.partial" / "receipt-00001.json").read_text())["uses_reference"]
+    for name in ("receipt-00000-00000.json", "receipt-00000-00001.json"):
+        assert json.loads((tmp_path / ".out.partial" / name).read_text())["trusts_fast"] is False
     used = []
     encode = TextTokenizer._encode_fast
     monkeypatch.setattr(TextTokenizer, "_encode_fast", lambda self, texts: used.append(1) or encode(self, texts))
@@ -250,37 +279,37 @@ def test_a_small_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_process_keeps_its_partitions(tmp_path: Path, number: int) -> None:
     kills.write_corpora(tmp_path, 2_000)
-    case = "JSON lines"
-    kills.start(tmp_path, case, "whole").communicate(timeout=120)
-    run = kills.start(tmp_path, case, "out", preexec_fn=obey_interrupts)
-    while run.poll() is None and not list(tmp_path.glob(".out.partial/receipt-00001.json")):
+    command = kills.pack("JSON lines", "out", "--resume")
+    kills.start(tmp_path, kills.pack("JSON lines", "whole")).communicate(timeout=120)
+    run = kills.start(tmp_path, command, preexec_fn=obey_interrupts)
+    while run.poll() is None and not list(tmp_path.glob(".out.partial/receipt-00001-00000.json")):
         time.sleep(0.001)
     run.send_signal(number)
     _, errors = run.communicate(timeout=120)
     if run.returncode:  # it may have been faster
         assert run.returncode == 128 + number
         first, last = errors.decode().splitlines()[-2:]
-        assert "finished partition(s) are kept in" in first
+        assert ": finished sections of " in first
         assert last == "seampack: interrupted; the output is unchanged"
-    kills.start(tmp_path, case, "out").communicate(timeout=120)
+    kills.start(tmp_path, command).communicate(timeout=120)
     assert kills.contents(tmp_path / "out") == kills.contents(tmp_path / "whole")
 
 
 def test_a_shard_that_is_deleted_while_the_run_works_is_named(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    end = ShardWriter.end_partition
+    end = RunFolder.end_section
 
-    def end_partition(writer: ShardWriter, *arguments: Any, **facts: Any) -> None:
-        end(writer, *arguments, **facts)
+    def end_section(folder: RunFolder, *arguments: Any, **facts: Any) -> None:
+        end(folder, *arguments, **facts)
         (corpus.parent / ".out.partial" / "output" / "shard-00000-00000.arrow").unlink(missing_ok=True)
 
-    monkeypatch.setattr(ShardWriter, "end_partition", end_partition)
+    monkeypatch.setattr(RunFolder, "end_section", end_section)
     message = r"shard-00000-00000\.arrow: the shard is missing; something has removed it during"
     with pytest.raises(ShardError, match=message), pytest.warns(match="are kept in"):
         seampack.pack(corpus, out=corpus.parent / "out", **OPTIONS)
     assert not (corpus.parent / "out").exists()
 
 
-@pytest.mark.parametrize("case", ["JSON lines, through a pipe", "Parquet, best_fit"])
+@pytest.mark.parametrize("case", ["JSON lines, through a pipe", "Parquet, best_fit", kills.SHARED])
 def test_killed_processes(tmp_path: Path, case: str) -> None:
     kills.write_corpora(tmp_path, 2_000)
     results = list(kills.killed_runs(tmp_path, case, 4, random.Random(0)))
@@ -292,13 +321,14 @@ class Batch:
     def __init__(self, lengths: Any, size: int) -> None:
         self.lengths = np.asarray(lengths, np.int64)
         self.input_bytes = size
+        self.ends_partition = False
 
 
-def test_partitions_end_at_batches() -> None:
+def test_sections_end_at_batches() -> None:
     config = PackConfig(seq_len=10, window_tokens=20, partition_bytes=1 << 16)
     batches = [Batch([4, 4], 40_000), Batch([4], 40_000), Batch([4], 10), Batch([4, 9], 10), Batch([1], 10)]
     ends = [(len(window), end) for window, end in windows_of(batches, config)]
-    assert ends == [(2, End.PARTITION), (2, End.WINDOW), (1, End.INPUT)]
+    assert ends == [(2, End.SECTION), (2, End.WINDOW), (1, End.PARTITION)]
 
 
 @pytest.mark.parametrize("partitions", [10, 100])

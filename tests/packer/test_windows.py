@@ -21,6 +21,7 @@ from tests.packer.test_planning import options
 class Batch:
     lengths: Any
     input_bytes: int = 0
+    ends_partition: bool = False
 
 
 def batches(lengths: Any, size: int) -> list[Batch]:
@@ -116,8 +117,8 @@ def test_carrying_is_bounded_where_waiting_does_not_help() -> None:
 def test_windows_end_at_batches() -> None:
     config = PackConfig(seq_len=10, window_tokens=10)
     windows = list(windows_of(batches([4] * 10, 2), config))
-    assert [(len(window), end) for window, end in windows] == [(1, End.WINDOW)] * 4 + [(1, End.INPUT)]
-    assert [end for _, end in windows_of([], config)] == [End.INPUT]
+    assert [(len(window), end) for window, end in windows] == [(1, End.WINDOW)] * 4 + [(1, End.PARTITION)]
+    assert not list(windows_of([], config))
 
 
 def test_a_document_that_is_too_long() -> None:
