@@ -192,11 +192,15 @@ def take_bins(patterns, runs, pieces, taken, bin_offsets):
 
 
 @kernel
-def write_filled(pieces, bin_offsets, seq_len, row, rows):
+def write_filled(pieces, bin_offsets, seq_len, most, whole, row, rows):
     """Write bins as rows and fill their gaps with the pieces after the last bin, in order, cut wherever a row is full.
 
     ``pieces`` = (document, start, length). Bin ``b`` has the pieces ``bin_offsets[b]:bin_offsets[b + 1]`` and at most
-    ``seq_len`` tokens. What fills no gap is joined end to end into further rows; so without bins, all pieces are.
+    ``seq_len`` tokens. What fills no gap is joined end to end into further rows; so without bins, all pieces are. No
+    row gets more than ``most`` segments. With ``whole``, the last of the further rows is not written unless it is full
+    or has ``most`` segments.
+
+    Returns the row after the last, and where the pieces begin that are in no row: the piece, and the token within it.
     """
     documents, starts, lengths = pieces
     row_offsets, out_document, out_start, out_length = rows
@@ -207,6 +211,9 @@ def write_filled(pieces, bin_offsets, seq_len, row, rows):
     done = 0  # tokens of this piece that are in rows
     while bin_ < bins or piece < lengths.size:
         room = np.int64(seq_len)
+        last = slot + most
+        first_piece, first_done = piece, done
+        is_joined = bin_ >= bins
         if bin_ < bins:
             for whole in range(bin_offsets[bin_], bin_offsets[bin_ + 1]):
                 out_document[slot] = documents[whole]
@@ -215,7 +222,7 @@ def write_filled(pieces, bin_offsets, seq_len, row, rows):
                 room -= lengths[whole]
                 slot += 1
             bin_ += 1
-        while room > 0 and piece < lengths.size:
+        while room > 0 and slot < last and piece < lengths.size:
             part = min(np.int64(lengths[piece]) - done, room)
             if part > 0:
                 out_document[slot] = documents[piece]
@@ -227,6 +234,9 @@ def write_filled(pieces, bin_offsets, seq_len, row, rows):
             if done == lengths[piece]:
                 piece += 1
                 done = 0
+        if whole and is_joined and room > 0 and slot < last:
+            return row, first_piece, first_done
         if slot > row_offsets[row]:  # only empty pieces were left otherwise
             row += 1
             row_offsets[row] = slot
+    return row, piece, 0

@@ -95,6 +95,13 @@ class PlanConfig(Config):
         "joined end to end (the paper). auto: fill for seamless, pad for the others.",
         choices=Leftover,
     )
+    max_segments: int | None = option(
+        None,
+        "Most segments of a row, which trainers need that reserve memory for each; by default any number.",
+        low=1,
+        high=MAX_SEQ_LEN,
+        unit="segments",
+    )
     drop_last: bool = option(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
     shuffle: bool = option(
         True, "Shuffle the rows of each planning window. Without it, rows are sorted by length within a window."
@@ -113,6 +120,8 @@ class PlanConfig(Config):
             idle += ["max_overlap", "extra_tokens", "extra_room"]
         if self.strategy in (Strategy.CONCAT, Strategy.PAD):
             idle += ["leftover"]
+        if self.strategy == Strategy.PAD:
+            idle += ["max_segments"]
         pads = self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD
         return [*idle, "drop_last"] if pads else idle
 
@@ -122,6 +131,11 @@ class PlanConfig(Config):
         if self.strategy == Strategy.PAD or (self.leftover == Leftover.AUTO and self.strategy != Strategy.SEAMLESS):
             return Leftover.PAD
         return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
+
+    @property
+    def most_segments(self) -> int:
+        """Most segments of a row; each has a token, so that a row has at most ``seq_len``."""
+        return min(self.max_segments or self.seq_len, self.seq_len)
 
     @property
     def max_overlap_tokens(self) -> int:

@@ -14,6 +14,8 @@ from seampack.packer import _layout_kernels as layout
 from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
 from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, empty_pieces
 
+Mask = npt.NDArray[np.bool_]
+
 MAX_LENGTH = 2**31 - 1
 
 # Share of seq_len at which a bin becomes a row within a stream; emptier bins wait for the pieces of the next window.
@@ -97,10 +99,10 @@ class _Rows(NamedTuple):
         row_offsets[0] = 0
         return cls(row_offsets, *(np.empty(segments, np.int32) for _ in range(3)))
 
-    def trimmed(self) -> "_Rows":
-        """Return the rows without the room that no segment took."""
-        segments = int(self.row_offsets[-1])
-        return _Rows(self.row_offsets, self.doc[:segments], self.start[:segments], self.length[:segments])
+    def trimmed(self, rows: int) -> "_Rows":
+        """Return the first rows, without the room that no segment took."""
+        segments = int(self.row_offsets[rows])
+        return _Rows(self.row_offsets[: rows + 1], self.doc[:segments], self.start[:segments], self.length[:segments])
 
 
 class _Planned(NamedTuple):
@@ -112,11 +114,9 @@ class _Planned(NamedTuple):
 
 def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
     documents = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
-    joined, rest = _whole_rows(documents, config.seq_len, carry_limit_tokens > 0 or config.drop_last)
-    count = -(-joined.tokens // config.seq_len)
-    rows = _Rows.empty(count, joined.document.size + count)
-    kernels.write_filled(joined, np.zeros(1, np.int64), config.seq_len, 0, rows)
-    rows = rows.trimmed()
+    most = _most_rows(documents, config)
+    rows = _Rows.empty(most, documents.document.size + most)
+    rows, rest = _fill(documents, np.zeros(1, np.int64), config, carry_limit_tokens, 0, rows)
     dropped, carried = (empty_pieces(), rest) if carry_limit_tokens else (rest, empty_pieces())
     return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
 
@@ -136,36 +136,38 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
     pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
     if config.strategy == Strategy.BEST_FIT:
-        groups, entries = bin_kernels.best_fit_groups(histogram, seq_len)
+        groups, entries = bin_kernels.best_fit_groups(histogram, seq_len, config.most_segments)
         opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
         patterns = bin_kernels.patterns_of(groups, opened, entries)
     else:
         sparing = config.extra_room == ExtraRoom.NEEDED
-        patterns = bin_kernels.ffd_patterns(histogram, seq_len, config.extra_room_tokens, sparing)
+        extra, most = config.extra_room_tokens, config.most_segments
+        patterns = bin_kernels.ffd_patterns(histogram, seq_len, extra, sparing, most)
     tokens, pieces_per_bin, repeats = _totals(*patterns)
 
     pad = config.leftover_rule == Leftover.PAD
-    chosen = _full_enough(tokens, repeats, config, carry_limit_tokens) if pad else tokens >= seq_len
+    closed = (tokens >= seq_len) | (pieces_per_bin >= config.most_segments)
+    chosen = _full_enough(tokens, repeats, closed, config, carry_limit_tokens) if pad else closed
     unfilled = int((tokens * repeats)[~chosen].sum())
     carry = pad or unfilled <= carry_limit_tokens
-    whole = carry_limit_tokens > 0 or config.drop_last
     filled = 0
     if not carry and config.leftover_rule == Leftover.FILL:
-        filled = unfilled // seq_len if whole else -(-unfilled // seq_len)
+        filled = unfilled // seq_len if carry_limit_tokens or config.drop_last else -(-unfilled // seq_len)
     waiting = empty_pieces(int((repeats * pieces_per_bin)[~chosen].sum()))
     bin_offsets = np.empty(int(repeats[~chosen].sum()) + 1, np.int64)
     kernels.take_bins(patterns, _runs(tokens, repeats, chosen, filled), pieces, waiting, bin_offsets)
-    joined, rest = (empty_pieces(), waiting) if carry else _whole_rows(waiting, seq_len, whole)
 
     bins, segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
-    joined_rows = -(-joined.tokens // seq_len)
-    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + joined.document.size + joined_rows)
+    joined_rows = 0 if carry else filled + _most_rows(waiting, config)
+    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + waiting.document.size + joined_rows)
     repeated = np.zeros_like(rows.doc)
     cut = empty_pieces(int(repeats[tokens > seq_len].sum()))
     kernels.write_windows(lengths, long, seq_len, overlap, rows, repeated)
     kernels.write_patterns(patterns, chosen, pieces, seq_len, whole_rows, rows, cut)
-    kernels.write_filled(joined, bin_offsets[: filled + 1], seq_len, whole_rows + bins, rows)
-    rows = rows.trimmed()
+    if carry:
+        rows, rest = rows.trimmed(whole_rows + bins), waiting
+    else:
+        rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + bins, rows)
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:
         return _Planned(rows, repeated, cut, rest)
@@ -189,14 +191,14 @@ def _totals(offsets: Int64, sizes: Int64, counts: Int64, firsts: Int64, repeats:
     return np.add.reduceat(sizes * counts, offsets[:-1]), np.add.reduceat(counts, offsets[:-1]), repeats
 
 
-def _full_enough(tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int) -> npt.NDArray[np.bool_]:
+def _full_enough(tokens: Int64, repeats: Int64, closed: Mask, config: PlanConfig, carry_limit_tokens: int) -> Mask:
     """Return a mask of the bins (or patterns of ``repeats`` bins) that become rows; the next window gets the others."""
-    full: npt.NDArray[np.bool_] = tokens >= _FULL_ENOUGH * config.seq_len
+    full: Mask = closed | (tokens >= _FULL_ENOUGH * config.seq_len)
     waiting = int((tokens * repeats)[~full].sum())
     return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
 
 
-def _runs(tokens: Int64, repeats: Int64, chosen: npt.NDArray[np.bool_], filled: int) -> tuple[Int64, Int64, Int64]:
+def _runs(tokens: Int64, repeats: Int64, chosen: Mask, filled: int) -> tuple[Int64, Int64, Int64]:
     """Return the bins that are not chosen as runs (pattern, first bin, bins), in the order in which they become rows.
 
     The first are the ``filled`` fullest bins, which are kept, the emptiest of them first: their gaps are the largest,
@@ -219,19 +221,21 @@ def _runs(tokens: Int64, repeats: Int64, chosen: npt.NDArray[np.bool_], filled: 
     )
 
 
-def _whole_rows(pieces: Pieces, seq_len: int, whole: bool) -> tuple[Pieces, Pieces]:
-    """Return the pieces to join end to end, and the rest: with ``whole``, what makes no whole row."""
-    ends = np.cumsum(pieces.length, dtype=np.int64)
-    total = int(ends[-1]) if ends.size else 0
-    limit = total - total % seq_len
-    if not whole or limit == total:
-        return pieces, empty_pieces()
-    split = int(np.searchsorted(ends, limit, side="right"))  # the piece in which the incomplete row begins
-    inside = limit - int(ends[split]) + int(pieces.length[split])
-    joined = Pieces(*(column[: split + (inside > 0)].copy() for column in pieces))
-    rest = Pieces(*(column[split:].copy() for column in pieces))
-    rest.start[0] += inside
-    rest.length[0] -= inside
-    if inside:
-        joined.length[-1] = inside
-    return joined, Pieces(*(column[rest.length > 0] for column in rest))  # an empty document leaves no piece
+def _most_rows(pieces: Pieces, config: PlanConfig) -> int:
+    """Return the most rows that pieces joined end to end fill: each but the last is full or has the most segments."""
+    full = pieces.tokens // config.seq_len
+    return full + (pieces.document.size + full) // config.most_segments + 1
+
+
+def _fill(
+    pieces: Pieces, bin_offsets: Int64, config: PlanConfig, carry_limit_tokens: int, row: int, rows: _Rows
+) -> tuple[_Rows, Pieces]:
+    """Write bins, fill their gaps, and join the other pieces; return all rows, and what makes no whole row."""
+    whole = carry_limit_tokens > 0 or config.drop_last
+    end, piece, done = kernels.write_filled(pieces, bin_offsets, config.seq_len, config.most_segments, whole, row, rows)
+    rest = Pieces(*(column[piece:].copy() for column in pieces))
+    if done:
+        rest.start[0] += done
+        rest.length[0] -= done
+    # an empty document leaves no piece
+    return rows.trimmed(end), Pieces(*(column[rest.length > 0] for column in rest))

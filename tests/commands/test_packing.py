@@ -132,6 +132,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "extra_tokens": 3,
         "extra_room": "always",
         "leftover": "pad",
+        "max_segments": 7,
         "drop_last": True,
         "shuffle": False,
         "seed": 5,

@@ -56,6 +56,7 @@ PLAN_OPTIONS = {
         lambda before, after: before.account().padding - after.account().padding == 10,
         given={"strategy": "ffd"},
     ),
+    "max_segments": Option(1, lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
     "drop_last": Option(True, lambda before, after: before.account().padding > after.account().padding == 0),
     "shuffle": Option(
         False, lambda before, after: sorted(before.row_order) == list(after.row_order) != list(before.row_order)

@@ -30,6 +30,7 @@ options = st.fixed_dictionaries(
         "extra_room": st.sampled_from(["needed", "always"]),
         "leftover": st.sampled_from(["fill", "concat", "pad"]),
         "drop_last": st.booleans(),
+        "max_segments": st.none() | st.integers(1, 5),
     }
 )
 
@@ -54,6 +55,7 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
         extra_room=options["extra_room"],
         leftover=options["leftover"],
         drop_last=options["drop_last"],
+        max_segments=options["max_segments"],
     )
     assert rows_of(plan(lengths, config)) == expected
 
@@ -66,6 +68,7 @@ def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str,
     seen = [[0] * length for length in lengths]
     for row in rows_of(planned):
         assert 0 < naive.tokens(row) <= seq_len
+        assert len(row) <= (options["max_segments"] or seq_len)
         for document, start, length in row:
             assert length > 0
             for position in range(start, start + length):
@@ -97,7 +100,7 @@ def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str,
         assert account.dropped == account.documents_fit_but_cut == 0
     if options["strategy"] == "seamless" and not options["drop_last"]:
         assert account.dropped <= options["extra_tokens"] * planned.rows
-    if not pads:
+    if not pads and options["max_segments"] is None:
         assert account.padding < seq_len
 
 
