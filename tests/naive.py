@@ -147,9 +147,57 @@ def plan_rows(
     extra_room: str,
     leftover: str,
     drop_last: bool,
-    max_segments: int | None = None,
+    max_segments: int | None,
+    rows_multiple_of: int,
+    rest: str,
 ) -> list[Row]:
     """All rows in the order of planning."""
+    rows = ungrouped_rows(
+        lengths,
+        seq_len=seq_len,
+        strategy=strategy,
+        max_overlap=max_overlap,
+        extra=extra,
+        extra_room=extra_room,
+        leftover=leftover,
+        drop_last=drop_last,
+        max_segments=max_segments,
+    )
+    beyond = len(rows) % rows_multiple_of
+    if beyond and rest == "drop":
+        return rows[:-beyond]
+    while len(rows) % rows_multiple_of:
+        rows = with_a_row_split(rows)
+    return rows
+
+
+def with_a_row_split(rows: list[Row]) -> list[Row]:
+    """The rows, of which the one of the most segments, or else of the most tokens, is split near its middle."""
+    k = max(range(len(rows)), key=lambda k: (len(rows[k]), tokens(rows[k])))
+    row = rows[k]
+    if len(row) == 1:
+        document, start, length = row[0]
+        half = length // 2
+        parts = [[(document, start, half)], [(document, start + half, length - half)]]
+    else:
+        at = min(range(1, len(row)), key=lambda at: abs(tokens(row[:at]) - tokens(row[at:])))
+        parts = [row[:at], row[at:]]
+    return [*rows[:k], *parts, *rows[k + 1 :]]
+
+
+def ungrouped_rows(
+    lengths: Sequence[int],
+    *,
+    seq_len: int,
+    strategy: str,
+    max_overlap: int,
+    extra: int,
+    extra_room: str,
+    leftover: str,
+    drop_last: bool,
+    max_segments: int | None,
+) -> list[Row]:
+    """All rows in the order of planning, whatever their number."""
     most = max_segments or seq_len
     whole: list[Piece] = [(document, 0, length) for document, length in enumerate(lengths) if length]
     if strategy == "concat":

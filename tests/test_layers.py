@@ -20,6 +20,7 @@ PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
     *{"seampack.packer._bin_kernels", "seampack.packer._kernels", "seampack.packer._layout_kernels"},
     *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning", "seampack.packer.plans"},
+    "seampack.packer.row_groups",
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
 # layer with the longest name that begins its own.
@@ -47,6 +48,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/config": PLANNING,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
+    "packer/row_groups": PLANNING,
     "packer/windows": PLANNING,
     "segmenter": {*FLOOR, "seampack.io", "seampack.segmenter", "seampack._memory", "numpy", "pyarrow", "msgspec"},
     "segmenter/_kernels": KERNELS,

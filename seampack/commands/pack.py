@@ -156,7 +156,7 @@ def compare(
     if as_json:
         print_json(rows)
     else:
-        click.echo(table(rows, _COLUMNS))
+        click.echo(table(rows, _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})))
 
 
 def _presets(paper: bool, fill: bool) -> dict[str, Any]:
@@ -169,12 +169,14 @@ def _presets(paper: bool, fill: bool) -> dict[str, Any]:
 
 
 def _warn_of_idle_options(config: PackConfig) -> None:
-    """Warn of each option on the command line that the chosen strategy does not use."""
+    """Warn of each option on the command line that the other options make useless."""
     context = click.get_current_context()
     idle = config.idle_options()
-    for name in [*idle, "fill"] if "leftover" in idle else idle:
+    if "leftover" in idle:
+        idle["fill"] = idle["leftover"]
+    for name, reason in idle.items():
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            warn(f"--{name.replace('_', '-')} has no effect with --strategy {config.strategy}")
+            warn(f"--{name.replace('_', '-')} has no effect {reason}")
 
 
 def _warn_of_nothing(accounting: "Accounting") -> None:

@@ -28,7 +28,7 @@ class Accounting:
     documents_split: int = 0
     """Documents that have more than one segment."""
     documents_truncated: int = 0
-    """Pieces that lost their end, up to ``extra_tokens`` each, or what fills no whole row with ``drop_last``."""
+    """Pieces that lost their end, up to ``extra_tokens`` each, or what is dropped by ``drop_last`` or ``rest``."""
     documents_fit_but_cut: int | None = 0
     """Documents of at most ``seq_len`` tokens that have more than one segment or lost tokens; None: not counted."""
 

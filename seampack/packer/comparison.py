@@ -14,6 +14,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PAPER, PackConfig, Strategy
 from seampack.packer.packing import Inputs
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
+from seampack.packer.plans import imbalance
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
 
@@ -29,10 +30,13 @@ class Comparison:
     accounting: Accounting
     plan_seconds: float
     """CPU seconds of planning and of checking the plan."""
+    imbalance: float | None = None
+    """Cost of the dearest rows of all steps of ``balance`` ranks over the mean cost; None without such steps."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the accounting with the strategy and seconds, for JSON and tables."""
-        return {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
+        row = {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
+        return row if self.imbalance is None else {**row, "imbalance": round(self.imbalance, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def compare(
     lengths = [(batch.lengths.astype(np.int32), batch.input_bytes) for batch in batches]
     skipped.warn()
     for planned in configs.values():
-        _plan([(np.ones(1, np.int32), 0)], planned, "")  # load the kernels before the clock starts
+        _plan([(np.ones(1, np.int32), 0)], planned.replace(rows_multiple_of=1), "")  # load the kernels
     return [_plan(lengths, planned, name) for name, planned in configs.items()]
 
 
@@ -83,6 +87,12 @@ def _plan(batches: Iterable[tuple[npt.NDArray[np.int32], int]], config: PackConf
     """Plan batches of document lengths and bytes of input."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
+    costs = [np.empty(0, np.int64)]
     for window in plan_stream((_Lengths(lengths.astype(np.int64), size) for lengths, size in batches), config):
         accounting += window.accounting
-    return Comparison(name, accounting, time.process_time() - started)
+        if config.balance is not None:
+            costs.append(window.plan.costs(config.linear_cost))
+    seconds = time.process_time() - started
+    if config.balance is None:
+        return Comparison(name, accounting, seconds)
+    return Comparison(name, accounting, seconds, imbalance(np.concatenate(costs), config.balance))

@@ -1,5 +1,6 @@
 """Options of a packing run. No heavy imports: the command line is made from these."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -9,6 +10,8 @@ from seampack.errors import ConfigError
 from seampack.io.formats import Format
 
 MAX_SEQ_LEN = 1 << 24
+LINEAR_COST = 6 * 4096
+"""Cost of a token besides attention, for models of width 4,096; see ``PackPlan.costs``."""
 AUTO = "auto"
 NONE = "none"
 
@@ -48,6 +51,15 @@ class Leftover(StrEnum):
     """Make each a row: no document is cut, the rows are padded."""
     CONCAT = "concat"
     """Join their pieces end to end and cut every ``seq_len`` tokens, as in the paper: many cuts."""
+
+
+class Rest(StrEnum):
+    """What becomes of the rows beyond the last multiple of ``rows_multiple_of``."""
+
+    SPLIT = "split"
+    """Split rows of several documents until their number is the next multiple: nothing is lost, a little is padded."""
+    DROP = "drop"
+    """Drop the last rows, fewer than ``rows_multiple_of``."""
 
 
 PAPER = {
@@ -102,6 +114,34 @@ class PlanConfig(Config):
         high=MAX_SEQ_LEN,
         unit="segments",
     )
+    rows_multiple_of: int = option(
+        1,
+        "Number of which the rows are a multiple, such as ranks times accumulated steps.",
+        low=1,
+        high=1 << 24,
+        unit="rows",
+    )
+    rest: str = option(
+        Rest.SPLIT.value,
+        "What becomes of the rows beyond the last multiple of rows-multiple-of. split: rows of several documents are "
+        "split until there are as many as the next multiple. drop: these rows are dropped, fewer than the multiple.",
+        choices=Rest,
+    )
+    balance: int | None = option(
+        None,
+        "Ranks that train on consecutive rows, one each: the rows of such a step are chosen to cost alike. The steps "
+        "are shuffled. By default rows are in any order.",
+        low=1,
+        high=1 << 24,
+        unit="ranks",
+    )
+    linear_cost: int = option(
+        LINEAR_COST,
+        "Cost of a token for balance, besides attention, where attention within a segment of n tokens costs n x n. The "
+        "default is 6 x 4,096, the width of models of 8 B parameters.",
+        low=0,
+        high=1 << 30,
+    )
     drop_last: bool = option(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
     shuffle: bool = option(
         True, "Shuffle the rows of each planning window. Without it, rows are sorted by length within a window."
@@ -113,8 +153,8 @@ class PlanConfig(Config):
         """Return a config with the options of the published method; ``options`` override them."""
         return cls(**{**PAPER, **options})
 
-    def idle_options(self) -> list[str]:
-        """Return the options that have no effect, because the strategy does not use them."""
+    def idle_options(self) -> dict[str, str]:
+        """Return the options that have no effect, each with the reason on the command line."""
         idle = []
         if self.strategy != Strategy.SEAMLESS:
             idle += ["max_overlap", "extra_tokens", "extra_room"]
@@ -122,8 +162,14 @@ class PlanConfig(Config):
             idle += ["leftover"]
         if self.strategy == Strategy.PAD:
             idle += ["max_segments"]
-        pads = self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD
-        return [*idle, "drop_last"] if pads else idle
+        if self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD:
+            idle += ["drop_last"]
+        reasons = dict.fromkeys(idle, f"with --strategy {self.strategy}")
+        if self.rows_multiple_of == 1:
+            reasons["rest"] = "without --rows-multiple-of"
+        if self.balance is None:
+            reasons["linear_cost"] = "without --balance"
+        return reasons
 
     @property
     def leftover_rule(self) -> Leftover:
@@ -131,6 +177,11 @@ class PlanConfig(Config):
         if self.strategy == Strategy.PAD or (self.leftover == Leftover.AUTO and self.strategy != Strategy.SEAMLESS):
             return Leftover.PAD
         return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
+
+    @property
+    def group_rows(self) -> int:
+        """Rows that are planned together: a window of a stream that is not the last one has a multiple of them."""
+        return math.lcm(self.rows_multiple_of, self.balance or 1)
 
     @property
     def most_segments(self) -> int:

@@ -1,6 +1,6 @@
 """Planning: assign the pieces of documents to rows, given the document lengths. Pure functions, no text."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,9 @@ from seampack.errors import DataError
 from seampack.io.ragged import positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
-from seampack.packer import _layout_kernels as layout
 from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
-from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, empty_pieces
+from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
+from seampack.packer.row_groups import in_groups, row_order
 
 Mask = npt.NDArray[np.bool_]
 
@@ -65,18 +65,17 @@ def plan_window(
 ) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
+    In the last window, the limit is 0. Rows that make no group, ``config.group_rows``, are carried beyond the limit.
+
     ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: see ``plan``.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
     """
     planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
-    rows = planned.rows.row_offsets.size - 1
-    if config.shuffle:
-        order = layout.shuffled(rows, np.random.SeedSequence([config.seed, *window]).generate_state(1, np.uint64)[0])
-    else:
-        order = np.arange(rows, dtype=np.int32)
-    columns = (*planned.rows, planned.repeated, order)
+    if config.group_rows > 1:
+        planned = in_groups(planned, config, last=not carry_limit_tokens)
+    columns = (*planned.rows, planned.repeated, row_order(planned.rows, config, window))
     dropped = planned.dropped
     if keep_ends:
         dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
@@ -85,52 +84,25 @@ def plan_window(
     return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried)
 
 
-class _Rows(NamedTuple):
-    """The columns of a plan that the kernels fill."""
-
-    row_offsets: Int64
-    doc: Int32
-    start: Int32
-    length: Int32
-
-    @classmethod
-    def empty(cls, rows: int, segments: int) -> "_Rows":
-        row_offsets = np.empty(rows + 1, np.int64)
-        row_offsets[0] = 0
-        return cls(row_offsets, *(np.empty(segments, np.int32) for _ in range(3)))
-
-    def trimmed(self, rows: int) -> "_Rows":
-        """Return the first rows, without the room that no segment took."""
-        segments = int(self.row_offsets[rows])
-        return _Rows(self.row_offsets[: rows + 1], self.doc[:segments], self.start[:segments], self.length[:segments])
-
-
-class _Planned(NamedTuple):
-    rows: _Rows
-    repeated: Int32
-    dropped: Pieces
-    carried: Pieces
-
-
-def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
     documents = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
     most = _most_rows(documents, config)
-    rows = _Rows.empty(most, documents.document.size + most)
+    rows = Rows.empty(most, documents.document.size + most)
     rows, rest = _fill(documents, np.zeros(1, np.int64), config, carry_limit_tokens, 0, rows)
     dropped, carried = (empty_pieces(), rest) if carry_limit_tokens else (rest, empty_pieces())
-    return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
+    return Planned(rows, np.zeros_like(rows.doc), dropped, carried)
 
 
-def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
     counts = -(-lengths.astype(np.int64) // config.seq_len)
     document = np.repeat(np.arange(lengths.size, dtype=np.int32), counts)
     start = positions_of(counts) * config.seq_len
     length = np.minimum(lengths[document] - start, config.seq_len)
-    rows = _Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
-    return _Planned(rows, np.zeros_like(document), empty_pieces(), empty_pieces())
+    rows = Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
+    return Planned(rows, np.zeros_like(document), empty_pieces(), empty_pieces())
 
 
-def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
     """Plan by ``seamless``, ``best_fit`` or ``ffd``: whole rows or windows, bins that are full, and leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
@@ -159,7 +131,7 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
 
     bins, segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
     joined_rows = 0 if carry else filled + _most_rows(waiting, config)
-    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + waiting.document.size + joined_rows)
+    rows = Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + waiting.document.size + joined_rows)
     repeated = np.zeros_like(rows.doc)
     cut = empty_pieces(int(repeats[tokens > seq_len].sum()))
     kernels.write_windows(lengths, long, seq_len, overlap, rows, repeated)
@@ -170,9 +142,9 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _
         rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + bins, rows)
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:
-        return _Planned(rows, repeated, cut, rest)
+        return Planned(rows, repeated, cut, rest)
     dropped = Pieces(*(np.concatenate(both) for both in zip(cut, rest, strict=True)))
-    return _Planned(rows, repeated, dropped, empty_pieces())
+    return Planned(rows, repeated, dropped, empty_pieces())
 
 
 _PLANNERS = {
@@ -228,8 +200,8 @@ def _most_rows(pieces: Pieces, config: PlanConfig) -> int:
 
 
 def _fill(
-    pieces: Pieces, bin_offsets: Int64, config: PlanConfig, carry_limit_tokens: int, row: int, rows: _Rows
-) -> tuple[_Rows, Pieces]:
+    pieces: Pieces, bin_offsets: Int64, config: PlanConfig, carry_limit_tokens: int, row: int, rows: Rows
+) -> tuple[Rows, Pieces]:
     """Write bins, fill their gaps, and join the other pieces; return all rows, and what makes no whole row."""
     whole = carry_limit_tokens > 0 or config.drop_last
     end, piece, done = kernels.write_filled(pieces, bin_offsets, config.seq_len, config.most_segments, whole, row, rows)

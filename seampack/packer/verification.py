@@ -13,13 +13,14 @@ from seampack.errors import ShardError
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
+from seampack.packer.config import Rest
 from seampack.packer.documents import id_type
 from seampack.packer.gather import IGNORE_INDEX
 from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
 from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, segment_starts
 
 _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
-"""Counts that are exact even if the last row is dropped."""
+"""Counts that are exact even if the last rows are dropped."""
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
@@ -111,10 +112,11 @@ def verify_rows(folder: Path, manifest: Manifest, tables: Iterable[pa.Table]) ->
     counted["cuts"] = counted["segments"] - counted["documents - empty_documents"]
     if is_numbered:
         counted["documents_split"] = np.unique(np.concatenate(split)).size
+    drops_rows = manifest.config["drop_last"] or manifest.config.get("rest") == Rest.DROP
     for name, count in counted.items():
         stated = getattr(accounting, name, accounting.documents - accounting.empty_documents)
-        # the last row, if it is dropped, may hold documents of which no other row has a token
-        is_lost = count < stated and manifest.config["drop_last"] and name not in _NEVER_LOST
+        # the last rows, if they are dropped, may hold documents of which no other row has a token
+        is_lost = count < stated and drops_rows and name not in _NEVER_LOST
         if count != stated and not is_lost:
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 

@@ -93,7 +93,7 @@ class WindowPlanner:
             check_lengths(parts.length),
             self._config,
             window=(self._partition, self._window),
-            carry_limit_tokens=0 if last else self._config.window_tokens // 4,
+            carry_limit_tokens=0 if last else max(1, self._config.window_tokens // 4),
             keep_ends=self._keep_ends,
         )
         self._window += 1

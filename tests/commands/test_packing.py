@@ -124,7 +124,7 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"body": "seam", "uid": 1}')
+    (tmp_path / "a.jsonl").write_text(json.dumps({"body": "seam " * 2_000, "uid": 1}))
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
@@ -133,6 +133,10 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "extra_room": "always",
         "leftover": "pad",
         "max_segments": 7,
+        "rows_multiple_of": 2,
+        "rest": "drop",
+        "balance": 2,
+        "linear_cost": 11,
         "drop_last": True,
         "shuffle": False,
         "seed": 5,
@@ -195,6 +199,10 @@ def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None
     assert warnings_of("--strategy", "concat", "--drop-last") == []
     assert warnings_of("--max-overlap", 0.2, "--leftover", "concat", "--drop-last") == []
     assert warnings_of("--strategy", "ffd") == []
+    assert warnings_of("--rest", "drop", "--linear-cost", 1) == [
+        "seampack: warning: --rest has no effect without --rows-multiple-of",
+        "seampack: warning: --linear-cost has no effect without --balance",
+    ]
     assert warnings_of("--strategy", "concat", "--fill") == [idle("fill", "concat")]
     assert warnings_of("--strategy", "ffd", "--fill", "--drop-last") == []
 
@@ -238,6 +246,14 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert int(cut["concat"].replace(",", "")) > 0
     truncated = {strategy: row[headings.index("truncated")] for strategy, row in cells.items()}
     assert truncated["seamless"] == "0" != truncated["paper"]
+
+
+def test_compare_shows_the_balance_of_steps(call: Run) -> None:
+    shown = call("compare", CORPUS, *COMPARED, "--balance", 8, "--rows-multiple-of", 24).stdout.decode().splitlines()
+    assert shown[0].endswith("imbalance")
+    for line in shown[1:]:
+        assert int(line.split()[1].replace(",", "")) % 24 == 0
+        assert 1 <= float(line.split()[-1]) < 1.05
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def rows(planned: PackPlan) -> list[tuple[int, ...]]:
     return [tuple(planned.length[bounds[row] : bounds[row + 1]].tolist()) for row in planned.row_order.tolist()]
 
 
+def imbalance(planned: PackPlan) -> float:
+    """Return the dearest row over the mean, in steps of 4 rows whose cost is that of attention alone."""
+    return planned.imbalance(4, linear_cost=0) or 0.0
+
+
 PLAN_OPTIONS = {
     "seq_len": Option(8, lambda before, after: max(map(sum, rows(before))) == 10 and max(map(sum, rows(after))) == 8),
     "strategy": Option("pad", lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
@@ -57,6 +62,22 @@ PLAN_OPTIONS = {
         given={"strategy": "ffd"},
     ),
     "max_segments": Option(1, lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
+    "rows_multiple_of": Option(8, lambda before, after: before.rows % 8 > 0 == after.rows % 8 and after.rows > 8),
+    "rest": Option(
+        "drop",
+        lambda before, after: before.account().dropped == 0 < after.account().dropped and after.rows % 8 == 0,
+        given={"rows_multiple_of": 8},
+    ),
+    "balance": Option(
+        4,
+        lambda before, after: sorted(rows(before)) == sorted(rows(after)) and imbalance(after) < imbalance(before),
+        given={"max_overlap": 0.0, "linear_cost": 0},
+    ),
+    "linear_cost": Option(
+        0,
+        lambda before, after: rows(before) != rows(after) and sorted(rows(before)) == sorted(rows(after)),
+        given={"balance": 2, "leftover": "pad", "shuffle": False},
+    ),
     "drop_last": Option(True, lambda before, after: before.account().padding > after.account().padding == 0),
     "shuffle": Option(
         False, lambda before, after: sorted(before.row_order) == list(after.row_order) != list(before.row_order)

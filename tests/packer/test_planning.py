@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from benchmarks.authors import authors_rows, authors_windows
@@ -31,6 +31,8 @@ options = st.fixed_dictionaries(
         "leftover": st.sampled_from(["fill", "concat", "pad"]),
         "drop_last": st.booleans(),
         "max_segments": st.none() | st.integers(1, 5),
+        "rows_multiple_of": st.sampled_from([1, 1, 2, 3, 7]),
+        "rest": st.sampled_from(["split", "drop"]),
     }
 )
 
@@ -45,6 +47,7 @@ def rows_of(plan: PackPlan, *, ordered: bool = False) -> list[naive.Row]:
 @given(lengths_and_seq_len, options)
 def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: dict[str, Any]) -> None:
     lengths, seq_len = case
+    assume(sum(lengths) >= options["rows_multiple_of"])
     config = PlanConfig(seq_len=seq_len, shuffle=False, **options)
     expected = naive.plan_rows(
         lengths,
@@ -56,6 +59,8 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
         leftover=options["leftover"],
         drop_last=options["drop_last"],
         max_segments=options["max_segments"],
+        rows_multiple_of=options["rows_multiple_of"],
+        rest=options["rest"],
     )
     assert rows_of(plan(lengths, config)) == expected
 
@@ -64,6 +69,7 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
 def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str, Any], seed: int) -> None:
     """Every token of every document is in a row or declared dropped, and counted exactly once as new."""
     lengths, seq_len = case
+    assume(sum(lengths) >= options["rows_multiple_of"])
     planned = plan(lengths, seq_len=seq_len, seed=seed, **options)
     seen = [[0] * length for length in lengths]
     for row in rows_of(planned):
@@ -95,12 +101,14 @@ def test_accounting_and_coverage(case: tuple[list[int], int], options: dict[str,
     if options["strategy"] != "seamless":
         assert account.repeated == 0
     config = PlanConfig(**options)
+    assert planned.rows % config.rows_multiple_of == 0
+    is_any_number = config.rows_multiple_of == 1
     pads = options["strategy"] != "concat" and config.leftover_rule == "pad"
-    if pads and not config.extra_room_tokens:
+    if pads and not config.extra_room_tokens and is_any_number:
         assert account.dropped == account.documents_fit_but_cut == 0
-    if options["strategy"] == "seamless" and not options["drop_last"]:
+    if options["strategy"] == "seamless" and not options["drop_last"] and (is_any_number or options["rest"] == "split"):
         assert account.dropped <= options["extra_tokens"] * planned.rows
-    if not pads and options["max_segments"] is None:
+    if not pads and options["max_segments"] is None and is_any_number:
         assert account.padding < seq_len
 
 
@@ -213,6 +221,9 @@ def test_more_patterns_than_the_first_allocation_holds() -> None:
         extra_room="needed",
         leftover="pad",
         drop_last=False,
+        max_segments=None,
+        rows_multiple_of=1,
+        rest="split",
     )
 
 
