@@ -39,6 +39,26 @@ def tokens(row: Row) -> int:
     return sum(length for _, _, length in row)
 
 
+def in_order(lengths: Sequence[int], seq_len: int, most: int, look_back: int) -> list[Row]:
+    """Documents one by one, each into the fullest row that it fits; of equals, into the one that was so first."""
+    rows: list[tuple[int, Row]] = []  # (when it was filled last, its pieces)
+    for document, length in enumerate(lengths):
+        whole, pieces = cut([length], seq_len, 0)
+        rows += [(document, [(document, start, n)]) for [(_, start, n)] in whole]
+        for _, start, n in pieces:
+            fitting = [
+                k
+                for k, (_, row) in enumerate(rows)
+                if not whole and tokens(row) + n <= seq_len and len(row) < most and row[0][0] >= document - look_back
+            ]
+            if fitting:
+                best = max(fitting, key=lambda k: (tokens(rows[k][1]), -rows[k][0]))
+                rows[best] = (document, [*rows[best][1], (document, start, n)])
+            else:
+                rows.append((document, [(document, start, n)]))
+    return [row for _, row in rows]
+
+
 def is_closed(row: Row, seq_len: int, most: int) -> bool:
     """Whether a row is full or has the most segments."""
     return tokens(row) >= seq_len or len(row) >= most
@@ -150,6 +170,7 @@ def plan_rows(
     max_segments: int | None,
     rows_multiple_of: int,
     rest: str,
+    look_back: int,
 ) -> list[Row]:
     """All rows in the order of planning."""
     rows = ungrouped_rows(
@@ -162,6 +183,7 @@ def plan_rows(
         leftover=leftover,
         drop_last=drop_last,
         max_segments=max_segments,
+        look_back=look_back,
     )
     beyond = len(rows) % rows_multiple_of
     if beyond and rest == "drop":
@@ -196,9 +218,12 @@ def ungrouped_rows(
     leftover: str,
     drop_last: bool,
     max_segments: int | None,
+    look_back: int,
 ) -> list[Row]:
     """All rows in the order of planning, whatever their number."""
     most = max_segments or seq_len
+    if strategy == "keep_order":
+        return in_order(lengths, seq_len, most, look_back)
     whole: list[Piece] = [(document, 0, length) for document, length in enumerate(lengths) if length]
     if strategy == "concat":
         rows = concat(whole, seq_len, most)

@@ -19,6 +19,7 @@ KERNELS = {"numpy", "seampack._jit", "seampack.packer._bitset", "seampack.packer
 PLANNING = {
     *{"numpy", "seampack.errors", "seampack.config", "seampack.io.ragged", "seampack.io.formats"},
     *{"seampack.packer._bin_kernels", "seampack.packer._kernels", "seampack.packer._layout_kernels"},
+    "seampack.packer._order_kernels",
     *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning", "seampack.packer.plans"},
     "seampack.packer.row_groups",
 }
@@ -44,6 +45,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/_copy_kernels": KERNELS,
     "packer/_kernels": KERNELS,
     "packer/_layout_kernels": KERNELS,
+    "packer/_order_kernels": KERNELS,
     "packer/accounting": PLANNING,
     "packer/config": PLANNING,
     "packer/planning": PLANNING,

@@ -18,7 +18,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 @inlined
-def _windows_and_rest(length, seq_len, max_overlap):
+def windows_and_rest(length, seq_len, max_overlap):
     """Return the number of whole rows that a document fills, and the length of its short piece, or 0."""
     if length < seq_len:
         return 0, length
@@ -48,7 +48,7 @@ def _cut_documents(lengths, seq_len, max_overlap, histogram, long_documents):
     count = 0
     rows = 0
     for document in range(lengths.size):
-        whole, rest = _windows_and_rest(np.int64(lengths[document]), seq_len, max_overlap)
+        whole, rest = windows_and_rest(np.int64(lengths[document]), seq_len, max_overlap)
         histogram[rest] += 1
         if whole > 0:
             rows += whole
@@ -75,7 +75,7 @@ def sort_pieces(lengths: Int32, seq_len: int, max_overlap: int, histogram: Int64
 def _sort_pieces(lengths, seq_len, max_overlap, cursor, order, starts):
     for document in range(lengths.size):
         length = np.int64(lengths[document])
-        whole, rest = _windows_and_rest(length, seq_len, max_overlap)
+        whole, rest = windows_and_rest(length, seq_len, max_overlap)
         if rest > 0:
             slot = cursor[rest]
             order[slot] = document
@@ -96,7 +96,7 @@ def write_windows(lengths, long_documents, seq_len, max_overlap, rows, repeated)
     row = 0
     for document in long_documents:
         length = np.int64(lengths[document])
-        windows, _ = _windows_and_rest(length, seq_len, max_overlap)
+        windows, _ = windows_and_rest(length, seq_len, max_overlap)
         overlapping = windows * seq_len > length
         end = 0
         for window in range(windows):
@@ -215,11 +215,11 @@ def write_filled(pieces, bin_offsets, seq_len, most, whole, row, rows):
         first_piece, first_done = piece, done
         is_joined = bin_ >= bins
         if bin_ < bins:
-            for whole in range(bin_offsets[bin_], bin_offsets[bin_ + 1]):
-                out_document[slot] = documents[whole]
-                out_start[slot] = starts[whole]
-                out_length[slot] = lengths[whole]
-                room -= lengths[whole]
+            for kept in range(bin_offsets[bin_], bin_offsets[bin_ + 1]):
+                out_document[slot] = documents[kept]
+                out_start[slot] = starts[kept]
+                out_length[slot] = lengths[kept]
+                room -= lengths[kept]
                 slot += 1
             bin_ += 1
         while room > 0 and slot < last and piece < lengths.size:

@@ -29,6 +29,8 @@ class Strategy(StrEnum):
     """Documents cut at ``seq_len``, then First-Fit-Decreasing: no further cut, a little padding."""
     PAD = "pad"
     """Documents cut at ``seq_len``, each piece in a row alone: no mixing, most padding."""
+    KEEP_ORDER = "keep_order"
+    """Documents cut at ``seq_len``, then best fit into rows that began shortly before; rows in the documents' order."""
 
 
 class ExtraRoom(StrEnum):
@@ -142,6 +144,13 @@ class PlanConfig(Config):
         low=0,
         high=1 << 30,
     )
+    look_back: int = option(
+        1000,
+        "Most documents, for keep_order, from the first of a row to any other of the row.",
+        low=0,
+        high=1 << 30,
+        unit="documents",
+    )
     drop_last: bool = option(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
     shuffle: bool = option(
         True, "Shuffle the rows of each planning window. Without it, rows are sorted by length within a window."
@@ -158,12 +167,13 @@ class PlanConfig(Config):
         idle = []
         if self.strategy != Strategy.SEAMLESS:
             idle += ["max_overlap", "extra_tokens", "extra_room"]
-        if self.strategy in (Strategy.CONCAT, Strategy.PAD):
+        if self.strategy in (Strategy.CONCAT, Strategy.PAD, Strategy.KEEP_ORDER):
             idle += ["leftover"]
         if self.strategy == Strategy.PAD:
             idle += ["max_segments"]
         if self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD:
             idle += ["drop_last"]
+        idle += ["shuffle", "seed", "balance"] if self.strategy == Strategy.KEEP_ORDER else ["look_back"]
         reasons = dict.fromkeys(idle, f"with --strategy {self.strategy}")
         if self.rows_multiple_of == 1:
             reasons["rest"] = "without --rows-multiple-of"
@@ -173,8 +183,9 @@ class PlanConfig(Config):
 
     @property
     def leftover_rule(self) -> Leftover:
-        """What becomes of bins that are not full, where ``leftover`` is ``auto`` too; ``pad`` without bins."""
-        if self.strategy == Strategy.PAD or (self.leftover == Leftover.AUTO and self.strategy != Strategy.SEAMLESS):
+        """What becomes of bins that are not full, where ``leftover`` is ``auto`` too, or idle."""
+        always = self.strategy in (Strategy.PAD, Strategy.KEEP_ORDER)
+        if always or (self.leftover == Leftover.AUTO and self.strategy != Strategy.SEAMLESS):
             return Leftover.PAD
         return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
 

@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from seampack.config import check_flag
 from seampack.errors import DataError
-from seampack.io.ragged import positions_of
+from seampack.io.ragged import offsets_of, positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
+from seampack.packer import _order_kernels as in_order
 from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
 from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
-from seampack.packer.row_groups import in_groups, row_order
+from seampack.packer.row_groups import in_groups, row_order, set_aside
 
 Mask = npt.NDArray[np.bool_]
 
@@ -147,12 +148,32 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> P
     return Planned(rows, repeated, dropped, empty_pieces())
 
 
+def _plan_in_order(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
+    """Plan by ``keep_order``. Rows that later documents may fill are carried, with all after them."""
+    seq_len = config.seq_len
+    found, segments, first_documents = in_order.assign_in_order(
+        lengths, seq_len, config.look_back, config.most_segments
+    )
+    rows = Rows.empty(segments.size, int(segments.sum()))
+    np.cumsum(segments, out=rows.row_offsets[1:])
+    in_order.write_in_order(lengths, seq_len, found, rows.row_offsets[:-1].copy(), rows)
+    planned = Planned(rows, np.zeros_like(rows.doc), empty_pieces(), empty_pieces())
+    if not carry_limit_tokens:
+        return planned
+    tokens = np.diff(offsets_of(rows.length)[rows.row_offsets])
+    may_grow = (first_documents >= lengths.size - config.look_back) & (segments < config.most_segments)
+    waiting = np.flatnonzero(may_grow & (tokens < _FULL_ENOUGH * seq_len))
+    kept, carried = set_aside(planned, int(waiting[0]) if waiting.size else rows.number)
+    return kept._replace(carried=carried) if carried.tokens <= carry_limit_tokens else planned
+
+
 _PLANNERS = {
     Strategy.SEAMLESS: _plan_bins,
     Strategy.CONCAT: _plan_concat,
     Strategy.BEST_FIT: _plan_bins,
     Strategy.FFD: _plan_bins,
     Strategy.PAD: _plan_pad,
+    Strategy.KEEP_ORDER: _plan_in_order,
 }
 
 

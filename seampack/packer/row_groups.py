@@ -8,7 +8,7 @@ import numpy as np
 from seampack.errors import DataError
 from seampack.io.ragged import offsets_of
 from seampack.packer import _layout_kernels as layout
-from seampack.packer.config import PlanConfig, Rest
+from seampack.packer.config import PlanConfig, Rest, Strategy
 from seampack.packer.plans import Int32, Pieces, Planned, Rows, empty_pieces, row_costs
 
 
@@ -22,18 +22,18 @@ def in_groups(planned: Planned, config: PlanConfig, *, last: bool) -> Planned:
     """
     rows = planned.rows.number
     if not last:
-        kept, aside = _set_aside(planned, max(0, rows // config.group_rows - 1) * config.group_rows)
+        kept, aside = set_aside(planned, max(0, rows // config.group_rows - 1) * config.group_rows)
         return kept._replace(carried=aside)
     rest = rows % config.rows_multiple_of
     if not rest:
         return planned
     if config.rest == Rest.DROP:
-        kept, aside = _set_aside(planned, rows - rest)
+        kept, aside = set_aside(planned, rows - rest)
         return kept._replace(dropped=Pieces(*map(np.concatenate, zip(kept.dropped, aside, strict=True))))
     return _split(planned, rows + config.rows_multiple_of - rest)
 
 
-def _set_aside(planned: Planned, count: int) -> tuple[Planned, Pieces]:
+def set_aside(planned: Planned, count: int) -> tuple[Planned, Pieces]:
     """Return the first rows and, as one piece for each document, the tokens that are then in none, nor dropped.
 
     Segments of a document are in the order of rows; so each piece is the end of its document.
@@ -97,11 +97,13 @@ def _split(planned: Planned, count: int) -> Planned:
 
 
 def row_order(rows: Rows, config: PlanConfig, window: tuple[int, ...]) -> Int32:
-    """Return the order of writing: shuffled or not, and with ``config.balance`` in steps of rows that cost alike.
+    """Return the order of writing: that of planning, or shuffled; with ``config.balance``, steps of rows of like cost.
 
     The steps are shuffled, and the rows of each. The rows that make no whole step are the cheapest; they come last.
     """
     mixed = np.arange(rows.number, dtype=np.int32)
+    if config.strategy == Strategy.KEEP_ORDER:
+        return mixed
     seeds = np.random.SeedSequence([config.seed, *window]).generate_state(2, np.uint64)
     if config.shuffle:
         mixed = layout.shuffled(rows.number, seeds[0])

@@ -58,7 +58,15 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
     compared = json.loads(call("compare", CORPUS, *COMPARED, "--json").stdout)
-    assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad", "paper"]
+    assert [row["strategy"] for row in compared] == [
+        "seamless",
+        "concat",
+        "best_fit",
+        "ffd",
+        "pad",
+        "keep_order",
+        "paper",
+    ]
     assert {row["tokens_in"] for row in compared} == {manifest["accounting"]["tokens_in"]}
     assert compared[0]["rows"] == manifest["accounting"]["rows"]
 
@@ -137,6 +145,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "rest": "drop",
         "balance": 2,
         "linear_cost": 11,
+        "look_back": 10,
         "drop_last": True,
         "shuffle": False,
         "seed": 5,
@@ -199,6 +208,7 @@ def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None
     assert warnings_of("--strategy", "concat", "--drop-last") == []
     assert warnings_of("--max-overlap", 0.2, "--leftover", "concat", "--drop-last") == []
     assert warnings_of("--strategy", "ffd") == []
+    assert warnings_of("--strategy", "keep_order", "--balance", 2, "--look-back", 9) == [idle("balance", "keep_order")]
     assert warnings_of("--rest", "drop", "--linear-cost", 1) == [
         "seampack: warning: --rest has no effect without --rows-multiple-of",
         "seampack: warning: --linear-cost has no effect without --balance",
@@ -240,7 +250,7 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert headings[:6] == ["strategy", "rows", "fill", "padding", "dropped", "repeated"]
     assert headings[6:] == ["split", "truncated", "fit but cut", "cuts", "CPU-s"]
     cells = {line.split()[0]: line.split() for line in shown[1:]}
-    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad", "paper"]
+    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad", "keep_order", "paper"]
     cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
     assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
     assert int(cut["concat"].replace(",", "")) > 0
@@ -253,7 +263,7 @@ def test_compare_shows_the_balance_of_steps(call: Run) -> None:
     assert shown[0].endswith("imbalance")
     for line in shown[1:]:
         assert int(line.split()[1].replace(",", "")) % 24 == 0
-        assert 1 <= float(line.split()[-1]) < 1.05
+        assert 1 <= float(line.split()[-1]) < (2 if line.startswith("keep_order") else 1.05)
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

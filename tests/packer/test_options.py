@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def rows(planned: PackPlan) -> list[tuple[int, ...]]:
     """Return the rows in the order of writing, each as the lengths of its segments."""
     bounds = planned.row_offsets
     return [tuple(planned.length[bounds[row] : bounds[row + 1]].tolist()) for row in planned.row_order.tolist()]
+
+
+def spread(planned: PackPlan) -> list[int]:
+    """Return the number of documents from the first of each row to its last."""
+    bounds = planned.row_offsets.tolist()
+    return [int(planned.doc[b - 1] - planned.doc[a]) for a, b in pairwise(bounds)]
 
 
 def imbalance(planned: PackPlan) -> float:
@@ -77,6 +84,11 @@ PLAN_OPTIONS = {
         0,
         lambda before, after: rows(before) != rows(after) and sorted(rows(before)) == sorted(rows(after)),
         given={"balance": 2, "leftover": "pad", "shuffle": False},
+    ),
+    "look_back": Option(
+        2,
+        lambda before, after: before.rows < after.rows and max(spread(before)) > 2 >= max(spread(after)),
+        given={"strategy": "keep_order"},
     ),
     "drop_last": Option(True, lambda before, after: before.account().padding > after.account().padding == 0),
     "shuffle": Option(

@@ -33,6 +33,7 @@ options = st.fixed_dictionaries(
         "max_segments": st.none() | st.integers(1, 5),
         "rows_multiple_of": st.sampled_from([1, 1, 2, 3, 7]),
         "rest": st.sampled_from(["split", "drop"]),
+        "look_back": st.integers(0, 12),
     }
 )
 
@@ -61,6 +62,7 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
         max_segments=options["max_segments"],
         rows_multiple_of=options["rows_multiple_of"],
         rest=options["rest"],
+        look_back=options["look_back"],
     )
     assert rows_of(plan(lengths, config)) == expected
 
@@ -224,6 +226,7 @@ def test_more_patterns_than_the_first_allocation_holds() -> None:
         max_segments=None,
         rows_multiple_of=1,
         rest="split",
+        look_back=0,
     )
 
 
@@ -280,7 +283,10 @@ def test_bad_lengths(lengths: Any, message: str) -> None:
     [
         ({"seq_len": 0}, "seq_len: expected an integer from 1"),
         ({"seq_len": True}, "seq_len: expected an integer"),
-        ({"strategy": "magic"}, "strategy: expected one of seamless, concat, best_fit, ffd, pad; got 'magic'"),
+        (
+            {"strategy": "magic"},
+            "strategy: expected one of seamless, concat, best_fit, ffd, pad, keep_order; got 'magic'",
+        ),
         ({"leftover": "x"}, "leftover: expected one of"),
         ({"extra_room": "x"}, "extra_room: expected one of"),
         ({"extra_tokens": -1}, "extra_tokens: expected an integer"),
