@@ -6,41 +6,58 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.config import check_flag
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 from seampack.io.ragged import offsets_of, positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _order_kernels as in_order
 from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
-from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
+from seampack.packer.groups import Groups
+from seampack.packer.plans import MAX_LENGTH, Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
 from seampack.packer.row_groups import in_groups, row_order, set_aside
 
 Mask = npt.NDArray[np.bool_]
-
-MAX_LENGTH = 2**31 - 1
 
 # Share of seq_len at which a bin becomes a row within a stream; emptier bins wait for the pieces of the next window.
 _FULL_ENOUGH = 15 / 16
 
 
 def plan(
-    lengths: npt.ArrayLike, config: PlanConfig | None = None, *, keep_ends: bool = False, **options: Any
+    lengths: npt.ArrayLike,
+    config: PlanConfig | None = None,
+    *,
+    keep_ends: bool = False,
+    groups: npt.ArrayLike | None = None,
+    split_groups: bool = False,
+    **options: Any,
 ) -> PackPlan:
     """Plan rows of at most ``config.seq_len`` tokens for documents of the given lengths.
 
     ``lengths``: integers >= 0, shape (documents,), tokens. ``options`` are fields of PlanConfig and override
     ``config``. ``keep_ends``: documents end with an EOS, so one that is truncated keeps its last token and loses one
-    more before. The same lengths and config give the same plan on every machine.
+    more before. ``groups``: a label for each document, an integer or text; documents of one label are planned as one
+    document, so that they follow each other in a row if they fit. Then ``leftover`` is ``pad`` by default. A group of
+    several documents that is longer than a row is an error, or with ``split_groups`` split like a long document.
+
+    The same lengths and config give the same plan on every machine.
 
     >>> rows = plan([3, 2, 4], seq_len=5, strategy="ffd", shuffle=False)
     >>> rows.row_offsets.tolist(), rows.doc.tolist(), rows.length.tolist()
     ([0, 1, 3], [2, 0, 1], [4, 3, 2])
 
-    Raises ConfigError for invalid options, DataError for invalid lengths.
+    Raises ConfigError for invalid options, DataError for invalid lengths or groups.
     """
     config = config or PlanConfig()
     config = config.replace(**options) if options else config
-    return plan_window(check_lengths(lengths), config, keep_ends=check_flag("keep_ends", keep_ends))
+    checked = check_lengths(lengths)
+    if groups is None:
+        return plan_window(checked, config, keep_ends=check_flag("keep_ends", keep_ends))
+    if config.max_segments is not None:
+        raise ConfigError(f"max_segments: expected none for groups, which stay together; got {config.max_segments}")
+    if config.leftover == Leftover.AUTO:
+        config = config.replace(leftover=Leftover.PAD)
+    joined = Groups.of(checked, groups, config.seq_len, may_split=check_flag("split_groups", split_groups))
+    return plan_window(checked, config, keep_ends=check_flag("keep_ends", keep_ends), groups=joined)
 
 
 def check_lengths(lengths: npt.ArrayLike) -> Int32:
@@ -63,17 +80,23 @@ def plan_window(
     window: tuple[int, ...] = (0,),
     carry_limit_tokens: int = 0,
     keep_ends: bool = False,
+    groups: Groups | None = None,
 ) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
     In the last window, the limit is 0. Rows that make no group, ``config.group_rows``, are carried beyond the limit.
 
     ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: see ``plan``.
+    ``groups``: the documents that are planned as one.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
     """
-    planned = _PLANNERS[Strategy(config.strategy)](lengths, config, carry_limit_tokens)
+    planner = _PLANNERS[Strategy(config.strategy)]
+    if groups is None:
+        planned = planner(lengths, config, carry_limit_tokens)
+    else:
+        planned = groups.divide(planner(groups.lengths, config, carry_limit_tokens))
     if config.group_rows > 1:
         planned = in_groups(planned, config, last=not carry_limit_tokens)
     columns = (*planned.rows, planned.repeated, row_order(planned.rows, config, window))

@@ -16,6 +16,10 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
+MAX_LENGTH = 2**31 - 1
+"""Most tokens of a document."""
+
+
 class Pieces(NamedTuple):
     """Parts of documents: the index of the document, the first token and the length. Shapes (n,) int32."""
 

@@ -15,8 +15,8 @@ import numpy as np
 from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
-from seampack.packer.planning import MAX_LENGTH, check_lengths, plan_window
-from seampack.packer.plans import Int64, PackPlan
+from seampack.packer.planning import check_lengths, plan_window
+from seampack.packer.plans import MAX_LENGTH, Int64, PackPlan
 
 
 class HasLengths(Protocol):
