@@ -21,7 +21,8 @@ PLANNING = {
     *{"seampack.packer._bin_kernels", "seampack.packer._kernels", "seampack.packer._layout_kernels"},
     "seampack.packer._order_kernels",
     *{"seampack.packer.accounting", "seampack.packer.config", "seampack.packer.planning", "seampack.packer.plans"},
-    *{"seampack.packer.groups", "seampack.packer.row_groups"},
+    *{"seampack.packer.groups", "seampack.packer.optimal", "seampack.packer.row_groups"},
+    "seampack.packer._pattern_kernels",
 }
 # The names that the modules of a layer may import: seampack's anywhere, others when they are loaded. A module is in the
 # layer with the longest name that begins its own.
@@ -46,9 +47,11 @@ LAYERS: dict[str, set[str]] = {
     "packer/_kernels": KERNELS,
     "packer/_layout_kernels": KERNELS,
     "packer/_order_kernels": KERNELS,
+    "packer/_pattern_kernels": KERNELS,
     "packer/accounting": PLANNING,
     "packer/config": PLANNING,
     "packer/groups": PLANNING,
+    "packer/optimal": PLANNING,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
     "packer/row_groups": PLANNING,

@@ -18,7 +18,7 @@ from seampack.commands.report import (
     table,
     warn,
 )
-from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
+from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig, Strategy
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
@@ -120,17 +120,24 @@ def pack(
 @shared.corpus
 @shared.tokenizer
 @click.option("--fill", is_flag=True, help="Short for --leftover fill.")
+@click.option("--optimal", is_flag=True, help="Compare the strategy optimal too, which takes seconds.")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json
 def compare(
-    inputs: tuple[str, ...], tokenizer: str | None, fill: bool, threads: int | None, as_json: bool, **options: Any
+    inputs: tuple[str, ...],
+    tokenizer: str | None,
+    fill: bool,
+    optimal: bool,
+    threads: int | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare the packing strategies on a corpus.
 
     Plans the corpus by each strategy and shows its rows, padding, dropped and repeated tokens, and what becomes of
-    documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. Nothing is
-    written. INPUT: as for pack.
+    documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. With
+    --balance, imbalance is what ranks wait: the dearest rows over the mean. Nothing is written. INPUT: as for pack.
     """
     config = PackConfig(**{**options, **_presets(paper=False, fill=fill)})
     from seampack._memory import keep_freed_memory
@@ -138,6 +145,7 @@ def compare(
 
     keep_freed_memory()
     leave_out_pandas()
+    from seampack.packer.comparison import COMPARED
     from seampack.packer.comparison import compare as run
 
     set_memory_advice(_MEMORY_ADVICE)
@@ -147,6 +155,7 @@ def compare(
             inputs,
             config,
             tokenizer=_tokenizer_name(tokenizer),
+            strategies=(*COMPARED, *([Strategy.OPTIMAL] if optimal else ())),
             threads=threads,
             on_tokenizer=_note_special_tokens if AUTO in (config.bos, config.eos) else None,
             on_progress=on_progress,
@@ -157,6 +166,8 @@ def compare(
         print_json(rows)
     else:
         click.echo(table(rows, _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})))
+        if optimal:
+            click.echo(f"optimal: at most {rows[-1]['rows_over_bound']:,} rows more than the fewest")
 
 
 def _presets(paper: bool, fill: bool) -> dict[str, Any]:

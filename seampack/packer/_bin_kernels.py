@@ -7,6 +7,7 @@ begin at ``firsts``, those of the next bin follow, and so on.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,22 @@ def _grown(array: Int64) -> Int64:
     return np.concatenate([array, np.empty_like(array)])
 
 
-def ffd_patterns(histogram: Int64, seq_len: int, extra: int, sparing: bool, most: int) -> Patterns:
+def set_of(members: Int64, size: int) -> Any:
+    """Return a bitset over ``0 .. size - 1`` with the given members."""
+    bits = make_bitset(size)
+    _add_members(bits, members)
+    return bits
+
+
+@kernel
+def _add_members(bits, members):
+    for member in members:
+        add_member(bits, member)
+
+
+def ffd_patterns(
+    histogram: Int64, seq_len: int, extra: int, sparing: bool, most: int, firsts: Int64 | None = None
+) -> Patterns:
     """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
 
     FFD repeatedly puts the longest remaining piece that fits into the current bin, and closes the bin when it holds
@@ -34,9 +50,12 @@ def ffd_patterns(histogram: Int64, seq_len: int, extra: int, sparing: bool, most
     A bin may hold up to ``extra`` tokens beyond ``seq_len``. With ``sparing``, this room is used only if nothing fits
     within ``seq_len``, by the piece that exceeds it least; otherwise every piece may use it.
 
+    ``firsts``: the first piece of each length, by default among pieces sorted longest first.
+
     Returns patterns in the order in which their bins were opened.
     """
-    pieces = histogram.copy(), first_pieces(histogram), make_bitset(seq_len + extra + 1)
+    firsts = first_pieces(histogram) if firsts is None else firsts.copy()
+    pieces = histogram.copy(), firsts, make_bitset(seq_len + extra + 1)
     width = math.isqrt(2 * (seq_len + extra)) + 1  # the most entries of a pattern: their lengths differ
     offsets, repeats = np.zeros(256, np.int64), np.empty(256, np.int64)
     contents = tuple(np.empty(1024 + width, np.int64) for _ in range(3))
@@ -46,8 +65,7 @@ def ffd_patterns(histogram: Int64, seq_len: int, extra: int, sparing: bool, most
         offsets, repeats = _grown(offsets), _grown(repeats)
         contents = tuple(map(_grown, contents))
         patterns, entries, is_done = _ffd_patterns(pieces, options, patterns, entries, offsets, contents, repeats)
-    lengths, counts, firsts = (column[:entries] for column in contents)
-    return offsets[: patterns + 1], lengths, counts, firsts, repeats[:patterns]
+    return offsets[: patterns + 1], *(column[:entries] for column in contents), repeats[:patterns]
 
 
 @kernel

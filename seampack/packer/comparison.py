@@ -19,6 +19,7 @@ from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.windows import plan_stream
 
 _PAPER = "paper"
+COMPARED = (*(strategy for strategy in Strategy if strategy != Strategy.OPTIMAL), _PAPER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,15 @@ class Comparison:
     """CPU seconds of planning and of checking the plan."""
     imbalance: float | None = None
     """Cost of the dearest rows of all steps of ``balance`` ranks over the mean cost; None without such steps."""
+    rows_over_bound: int | None = None
+    """Most rows beyond the fewest of each planning window, for ``optimal``; None for other strategies."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the accounting with the strategy and seconds, for JSON and tables."""
         row = {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
-        return row if self.imbalance is None else {**row, "imbalance": round(self.imbalance, 4)}
+        if self.imbalance is not None:
+            row["imbalance"] = round(self.imbalance, 4)
+        return row if self.rows_over_bound is None else {**row, "rows_over_bound": self.rows_over_bound}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +55,13 @@ def compare(
     config: PackConfig | None = None,
     *,
     tokenizer: str = BUNDLED,
-    strategies: Sequence[str] = (*Strategy, _PAPER),
+    strategies: Sequence[str] = COMPARED,
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
-    """Plan a corpus by each strategy, in the same windows as ``pack``.
+    """Plan a corpus by each strategy, in the same windows as ``pack``; by default by all but ``optimal``.
 
     The strategy ``paper`` is Seamless Packing with the options as published, ``PlanConfig.paper()``. Needs four
     bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be read.
@@ -88,11 +93,13 @@ def _plan(batches: Iterable[tuple[npt.NDArray[np.int32], int]], config: PackConf
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     costs = [np.empty(0, np.int64)]
+    over_bound: int | None = None
     for window in plan_stream((_Lengths(lengths.astype(np.int64), size) for lengths, size in batches), config):
         accounting += window.accounting
+        if window.plan.rows_over_bound is not None:
+            over_bound = (over_bound or 0) + window.plan.rows_over_bound
         if config.balance is not None:
             costs.append(window.plan.costs(config.linear_cost))
     seconds = time.process_time() - started
-    if config.balance is None:
-        return Comparison(name, accounting, seconds)
-    return Comparison(name, accounting, seconds, imbalance(np.concatenate(costs), config.balance))
+    ratio = None if config.balance is None else imbalance(np.concatenate(costs), config.balance)
+    return Comparison(name, accounting, seconds, ratio, over_bound)

@@ -10,6 +10,8 @@ from seampack.errors import ConfigError
 from seampack.io.formats import Format
 
 MAX_SEQ_LEN = 1 << 24
+MAX_OPTIMAL = 1 << 14
+"""Longest row of the strategy ``optimal``, whose time grows with its square."""
 LINEAR_COST = 6 * 4096
 """Cost of a token besides attention, for models of width 4,096; see ``PackPlan.costs``."""
 AUTO = "auto"
@@ -31,6 +33,8 @@ class Strategy(StrEnum):
     """Documents cut at ``seq_len``, each piece in a row alone: no mixing, most padding."""
     KEEP_ORDER = "keep_order"
     """Documents cut at ``seq_len``, then best fit into rows that began shortly before; rows in the documents' order."""
+    OPTIMAL = "optimal"
+    """Documents cut at ``seq_len``, then nearly the fewest rows, by linear programming; needs scipy, and seconds."""
 
 
 class ExtraRoom(StrEnum):
@@ -43,10 +47,10 @@ class ExtraRoom(StrEnum):
 
 
 class Leftover(StrEnum):
-    """How ``seamless``, ``best_fit`` and ``ffd`` write bins that are not full."""
+    """How ``seamless``, ``best_fit``, ``ffd`` and ``optimal`` write bins that are not full."""
 
     AUTO = "auto"
-    """``fill`` for ``seamless``; ``pad`` for ``best_fit`` and ``ffd``, as they are published."""
+    """``fill`` for ``seamless``; ``pad`` for the others, as they are published."""
     FILL = "fill"
     """Dissolve the emptiest bins, and fill the gaps of the others with their documents: the fewest rows, few cuts."""
     PAD = "pad"
@@ -104,9 +108,9 @@ class PlanConfig(Config):
     )
     leftover: str = option(
         Leftover.AUTO.value,
-        "seamless, best_fit, ffd: what becomes of bins that are not full. fill: the emptiest are dissolved into the "
-        "gaps of the others, so that rows are full and few documents are cut. pad: each is a row. concat: they are "
-        "joined end to end (the paper). auto: fill for seamless, pad for the others.",
+        "seamless, best_fit, ffd, optimal: what becomes of bins that are not full. fill: the emptiest are dissolved "
+        "into the gaps of the others, so that rows are full and few documents are cut. pad: each is a row. concat: "
+        "they are joined end to end (the paper). auto: fill for seamless, pad for the others.",
         choices=Leftover,
     )
     max_segments: int | None = option(
@@ -161,6 +165,13 @@ class PlanConfig(Config):
     def paper(cls, **options: Any) -> Self:
         """Return a config with the options of the published method; ``options`` override them."""
         return cls(**{**PAPER, **options})
+
+    def check_rules(self) -> None:
+        """Check the rules between fields."""
+        if self.strategy == Strategy.OPTIMAL and self.seq_len > MAX_OPTIMAL:
+            raise ConfigError(f"seq_len: expected at most {MAX_OPTIMAL:,} for optimal; got {self.seq_len:,}")
+        if self.strategy == Strategy.OPTIMAL and self.max_segments is not None:
+            raise ConfigError(f"max_segments: expected none for optimal; got {self.max_segments}")
 
     def idle_options(self) -> dict[str, str]:
         """Return the options that have no effect, each with the reason on the command line."""
@@ -306,6 +317,7 @@ class PackConfig(PlanConfig):
 
     def check_rules(self) -> None:
         """Check the rules between fields."""
+        PlanConfig.check_rules(self)
         if self.window_tokens < self.seq_len:
             raise ConfigError(f"window_tokens: expected at least seq_len, {self.seq_len:,}; got {self.window_tokens:,}")
         if self.id_column in (self.text_column, self.input_ids_column):

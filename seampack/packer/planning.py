@@ -13,6 +13,7 @@ from seampack.packer import _kernels as kernels
 from seampack.packer import _order_kernels as in_order
 from seampack.packer.config import ExtraRoom, Leftover, PlanConfig, Strategy
 from seampack.packer.groups import Groups
+from seampack.packer.optimal import optimal_patterns
 from seampack.packer.plans import MAX_LENGTH, Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
 from seampack.packer.row_groups import in_groups, row_order, set_aside
 
@@ -105,7 +106,7 @@ def plan_window(
         dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
     for column in columns:
         column.flags.writeable = False  # a plan may be shared between threads
-    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, planned.rows_over_bound)
 
 
 def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
@@ -127,11 +128,15 @@ def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Pl
 
 
 def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
-    """Plan by ``seamless``, ``best_fit`` or ``ffd``: whole rows or windows, bins that are full, and leftovers."""
+    """Plan by ``seamless``, ``best_fit``, ``ffd`` or ``optimal``: whole rows or windows, full bins, and leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
     pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
-    if config.strategy == Strategy.BEST_FIT:
+    over_bound = None
+    if config.strategy == Strategy.OPTIMAL:
+        patterns, bound = optimal_patterns(histogram, seq_len)
+        over_bound = int(patterns[-1].sum()) - bound
+    elif config.strategy == Strategy.BEST_FIT:
         groups, entries = bin_kernels.best_fit_groups(histogram, seq_len, config.most_segments)
         opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
         patterns = bin_kernels.patterns_of(groups, opened, entries)
@@ -166,9 +171,9 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> P
         rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + bins, rows)
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:
-        return Planned(rows, repeated, cut, rest)
+        return Planned(rows, repeated, cut, rest, over_bound)
     dropped = Pieces(*(np.concatenate(both) for both in zip(cut, rest, strict=True)))
-    return Planned(rows, repeated, dropped, empty_pieces())
+    return Planned(rows, repeated, dropped, empty_pieces(), over_bound)
 
 
 def _plan_in_order(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
@@ -197,6 +202,7 @@ _PLANNERS = {
     Strategy.FFD: _plan_bins,
     Strategy.PAD: _plan_pad,
     Strategy.KEEP_ORDER: _plan_in_order,
+    Strategy.OPTIMAL: _plan_bins,
 }
 
 

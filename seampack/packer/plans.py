@@ -71,6 +71,7 @@ class Planned(NamedTuple):
     repeated: Int32
     dropped: Pieces
     carried: Pieces
+    rows_over_bound: int | None = None
 
 
 def row_costs(row_offsets: Int64, length: Int32, linear_cost: int) -> Int64:
@@ -108,6 +109,8 @@ class PackPlan:
     row_order: Int32  # shape (rows,), a permutation
     dropped: Pieces = field(default_factory=empty_pieces)
     carried: Pieces = field(default_factory=empty_pieces)
+    rows_over_bound: int | None = None
+    """Most rows, or bins that are carried or filled, beyond the fewest that hold the same pieces; of ``optimal``."""
 
     @property
     def rows(self) -> int:

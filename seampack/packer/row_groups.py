@@ -53,7 +53,9 @@ def set_aside(planned: Planned, count: int) -> tuple[Planned, Pieces]:
         begin[order][firsts],
         np.add.reduceat(tokens[order], firsts).astype(np.int32) if firsts.size else tokens,
     )
-    return Planned(planned.rows.trimmed(count), planned.repeated[:first], dropped, empty_pieces()), aside
+    return Planned(
+        planned.rows.trimmed(count), planned.repeated[:first], dropped, empty_pieces(), planned.rows_over_bound
+    ), aside
 
 
 def _split(planned: Planned, count: int) -> Planned:

@@ -258,6 +258,13 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert truncated["seamless"] == "0" != truncated["paper"]
 
 
+def test_compare_shows_how_far_optimal_is_from_the_bound(call: Run) -> None:
+    shown = call("compare", CORPUS, *COMPARED[:-2], "--optimal").stdout.decode().splitlines()
+    assert [line.split()[0] for line in shown[-3:]] == ["paper", "optimal", "optimal:"]
+    assert shown[-1].endswith(" rows more than the fewest")
+    assert int(shown[-1].split()[3]) <= 0.001 * int(shown[-2].split()[1].replace(",", ""))
+
+
 def test_compare_shows_the_balance_of_steps(call: Run) -> None:
     shown = call("compare", CORPUS, *COMPARED, "--balance", 8, "--rows-multiple-of", 24).stdout.decode().splitlines()
     assert shown[0].endswith("imbalance")
