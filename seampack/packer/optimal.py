@@ -93,10 +93,11 @@ def _solve(histogram: Int64, seq_len: int) -> _Solution:
     right = np.minimum(left + 1, knots.size - 1)
     share = (lengths - knots[left]) / np.maximum(1, knots[right] - knots[left])
 
-    def on_knots(indices: Int64, numbers: npt.NDArray[np.generic]) -> Float64:
-        return np.bincount(left[indices], numbers * (1 - share[indices]), knots.size) + np.bincount(
-            right[indices], numbers * share[indices], knots.size
-        )
+    def on_knots(indices: Int64, numbers: Float64) -> Float64:
+        on_left = np.bincount(left[indices], numbers * (1 - share[indices]), knots.size)
+        on_right = np.bincount(right[indices], numbers * share[indices], knots.size)
+        mixture: Float64 = on_left + on_right
+        return mixture
 
     demand = on_knots(np.arange(lengths.size), counts)
     contents = [np.repeat(index, seq_len // lengths[index]) for index in np.searchsorted(lengths, knots)]
@@ -136,7 +137,8 @@ def _knots(lengths: Int64, counts: Float64) -> Int64:
         return lengths
     tokens = np.cumsum(counts * lengths)
     inner = np.searchsorted(tokens, np.linspace(0, tokens[-1], _KNOTS))
-    return lengths[np.unique(np.clip(np.append(inner, 0), 0, lengths.size - 1))]
+    knots: Int64 = lengths[np.unique(np.clip(np.append(inner, 0), 0, lengths.size - 1))]
+    return knots
 
 
 def _contents(first: int, lengths: Int64, choices: Int64, seq_len: int) -> Int64:

@@ -29,6 +29,7 @@ def test_rows_have_the_tokens_of_the_plan(
     case: tuple[list[int], int], options: dict[str, Any], padded: bool, labels: bool
 ) -> None:
     lengths, seq_len = case
+    assume(sum(lengths) >= options["rows_multiple_of"])
     texts = documents(lengths)
     planned = plan(lengths, seq_len=seq_len, **options)
     packed = apply_plan(column(texts), planned, pads={"input_ids": -7} if padded else None, labels=labels)
