@@ -32,10 +32,12 @@ def best_contents(lengths, prices, values, choices):
 
 @kernel
 def make_bins(pieces, seq_len, reach, patterns, wanted, bins, entries):
-    """Make bins after patterns, ``wanted`` of each, in turns. Stop with a pattern when it finds no piece within reach.
+    """Make bins after patterns, ``wanted`` of each, and always of the one of which most are still wanted.
+
+    A pattern is given up when it finds no piece within reach.
 
     ``pieces`` = (number left of each length, next piece of each length, set of the lengths that are left).
-    ``patterns`` = (offsets, lengths), the longest first. A slot takes the piece whose length is nearest to that of the
+    ``patterns`` = (offsets, lengths), at least one. A slot takes the piece whose length is nearest to that of the
     pattern, less what the slots before were over; so lengths that are gone are made up by others, and bins stay as full
     as the pattern. ``reach``: the largest difference. ``bins`` = offsets; ``entries`` = (lengths, pieces).
 
@@ -46,19 +48,13 @@ def make_bins(pieces, seq_len, reach, patterns, wanted, bins, entries):
     entry_length, entry_piece = entries
     made = 0
     slot = 0
-    total = np.int64(0)
-    for pattern in range(wanted.size):
-        total += wanted[pattern]
-    turn = np.int64(0)
-    while turn < total:
-        # the pattern that is furthest behind its share; a bin later, it is the next one
-        turn += 1
-        pattern = -1
-        for each in range(wanted.size):
-            if wanted[each] > 0 and (pattern < 0 or wanted[each] > wanted[pattern]):
+    while True:
+        pattern = 0
+        for each in range(1, wanted.size):
+            if wanted[each] > wanted[pattern]:
                 pattern = each
-        if pattern < 0:
-            break
+        if wanted[pattern] <= 0:
+            return made
         wanted[pattern] -= 1
         begin = slot
         room = np.int64(seq_len)
@@ -91,7 +87,6 @@ def make_bins(pieces, seq_len, reach, patterns, wanted, bins, entries):
                 left[length] += 1
                 if left[length] == 1:
                     add_member(bits, length)
-    return made
 
 
 @called

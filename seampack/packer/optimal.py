@@ -96,8 +96,7 @@ def _solve(histogram: Int64, seq_len: int) -> _Solution:
     def on_knots(indices: Int64, numbers: Float64) -> Float64:
         on_left = np.bincount(left[indices], numbers * (1 - share[indices]), knots.size)
         on_right = np.bincount(right[indices], numbers * share[indices], knots.size)
-        mixture: Float64 = on_left + on_right
-        return mixture
+        return (on_left + on_right).astype(np.float64)
 
     demand = on_knots(np.arange(lengths.size), counts)
     contents = [np.repeat(index, seq_len // lengths[index]) for index in np.searchsorted(lengths, knots)]
