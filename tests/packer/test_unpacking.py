@@ -23,10 +23,10 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import segments
 from seampack.packer.against import verify_against
-from seampack.packer.config import Leftover, Strategy
 from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.plan_config import Leftover, Strategy
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END, END_ID, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
