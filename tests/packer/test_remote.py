@@ -140,12 +140,13 @@ def test_an_upload_that_fails_leaves_no_manifest(
 ) -> None:
     seampack.pack(corpus, out="faulty://out", **SMALL)
     monkeypatch.setattr(Faulty, "refused", "shard-00000-00001")
-    with pytest.raises(ShardError, match=r"^faulty://out/shard-00000-00001.arrow: cannot be written: access is denied"):
+    message = r"^faulty://out/shard-00000-00001.arrow: cannot be written: access is denied"
+    with pytest.raises(ShardError, match=message), pytest.warns(match="are kept in .*; --resume goes on"):
         seampack.pack(corpus, out="faulty://out", overwrite=True, **SMALL)
     with pytest.raises(ShardError, match=r"^faulty://out: no manifest.json: not a packed folder, or a run that did"):
         seampack.PackedFolder("faulty://out")
     monkeypatch.setattr(Faulty, "refused", None)
-    seampack.pack(corpus, out="faulty://out", overwrite=True, **SMALL)
+    seampack.pack(corpus, out="faulty://out", overwrite=True, resume=True, **SMALL)
     seampack.PackedFolder("faulty://out").verify()
     assert list(temporary.iterdir()) == []
 
