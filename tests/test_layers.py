@@ -66,6 +66,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/plan_config": FLOOR,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
+    "packer/ray": {*FLOOR, "seampack.packer", "seampack._memory", "seampack._pandas", "ray"},
     "packer/row_groups": PLANNING,
     "packer/windows": PLANNING,
     "segmenter": {*FLOOR, "seampack.io", "seampack.segmenter", "seampack._memory", "numpy", "pyarrow", "msgspec"},
