@@ -55,6 +55,8 @@ LOSSES = st.fixed_dictionaries(
         "extra_room": st.sampled_from(["needed", "always"]),
         "drop_last": st.booleans(),
         "long": st.sampled_from(["window", "split", "truncate", "drop"]),
+        "rows_multiple_of": st.sampled_from([1, 1, 3]),
+        "rest": st.just("drop"),
     }
 )
 
