@@ -200,8 +200,6 @@ class PlanConfig(Config):
         idle = []
         if self.strategy != Strategy.SEAMLESS:
             idle += ["max_overlap", "extra_tokens", "extra_room"]
-        elif self.long_rule != Long.WINDOW:
-            idle += ["max_overlap"]
         if self.strategy in (Strategy.CONCAT, Strategy.PAD, Strategy.KEEP_ORDER):
             idle += ["leftover"]
         if self.strategy == Strategy.PAD:
@@ -210,6 +208,8 @@ class PlanConfig(Config):
             idle += ["drop_last"]
         idle += ["shuffle", "seed", "balance"] if self.strategy == Strategy.KEEP_ORDER else ["look_back"]
         reasons = dict.fromkeys(idle, f"with --strategy {self.strategy}")
+        if self.strategy == Strategy.SEAMLESS and self.long_rule != Long.WINDOW:
+            reasons["max_overlap"] = f"with --long {self.long_rule}"
         if self.rows_multiple_of == 1:
             reasons["rest"] = "without --rows-multiple-of"
         if self.balance is None:
