@@ -10,6 +10,7 @@ from seampack.packer.report_sample import Run, ShownRow, ShownSegment, mask_colu
 
 _COLOURS = 6
 _NAMED_SEGMENTS = 20
+_MOST_CHARACTERS = 200
 
 
 def sample_section(facts: Facts, manifest: Manifest, decode: Callable[[Any], str] | None) -> Markup:
@@ -58,10 +59,10 @@ def _picture(row: ShownRow, seq_len: int) -> Markup:
 def _segment(segment: ShownSegment, place: int, decode: Callable[[Any], str] | None) -> Markup:
     repeated = f", {segment.repeated:,} repeated" if segment.repeated else ""
     end = segment.start + segment.tokens - 1
-    kept = "".join(f", {name}: {value}" for name, value in segment.kept.items())
+    kept = "".join(f", {name}: {_short(value)}" for name, value in segment.kept.items())
     head = element(
         "h4",
-        f"document {segment.document}",
+        f"document {_short(segment.document)}",
         element("small", f", tokens {segment.start:,} to {end:,}{repeated}{kept}"),
     )
     text = element("p", *(_run(run, decode) for run in segment.runs), class_="text", dir="auto")
@@ -77,6 +78,11 @@ def _run(run: Run, decode: Callable[[Any], str] | None) -> Markup:
     if not kinds:
         return joined(text)
     return element("span", text, class_=" ".join(kinds), title=", ".join(titles))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
 def _counted(number: int, thing: str) -> str:

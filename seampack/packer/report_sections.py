@@ -170,14 +170,16 @@ def origin_section(manifest: Manifest) -> Markup:
     ]
     partitions = [[f"{number:,}", f"{documents:,}"] for number, documents in enumerate(manifest.partitions)]
     shards = [[each.file, f"{each.rows:,}", f"{each.bytes:,}", each.checksum] for each in manifest.shards]
-    parts = [table("Tokenizer", ["entry", "value"], tokenizer), table("Options", ["option", "value"], options)]
-    if notes:
-        parts.append(table("Notes", ["note", "value"], notes))
     columns = [[name, kind] for name, kind in manifest.columns.items()]
-    parts.append(table("Columns of the rows", ["column", "type"], columns))
+    made = [
+        table("Tokenizer", ["entry", "value"], tokenizer),
+        table("Columns of the rows", ["column", "type"], columns),
+    ]
+    if notes:
+        made.append(table("Notes", ["note", "value"], notes))
     return joined(
         element("p", f"Packed by seampack {manifest.seampack_version}, in format version {manifest.format_version}."),
-        element("div", *parts, class_="pair"),
+        element("div", element("div", *made), table("Options", ["option", "value"], options), class_="pair"),
         _listed("Inputs", ["path", "part", "bytes", "checksum"], inputs, " nn", class_="long"),
         _listed("Partitions of the inputs", ["partition", "documents"], partitions, "nn"),
         _listed("Shards", ["file", "rows", "bytes", "checksum"], shards, " nn", class_="long"),

@@ -1,5 +1,6 @@
 """The report: its numbers against slow obvious counts, and a page that no document can break."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -21,6 +22,7 @@ from seampack.packer.report_facts import RANKS, TOKEN_COST, Distribution, compar
 from seampack.packer.report_markup import element, escaped
 from seampack.packer.report_page import check_report, report, write_report
 from seampack.packer.report_sample import LEAST_TOKENS, MOST_SEGMENTS, MOST_TOKENS, shown_rows
+from seampack.packer.report_sections import origin_section
 from tests.packer.corpus import SMALL, TOKENIZER, UNFRAMED
 from tests.packer.tampering import write_shard
 
@@ -259,6 +261,14 @@ def test_the_numbers_of_the_page_are_those_of_the_manifest(packed: Path) -> None
     assert "as token ids, because the tokenizer was not found" in "".join(read.texts)
     ids = " ".join(map(str, folder.row(0)["input_ids"][:5]))
     assert ids in "".join(read.texts)
+
+
+def test_what_is_not_shown_is_counted(packed: Path) -> None:
+    manifest = dataclasses.replace(PackedFolder(packed).manifest, partitions=tuple(range(1000)))
+    read = Page(origin_section(manifest))
+    assert ["199", "199"] in read.cells
+    assert ["200", "200"] not in read.cells
+    assert "and 800 more, in manifest.json" in read.texts
 
 
 def test_an_empty_folder_has_a_report(tmp_path: Path) -> None:
