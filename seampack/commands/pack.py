@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from seampack.commands import options as shared
+from seampack.commands.inspect import report_on
 from seampack.commands.report import (
     accounting_lines,
     note,
@@ -21,6 +22,7 @@ from seampack.commands.report import (
     warn,
 )
 from seampack.io.places import is_url, shown
+from seampack.packer.accounting import COMPARED
 from seampack.packer.config import AUTO, PackConfig
 from seampack.packer.plan_config import PAPER, Leftover, Strategy
 
@@ -34,19 +36,7 @@ if TYPE_CHECKING:
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
-_COLUMNS = {
-    "strategy": "strategy",
-    "rows": "rows",
-    "fill": "fill",
-    "padding": "padding",
-    "dropped": "dropped",
-    "repeated": "repeated",
-    "documents_split": "split",
-    "documents_truncated": "truncated",
-    "documents_fit_but_cut": "fit but cut",
-    "cuts": "cuts",
-    "plan_seconds": "CPU-s",
-}
+_COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
 class _Share(click.ParamType[tuple[int, int]]):
@@ -94,6 +84,13 @@ class _Share(click.ParamType[tuple[int, int]]):
     default=None,
     help="Ray workers; by default one per CPU of the cluster.",
 )
+@click.option(
+    "--report",
+    default=None,
+    metavar="FILE",
+    help="Also write a report about the folder as one HTML page, as `seampack inspect --html`; an earlier report is "
+    "replaced.",
+)
 @shared.tokenizer
 @shared.pre_segment
 @click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
@@ -111,6 +108,7 @@ def pack(
     engine: str,
     ray_address: str | None,
     ray_workers: int | None,
+    report: str | None,
     tokenizer: str | None,
     pre_segment: str | None,
     paper: bool,
@@ -152,6 +150,12 @@ def pack(
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
     if engine != "ray" and (ray_address or ray_workers):
         raise click.UsageError("--ray-address and --ray-workers need --engine ray")
+    if report is not None:
+        if partition is not None:
+            raise click.UsageError("--report needs the whole folder: seampack inspect --html, after seampack merge")
+        from seampack.packer.report_page import check_report
+
+        check_report(report, out)
     with progress_bar(inputs) as on_progress:
         if engine == "ray":
             from seampack.packer import ray
@@ -174,7 +178,11 @@ def pack(
     times = elapsed()
     if partition is not None:
         _report_partitions(packed, out, as_json, times)
-    else:
+        return
+    try:
+        if report is not None:
+            report_on(out, report)
+    finally:
         _report(manifest, out, as_json, times)
 
 
@@ -270,7 +278,7 @@ def compare(
 
     keep_freed_memory()
     leave_out_pandas()
-    from seampack.packer.comparison import COMPARED
+    from seampack.packer.comparison import STRATEGIES
     from seampack.packer.comparison import compare as run
 
     set_memory_advice(_MEMORY_ADVICE)
@@ -280,7 +288,7 @@ def compare(
             inputs,
             config,
             tokenizer=_tokenizer_name(tokenizer),
-            strategies=(*COMPARED, *([Strategy.OPTIMAL] if optimal else ())),
+            strategies=(*STRATEGIES, *([Strategy.OPTIMAL] if optimal else ())),
             threads=threads,
             on_tokenizer=_note_special_tokens if _frames_automatically(config) else None,
             on_progress=on_progress,

@@ -12,6 +12,7 @@ import click
 
 from seampack.io.formats import Format, format_of_name
 from seampack.io.places import shown
+from seampack.packer.accounting import described, percent
 
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
 
@@ -136,11 +137,6 @@ def _cell(key: str, value: Any) -> str:
     return percent(value) if key == "fill" else readable(value)
 
 
-def percent(share: float | None) -> str:
-    """Return a share in per cent, or a dash for the share of nothing."""
-    return "-" if share is None else f"{share:.4%}"
-
-
 def readable(value: Any, digits: int = 3) -> str:
     """Return a value as text: yes or no, a number with ``digits`` decimals, or 1.2e-07 if these would be zeros."""
     if isinstance(value, bool):
@@ -160,27 +156,7 @@ def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
 
 def accounting_lines(accounting: dict[str, Any]) -> str:
     """Return the token accounting of a run, one line per count."""
-    a = accounting
-    share = 100 / max(1, a["tokens_in"])
-    whole = f" ({a['documents_dropped']:,} of them dropped whole)" if a["documents_dropped"] else ""
-    documents = (
-        f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated"
-        f"{whole}, {a['empty_documents']:,} empty"
-    )
-    lines = [documents]
-    if a["documents_fit_but_cut"] is not None:
-        fit = f"documents of at most {a['seq_len']:,} tokens, split or truncated"
-        lines.append(f"  fit but cut{a['documents_fit_but_cut']:>15,}   {fit}")
-    lines += [
-        f"rows        {a['rows']:>16,}   of {a['seq_len']:,} tokens, {a['segments']:,} segments, {a['cuts']:,} cuts",
-        f"tokens in   {a['tokens_in']:>16,}",
-        f"  + repeated{a['repeated']:>16,}   {a['repeated'] * share:.3f} %",
-        f"  - dropped {a['dropped']:>16,}   {a['dropped'] * share:.3f} %",
-        f"tokens out  {a['tokens_out']:>16,}",
-        f"padding     {a['padding']:>16,}",
-        f"fill        {percent(a['fill']):>16}",
-    ]
-    return "\n".join(lines)
+    return "\n".join(f"{name:<13}{value:>15}   {remark}".rstrip() for name, value, remark in described(accounting))
 
 
 def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:

@@ -103,7 +103,7 @@ def test_a_group_without_a_command_shows_its_help(call: Run, group: tuple[str, .
         ("pack a.jsonl -o out --nonsense", "--nonsense"),
         (
             "pack a.jsonl -o out --strategy nonsense",
-            "'--strategy': expected one of seamless, concat, best_fit, ffd, pad; got 'nonsense'",
+            "'--strategy': expected one of seamless, concat, best_fit, ffd, pad, keep_order, optimal; got 'nonsense'",
         ),
         ("pack a.jsonl -o out --seq-len many", "expected an integer from 1 to 16,777,216; got 'many'"),
         ("pack a.jsonl -o out --seq-len 0", "Invalid value for '--seq-len': expected an integer from 1 to"),
