@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH, GroupedCommand, option
 from seampack.commands.report import (
     accounting_lines,
     note,
@@ -20,6 +21,7 @@ from seampack.commands.report import (
     table,
     warn,
 )
+from seampack.config import Group
 from seampack.io.places import is_url, shown
 from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
 
@@ -61,43 +63,61 @@ class _Share(click.ParamType[tuple[int, int]]):
         return int(number), int(processes)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @shared.corpus
-@click.option(
+@option(
     "-o",
     "--out",
     required=True,
+    type=PATH,
     metavar="FOLDER",
+    group=Group.OUTPUT,
     help="Folder for the shards and their manifest, also at an address such as s3://bucket/folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
-@click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
-@click.option(
+@option("--overwrite", is_flag=True, group=Group.OUTPUT, help="Replace the packed shards in the folder.")
+@option(
+    "--resume",
+    is_flag=True,
+    group=Group.RUN,
+    help="Go on after the partitions that a run which did not finish has left.",
+)
+@option(
     "--partition",
     type=_Share(),
     default=None,
     metavar="I/N",
+    group=Group.RUN,
     help="Pack only the partitions of process I of N, counted from 0; `seampack merge` completes the folder.",
 )
-@click.option(
+@option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
+    group=Group.RUN,
     help="What packs the partitions: this process, or the workers of a Ray cluster.",
 )
-@click.option("--ray-address", default=None, metavar="ADDRESS", help="Ray cluster; by default one is started here.")
-@click.option(
+@option(
+    "--ray-address",
+    default=None,
+    metavar="ADDRESS",
+    group=Group.RUN,
+    help="Ray cluster; by default one is started here.",
+)
+@option(
     "--ray-workers",
     type=shared.Integer(min=1),
     default=None,
+    group=Group.RUN,
     help="Ray workers; by default one per CPU of the cluster.",
 )
 @shared.tokenizer
 @shared.pre_segment
-@click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
-@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
 @shared.config_options(PackConfig)
+@option(
+    "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
+)
+@option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
 @shared.threads
 @shared.as_json
 @shared.with_formats
@@ -120,10 +140,13 @@ def pack(
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
 
-    INPUT: {formats}; or - for standard input.
-
     \b
-    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
+    seampack pack corpus/ --tokenizer tokenizer.json --seq-len 4096 -o packed/
+    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer gpt2 -o packed/
+    seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft/
+    seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
+
+    INPUT: {formats}; or - for standard input.
     """
     config = PackConfig(**{**options, **_presets(paper, fill)})
     from seampack._memory import keep_freed_memory
@@ -178,7 +201,7 @@ def pack(
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @shared.as_json
 def merge(folder: str, overwrite: bool, as_json: bool) -> None:
@@ -240,10 +263,10 @@ def _time_line(times: dict[str, float]) -> str:
     return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @shared.corpus
 @shared.tokenizer
-@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
+@option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json

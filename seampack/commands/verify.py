@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import note, print_json, progress_bar, set_interrupted, set_memory_advice
 from seampack.errors import ShardError
 from seampack.io.places import shown
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option(
     "--against",
     "source",
     multiple=True,
+    type=PATH,
     metavar="INPUT",
     help="Also compare every token with the source: a file, glob or folder, as for pack, or - for standard input. Can "
     "be repeated; give the inputs in the order in which they were packed.",
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tokenizer",
     default=None,
+    type=PATH,
     metavar="FILE|NAME",
     help="Place of the tokenizer that packed the folder; by default where it was. Another tokenizer is refused.",
 )
