@@ -13,7 +13,6 @@ from seampack.commands.report import (
     note,
     note_lines,
     print_json,
-    progress_bar,
     set_interrupted,
     set_memory_advice,
     set_written,
@@ -21,6 +20,7 @@ from seampack.commands.report import (
     table,
     warn,
 )
+from seampack.commands.terminal import live_line
 from seampack.config import Group
 from seampack.io.places import is_url, shown
 from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
@@ -174,7 +174,7 @@ def pack(
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
     if engine != "ray" and (ray_address or ray_workers):
         raise click.UsageError("--ray-address and --ray-workers need --engine ray")
-    with progress_bar(inputs) as on_progress:
+    with live_line() as on_progress:
         if engine == "ray":
             from seampack.packer import ray
 
@@ -289,7 +289,7 @@ def compare(
 
     set_memory_advice(_MEMORY_ADVICE)
     note_lines(inputs, config.input_format)
-    with progress_bar(inputs) as on_progress:
+    with live_line() as on_progress:
         comparisons = run(
             inputs,
             config,

@@ -7,7 +7,8 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
-from seampack.commands.report import note, print_json, progress_bar, set_interrupted, set_memory_advice
+from seampack.commands.report import note, print_json, set_interrupted, set_memory_advice
+from seampack.commands.terminal import live_line
 from seampack.errors import ShardError
 from seampack.io.places import shown
 
@@ -93,7 +94,7 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
     split = shared.splitter(packed.manifest.notes.get("pre_segment"))
-    with progress_bar(source) as on_progress:
+    with live_line() as on_progress:
         return verify_against(
             packed, source, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress
         )
