@@ -62,7 +62,7 @@ def _packages(declared: list[Requirement] | None, problems: list[str]) -> dict[s
             continue
         try:
             importlib.import_module(each.name)
-        except Exception as error:  # noqa: BLE001  # whatever a broken installation raises
+        except Exception as error:  # noqa: BLE001  # a broken installation raises anything
             problems.append(f"{each.name} cannot be imported: {type(error).__name__}: {error}")
     return {name: version_of(name) for name in (*(each.name for each in needed), *_ALSO_SHOWN)}
 

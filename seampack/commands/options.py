@@ -92,6 +92,19 @@ class _Number(click.FloatRange):
         return number
 
 
+class Share(click.ParamType[tuple[int, int]]):
+    """The share of a process: its number and the number of processes, such as ``3/16``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return both numbers. Raise click.BadParameter for other text."""
+        number, _, processes = str(value).partition("/")
+        if not (number.isdecimal() and processes.isdecimal() and int(number) < int(processes)):
+            self.fail(f"expected I/N with I from 0 to N - 1, such as 3/16; got {value!r}", param, ctx)
+        return int(number), int(processes)
+
+
 class _Choice(click.Choice[str]):
     """One of several words; a dash and an underscore are the same."""
 

@@ -41,7 +41,7 @@ def has_colours(stream: Any) -> bool:
 
 
 def split_remedy(message: str) -> tuple[str, str]:
-    """Return what is wrong and how to mend it; the remedy is empty if the message has none that can be told apart.
+    """Return what is wrong and how to mend it; the remedy is empty if the message has none that is known.
 
     >>> split_remedy("out: the file exists; use --overwrite or another name")
     ('out: the file exists', 'use --overwrite or another name')

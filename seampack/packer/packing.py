@@ -20,8 +20,10 @@ from seampack.io.places import place_of, shown
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
-from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts
+from seampack.packer.entries import TokenizerFacts
+from seampack.packer.manifest import Manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
+from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shared_folders import shared_folder, unfinished_folder
@@ -188,6 +190,6 @@ def _warn_of_drops(accounting: Accounting) -> None:
     if share > _MUCH_DROPPED:
         warnings.warn(
             f"{share:.2%} of the tokens are dropped, at the ends of documents ({accounting.documents_truncated:,} "
-            "truncated); without extra_tokens and drop_last, and with long=window or split, nothing is",
+            "truncated); without extra_tokens, drop_last and rest=drop, and with long=window or split, nothing is",
             stacklevel=3,
         )

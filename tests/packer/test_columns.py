@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.packer import text_blocks
 from seampack.packer.against import verify_against
 from seampack.packer.folder import PackedFolder
+from seampack.packer.numbering import places_of
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END_ID, SMALL, TOKENIZER, UNFRAMED
 from tests.packer.tampering import write_shard
@@ -85,8 +87,8 @@ def test_every_column_comes_back(
     records = [record(each, number) for number, each in enumerate(documents)]
     options = {**options, "partition_bytes": 1 << 16, "carry": CARRY, "keep": KEEP, "labels": labels}
     with TemporaryDirectory() as folder:
-        if not records and kind == "parquet":
-            return
+        if kind == "parquet" and not any(each["input_ids"] for each in records):
+            return  # the lists of the table would have no type
         corpus, out = write(Path(folder, f"a.{kind}"), records, kind), Path(folder, "out")
         seampack.pack(corpus, out=out, **options, **losses)
         packed = PackedFolder(out)
@@ -97,15 +99,16 @@ def test_every_column_comes_back(
         for number, each in enumerate(records):
             whole = with_added(each, options["bos"], options["eos"])
             back = names.pop(each["id"] if options["id_column"] else number, None)
+            drops_rows = losses["drop_last"] or losses["rows_multiple_of"] > 1
             if back is None:
-                assert not each["input_ids"] or losses["drop_last"] or losses["long"] == "drop"
+                assert not each["input_ids"] or drops_rows or losses["long"] == "drop"
                 continue
             assert [back[name] for name in FIELDS] == [each[name] for name in FIELDS]
             cut = len(back["input_ids"])
             for name in COLUMNS:
                 assert back[name] in (whole[name][:cut], [*whole[name][: cut - 1], whole[name][-1]])
             lost = len(whole["input_ids"]) - cut
-            assert lost == 0 or losses["drop_last"] or losses["extra_tokens"] or losses["long"] == "truncate"
+            assert lost == 0 or drops_rows or losses["extra_tokens"] or losses["long"] == "truncate"
         assert not names
 
 
@@ -127,12 +130,12 @@ def test_rows_partitions_and_tails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
     options: dict[str, Any] = {**SMALL, "partition_bytes": 1 << 16, "pad": "a", "output_format": output_format}
     corpus = write(tmp_path / "a.jsonl", records, "jsonl")
-    seampack.pack(corpus, out=tmp_path / "out", carry=CARRY, keep=KEEP, **options)
+    manifest = seampack.pack(corpus, out=tmp_path / "out", carry=CARRY, keep=KEEP, **options)
     rows = [row for table in PackedFolder(tmp_path / "out").tables() for row in table.to_pylist()]
     for row in rows:
         assert {len(row[name]) for name in COLUMNS} == {32}
         end = 0
-        for segment, number in enumerate(row["doc_ids"]):
+        for segment, number in enumerate(places_of(np.array(row["doc_ids"]), manifest.partitions).tolist()):
             start, length = row["doc_starts"][segment], row["seq_lengths"][segment]
             for name in COLUMNS:
                 assert row[name][end : end + length] == records[number][name][start : start + length]
