@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import accounting_lines, print_json, row_text, warn
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option(
     "--row",
     "rows",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tokenizer",
     default=None,
+    type=PATH,
     metavar="FILE|NAME",
     help="Tokenizer that decodes the rows; by default the one that packed the folder.",
 )

@@ -7,13 +7,13 @@ import click
 from click.core import ParameterSource
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH, GroupedCommand, option
 from seampack.commands.inspect import report_on
 from seampack.commands.report import (
     accounting_lines,
     note,
     note_lines,
     print_json,
-    progress_bar,
     set_interrupted,
     set_memory_advice,
     set_written,
@@ -21,6 +21,8 @@ from seampack.commands.report import (
     table,
     warn,
 )
+from seampack.commands.terminal import live_line
+from seampack.config import Group
 from seampack.io.places import is_url, shown
 from seampack.packer.accounting import COMPARED
 from seampack.packer.config import AUTO, PackConfig
@@ -39,53 +41,58 @@ _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
-class _Share(click.ParamType[tuple[int, int]]):
-    """The share of a process: its number and the number of processes, such as ``3/16``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return both numbers. Raise click.BadParameter for other text."""
-        number, _, processes = str(value).partition("/")
-        if not (number.isdecimal() and processes.isdecimal() and int(number) < int(processes)):
-            self.fail(f"expected I/N with I from 0 to N - 1, such as 3/16; got {value!r}", param, ctx)
-        return int(number), int(processes)
-
-
-@click.command()
+@click.command(cls=GroupedCommand)
 @shared.corpus
-@click.option(
+@option(
     "-o",
     "--out",
     required=True,
+    type=PATH,
     metavar="FOLDER",
+    group=Group.OUTPUT,
     help="Folder for the shards and their manifest, also at an address such as s3://bucket/folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
-@click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
-@click.option(
+@option("--overwrite", is_flag=True, group=Group.OUTPUT, help="Replace the packed shards in the folder.")
+@option(
+    "--resume",
+    is_flag=True,
+    group=Group.RUN,
+    help="Go on after the partitions that a run which did not finish has left.",
+)
+@option(
     "--partition",
-    type=_Share(),
+    type=shared.Share(),
     default=None,
     metavar="I/N",
+    group=Group.RUN,
     help="Pack only the partitions of process I of N, counted from 0; `seampack merge` completes the folder.",
 )
-@click.option(
+@option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
+    group=Group.RUN,
     help="What packs the partitions: this process, or the workers of a Ray cluster.",
 )
-@click.option("--ray-address", default=None, metavar="ADDRESS", help="Ray cluster; by default one is started here.")
-@click.option(
+@option(
+    "--ray-address",
+    default=None,
+    metavar="ADDRESS",
+    group=Group.RUN,
+    help="Ray cluster; by default one is started here.",
+)
+@option(
     "--ray-workers",
     type=shared.Integer(min=1),
     default=None,
+    group=Group.RUN,
     help="Ray workers; by default one per CPU of the cluster.",
 )
-@click.option(
+@option(
     "--report",
+    group=Group.OUTPUT,
+    type=PATH,
     default=None,
     metavar="FILE",
     help="Also write a report about the folder as one HTML page, as `seampack inspect --html`; an earlier report is "
@@ -93,9 +100,11 @@ class _Share(click.ParamType[tuple[int, int]]):
 )
 @shared.tokenizer
 @shared.pre_segment
-@click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
-@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
 @shared.config_options(PackConfig)
+@option(
+    "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
+)
+@option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
 @shared.threads
 @shared.as_json
 @shared.with_formats
@@ -119,10 +128,13 @@ def pack(
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
 
-    INPUT: {formats}; or - for standard input.
-
     \b
-    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
+    seampack pack corpus/ --tokenizer tokenizer.json --seq-len 4096 -o packed/
+    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer gpt2 -o packed/
+    seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft/
+    seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
+
+    INPUT: {formats}; or - for standard input.
     """
     config = PackConfig(**{**options, **_presets(paper, fill)})
     from seampack._memory import keep_freed_memory
@@ -156,7 +168,7 @@ def pack(
         from seampack.packer.report_page import check_report
 
         check_report(report, out)
-    with progress_bar(inputs) as on_progress:
+    with live_line() as on_progress:
         if engine == "ray":
             from seampack.packer import ray
 
@@ -187,7 +199,7 @@ def pack(
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @shared.as_json
 def merge(folder: str, overwrite: bool, as_json: bool) -> None:
@@ -249,11 +261,16 @@ def _time_line(times: dict[str, float]) -> str:
     return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @shared.corpus
 @shared.tokenizer
-@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
-@click.option("--optimal", is_flag=True, help="Compare the strategy optimal too, which takes seconds.")
+@option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
+@option(
+    "--optimal",
+    is_flag=True,
+    group=Group.PLANNING,
+    help="Compare the strategy optimal too, which takes seconds.",
+)
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json
@@ -283,7 +300,7 @@ def compare(
 
     set_memory_advice(_MEMORY_ADVICE)
     note_lines(inputs, config.input_format)
-    with progress_bar(inputs) as on_progress:
+    with live_line() as on_progress:
         comparisons = run(
             inputs,
             config,

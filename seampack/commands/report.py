@@ -4,12 +4,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
+from seampack.commands.terminal import WARNING, show_message
 from seampack.io.formats import Format, format_of_name
 from seampack.io.places import shown
 from seampack.packer.accounting import described, percent
@@ -17,13 +18,13 @@ from seampack.packer.accounting import described, percent
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
 
 
-def note(message: str) -> None:
-    """Print a message on one line of standard error, after the name of the program.
+def note(message: str, colour: str | None = None) -> None:
+    """Print a message on one line of standard error, after the name of the program; see ``show_message``.
 
     A run does not fail because standard error is closed or full.
     """
     try:
-        click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
+        show_message(" ".join(message.splitlines()), colour)
     except OSError:
         discard(sys.stderr)
 
@@ -38,7 +39,7 @@ def discard(stream: Any) -> None:
 
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    note(f"warning: {message}")
+    note(f"warning: {message}", WARNING)
 
 
 def set_interrupted(message: str) -> None:
@@ -101,24 +102,6 @@ def stopwatch() -> Callable[[], dict[str, float]]:
     """Start a stopwatch. Return a function that returns the seconds and CPU seconds since the start."""
     wall, cpu = time.perf_counter(), time.process_time()
     return lambda: {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-
-
-@contextmanager
-def progress_bar(inputs: Sequence[str]) -> Iterator[Callable[[Any], None] | None]:
-    """Show a progress bar of the bytes read if standard error is a terminal. Yield its update function, or None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    label = shown(inputs[0]) if len(inputs) == 1 else f"{len(inputs)} inputs"
-    with tqdm(unit="B", unit_scale=True, desc=f"seampack: {label}") as bar:
-
-        def show(progress: Any) -> None:
-            bar.set_postfix_str(f"{progress.documents:,} documents, {progress.tokens:,} tokens", refresh=False)
-            bar.update(progress.input_bytes - bar.n)
-
-        yield show
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
