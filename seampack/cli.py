@@ -27,8 +27,9 @@ from seampack._signals import STOPPING, ignore_signals
 from seampack._version import __version__
 from seampack.commands.doctor import doctor
 from seampack.commands.inspect import inspect
+from seampack.commands.merge import merge
 from seampack.commands.models import models
-from seampack.commands.pack import compare, merge, pack
+from seampack.commands.pack import compare, pack
 from seampack.commands.report import discard, interrupted, memory_advice, note, warn, written
 from seampack.commands.segment import segment
 from seampack.commands.terminal import ERROR

@@ -1,4 +1,4 @@
-"""``seampack pack``, ``merge`` and ``compare``: write a corpus as training sequences, or only plan it."""
+"""``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
 
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -195,36 +195,7 @@ def pack(
         if report is not None:
             report_on(out, report)
     finally:
-        _report(manifest, out, as_json, times)
-
-
-@click.command()
-@click.argument("folder", type=PATH)
-@click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
-@shared.as_json
-def merge(folder: str, overwrite: bool, as_json: bool) -> None:
-    """Complete a folder that several processes have packed.
-
-    Packs what filled no row in the partitions of `seampack pack --partition`, writes the manifest, and makes FOLDER
-    appear. It is the same, byte for byte, as that of a single process.
-
-    \b
-    seampack pack corpus/ -o packed/ --partition 0/2    # on one machine
-    seampack pack corpus/ -o packed/ --partition 1/2    # on another
-    seampack merge packed/
-    """
-    from seampack._memory import keep_freed_memory
-    from seampack._pandas import leave_out_pandas
-
-    keep_freed_memory()
-    leave_out_pandas()
-    from seampack.packer.packing import merge as run
-
-    set_memory_advice("run it on a machine with more memory")
-    elapsed = stopwatch()
-    manifest = run(folder, overwrite=overwrite)
-    set_written(folder)
-    _report(manifest, folder, as_json, elapsed())
+        report_packed(manifest, out, as_json, times)
 
 
 def _report_partitions(packed: "Packed", out: str, as_json: bool, times: dict[str, float]) -> None:
@@ -243,7 +214,7 @@ def _numbers(numbers: tuple[int, ...]) -> str:
     return shown + (", ..." if len(numbers) > 10 else "")
 
 
-def _report(manifest: "Manifest", out: str, as_json: bool, times: dict[str, float]) -> None:
+def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str, float]) -> None:
     """Print the accounting of a complete folder."""
     _warn_of_nothing(manifest.accounting)
     if as_json:
