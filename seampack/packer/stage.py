@@ -16,9 +16,9 @@ from seampack.packer.column_types import KeptType, pad_of
 from seampack.packer.columns import joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, TokenBatch, id_type
+from seampack.packer.entries import Input, TokenizerFacts
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.journal import BlockDigest, Tail
-from seampack.packer.manifest import Input, TokenizerFacts
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
 from seampack.packer.windows import End, Parts, Window, WindowPlanner, joined_lengths, windows_of_tails

@@ -24,7 +24,7 @@ from seampack.packer import _copy_kernels as kernels
 from seampack.packer.columns import framed_columns
 from seampack.packer.config import FROM_TOKENIZER, NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
-from seampack.packer.manifest import TokenizerFacts
+from seampack.packer.entries import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 AnyTokenizer = str | os.PathLike[str] | Any

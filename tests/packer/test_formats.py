@@ -292,7 +292,7 @@ def test_a_damaged_row_never_ends_in_an_error_of_a_library(copied: Path, output_
             try:
                 PackedFolder(folder).row(0)
             except ShardError as error:
-                assert str(error).startswith(f"{folder / 'shard-00000'}.")  # noqa: PT017
+                assert str(error).startswith(f"{folder / 'shard-00000-00000'}.")  # noqa: PT017
         (folder / name).write_bytes(whole)
 
 
