@@ -131,5 +131,9 @@ def test_every_page_is_in_the_readme(folder: str) -> None:
 
 
 def test_changelog_knows_the_version() -> None:
-    changelog = (Path(seampack.__file__).parent.parent / "CHANGELOG.md").read_text("utf-8")
-    assert f"## {seampack.__version__}" in changelog
+    """In the form of Keep a Changelog."""
+    changelog = (DOCS.parent / "CHANGELOG.md").read_text("utf-8")
+    assert f"\n## [{seampack.__version__}] - 20" in changelog
+    assert "\n## [Unreleased]\n" in changelog
+    kinds = set(re.findall(r"^### (.*)$", changelog, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
