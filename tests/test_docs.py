@@ -124,6 +124,13 @@ def test_links_lead_somewhere() -> None:
                 assert anchor in slugs, f"{path}: {link}"
 
 
+def test_every_page_is_on_the_site() -> None:
+    site = (DOCS.parent / "mkdocs.yml").read_text("utf-8").split("\nnav:")[1]
+    listed = re.findall(r"[\w/-]+\.md$", site, re.MULTILINE)
+    made = {"benchmarks.md", "changelog.md"}  # by docs/hooks.py
+    assert sorted(listed) == sorted({str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} | made)
+
+
 @pytest.mark.parametrize("folder", ["how-to", "coming-from", "concepts", "problems"])
 def test_every_page_is_in_the_readme(folder: str) -> None:
     for path in (DOCS / folder).glob("*.md"):
