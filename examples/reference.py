@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ def _entry(name: str, value: Any) -> str:
     if isinstance(value, type) and not issubclass(value, Exception):
         if dataclasses.is_dataclass(value) and (rows := _options(value)):
             parts.append("\n".join(["| option | default | meaning |", "| --- | --- | --- |", *rows]))
+        elif dataclasses.is_dataclass(value):
+            parts.append("Fields: " + ", ".join(f"`{field.name}`" for field in dataclasses.fields(value)) + ".")
+        elif issubclass(value, Enum):
+            parts.append("Values: " + ", ".join(f"`{member.value}`" for member in value) + ".")
         for method, member in vars(value).items():
             if not method.startswith("_") and (text := _text(member)):
                 call = f"`.{method}`" if isinstance(member, property) else f"`.{method}(...)`"
@@ -85,7 +90,8 @@ def _text(value: Any) -> str:
         return ""
     first, _, rest = inspect.cleandoc(value.__doc__ or "").partition("\n\n")
     head = re.sub(r"``(.+?)``", r"`\1`", first)
-    return f"{head}\n\n```text\n{rest}\n```" if rest else head
+    plain = rest.replace("``", "")
+    return f"{head}\n\n```text\n{plain}\n```" if rest else head
 
 
 def _options(config: type) -> list[str]:
