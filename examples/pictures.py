@@ -6,7 +6,7 @@ import seampack
 from benchmarks.svg import DOCUMENT_COLOURS, THEMES, Picture, Theme, save
 from examples.strategies import DOCUMENTS, SEQ_LEN, plan_of
 
-CELL, LINE = 22, 24
+CELL, LINE, PANELS = 22, 24, 4
 TEXT = "研究生命的起源"
 LETTER = "#1b1b1b"
 
@@ -16,18 +16,18 @@ def strategies(name: str) -> str:
     theme = THEMES[name]
     plans = {strategy.value: plan_of(strategy) for strategy in seampack.Strategy}
     tallest = max(plan.rows for plan in plans.values())
-    panel = CELL * SEQ_LEN + 34
-    picture = Picture(panel * len(plans), 78 + LINE * tallest, "The rows of each strategy for the same documents")
+    across, down = CELL * SEQ_LEN + 76, 82 + LINE * tallest
+    lines = -(-len(plans) // PANELS)
+    picture = Picture(across * PANELS, down * lines, "The rows of each strategy for the same documents")
     for number, (strategy, plan) in enumerate(plans.items()):
-        x = panel * number
-        picture.text(x, 16, strategy, theme.ink, size=15)
+        x, y = across * (number % PANELS), down * (number // PANELS)
+        picture.text(x, y + 16, strategy, theme.ink, size=15)
         for row in range(plan.rows):
-            _row(picture, theme, x, 28 + LINE * row, plan, row)
-        account = plan.account()
-        below = f"{account.rows} rows, {account.padding} padding"
-        picture.text(x, picture.height - 22, below, theme.ink, size=12)
-        below = f"{account.documents_split} split, {account.repeated} repeated"
-        picture.text(x, picture.height - 6, below, theme.ink, size=12)
+            _row(picture, theme, x, y + 28 + LINE * row, plan, row)
+        account, end = plan.account(), y + 28 + LINE * plan.rows
+        picture.text(x, end + 12, f"{account.rows} rows, {account.padding} padding", theme.ink, size=12)
+        counts = f"{account.documents_split} split, {account.repeated} repeated"
+        picture.text(x, end + 28, counts, theme.ink, size=12)
     return picture.render()
 
 
