@@ -25,8 +25,11 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# The wheel holds `seampack` and nothing else, and works where only its declared dependencies are.
+# The wheel holds `seampack` and nothing else, and works where only its declared dependencies are. It is left in dist/.
 wheel: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m pytest -q tests/test_wheel.py
 
 # The kernels once more as plain Python: index errors show, and coverage sees them.

@@ -155,7 +155,7 @@ class _Cache:
 
     def __init__(self, function: Function, types: Types) -> None:
         try:
-            self._folders = _folders(Path(function.__code__.co_filename))
+            self._folders = cache_folders(Path(function.__code__.co_filename))
             source = _hash(*(Path(file).read_bytes() for file in sorted(_sources(function))))
         except OSError:  # not from a file
             self._folders, source = [], ""
@@ -203,7 +203,7 @@ NOT_CACHED = (
 )
 
 
-def _folders(source: Path) -> list[Path]:
+def cache_folders(source: Path) -> list[Path]:
     """Return the folders that may have the cache of a source file, in the order of trial."""
     if given := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(given)]
@@ -228,7 +228,6 @@ def _is_callee(value: Any) -> bool:
     return isinstance(value, FunctionType) and value in callees
 
 
-@functools.cache
 @functools.cache
 def _processor() -> bytes:
     """Return what decides the machine code besides the source: the processor, and the versions of the compiler."""

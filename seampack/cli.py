@@ -7,6 +7,7 @@
     141  standard output was closed by its reader (``| head``); 0 if the output was complete by then
 
 Results go to standard output. Messages, warnings and progress go to standard error, one line each, after ``seampack:``.
+On a terminal, the remedy of an error or warning is on a second line.
 """
 
 import errno
@@ -24,11 +25,13 @@ from click.exceptions import NoArgsIsHelpError
 
 from seampack._signals import STOPPING, ignore_signals
 from seampack._version import __version__
+from seampack.commands.doctor import doctor
 from seampack.commands.inspect import inspect
 from seampack.commands.models import models
 from seampack.commands.pack import compare, merge, pack
 from seampack.commands.report import discard, interrupted, memory_advice, note, warn, written
 from seampack.commands.segment import segment
+from seampack.commands.terminal import ERROR
 from seampack.commands.tokenizer import tokenizer
 from seampack.commands.unpack import unpack
 from seampack.commands.verify import verify
@@ -139,7 +142,7 @@ def _end(code: int) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    note(message)
+    note(message, ERROR)
     sys.exit(code)
 
 
@@ -149,7 +152,7 @@ def main() -> None:
     """Turn text corpora into training sequences, and find the words of text without spaces."""
 
 
-for command in (pack, merge, compare, inspect, verify, unpack, tokenizer, segment, models):
+for command in (pack, merge, compare, inspect, verify, unpack, tokenizer, segment, models, doctor):
     main.add_command(command)
 
 

@@ -23,6 +23,21 @@ MAX_SEED = 2**31 - 1
 """Largest seed: every library in use accepts it, also with the small numbers that a method adds."""
 
 
+class Group(StrEnum):
+    """The stages of a run, under which ``--help`` of a command with many options lists them."""
+
+    INPUT = "Input"
+    """Which documents are read, and from which columns."""
+    TOKENS = "Tokens"
+    """How documents become tokens."""
+    PLANNING = "Planning"
+    """How documents become rows."""
+    OUTPUT = "Output"
+    """What is written, and where."""
+    RUN = "Run"
+    """How the work is divided, and what is printed."""
+
+
 def option(
     default: Any,
     help: str,  # noqa: A002  # as in click
@@ -33,6 +48,7 @@ def option(
     choices: Iterable[StrEnum] | None = None,
     unit: str = "",
     empty: bool = True,
+    group: Group | None = None,
 ) -> Any:
     """Declare a config field.
 
@@ -45,6 +61,7 @@ def option(
         choices: Enum, or some of its members, whose values are allowed.
         unit: Unit of the value in the plural, such as ``tokens``.
         empty: Whether a text or a list may be empty.
+        group: Stage of the run that the option belongs to.
     """
     metadata = {
         "help": help,
@@ -54,13 +71,14 @@ def option(
         "choices": choices,
         "unit": unit,
         "empty": empty,
+        "group": group,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def seed_option(help: str) -> Any:  # noqa: A002
+def seed_option(help: str, *, group: Group | None = None) -> Any:  # noqa: A002
     """Declare a seed option; all seeds have the same range."""
-    return option(0, help, low=0, high=MAX_SEED)
+    return option(0, help, low=0, high=MAX_SEED, group=group)
 
 
 def choice_names(choices: Iterable[StrEnum]) -> str:

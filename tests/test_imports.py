@@ -66,6 +66,7 @@ def folder(tmp_path: Path) -> Path:
         ["pack", "corpus.parquet", "--output-format", "parquet", "--overwrite", "-o", "packed"],
         ["compare", "corpus.jsonl"],
         ["inspect", "once", "--verify", "--row", "0"],
+        ["inspect", "once", "--html", "report.html", "--compare"],
         ["verify", "once", "--against", "corpus.jsonl"],
         ["unpack", "once", "--overwrite", "-o", "back.jsonl"],
         ["unpack", "once", "--ids", "--overwrite", "-o", "back.parquet"],

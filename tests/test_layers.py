@@ -82,7 +82,7 @@ LAYERS: dict[str, set[str]] = {
     "models/registry": {*FLOOR, "seampack.models"},
     "models/sources": {*FLOOR, "seampack.io"},
     "commands": {*FLOOR, "seampack.commands", "seampack.io", "seampack.packer", "seampack.segmenter", "seampack.models"}
-    | {"seampack._memory", "seampack._pandas", "click"},
+    | {"seampack._jit", "seampack._memory", "seampack._pandas", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},
 }
 WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import accounting_lines, print_json, row_text, warn
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option(
     "--row",
     "rows",
@@ -29,15 +30,37 @@ if TYPE_CHECKING:
 @click.option(
     "--tokenizer",
     default=None,
+    type=PATH,
     metavar="FILE|NAME",
     help="Tokenizer that decodes the rows; by default the one that packed the folder.",
 )
+@click.option(
+    "--html",
+    default=None,
+    metavar="FILE",
+    help="Also write a report as one HTML page: accounting, lengths, fill, cost, a sample of rows. An earlier report "
+    "is replaced.",
+)
+@click.option("--compare", is_flag=True, help="Plan the other strategies for the report too.")
 @shared.as_json
-def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | None, as_json: bool) -> None:
+def inspect(
+    folder: str,
+    rows: tuple[int, ...],
+    verify: bool,
+    tokenizer: str | None,
+    html: str | None,
+    compare: bool,
+    as_json: bool,
+) -> None:
     """Show or verify the contents of a packed folder.
 
     With --row, shows rows as text, segment by segment.
+
+    \b
+    seampack inspect packed/ --html report.html --compare
     """
+    if compare and html is None:
+        raise click.UsageError("--compare adds the other strategies to a report: give --html")
     from seampack._pandas import leave_out_pandas
 
     leave_out_pandas()
@@ -47,9 +70,15 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
     if verify:
         packed.verify()
     verified = {"verified": True} if verify else {}
+    decode = None
+    if html is not None or (rows and not as_json):
+        decode = _decoder(packed.manifest.tokenizer, tokenizer)
+    if html is not None:
+        from seampack.packer.report_page import write_report
+
+        write_report(packed, html, decode=decode, compare=compare)
     if rows:
         shown = {index: packed.row(index) for index in rows}
-        decode = None if as_json else _decoder(packed.manifest.tokenizer, tokenizer)
         for index in rows:
             if as_json:
                 print_json({"row": index, **shown[index], **verified})
@@ -61,6 +90,8 @@ def inspect(folder: str, rows: tuple[int, ...], verify: bool, tokenizer: str | N
         _show_manifest(packed.manifest)
     if verify and not as_json:
         click.echo(verified_line(packed.manifest))
+    if html is not None and not as_json:
+        click.echo(f"report      {html}")
 
 
 def _show_manifest(manifest: "Manifest") -> None:
@@ -76,6 +107,15 @@ def _show_manifest(manifest: "Manifest") -> None:
         for file in shard.files:
             rows = f"{shard.rows:>10,} rows" if file is shard else " " * 15
             click.echo(f"{file.file:<{width}}  {rows}  {file.bytes / 1e6:>9,.1f} MB  {file.checksum}")
+
+
+def report_on(folder: str, out: str) -> None:
+    """Write the report about a folder that was just packed, with text by its own tokenizer."""
+    from seampack.packer.folder import PackedFolder
+    from seampack.packer.report_page import write_report
+
+    packed = PackedFolder(folder)
+    write_report(packed, out, decode=_decoder(packed.manifest.tokenizer, None))
 
 
 def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] | None:

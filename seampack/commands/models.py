@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import (
     definitions,
     print_json,
@@ -42,6 +43,7 @@ _reading = shared.all_of(
     click.option(
         "--data",
         required=True,
+        type=PATH,
         metavar="FILE|FOLDER|NAME",
         help="Dataset: a file (CSV, TSV, JSON, JSON lines, Parquet, Arrow), the folder of a saved dataset, or a name "
         "on the Hugging Face hub.",
@@ -63,7 +65,9 @@ _reading = shared.all_of(
     ),
 )
 _writing = shared.all_of(
-    click.option("-o", "--out", required=True, metavar="FOLDER", help="Output folder; must be new or empty."),
+    click.option(
+        "-o", "--out", required=True, type=PATH, metavar="FOLDER", help="Output folder; must be new or empty."
+    ),
     click.option("--overwrite", is_flag=True, help="Replace the earlier output of this command in the folder."),
     shared.as_json,
 )
@@ -173,7 +177,7 @@ def train(
 
 @models.command()
 @_method
-@click.option("--artifact", "trained", required=True, metavar="FOLDER", help="Folder that train wrote.")
+@click.option("--artifact", "trained", required=True, type=PATH, metavar="FOLDER", help="Folder that train wrote.")
 @_reading
 @_writing
 def evaluate(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seampack.config import range_words, underscored, value_type
+from seampack.commands.grouped import PATH, option
+from seampack.config import Group, range_words, underscored, value_type
 from seampack.io.formats import CODECS
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad
 
@@ -38,6 +39,7 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
     flag = "--" + field.name.replace("_", "-")
     metadata = field.metadata
     settings: dict[str, Any] = {"default": field.default, "help": metadata["help"], "show_default": True}
+    settings["group"] = metadata["group"]
     if value_type(field.type)[1]:
         flag = flag.removesuffix("s")
         settings |= {"multiple": True, "help": f"{metadata['help']} Can be repeated."}
@@ -47,7 +49,7 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
         settings["type"] = click_type(field)
     if metadata["unit"]:
         settings["metavar"] = metadata["unit"].upper()
-    return click.option(flag, field.name, **settings)
+    return option(flag, field.name, **settings)
 
 
 def click_type(field: "dataclasses.Field[Any]") -> Any:
@@ -90,6 +92,19 @@ class _Number(click.FloatRange):
         return number
 
 
+class Share(click.ParamType[tuple[int, int]]):
+    """The share of a process: its number and the number of processes, such as ``3/16``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return both numbers. Raise click.BadParameter for other text."""
+        number, _, processes = str(value).partition("/")
+        if not (number.isdecimal() and processes.isdecimal() and int(number) < int(processes)):
+            self.fail(f"expected I/N with I from 0 to N - 1, such as 3/16; got {value!r}", param, ctx)
+        return int(number), int(processes)
+
+
 class _Choice(click.Choice[str]):
     """One of several words; a dash and an underscore are the same."""
 
@@ -115,22 +130,26 @@ def with_formats(command: Command) -> Command:
     return command
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-threads = click.option(
-    "--threads", type=Integer(min=1), default=None, help="Number of threads; by default one per core."
+as_json = option("--json", "as_json", is_flag=True, group=Group.RUN, help="Print the result as JSON.")
+threads = option(
+    "--threads", group=Group.RUN, type=Integer(min=1), default=None, help="Number of threads; by default one per core."
 )
 
 # seampack pack, compare, inspect and tokenizer
 
-corpus = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-tokenizer = click.option(
+corpus = click.argument("inputs", type=PATH, nargs=-1, required=True, metavar="INPUT...")
+tokenizer = option(
     "--tokenizer",
+    type=PATH,
+    group=Group.TOKENS,
     default=None,
     metavar="FILE|NAME",
     help="Tokenizer: a tokenizer.json file or a name on the Hugging Face hub; by default a small bundled one.",
 )
-pre_segment = click.option(
+pre_segment = option(
     "--pre-segment",
+    type=PATH,
+    group=Group.TOKENS,
     metavar="MODEL",
     help="Split texts into words first, so that no token crosses a word boundary. MODEL is a segmenter: zh, th or a "
     "folder. By default texts are not split.",
@@ -144,8 +163,8 @@ def splitter(model: str | None) -> Any:
 
 # seampack segment
 
-raw = click.argument("inputs", nargs=-1, required=True, metavar="RAW...")
-texts = click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+raw = click.argument("inputs", type=PATH, nargs=-1, required=True, metavar="RAW...")
+texts = click.argument("inputs", type=PATH, nargs=-1, metavar="[INPUT]...")
 READING = ("text_column", "input_format", "on_bad")
 """Names of the options of ``reading``."""
 reading = all_of(
@@ -162,6 +181,7 @@ decoding = all_of(
     config_options(DecodeConfig),
     click.option(
         "--dictionary",
+        type=PATH,
         default=None,
         metavar="FILE",
         help="Words that override the model, one entry per line; a space within an entry marks a word boundary.",

@@ -7,12 +7,13 @@ import click
 from click.core import ParameterSource
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH, GroupedCommand, option
+from seampack.commands.inspect import report_on
 from seampack.commands.report import (
     accounting_lines,
     note,
     note_lines,
     print_json,
-    progress_bar,
     set_interrupted,
     set_memory_advice,
     set_written,
@@ -20,7 +21,10 @@ from seampack.commands.report import (
     table,
     warn,
 )
+from seampack.commands.terminal import live_line
+from seampack.config import Group
 from seampack.io.places import is_url, shown
+from seampack.packer.accounting import COMPARED
 from seampack.packer.config import AUTO, PackConfig
 from seampack.packer.plan_config import PAPER, Leftover, Strategy
 
@@ -34,71 +38,73 @@ if TYPE_CHECKING:
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
-_COLUMNS = {
-    "strategy": "strategy",
-    "rows": "rows",
-    "fill": "fill",
-    "padding": "padding",
-    "dropped": "dropped",
-    "repeated": "repeated",
-    "documents_split": "split",
-    "documents_truncated": "truncated",
-    "documents_fit_but_cut": "fit but cut",
-    "cuts": "cuts",
-    "plan_seconds": "CPU-s",
-}
+_COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
-class _Share(click.ParamType[tuple[int, int]]):
-    """The share of a process: its number and the number of processes, such as ``3/16``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return both numbers. Raise click.BadParameter for other text."""
-        number, _, processes = str(value).partition("/")
-        if not (number.isdecimal() and processes.isdecimal() and int(number) < int(processes)):
-            self.fail(f"expected I/N with I from 0 to N - 1, such as 3/16; got {value!r}", param, ctx)
-        return int(number), int(processes)
-
-
-@click.command()
+@click.command(cls=GroupedCommand)
 @shared.corpus
-@click.option(
+@option(
     "-o",
     "--out",
     required=True,
+    type=PATH,
     metavar="FOLDER",
+    group=Group.OUTPUT,
     help="Folder for the shards and their manifest, also at an address such as s3://bucket/folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
-@click.option("--resume", is_flag=True, help="Go on after the partitions that a run which did not finish has left.")
-@click.option(
+@option("--overwrite", is_flag=True, group=Group.OUTPUT, help="Replace the packed shards in the folder.")
+@option(
+    "--resume",
+    is_flag=True,
+    group=Group.RUN,
+    help="Go on after the partitions that a run which did not finish has left.",
+)
+@option(
     "--partition",
-    type=_Share(),
+    type=shared.Share(),
     default=None,
     metavar="I/N",
+    group=Group.RUN,
     help="Pack only the partitions of process I of N, counted from 0; `seampack merge` completes the folder.",
 )
-@click.option(
+@option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
+    group=Group.RUN,
     help="What packs the partitions: this process, or the workers of a Ray cluster.",
 )
-@click.option("--ray-address", default=None, metavar="ADDRESS", help="Ray cluster; by default one is started here.")
-@click.option(
+@option(
+    "--ray-address",
+    default=None,
+    metavar="ADDRESS",
+    group=Group.RUN,
+    help="Ray cluster; by default one is started here.",
+)
+@option(
     "--ray-workers",
     type=shared.Integer(min=1),
     default=None,
+    group=Group.RUN,
     help="Ray workers; by default one per CPU of the cluster.",
+)
+@option(
+    "--report",
+    group=Group.OUTPUT,
+    type=PATH,
+    default=None,
+    metavar="FILE",
+    help="Also write a report about the folder as one HTML page, as `seampack inspect --html`; an earlier report is "
+    "replaced.",
 )
 @shared.tokenizer
 @shared.pre_segment
-@click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
-@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
 @shared.config_options(PackConfig)
+@option(
+    "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
+)
+@option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
 @shared.threads
 @shared.as_json
 @shared.with_formats
@@ -111,6 +117,7 @@ def pack(
     engine: str,
     ray_address: str | None,
     ray_workers: int | None,
+    report: str | None,
     tokenizer: str | None,
     pre_segment: str | None,
     paper: bool,
@@ -121,10 +128,13 @@ def pack(
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
 
-    INPUT: {formats}; or - for standard input.
-
     \b
-    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
+    seampack pack corpus/ --tokenizer tokenizer.json --seq-len 4096 -o packed/
+    zstdcat corpus.jsonl.zst | seampack pack - --tokenizer gpt2 -o packed/
+    seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft/
+    seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
+
+    INPUT: {formats}; or - for standard input.
     """
     config = PackConfig(**{**options, **_presets(paper, fill)})
     from seampack._memory import keep_freed_memory
@@ -152,7 +162,13 @@ def pack(
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
     if engine != "ray" and (ray_address or ray_workers):
         raise click.UsageError("--ray-address and --ray-workers need --engine ray")
-    with progress_bar(inputs) as on_progress:
+    if report is not None:
+        if partition is not None:
+            raise click.UsageError("--report needs the whole folder: seampack inspect --html, after seampack merge")
+        from seampack.packer.report_page import check_report
+
+        check_report(report, out)
+    with live_line() as on_progress:
         if engine == "ray":
             from seampack.packer import ray
 
@@ -174,12 +190,16 @@ def pack(
     times = elapsed()
     if partition is not None:
         _report_partitions(packed, out, as_json, times)
-    else:
+        return
+    try:
+        if report is not None:
+            report_on(out, report)
+    finally:
         _report(manifest, out, as_json, times)
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option("--overwrite", is_flag=True, help="Replace the packed shards in the folder.")
 @shared.as_json
 def merge(folder: str, overwrite: bool, as_json: bool) -> None:
@@ -241,11 +261,16 @@ def _time_line(times: dict[str, float]) -> str:
     return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @shared.corpus
 @shared.tokenizer
-@click.option("--fill", is_flag=True, help="Short for --leftover fill.")
-@click.option("--optimal", is_flag=True, help="Compare the strategy optimal too, which takes seconds.")
+@option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
+@option(
+    "--optimal",
+    is_flag=True,
+    group=Group.PLANNING,
+    help="Compare the strategy optimal too, which takes seconds.",
+)
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json
@@ -270,17 +295,17 @@ def compare(
 
     keep_freed_memory()
     leave_out_pandas()
-    from seampack.packer.comparison import COMPARED
+    from seampack.packer.comparison import STRATEGIES
     from seampack.packer.comparison import compare as run
 
     set_memory_advice(_MEMORY_ADVICE)
     note_lines(inputs, config.input_format)
-    with progress_bar(inputs) as on_progress:
+    with live_line() as on_progress:
         comparisons = run(
             inputs,
             config,
             tokenizer=_tokenizer_name(tokenizer),
-            strategies=(*COMPARED, *([Strategy.OPTIMAL] if optimal else ())),
+            strategies=(*STRATEGIES, *([Strategy.OPTIMAL] if optimal else ())),
             threads=threads,
             on_tokenizer=_note_special_tokens if _frames_automatically(config) else None,
             on_progress=on_progress,

@@ -4,25 +4,27 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
+from seampack.commands.terminal import WARNING, show_message
 from seampack.io.formats import Format, format_of_name
 from seampack.io.places import shown
+from seampack.packer.accounting import described, percent
 
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
 
 
-def note(message: str) -> None:
-    """Print a message on one line of standard error, after the name of the program.
+def note(message: str, colour: str | None = None) -> None:
+    """Print a message on one line of standard error, after the name of the program; see ``show_message``.
 
     A run does not fail because standard error is closed or full.
     """
     try:
-        click.echo(f"seampack: {' '.join(message.splitlines())}", err=True)
+        show_message(" ".join(message.splitlines()), colour)
     except OSError:
         discard(sys.stderr)
 
@@ -37,7 +39,7 @@ def discard(stream: Any) -> None:
 
 def warn(message: str) -> None:
     """Print a warning on standard error."""
-    note(f"warning: {message}")
+    note(f"warning: {message}", WARNING)
 
 
 def set_interrupted(message: str) -> None:
@@ -102,24 +104,6 @@ def stopwatch() -> Callable[[], dict[str, float]]:
     return lambda: {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
 
-@contextmanager
-def progress_bar(inputs: Sequence[str]) -> Iterator[Callable[[Any], None] | None]:
-    """Show a progress bar of the bytes read if standard error is a terminal. Yield its update function, or None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    label = shown(inputs[0]) if len(inputs) == 1 else f"{len(inputs)} inputs"
-    with tqdm(unit="B", unit_scale=True, desc=f"seampack: {label}") as bar:
-
-        def show(progress: Any) -> None:
-            bar.set_postfix_str(f"{progress.documents:,} documents, {progress.tokens:,} tokens", refresh=False)
-            bar.update(progress.input_bytes - bar.n)
-
-        yield show
-
-
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     """Return rows as text under headings, with numbers aligned to the right. ``columns`` maps keys to headings."""
     cells = [list(columns.values())] + [[_cell(key, row[key]) for key in columns] for row in rows]
@@ -134,11 +118,6 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
 
 def _cell(key: str, value: Any) -> str:
     return percent(value) if key == "fill" else readable(value)
-
-
-def percent(share: float | None) -> str:
-    """Return a share in per cent, or a dash for the share of nothing."""
-    return "-" if share is None else f"{share:.4%}"
 
 
 def readable(value: Any, digits: int = 3) -> str:
@@ -160,27 +139,7 @@ def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
 
 def accounting_lines(accounting: dict[str, Any]) -> str:
     """Return the token accounting of a run, one line per count."""
-    a = accounting
-    share = 100 / max(1, a["tokens_in"])
-    whole = f" ({a['documents_dropped']:,} of them dropped whole)" if a["documents_dropped"] else ""
-    documents = (
-        f"documents   {a['documents']:>16,}   {a['documents_split']:,} split, {a['documents_truncated']:,} truncated"
-        f"{whole}, {a['empty_documents']:,} empty"
-    )
-    lines = [documents]
-    if a["documents_fit_but_cut"] is not None:
-        fit = f"documents of at most {a['seq_len']:,} tokens, split or truncated"
-        lines.append(f"  fit but cut{a['documents_fit_but_cut']:>15,}   {fit}")
-    lines += [
-        f"rows        {a['rows']:>16,}   of {a['seq_len']:,} tokens, {a['segments']:,} segments, {a['cuts']:,} cuts",
-        f"tokens in   {a['tokens_in']:>16,}",
-        f"  + repeated{a['repeated']:>16,}   {a['repeated'] * share:.3f} %",
-        f"  - dropped {a['dropped']:>16,}   {a['dropped'] * share:.3f} %",
-        f"tokens out  {a['tokens_out']:>16,}",
-        f"padding     {a['padding']:>16,}",
-        f"fill        {percent(a['fill']):>16}",
-    ]
-    return "\n".join(lines)
+    return "\n".join(f"{name:<13}{value:>15}   {remark}".rstrip() for name, value, remark in described(accounting))
 
 
 def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:

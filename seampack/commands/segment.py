@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import (
     note,
     print_json,
@@ -27,7 +28,9 @@ _FEW_UNITS = 0.3
 probably not learn words: 1.39 for 3 units, 1.87 for 8."""
 _REMEDY = "train with --word-cost 0.25 or more, or with --retry 2, which raises the cost and changes the seed"
 
-_out = click.option("-o", "--out", default="-", metavar="FILE", help="Output file; by default standard output.")
+_out = click.option(
+    "-o", "--out", default="-", type=PATH, metavar="FILE", help="Output file; by default standard output."
+)
 
 
 @click.group()
@@ -41,7 +44,7 @@ for command in (lexicon, evaluate, compare, agree):
 
 @segment.command()
 @shared.raw
-@click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the trained segmenter.")
+@click.option("-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the trained segmenter.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; the result is the same as without the stop.")
 @click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints in the folder.")
 @click.option(
@@ -104,10 +107,11 @@ def train(
     "teachers",
     required=True,
     multiple=True,
+    type=PATH,
     metavar="MODEL",
     help="Trained segmenter to learn from. Can be repeated: several teachers vote.",
 )
-@click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the student.")
+@click.option("-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the student.")
 @click.option(
     "--keep-teacher",
     is_flag=True,
@@ -158,6 +162,7 @@ def distill(
     "--model",
     default="zh",
     show_default=True,
+    type=PATH,
     metavar="MODEL",
     help="Segmenter: the folder of a trained one, or zh or th, the bundled ones for Chinese and Thai.",
 )

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import print_json, set_memory_advice, set_written, stopwatch
 from seampack.segmenter.config import LexiconConfig
 
@@ -16,10 +17,13 @@ from seampack.segmenter.config import LexiconConfig
     "--model",
     default="zh",
     show_default=True,
+    type=PATH,
     metavar="MODEL",
     help="Segmenter with a student: the folder of a trained one, or zh or th, the bundled ones.",
 )
-@click.option("-o", "--out", required=True, metavar="MODEL", help="Folder for the segmenter with its lexicon.")
+@click.option(
+    "-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the segmenter with its lexicon."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the segmenter in the folder; it may be MODEL itself.")
 @shared.config_options(LexiconConfig)
 @shared.reading

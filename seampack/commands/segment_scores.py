@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import print_json, table
 from seampack.errors import DataError
 from seampack.io.formats import Format
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 _BATCH = 1000
 
 _gold = click.option(
-    "--gold", required=True, metavar="FILE", help="Gold segmentation: one text per line, with spaces between words."
+    "--gold",
+    required=True,
+    type=PATH,
+    metavar="FILE",
+    help="Gold segmentation: one text per line, with spaces between words.",
 )
 
 
@@ -29,7 +34,12 @@ _gold = click.option(
 @shared.texts
 @_gold
 @click.option(
-    "-m", "--model", default=None, metavar="MODEL", help="Score this segmenter; by default INPUT is already segmented."
+    "-m",
+    "--model",
+    default=None,
+    type=PATH,
+    metavar="MODEL",
+    help="Score this segmenter; by default INPUT is already segmented.",
 )
 @shared.decoding
 @click.option(
@@ -38,6 +48,7 @@ _gold = click.option(
 @click.option(
     "--known",
     default=None,
+    type=PATH,
     metavar="FILE",
     help="Spaced text whose words are known, such as the training text; also show the recall of unknown words.",
 )
@@ -79,13 +90,14 @@ def evaluate(
 
 
 @click.command()
-@click.argument("raw", required=False, metavar="[RAW]")
+@click.argument("raw", type=PATH, required=False, metavar="[RAW]")
 @_gold
 @click.option(
     "-m",
     "--model",
     "models",
     multiple=True,
+    type=PATH,
     metavar="MODEL",
     help="Trained segmenter. Can be repeated. By default zh, the bundled one for Chinese.",
 )
@@ -139,6 +151,7 @@ def compare(
     "models",
     multiple=True,
     required=True,
+    type=PATH,
     metavar="MODEL",
     help="Trained segmenter. Can be repeated; each segmenter counts as two models, one per direction.",
 )

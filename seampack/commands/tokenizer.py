@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import note_lines, set_memory_advice, set_written
 from seampack.packer.config import PackConfig
 from seampack.packer.tokenizer_config import TokenizerConfig
@@ -22,7 +23,14 @@ def tokenizer() -> None:
 
 @tokenizer.command()
 @shared.corpus
-@click.option("-o", "--out", required=True, metavar="FILE", help="File for the trained tokenizer, a tokenizer.json.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=PATH,
+    metavar="FILE",
+    help="File for the trained tokenizer, a tokenizer.json.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @shared.config_options(TokenizerConfig)
 @shared.pre_segment

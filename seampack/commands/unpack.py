@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seampack.commands.grouped import PATH
 from seampack.commands.report import note, set_memory_advice, set_written
 
 if TYPE_CHECKING:
@@ -11,11 +12,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option(
     "-o",
     "--out",
     required=True,
+    type=PATH,
     metavar="FILE",
     help="Output: a name that ends in .jsonl (also .jsonl.zst, .jsonl.gz, ...), .parquet or .arrow; or - for JSON "
     "lines on standard output.",
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tokenizer",
     default=None,
+    type=PATH,
     metavar="FILE|NAME",
     help="Tokenizer that gives the text; by default the one that packed the folder.",
 )

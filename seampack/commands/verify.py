@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import note, print_json, progress_bar, set_interrupted, set_memory_advice
+from seampack.commands.grouped import PATH
+from seampack.commands.report import note, print_json, set_interrupted, set_memory_advice
+from seampack.commands.terminal import live_line
 from seampack.errors import ShardError
 from seampack.io.places import shown
 
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder")
+@click.argument("folder", type=PATH)
 @click.option(
     "--against",
     "source",
     multiple=True,
+    type=PATH,
     metavar="INPUT",
     help="Also compare every token with the source: a file, glob or folder, as for pack, or - for standard input. Can "
     "be repeated; give the inputs in the order in which they were packed.",
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tokenizer",
     default=None,
+    type=PATH,
     metavar="FILE|NAME",
     help="Place of the tokenizer that packed the folder; by default where it was. Another tokenizer is refused.",
 )
@@ -90,7 +94,7 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
     split = shared.splitter(packed.manifest.notes.get("pre_segment"))
-    with progress_bar(source) as on_progress:
+    with live_line() as on_progress:
         return verify_against(
             packed, source, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress
         )

@@ -1,8 +1,23 @@
 """The token accounting of a run: exact, and additive over windows."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from seampack.errors import SeampackError
+
+COMPARED = {
+    "rows": "rows",
+    "fill": "fill",
+    "padding": "padding",
+    "dropped": "dropped",
+    "repeated": "repeated",
+    "documents_split": "split",
+    "documents_truncated": "truncated",
+    "documents_fit_but_cut": "fit but cut",
+    "cuts": "cuts",
+}
+"""The counts in which strategies are compared, with their headings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +72,32 @@ class Accounting:
         """Return the counts with ``padding`` and ``fill``, for JSON."""
         fill = None if self.fill is None else round(self.fill, 8)
         return {**asdict(self), "padding": self.padding, "fill": fill}
+
+
+def percent(share: float | None) -> str:
+    """Return a share in per cent, or a dash for the share of nothing."""
+    return "-" if share is None else f"{share:.4%}"
+
+
+def described(accounting: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the name, value and remark of each count of a run, as all reports show them."""
+    a = accounting
+    share = 100 / max(1, a["tokens_in"])
+    whole = f" ({a['documents_dropped']:,} of them dropped whole)" if a["documents_dropped"] else ""
+    documents = (
+        f"{a['documents_split']:,} split, {a['documents_truncated']:,} truncated{whole}, {a['empty_documents']:,} empty"
+    )
+    lines = [("documents", f"{a['documents']:,}", documents)]
+    if a["documents_fit_but_cut"] is not None:
+        fit = f"documents of at most {a['seq_len']:,} tokens, split or truncated"
+        lines.append(("  fit but cut", f"{a['documents_fit_but_cut']:,}", fit))
+    return [
+        *lines,
+        ("rows", f"{a['rows']:,}", f"of {a['seq_len']:,} tokens, {a['segments']:,} segments, {a['cuts']:,} cuts"),
+        ("tokens in", f"{a['tokens_in']:,}", ""),
+        ("  + repeated", f"{a['repeated']:,}", f"{a['repeated'] * share:.3f} %"),
+        ("  - dropped", f"{a['dropped']:,}", f"{a['dropped'] * share:.3f} %"),
+        ("tokens out", f"{a['tokens_out']:,}", ""),
+        ("padding", f"{a['padding']:,}", ""),
+        ("fill", percent(a["fill"]), ""),
+    ]

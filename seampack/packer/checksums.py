@@ -1,7 +1,7 @@
 """Checksums by XXH3-128: they detect damage and careless edits at the speed of memory, but are no signatures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import xxhash
@@ -10,16 +10,19 @@ from seampack.io.places import Place
 
 
 class Checksum:
-    """The checksum and number of bytes that are given part by part."""
+    """The checksum and number of bytes that are given part by part. ``on_bytes`` receives the size of each part."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_bytes: Callable[[int], object] | None = None) -> None:
         self._state = xxhash.xxh3_128()
+        self._on_bytes = on_bytes
         self.bytes = 0
 
     def update(self, data: bytes) -> None:
         """Add the next bytes."""
         self._state.update(data)
         self.bytes += len(data)
+        if self._on_bytes is not None:
+            self._on_bytes(len(data))
 
     def __str__(self) -> str:
         return f"xxh3_128:{self._state.hexdigest()}"

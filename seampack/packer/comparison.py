@@ -20,7 +20,7 @@ from seampack.packer.windows import plan_stream
 from seampack.packer.work import Inputs
 
 _PAPER = "paper"
-COMPARED = (*(strategy for strategy in Strategy if strategy != Strategy.OPTIMAL), _PAPER)
+STRATEGIES = (*(strategy for strategy in Strategy if strategy != Strategy.OPTIMAL), _PAPER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def compare(
     config: PackConfig | None = None,
     *,
     tokenizer: AnyTokenizer = BUNDLED,
-    strategies: Sequence[str] = COMPARED,
+    strategies: Sequence[str] = STRATEGIES,
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -73,7 +73,7 @@ def compare(
     Raises ConfigError or DataError as ``pack`` does.
     """
     config = PackConfig.given(config, **options)
-    configs = {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
+    configs = strategy_configs(config, strategies)
     paths = opened(source)
     text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
     if on_tokenizer is not None:
@@ -87,9 +87,19 @@ def compare(
     return [_plan(lengths, planned, name) for name, planned in configs.items()]
 
 
-def compare_lengths(batches: Iterable[npt.NDArray[np.int32]], config: PackConfig) -> Comparison:
-    """Plan batches of document lengths (in tokens) by the strategy of the config, as a single partition."""
-    return _plan(((lengths,) for lengths in batches), config, config.strategy)
+def strategy_configs(config: PackConfig, strategies: Sequence[str] = STRATEGIES) -> dict[str, PackConfig]:
+    """Return the options of each strategy, given those of one. Raise ConfigError for a strategy that does not exist."""
+    return {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
+
+
+def compare_lengths(
+    batches: Iterable[npt.NDArray[np.int32]], config: PackConfig, name: str | None = None
+) -> Comparison:
+    """Plan batches of document lengths (in tokens) by the strategy of the config, as a single partition.
+
+    ``name`` is that of the comparison, by default the strategy.
+    """
+    return _plan(((lengths,) for lengths in batches), config, name or config.strategy)
 
 
 def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> Comparison:

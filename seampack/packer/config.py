@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from seampack.config import option
+from seampack.config import Group, option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
 from seampack.packer.chat_rules import check_chats
@@ -14,6 +15,8 @@ from seampack.packer.plan_config import Long, PlanConfig
 AUTO = "auto"
 NONE = "none"
 FROM_TOKENIZER = "from-tokenizer"
+
+_input, _tokens, _planning, _output, _run = (partial(option, group=group) for group in Group)
 
 
 class OnBad(StrEnum):
@@ -34,68 +37,68 @@ class PackConfig(PlanConfig):
     Raises ConfigError, naming the field, the expected values and the given one.
     """
 
-    input_format: str = option(
+    input_format: str = _input(
         Format.AUTO.value,
         "Format of the inputs. auto detects it from each file's first bytes and name; plain text is then read as lines "
         "(one document per line). json: an array, or objects over several lines. paragraphs: documents separated by "
         "blank lines. file: one document per file, with its path as id.",
         choices=Format,
     )
-    text_column: str = option("text", "Field or column with the text of a document.", empty=False)
-    input_ids_column: str = option(
+    text_column: str = _input("text", "Field or column with the text of a document.", empty=False)
+    input_ids_column: str = _input(
         "input_ids",
         "Column with token ids, for documents that are already tokenised; used if there is no text column.",
         empty=False,
     )
-    messages_column: str | None = option(
+    messages_column: str | None = _input(
         None,
         "Field or column with the messages of a conversation. The chat template writes them as text, with all begin "
         "and end tokens, and the column loss_mask of the rows says which tokens to train on.",
     )
-    prompt_column: str | None = option(
+    prompt_column: str | None = _input(
         None,
         "Field or column with a prompt, which is not trained on, in place of messages-column: a text, or messages for "
         "the chat template.",
     )
-    completion_column: str = option(
+    completion_column: str = _input(
         "completion", "Field or column with the completion of a prompt: a text or messages, as the prompt.", empty=False
     )
-    tools_column: str = option(
+    tools_column: str = _input(
         "tools", "Field or column with the tools of a conversation, as JSON schemas, if there is one.", empty=False
     )
-    chat_template: str = option(
+    chat_template: str = _tokens(
         FROM_TOKENIZER,
         "Jinja template that writes conversations: a file, or from-tokenizer: chat_template.jinja or "
         "tokenizer_config.json next to the tokenizer.",
         empty=False,
     )
-    train_on: str = option(
+    train_on: str = _tokens(
         TrainOn.ALL.value,
         "Messages of the assistant to train on, in the column loss_mask: all, or the last. none: no loss_mask, so that "
         "every token is trained on.",
         choices=TrainOn,
     )
-    id_column: str | None = option(
+    id_column: str | None = _input(
         None, "Field or column with the id of a document; by default documents are numbered from 0 in input order."
     )
-    carry: tuple[str, ...] = option(
+    carry: tuple[str, ...] = _input(
         (),
         "Column of numbers, one for each token id, that travels with the ids of documents that are already tokenised: "
         "NAME or NAME:TYPE, such as labels, loss_mask or weights:float32. By default labels are int32, masks uint8, "
         "others int64.",
     )
-    keep: tuple[str, ...] = option(
+    keep: tuple[str, ...] = _input(
         (),
         "Column with one value for each document, such as source or score:float64, that the rows repeat for each "
         "segment: NAME or NAME:TYPE with string (the default), int64 or float64.",
     )
-    on_bad: str = option(
+    on_bad: str = _input(
         OnBad.STOP.value,
         "Action on a record that cannot be read: stop, or continue without it. pack writes such records with the "
         "reason to quarantine.jsonl; compare and tokenizer train warn of their number.",
         choices=OnBad,
     )
-    max_document_bytes: int = option(
+    max_document_bytes: int = _input(
         1 << 30,
         "Largest size of a document: of its line, JSON value, paragraph, file, row of CSV or text in a table, "
         "decompressed. A longer one is a bad record. Limits memory use: a document takes several times its size.",
@@ -103,31 +106,31 @@ class PackConfig(PlanConfig):
         high=1 << 40,
         unit="bytes",
     )
-    special_tokens_in_text: bool = option(
+    special_tokens_in_text: bool = _tokens(
         False, "Parse special tokens in the text, such as <|endoftext|>; by default they are plain text."
     )
-    bos: str | None = option(
+    bos: str | None = _tokens(
         AUTO,
         "Token to put before each document, by its name in the vocabulary. auto: the begin token that the tokenizer "
         "itself puts there, if any. none: no token.",
     )
-    eos: str | None = option(
+    eos: str | None = _tokens(
         AUTO,
         "Token to put after each document, by its name in the vocabulary. auto: the tokenizer's end token, as named by "
         "tokenizer_config.json or its post-processor, or a well-known name such as <|endoftext|>. none: no token.",
     )
-    pad: str | None = option(
+    pad: str | None = _output(
         None, "Token to pad rows with, by its name in the vocabulary; by default rows that are not full are shorter."
     )
-    labels: bool = option(False, "Add a column labels: the ids as int32, with -100 for repeated tokens and padding.")
-    window_tokens: int = option(
+    labels: bool = _output(False, "Add a column labels: the ids as int32, with -100 for repeated tokens and padding.")
+    window_tokens: int = _planning(
         1 << 24,
         "Tokens planned per window; limits memory use. Leftovers are carried into the next window.",
         low=1,
         high=1 << 30,
         unit="tokens",
     )
-    partition_bytes: int = option(
+    partition_bytes: int = _run(
         1 << 28,
         "Bytes of input that are packed by themselves, by any process. A run can be resumed after each such partition. "
         "What fills no row of a partition is packed in the end.",
@@ -135,12 +138,12 @@ class PackConfig(PlanConfig):
         high=1 << 40,
         unit="bytes",
     )
-    output_format: str = option(
+    output_format: str = _output(
         OutputFormat.ARROW.value,
         "Format of the shards: docs/formats.md says what reads each. All can be inspected, verified and unpacked.",
         choices=OutputFormat,
     )
-    shard_tokens: int = option(
+    shard_tokens: int = _output(
         1 << 26, "Size of a shard, rounded down to whole rows.", low=1, high=1 << 40, unit="tokens"
     )
 

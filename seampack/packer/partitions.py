@@ -5,7 +5,7 @@ lines is divided at lines, a large Parquet or Arrow file between row groups or b
 and JSON documents cannot be divided before they are read. Small files share a partition.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from seampack.io.formats import COLUMNAR, Format
@@ -59,3 +59,21 @@ def _pieces(path: str, size: int | None, config: PackConfig) -> Iterator[Piece]:
                 most = TableReader(source).groups if source.format in COLUMNAR else size
                 parts = max(1, min(most, size // config.partition_bytes + 1))
     return (Piece(path, part, parts, size) if parts > 1 else Piece(path) for part in range(parts))
+
+
+def stored_bytes(partition: Partition) -> int | None:
+    """Return the bytes of a partition as they are stored; None if they are not known before it is read."""
+    if any(piece.path == MEMORY for piece in partition):
+        return None
+    sizes = [size_of(path) if size is None else _share(size, part, parts) for path, part, parts, size in partition]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _share(size: int, part: int, parts: int) -> int:
+    return (part + 1) * size // parts - part * size // parts
+
+
+def total_bytes(partitions: Iterable[Partition]) -> int | None:
+    """Return the stored bytes of several partitions; None if those of one are not known."""
+    sizes = [stored_bytes(partition) for partition in partitions]
+    return None if None in sizes else sum(size for size in sizes if size is not None)

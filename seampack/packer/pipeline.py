@@ -21,7 +21,7 @@ from seampack.io.sources import size_of
 from seampack.packer.config import OnBad, PackConfig
 from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, Texts, TokenBatch
 from seampack.packer.memory_sources import MemorySource
-from seampack.packer.partitions import Partition, partitions_of
+from seampack.packer.partitions import Partition, partitions_of, total_bytes
 from seampack.packer.readers import Block, Ended, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
 
@@ -39,6 +39,11 @@ class Progress:
     documents: int
     tokens: int
     input_bytes: int
+    """Bytes of the documents: of lines without compression, or of the columns that are read."""
+    stored_bytes: int = 0
+    """Bytes of the files, as they are stored. Those of a mapped table count when it ends."""
+    total_bytes: int | None = None
+    """Bytes of all files to read, as they are stored; None if they are not known, as of a pipe."""
 
 
 def ordered_map(
@@ -212,7 +217,15 @@ def token_batches(
         trusts = None if job.trust is None else job.trust.wait()
         return dataclasses.replace(batch, origin=Origin(checksum, job.block.size, job.partition, trusts))
 
-    blocks = read_partitions(paths, [(number, partitions[number]) for number in numbers], config, tokenizer.vocab_size)
+    stored = 0
+
+    def count(size: int) -> None:
+        nonlocal stored
+        stored += size
+
+    chosen_partitions = [(number, partitions[number]) for number in numbers]
+    total = None if on_progress is None else total_bytes(partition for _, partition in chosen_partitions)
+    blocks = read_partitions(paths, chosen_partitions, config, tokenizer.vocab_size, on_read=count)
     jobs = _jobs(blocks, finished, 0 if is_large else tokenizer.fast_from)
     documents, tokens, size, doubled = counted.documents, counted.tokens, counted.bytes, counted.doubled
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
@@ -229,7 +242,7 @@ def token_batches(
             size += batch.origin.bytes
             doubled = Doubled(*map(sum, zip(doubled, batch.doubled, strict=True)))
             if on_progress is not None:
-                on_progress(Progress(documents, tokens, size))
+                on_progress(Progress(documents, tokens, size, stored, total))
             yield batch
     _warn_of_doubled(doubled, tokenizer)
 

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Self
 
-from seampack.config import Config, option, seed_option
+from seampack.config import Config, Group, option, seed_option
 from seampack.errors import ConfigError
 
 MAX_SEQ_LEN = 1 << 24
@@ -13,6 +14,8 @@ MAX_OPTIMAL = 1 << 14
 """Longest row of the strategy ``optimal``, whose time grows with its square."""
 LINEAR_COST = 6 * 4096
 """Cost of a token besides attention, for models of width 4,096; see ``PackPlan.costs``."""
+
+_planning = partial(option, group=Group.PLANNING)
 
 
 class Strategy(StrEnum):
@@ -99,9 +102,9 @@ class PlanConfig(Config):
     Raises ConfigError, naming the field, the expected values and the given one.
     """
 
-    seq_len: int = option(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
-    strategy: str = option(Strategy.SEAMLESS.value, "How documents become rows.", choices=Strategy)
-    long: str = option(
+    seq_len: int = _planning(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
+    strategy: str = _planning(Strategy.SEAMLESS.value, "How documents become rows.", choices=Strategy)
+    long: str = _planning(
         Long.AUTO.value,
         "What becomes of documents longer than a row. window: seamless covers them by overlapping windows, other "
         "strategies cut them. split: they are cut without overlap. truncate: their first seq-len tokens are kept. "
@@ -109,13 +112,13 @@ class PlanConfig(Config):
         "all others.",
         choices=Long,
     )
-    max_overlap: float = option(
+    max_overlap: float = _planning(
         0.3,
         "seamless: largest overlap of two neighbouring windows, as a share of a row (r in the paper).",
         low=0,
         below=1,
     )
-    extra_tokens: int = option(
+    extra_tokens: int = _planning(
         0,
         "seamless: extra capacity of a bin beyond seq-len (the paper has 50). A bin that exceeds seq-len loses its "
         "tail, up to this many tokens, but keeps its end token.",
@@ -123,39 +126,39 @@ class PlanConfig(Config):
         high=MAX_SEQ_LEN,
         unit="tokens",
     )
-    extra_room: str = option(
+    extra_room: str = _planning(
         ExtraRoom.NEEDED.value,
         "seamless: when to use the extra capacity: only if the row would not be full otherwise, or always (the paper).",
         choices=ExtraRoom,
     )
-    leftover: str = option(
+    leftover: str = _planning(
         Leftover.AUTO.value,
         "seamless, best_fit, ffd, optimal: what becomes of bins that are not full. fill: the emptiest are dissolved "
         "into the gaps of the others, so that rows are full and few documents are cut. pad: each is a row. concat: "
         "they are joined end to end (the paper). auto: fill for seamless, pad for the others.",
         choices=Leftover,
     )
-    max_segments: int | None = option(
+    max_segments: int | None = _planning(
         None,
         "Most segments of a row, which trainers need that reserve memory for each; by default any number.",
         low=1,
         high=MAX_SEQ_LEN,
         unit="segments",
     )
-    rows_multiple_of: int = option(
+    rows_multiple_of: int = _planning(
         1,
         "Number of which the rows are a multiple, such as ranks times accumulated steps.",
         low=1,
         high=1 << 24,
         unit="rows",
     )
-    rest: str = option(
+    rest: str = _planning(
         Rest.SPLIT.value,
         "What becomes of the rows beyond the last multiple of rows-multiple-of. split: rows of several documents are "
         "split until there are as many as the next multiple. drop: these rows are dropped, fewer than the multiple.",
         choices=Rest,
     )
-    balance: int | None = option(
+    balance: int | None = _planning(
         None,
         "Ranks that train on consecutive rows, one each: the rows of such a step are chosen to cost alike. The steps "
         "are shuffled. By default rows are in any order.",
@@ -163,25 +166,25 @@ class PlanConfig(Config):
         high=1 << 24,
         unit="ranks",
     )
-    linear_cost: int = option(
+    linear_cost: int = _planning(
         LINEAR_COST,
         "Cost of a token for balance, besides attention, where attention within a segment of n tokens costs n x n. The "
         "default is 6 x 4,096, the width of models of 8 B parameters.",
         low=0,
         high=1 << 30,
     )
-    look_back: int = option(
+    look_back: int = _planning(
         1000,
         "Most documents, for keep_order, from the first of a row to any other of the row.",
         low=0,
         high=1 << 30,
         unit="documents",
     )
-    drop_last: bool = option(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
-    shuffle: bool = option(
+    drop_last: bool = _planning(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
+    shuffle: bool = _planning(
         True, "Shuffle the rows of each planning window. Without it, rows are sorted by length within a window."
     )
-    seed: int = seed_option("Seed of the shuffle.")
+    seed: int = seed_option("Seed of the shuffle.", group=Group.PLANNING)
 
     @classmethod
     def paper(cls, **options: Any) -> Self:

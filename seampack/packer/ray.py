@@ -19,6 +19,7 @@ from seampack.packer.documents import Split
 from seampack.packer.journal import Receipt
 from seampack.packer.manifest import Manifest
 from seampack.packer.packing import merge
+from seampack.packer.partitions import stored_bytes
 from seampack.packer.pipeline import Progress
 from seampack.packer.shared_folders import shared_folder
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
@@ -77,7 +78,7 @@ def pack(
         ray.init(address=address, log_to_driver=False, logging_level="warning", include_dashboard=False)
     try:
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
-        _Pool(ray, job, min(count, len(left))).pack(left, _Counts(done, on_progress))
+        _Pool(ray, job, min(count, len(left))).pack(left, _Counts(work, left, done, on_progress))
     finally:
         if started:
             ray.shutdown()
@@ -108,19 +109,25 @@ class _Job(NamedTuple):
 class _Counts:
     """The progress of all workers."""
 
-    def __init__(self, done: list[Receipt], on_progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self, work: Work, left: list[int], done: list[Receipt], on_progress: Callable[[Progress], None] | None
+    ) -> None:
         self._on_progress = on_progress
         self._documents = self._tokens = self._bytes = 0
+        self._sizes = {number: stored_bytes(work.partitions[number]) or 0 for number in left}
+        self._total = sum(self._sizes.values())
         for receipt in done:
             self.add((receipt.documents, receipt.tokens, receipt.bytes))
 
-    def add(self, counts: tuple[int, int, int]) -> None:
-        """Add the documents, tokens and bytes of a partition."""
+    def add(self, counts: tuple[int, int, int], number: int = -1) -> None:
+        """Add the documents, tokens and bytes of a partition, or of a part of one that an earlier run has packed."""
+        self._sizes.pop(number, None)
         self._documents += counts[0]
         self._tokens += counts[1]
         self._bytes += counts[2]
         if self._on_progress is not None:
-            self._on_progress(Progress(self._documents, self._tokens, self._bytes))
+            stored = self._total - sum(self._sizes.values())
+            self._on_progress(Progress(self._documents, self._tokens, self._bytes, stored, self._total))
 
 
 class _Pool:
@@ -165,7 +172,7 @@ class _Pool:
                     warnings.warn(message, stacklevel=3)
             if result.error is not None:
                 raise result.error
-            counts.add(result.counts)
+            counts.add(result.counts, number)
             self._idle.append(worker)
 
 

@@ -2,7 +2,7 @@
 
 import posixpath
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from seampack.errors import DataError
@@ -48,11 +48,13 @@ def read_partitions(
     partitions: Iterable[tuple[int, Partition]],
     config: PackConfig,
     vocab_size: int = 1 << 32,
+    on_read: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[int, Block | Ended]]:
     """Iterate over the blocks of partitions, in order, each with the number of its partition, and over their ends.
 
     The borders of blocks depend on the input alone, not on threads. The ids of tokenised documents must be below
-    ``vocab_size``. Warns if ``config.id_column`` holds numbers and texts.
+    ``vocab_size``. ``on_read`` receives the numbers of stored bytes that are read. Warns if ``config.id_column`` holds
+    numbers and texts.
 
     Raises DataError if a file cannot be opened, is truncated or damaged, or lacks its columns.
     """
@@ -60,7 +62,7 @@ def read_partitions(
     for number, pieces in partitions:
         inputs = []
         for piece in pieces:
-            stored, size = Checksum(), 0
+            stored, size = Checksum(on_read), 0
             if isinstance(source, MemorySource):
                 for block in source.blocks(config, vocab_size, id_kinds):
                     stored.update(block.checksum())

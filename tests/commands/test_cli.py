@@ -103,7 +103,7 @@ def test_a_group_without_a_command_shows_its_help(call: Run, group: tuple[str, .
         ("pack a.jsonl -o out --nonsense", "--nonsense"),
         (
             "pack a.jsonl -o out --strategy nonsense",
-            "'--strategy': expected one of seamless, concat, best_fit, ffd, pad; got 'nonsense'",
+            "'--strategy': expected one of seamless, concat, best_fit, ffd, pad, keep_order, optimal; got 'nonsense'",
         ),
         ("pack a.jsonl -o out --seq-len many", "expected an integer from 1 to 16,777,216; got 'many'"),
         ("pack a.jsonl -o out --seq-len 0", "Invalid value for '--seq-len': expected an integer from 1 to"),
@@ -327,3 +327,26 @@ def test_a_signal_in_a_destructor_is_not_lost() -> None:
     )
     assert run.returncode == 130
     assert run.stderr == b"seampack: interrupted; the output is unchanged\n"
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
+def test_a_script_for_completion(run: Run, shell_name: str) -> None:
+    result = run(_SEAMPACK_COMPLETE=f"{shell_name}_source")
+    assert result.returncode == 0
+    assert f"_SEAMPACK_COMPLETE={shell_name}_complete" in result.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        ("seampack pack --strat", ["plain,--strategy"]),
+        ("seampack pack --strategy con", ["plain,concat"]),
+        ("seampack doc", ["plain,doctor"]),
+        ("seampack pack cor", ["file,cor"]),
+        ("seampack pack a -o pa", ["file,pa"]),
+    ],
+)
+def test_completion(run: Run, words: str, completions: list[str]) -> None:
+    given = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    result = run(_SEAMPACK_COMPLETE="bash_complete", **given)
+    assert result.stdout.decode().splitlines() == completions

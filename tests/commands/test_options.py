@@ -1,11 +1,14 @@
 """The options of the commands have the defaults, ranges and choices of the configs."""
 
 import dataclasses
+import re
 from typing import Any
 
 import click
 import pytest
 
+from seampack.commands.grouped import GroupedOption
+from seampack.config import Group
 from seampack.packer.config import PackConfig
 from seampack.segmenter.apply_config import ApplyConfig
 from seampack.segmenter.config import DistillConfig, TrainConfig
@@ -59,3 +62,20 @@ def test_every_field_is_an_option_of_its_command() -> None:
     for path in (("pack",), ("segment", "train"), ("segment", "distill"), ("segment", "apply")):
         names = {parameter.name for parameter in commands()[path].params}
         assert {field.name for field in dataclasses.fields(CONFIGS[path])} <= names
+
+
+@pytest.mark.parametrize("path", [("pack",), ("compare",)], ids=" ".join)
+def test_long_help_lists_each_option_under_its_stage(path: tuple[str, ...]) -> None:
+    command = commands()[path]
+    sections = dict(
+        re.findall(r"^(\w+):\n((?:  .*\n|\n)+)", command.get_help(click.Context(command)) + "\n", re.MULTILINE)
+    )
+    assert list(sections) == [group.value for group in Group if path == ("pack",) or group != Group.OUTPUT]
+    assert all(field.metadata["group"] for field in dataclasses.fields(PackConfig))
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert isinstance(option, GroupedOption)
+            assert option.group is not None
+            places = [name for name, text in sections.items() if re.search(rf"^  .*{option.opts[-1]}\b", text, re.M)]
+            assert places == [option.group.value], option.opts
+    assert "--help" in sections["Run"]

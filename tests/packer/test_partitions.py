@@ -25,9 +25,11 @@ from seampack.packer import packing
 from seampack.packer.against import verify_against
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
+from seampack.packer.memory_sources import opened
 from seampack.packer.numbering import BITS, numbers_of, places_of
 from seampack.packer.packing import merge, pack_partitions
-from seampack.packer.partitions import Piece, partitions_of
+from seampack.packer.partitions import Piece, partitions_of, total_bytes
+from seampack.packer.pipeline import Progress
 from seampack.packer.readers import Ended, read_blocks, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
 from tests.conftest import Run
@@ -499,3 +501,29 @@ def test_wrong_shares(call: Run, share: str) -> None:
     result = call("pack", "corpus.txt", "-o", "out", "--partition", share)
     assert result.returncode == 2
     assert f"expected I/N with I from 0 to N - 1, such as 3/16; got {share!r}" in result.stderr.decode()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_progress_reaches_the_stored_bytes_of_the_chosen_partitions(tmp_path: Path, compressed: bool) -> None:
+    lines = "".join(f'{{"text": "{"words " * 30}{n}"}}\n' for n in range(2_000)).encode()
+    path = tmp_path / ("a.jsonl.gz" if compressed else "a.jsonl")
+    path.write_bytes(gzip.compress(lines) if compressed else lines)
+    (tmp_path / "b.jsonl").write_bytes(lines)
+    whole: list[Progress] = []
+    inputs = [path, tmp_path / "b.jsonl"]
+    seampack.pack(inputs, out=tmp_path / "whole", on_progress=whole.append, **OPTIONS)
+    total = sum(each.stat().st_size for each in inputs)
+    assert {each.total_bytes for each in whole} == {total}
+    assert whole[-1].stored_bytes == total
+    assert [each.stored_bytes for each in whole] == sorted(each.stored_bytes for each in whole)
+    some: list[Progress] = []
+    pack_partitions(inputs, out=tmp_path / "some", chosen=lambda count: [1, 2], on_progress=some.append, **OPTIONS)
+    assert some[-1].total_bytes is not None
+    assert 0 < some[-1].total_bytes < total
+    assert some[-1].stored_bytes == pytest.approx(some[-1].total_bytes, abs=500)  # parts begin and end at lines
+
+
+def test_the_bytes_of_a_pipe_and_of_memory_are_not_known(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert total_bytes([(Piece(str(tmp_path / "pipe")),)]) is None
+    assert total_bytes(partitions_of(opened(iter(["text"])), PackConfig())) is None
