@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 KERNELS := '*kernels.py,*_bitset.py'
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types wheel jitless ci bench bench-training bench-models clean
+.PHONY: demo test lint types wheel jitless docs ci bench bench-training bench-models clean
 
 demo: $(VENV)/.base
 	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
@@ -39,7 +39,11 @@ jitless: $(VENV)/.dev
 		tests/segmenter/test_units.py
 	$(BIN)/coverage report --include $(KERNELS)
 
-ci: test lint types wheel jitless
+# The site, from docs/, with warnings as errors. Its pages load nothing from the network.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+ci: test lint types wheel jitless docs
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.packing
@@ -67,6 +71,10 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(INSTALL) --editable '.[docs]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

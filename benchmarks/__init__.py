@@ -1,1 +1,1 @@
-"""Benchmarks that write the tables of the README and docs; they are run by hand, never as tests."""
+"""Benchmarks that write the tables of BENCHMARKS.md and docs; they are run by hand, never as tests."""

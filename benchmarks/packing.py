@@ -1,4 +1,4 @@
-"""Compare the packer with a counting sort, plain pyarrow and other packers; write the tables of the README.
+"""Compare the packer with a counting sort, plain pyarrow and other packers; write the tables of BENCHMARKS.md.
 
     python -m benchmarks.corpus --size 100MB --size 500MB --size 2GB     # once, on Debian
     python -m benchmarks.packing --tokenizer gpt2/tokenizer.json         # all sections
@@ -33,7 +33,7 @@ from seampack.io.ragged import offsets_of
 from seampack.packer.gather import Ragged, gather
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "BENCHMARKS.md"
 PACKAGES = ("seampack", "numpy", "numba", "pyarrow", "tokenizers", "fastokens", "datasets", "transformers", "trl")
 
 Row = dict[str, str]
@@ -408,16 +408,16 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
 
 
 def write_tables(results: dict[str, Any]) -> None:
-    """Write the README's tables from the results."""
+    """Write the tables of BENCHMARKS.md from the results."""
     speed = [row for name in SECTIONS if name != "losses" for row in results.get(name, {}).get("rows", [])]
     facts = sorted({f"{section['machine']}; {section['tokenizer']}" for section in results.values()})
     command = "`python -m benchmarks.packing`"
     note = f"Made by {command} on {'; '.join(facts)}."
     parts = [note, "", measure.table(list(speed[0]), [list(row.values()) for row in speed])] if speed else [note]
-    measure.write_between(README, "benchmark", "\n".join(parts))
+    measure.write_between(PAGE, "benchmark", "\n".join(parts))
     losses = results.get("losses", {}).get("rows", [])
     if losses:
-        measure.write_between(README, "losses", measure.table(list(losses[0]), [list(row.values()) for row in losses]))
+        measure.write_between(PAGE, "losses", measure.table(list(losses[0]), [list(row.values()) for row in losses]))
 
 
 def main() -> None:

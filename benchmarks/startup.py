@@ -5,7 +5,8 @@
 The stages are measured in the order of a run, each run in a new process, and then the run as a whole; medians of CPU
 seconds.
 Also measures from how much text on the fast tokenizer pays for its loading, on which ``_FAST_FROM`` in
-``seampack/packer/tokenizing.py`` is based. Results: ``benchmarks/results/startup.json`` and a table of the README.
+``seampack/packer/tokenizing.py`` is based. Results: ``benchmarks/results/startup.json``, and a table of
+``BENCHMARKS.md``.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 from benchmarks import measure
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "BENCHMARKS.md"
 PACKAGES = ("seampack", "numpy", "numba", "pyarrow", "tokenizers", "fastokens")
 BUNDLED = Path("seampack/data/tokenizer.json")
 TEXT = Path("seampack/data/corpus.jsonl.zst")
@@ -127,7 +128,7 @@ def short_commands(runs: int) -> dict[str, float]:
 
 
 def write_table(results: dict[str, Any]) -> None:
-    """Write the table of the README."""
+    """Write the table of BENCHMARKS.md."""
     columns = results["tokenizers"]
     names = list(next(iter(columns.values()))["stages"])
     rows = [[name, *(f"{each['stages'][name]:.3f}" for each in columns.values())] for name in names]
@@ -136,7 +137,7 @@ def write_table(results: dict[str, Any]) -> None:
     rows += [[name, *[f"{seconds:.3f}"] * len(columns)] for name, seconds in results["commands"].items()]
     note = f"Made by `python -m benchmarks.startup` on {results['machine']}."
     header = ["CPU-s of one document", *columns]
-    measure.write_between(README, "startup", f"{note}\n\n{measure.table(header, rows)}")
+    measure.write_between(PAGE, "startup", f"{note}\n\n{measure.table(header, rows)}")
 
 
 def main() -> None:

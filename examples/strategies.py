@@ -18,17 +18,18 @@ def row_text(plan: seampack.PackPlan, row: int) -> str:
     return " · ".join(parts)
 
 
+def plan_of(strategy: seampack.Strategy) -> seampack.PackPlan:
+    """Return the rows that a strategy makes of the documents."""
+    return seampack.plan(
+        list(DOCUMENTS.values()), seq_len=SEQ_LEN, strategy=strategy.value, max_overlap=0.4, shuffle=False
+    )
+
+
 def table() -> str:
     """Return a Markdown table of the rows of each strategy, and of its padding, drops, repeats and splits."""
     lines = ["| strategy | rows | padding | dropped | repeated | split |", "| --- | --- | --- | --- | --- | --- |"]
     for strategy in seampack.Strategy:
-        plan = seampack.plan(
-            list(DOCUMENTS.values()),
-            seq_len=SEQ_LEN,
-            strategy=strategy.value,
-            max_overlap=0.4,
-            shuffle=False,
-        )
+        plan = plan_of(strategy)
         account = plan.account()
         rows = "<br>".join(f"`{row_text(plan, row)}`" for row in range(plan.rows))
         counts = (account.padding, account.dropped, account.repeated, account.documents_split)

@@ -55,7 +55,7 @@ def pack(
         address: Address of the cluster, such as ``auto`` or ``ray://host:10001``; by default Ray is started here.
         workers: Number of workers; by default as many as the cluster has CPUs for.
         threads: CPUs and tokenising threads of a worker. With one, a worker needs about 1 GB of memory; see
-            ``docs/ray.md``.
+            ``docs/many_machines.md``.
         on_progress: Called after each partition.
         source, config, out, tokenizer, overwrite, split, notes, on_tokenizer, options: See ``seampack.pack``.
 

@@ -53,7 +53,7 @@ def test_the_padding_free_collator_of_trl_keeps_every_border(
 def test_the_flattening_collator_of_transformers_joins_the_documents_of_a_row(
     corpus: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    """It keeps the borders of rows alone, as the README says."""
+    """It keeps the borders of rows alone, as the page about trainers says."""
     rows = rows_of(corpus, tmp_path / "out", options)[:8]
     batch = transformers.DataCollatorWithFlattening()(rows)
     assert batch["input_ids"][0].tolist() == joined(rows, "input_ids")
