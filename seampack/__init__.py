@@ -53,6 +53,7 @@ _HOME = {
     "Segmenter": "segmenter.model",
     "ShardError": "errors",
     "Strategy": "packer.config",
+    "TokenStore": "packer.token_store",
     "apply_plan": "packer.gather",
     "block_mask": "training.collation",
     "collate": "training.collation",
@@ -64,6 +65,7 @@ _HOME = {
     "pack_partitions": "packer.packing",
     "pack_stream": "packer.streaming",
     "plan": "packer.planning",
+    "tokenize": "packer.tokenize",
     "train_tokenizer": "packer.train_tokenizer",
 }
 
@@ -88,6 +90,7 @@ __all__ = [
     "Segmenter",
     "ShardError",
     "Strategy",
+    "TokenStore",
     "__version__",
     "apply_plan",
     "block_mask",
@@ -100,6 +103,7 @@ __all__ = [
     "pack_partitions",
     "pack_stream",
     "plan",
+    "tokenize",
     "train_tokenizer",
 ]
 

@@ -22,6 +22,7 @@ from seampack.commands.report import (
 )
 from seampack.io.places import is_url, shown
 from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
+from seampack.packer.formats.registry import OutputFormat
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
@@ -97,6 +98,7 @@ class _Share(click.ParamType[tuple[int, int]]):
 @shared.pre_segment
 @click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
 @click.option("--fill", is_flag=True, help="Short for --leftover fill.")
+@click.option("--index-only", is_flag=True, help="Short for --output-format index: INPUT is a token store.")
 @shared.config_options(PackConfig)
 @shared.threads
 @shared.as_json
@@ -114,38 +116,42 @@ def pack(
     pre_segment: str | None,
     paper: bool,
     fill: bool,
+    index_only: bool,
     threads: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
 
-    INPUT: {formats}; or - for standard input.
+    INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
 
     \b
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer tokenizer.json --seq-len 2048 -o packed/
     """
-    config = PackConfig(**{**options, **_presets(paper, fill)})
+    config = PackConfig(**{**options, **_presets(paper, fill, index_only)})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
     keep_freed_memory()
     leave_out_pandas()
     from seampack.packer import packing
+    from seampack.packer.store_manifest import is_token_store
 
     set_memory_advice(_MEMORY_ADVICE)
     if is_url(out):
         set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
     _warn_of_idle_options(config)
-    note_lines(inputs, config.input_format)
+    is_store = is_token_store(inputs[0])
+    if not is_store:
+        note_lines(inputs, config.input_format)
     elapsed = stopwatch()
     given: dict[str, Any] = {
-        "tokenizer": _tokenizer_name(tokenizer),
+        "tokenizer": tokenizer or "bundled" if is_store else tokenizer_name(tokenizer),
         "threads": threads,
         "overwrite": overwrite,
         "split": shared.splitter(pre_segment),
         "notes": {"pre_segment": pre_segment} if pre_segment else None,
-        "on_tokenizer": _note_special_tokens if _frames_automatically(config) else None,
+        "on_tokenizer": note_special_tokens if frames_automatically(config) else None,
     }
     if engine == "ray" and partition is not None:
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
@@ -256,7 +262,7 @@ def compare(
     documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. Nothing is
     written. INPUT: as for pack.
     """
-    config = PackConfig(**{**options, **_presets(paper=False, fill=fill)})
+    config = PackConfig(**{**options, **_presets(paper=False, fill=fill, index_only=False)})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
@@ -270,9 +276,9 @@ def compare(
         comparisons = run(
             inputs,
             config,
-            tokenizer=_tokenizer_name(tokenizer),
+            tokenizer=tokenizer_name(tokenizer),
             threads=threads,
-            on_tokenizer=_note_special_tokens if _frames_automatically(config) else None,
+            on_tokenizer=note_special_tokens if frames_automatically(config) else None,
             on_progress=on_progress,
         )
     _warn_of_nothing(comparisons[0].accounting)
@@ -283,12 +289,14 @@ def compare(
         click.echo(table(rows, _COLUMNS))
 
 
-def _presets(paper: bool, fill: bool) -> dict[str, Any]:
-    """Return the options that ``--paper`` and ``--fill`` mean, except those on the command line."""
+def _presets(paper: bool, fill: bool, index_only: bool) -> dict[str, Any]:
+    """Return the options that ``--paper``, ``--fill`` and ``--index-only`` mean, except those on the command line."""
     given = click.get_current_context().get_parameter_source
     chosen: dict[str, Any] = dict(PAPER) if paper else {}
     if fill:
         chosen["leftover"] = Leftover.FILL.value
+    if index_only:
+        chosen["output_format"] = OutputFormat.INDEX.value
     return {name: value for name, value in chosen.items() if given(name) != ParameterSource.COMMANDLINE}
 
 
@@ -308,19 +316,20 @@ def _warn_of_nothing(accounting: "Accounting") -> None:
         warn("no document of the input has a token")
 
 
-def _tokenizer_name(given: str | None) -> str:
+def tokenizer_name(given: str | None) -> str:
+    """Return the tokenizer to use, and say so if none is given."""
     if given is not None:
         return given
     note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
     return "bundled"
 
 
-def _frames_automatically(config: PackConfig) -> bool:
+def frames_automatically(config: PackConfig) -> bool:
     """Return whether the tokenizer chooses a token around documents; the chat template writes those of messages."""
     return AUTO in (config.bos, config.eos) and config.messages_column is None
 
 
-def _note_special_tokens(tokenizer: "TextTokenizer") -> None:
+def note_special_tokens(tokenizer: "TextTokenizer") -> None:
     """Say which tokens are put around documents."""
     advice = "choose others with --bos and --eos"
     if tokenizer.eos.name is None:

@@ -378,7 +378,7 @@ def _object(prefix: str, content: object, names: Iterable[str] = ()) -> dict[str
 
 def _fields(kind: type, prefix: str, content: object) -> dict[str, Any]:
     """Return the fields of a flat dataclass from a JSON object, checked by their annotations; integers are >= 0."""
-    fields = [entry for entry in dataclasses.fields(kind) if entry.name != "parts"]  # read as files
+    fields = [entry for entry in dataclasses.fields(kind) if (kind, entry.name) != (Shard, "parts")]  # read as files
     values = _object(prefix, content, [entry.name for entry in fields if prefix + entry.name not in _ADDED])
     return {
         entry.name: check_value(prefix + entry.name, values.get(entry.name), entry.type, {"low": 0}) for entry in fields

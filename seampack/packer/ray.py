@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from seampack._memory import keep_freed_memory
 from seampack._pandas import leave_out_pandas
 from seampack._threads import thread_count
-from seampack.errors import MissingExtraError, SeampackError, ShardError
+from seampack.errors import ConfigError, MissingExtraError, SeampackError, ShardError
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.journal import Receipt
@@ -21,6 +21,7 @@ from seampack.packer.manifest import Manifest
 from seampack.packer.packing import merge
 from seampack.packer.pipeline import Progress
 from seampack.packer.shared_folders import shared_folder
+from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.work import Inputs, Work, load_tokenizer, refuse_pipes
 
@@ -62,8 +63,10 @@ def pack(
     """
     ray = _ray()
     config = PackConfig.given(config, **options)
-    work, _ = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    work, tokens = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     refuse_pipes(work.paths)
+    if isinstance(tokens, TokenStore):
+        raise ConfigError(f"{tokens.folder}: a token store is not packed by Ray; it is fast to pack without")
     if (manifest := work.completed(out)) is not None:
         return manifest
     numbers = range(len(work.partitions))

@@ -115,6 +115,11 @@ class TextTokenizer:
         """Whether the fast path is in use."""
         return self._fast is not None
 
+    def special_tokens(self) -> dict[str, int]:
+        """Return the ids of the added tokens, and of those around documents, by name."""
+        added = {token.content: number for number, token in self.reference.get_added_tokens_decoder().items()}
+        return added | {each.name: each.id for each in (self.bos, self.eos) if each.name is not None}
+
     def is_recorded_as(self, fingerprint: str) -> bool:
         """Return whether this tokenizer, as it is stored or as it would be after loading, has a fingerprint."""
         return fingerprint == self.fingerprint or fingerprint == _fingerprint(self.reference.to_str().encode())
