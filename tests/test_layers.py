@@ -64,6 +64,7 @@ LAYERS: dict[str, set[str]] = {
     "packer/numbering": PLANNING,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
+    "packer/ray": {*FLOOR, "seampack.packer", "seampack._memory", "seampack._pandas", "ray"},
     "packer/windows": PLANNING,
     "segmenter": {*FLOOR, "seampack.io", "seampack.segmenter", "seampack._memory", "numpy", "pyarrow", "msgspec"},
     "segmenter/_kernels": KERNELS,

@@ -11,7 +11,8 @@ from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
 
 if TYPE_CHECKING:
-    from seampack.packer.manifest import Manifest, TokenizerFacts
+    from seampack.packer.entries import TokenizerFacts
+    from seampack.packer.manifest import Manifest
 
 
 @click.command()

@@ -8,7 +8,8 @@ from seampack.commands import options as shared
 from seampack.commands.pack import frames_automatically, note_special_tokens, tokenizer_name
 from seampack.commands.report import note_lines, print_json, progress_bar, set_memory_advice, set_written, stopwatch
 from seampack.io.places import shown
-from seampack.packer.config import NOT_READING, PackConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.option_groups import NOT_READING
 
 if TYPE_CHECKING:
     from seampack.packer.store_manifest import StoreManifest

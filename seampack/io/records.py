@@ -8,7 +8,8 @@ import msgspec
 
 from seampack.errors import DataError
 from seampack.io.sniffing import BOM, guess_holds
-from seampack.io.sources import Source, listed, named_errors, place, reading
+from seampack.io.sources import Source, listed, named_errors, place
+from seampack.io.streams import reading
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Errors that decoding a line may raise."""

@@ -12,8 +12,7 @@ import os
 import sys
 import tempfile
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
 from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
+from seampack.io.streams import Head, Range, Watch, Watched, reading
 
 if TYPE_CHECKING:
     from seampack.io.remote import RemotePath
@@ -150,10 +150,6 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, shown)) + (", ..." if len(names) > 8 else "") if names else "none"
 
 
-Watch = Callable[[bytes], object]
-"""A function that receives the stored bytes of an input, as they are read."""
-
-
 @contextmanager
 def open_source(
     path: str,
@@ -186,11 +182,11 @@ def open_source(
             raw = opened.enter_context(file)
         except OSError as error:
             raise DataError(f"{name}: cannot be opened: {error.strerror}") from error
-        stored: Any = raw if watch is None or part != (0, 1) else _Watched(raw, watch)
-        stream = _Head(stored, name)
+        stored: Any = raw if watch is None or part != (0, 1) else Watched(raw, watch)
+        stream = Head(stored, name)
         codec = stream.detect(detect_codec)
         if codec is not None:
-            stream = _Head(opened.enter_context(_decompressed(stream, codec)), name)
+            stream = Head(opened.enter_context(_decompressed(stream, codec)), name)
         named = format_of_name(shown(path)) if path != STDIN else None
 
         def decide(head: bytes, ended: bool) -> tuple[bool, Format | None]:
@@ -210,10 +206,10 @@ def open_source(
             if not divisible or (remote.stat().st_size if remote else os.fstat(raw.fileno()).st_size) != size:
                 raise DataError(f"{name}: has changed since the run began; pack a file that nothing writes to")
             chosen = opened.enter_context(_opened_part(raw, remote, kind, *part))
-            stored = chosen if watch is None else _Watched(chosen, watch)
+            stored = chosen if watch is None else Watched(chosen, watch)
             if kind not in COLUMNAR:
                 where = f" from byte {chosen.start:,}" if chosen.start else ""
-                yield Source(f"{name}{where}", kind, _Head(stored, name), None, "line", guessed, divisible, part)
+                yield Source(f"{name}{where}", kind, Head(stored, name), None, "line", guessed, divisible, part)
                 return
         if kind in COLUMNAR and is_file and remote is None:
             table = path
@@ -234,7 +230,7 @@ def _has_index(kind: Format, head: bytes) -> bool:
 
 
 @contextmanager
-def _opened_part(raw: Any, remote: "RemotePath | None", kind: Format, part: int, parts: int) -> Iterator["_Range"]:
+def _opened_part(raw: Any, remote: "RemotePath | None", kind: Format, part: int, parts: int) -> Iterator["Range"]:
     """Yield the bytes of a part of a file: of lines, those of the lines that start in it."""
     with ExitStack() as opened:
         file = raw if remote is None else opened.enter_context(remote.random_access())
@@ -246,7 +242,7 @@ def _opened_part(raw: Any, remote: "RemotePath | None", kind: Format, part: int,
             file.seek(start)
         else:
             file = opened.enter_context(remote.open(first=start, end=stop))
-        yield _Range(file, start, stop)
+        yield Range(file, start, stop)
 
 
 def _line_start(file: Any, offset: int) -> int:
@@ -262,23 +258,6 @@ def _line_start(file: Any, offset: int) -> int:
     return offset - 1
 
 
-class _Range:
-    """The bytes ``start`` to ``stop`` of an open file."""
-
-    closed = False
-
-    def __init__(self, file: Any, start: int, stop: int) -> None:
-        self.start = start
-        self._file = file
-        self._left = stop - start
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, fewer only at the end."""
-        data: bytes = self._file.read(min(size, self._left))
-        self._left -= len(data)
-        return data
-
-
 def _remote(path: str) -> "RemotePath | None":
     """Return the remote file that an address names; None for a local path."""
     if not is_url(path):
@@ -286,82 +265,6 @@ def _remote(path: str) -> "RemotePath | None":
     from seampack.io.remote import remote_path
 
     return remote_path(path)
-
-
-class _Watched:
-    """A stream that passes the bytes that are read to a function."""
-
-    closed = False
-
-    def __init__(self, stream: Any, watch: Watch) -> None:
-        self._stream = stream
-        self._watch = watch
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes, fewer only at the end."""
-        return self._watched(self._stream.read(size))
-
-    def read1(self, size: int) -> bytes:
-        """Return the bytes that are available, at least one before the end."""
-        return self._watched(_available(self._stream, size))
-
-    def _watched(self, data: bytes) -> bytes:
-        self._watch(data)
-        return data
-
-
-class _Head:
-    """A stream whose first bytes can be inspected before it is read; reading still begins with them."""
-
-    closed = False
-
-    def __init__(self, stream: Any, name: str) -> None:
-        self._stream = stream
-        self._name = name
-        self.head = b""
-        self._unread = b""
-
-    def detect(self, decide: Any) -> Any:
-        """Call ``decide(head, ended) -> (decided, result)`` with more bytes until it decides; return the result."""
-        ended = False
-        while not (decision := decide(self.head, ended))[0] and not ended:
-            with reading(self._name):
-                part = _available(self._stream, SNIFF_BYTES - len(self.head))
-            self.head += part
-            ended = not part or len(self.head) >= SNIFF_BYTES
-        self._unread = self.head
-        return decision[1]
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, fewer only at the end."""
-        if size < 0:
-            parts = []
-            while part := self.read(1 << 24):
-                parts.append(part)
-            return b"".join(parts)
-        part, self._unread = self._unread[:size], self._unread[size:]
-        parts = [part] if part else []
-        room = size - len(part)
-        while room > 0 and (part := self._stream.read(room)):
-            parts.append(part)
-            room -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)  # joining a single part would copy it
-
-    def read1(self, size: int) -> bytes:
-        """Return the bytes that are available, at least one before the end."""
-        if self._unread:
-            part, self._unread = self._unread[:size], self._unread[size:]
-            return part
-        return _available(self._stream, size)
-
-    def close(self) -> None:
-        """Do nothing: the opener of the stream closes it. Arrow calls this."""
-
-
-def _available(stream: Any, size: int) -> bytes:
-    """Return the bytes that a stream has available, at least one before its end."""
-    data: bytes = getattr(stream, "read1", stream.read)(size)
-    return data
 
 
 @contextmanager
@@ -400,12 +303,3 @@ def named_errors(name: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Convert errors of a damaged or truncated input to a DataError that names the input."""
-    try:
-        yield
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
-        raise DataError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error

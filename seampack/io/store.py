@@ -76,6 +76,10 @@ class Store(ABC):
         """Remove a file, if there is one. Raise ShardError if it cannot be removed."""
 
     @abstractmethod
+    def delete_folder(self, name: str) -> None:
+        """Remove a subfolder with its files, if there is one. Raise ShardError if it cannot be removed."""
+
+    @abstractmethod
     def _put(self, path: Path, name: str) -> None:
         """Copy a file into the store."""
 
@@ -133,6 +137,11 @@ class LocalStore(Store):
         with self._writing(name):
             (self.place / name).unlink(missing_ok=True)
 
+    def delete_folder(self, name: str) -> None:
+        """Remove a subfolder with its files, if there is one. Raise ShardError if it cannot be removed."""
+        with self._writing(name), suppress(FileNotFoundError):
+            shutil.rmtree(self.place / name)
+
 
 class RemoteStore(Store):
     """A remote folder: a prefix of objects of S3 and the like, or a folder of another file system."""
@@ -173,6 +182,13 @@ class RemoteStore(Store):
         with self._writing(name):
             if target.is_file():
                 self.place.files.delete_file(target.path)
+
+    def delete_folder(self, name: str) -> None:
+        """Remove a subfolder with its files, if there is one. Raise ShardError if it cannot be removed."""
+        target = self.place / name.rstrip("/")
+        with self._writing(name):
+            if target.is_dir():
+                self.place.files.delete_dir(target.path)
 
 
 def store_of(out: str | os.PathLike[str]) -> Store:

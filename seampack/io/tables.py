@@ -14,7 +14,8 @@ from seampack.errors import DataError
 from seampack.io.bad_records import Report, refuse
 from seampack.io.csv_rows import CsvRows, separator_hint, typed
 from seampack.io.formats import COLUMNAR, Format
-from seampack.io.sources import Source, listed, reading
+from seampack.io.sources import Source, listed
+from seampack.io.streams import reading
 
 _ROWS = 1 << 16
 _FEW_ROWS = 16

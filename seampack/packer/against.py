@@ -20,8 +20,9 @@ from seampack.packer.column_types import LABELS, carried_types
 from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
+from seampack.packer.entries import Input
 from seampack.packer.folder import PackedFolder
-from seampack.packer.manifest import CHAT_TEMPLATE, Input, Manifest
+from seampack.packer.manifest import CHAT_TEMPLATE, Manifest
 from seampack.packer.memory_sources import opened
 from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches

@@ -1,6 +1,5 @@
 """Options of a packing run. No heavy imports: the command line is made from these."""
 
-import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -352,10 +351,3 @@ class PackConfig(PlanConfig):
     def shard_rows(self) -> int:
         """Rows of a shard."""
         return max(1, self.shard_tokens // self.seq_len)
-
-
-NOT_READING = (
-    *(field.name for field in dataclasses.fields(PlanConfig)),
-    *("pad", "labels", "window_tokens", "output_format", "shard_tokens"),
-)
-"""Options that the tokens of a corpus do not depend on: those of planning and writing."""

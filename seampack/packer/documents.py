@@ -13,7 +13,7 @@ import pyarrow as pa
 from seampack.io.bad_records import BadRecord
 from seampack.packer.checksums import block_checksum
 from seampack.packer.column_types import ATTENTION_MASK, LABELS, MASKS
-from seampack.packer.manifest import Input
+from seampack.packer.entries import Input
 
 SKIP_ADVICE = "; skip such records with --on-bad quarantine"
 NO_NAMES = pa.nulls(0, pa.large_string())

@@ -10,9 +10,11 @@ import pyarrow as pa
 from seampack.errors import ShardError
 from seampack.io.places import Place, on_disk, place_of
 from seampack.packer.column_types import ADDED_COLUMNS
+from seampack.packer.entries import Shard
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.indexed import IndexedRows
-from seampack.packer.manifest import MANIFEST, Manifest, Shard
+from seampack.packer.manifest import Manifest
+from seampack.packer.names import MANIFEST
 from seampack.packer.segments import SegmentIndex, index_segments
 from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
 

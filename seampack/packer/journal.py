@@ -29,7 +29,7 @@ from seampack.io.output import sync, writing
 from seampack.io.ragged import offsets_of
 from seampack.packer.checksums import Checksum, checksum
 from seampack.packer.documents import Origin
-from seampack.packer.manifest import File, Input, Shard
+from seampack.packer.entries import File, Input, Shard
 from seampack.packer.windows import Parts
 
 OUTPUT = "output"

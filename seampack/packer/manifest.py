@@ -6,7 +6,6 @@ all documents of a run in one series. Version 1 lacked ``inputs``, ``files`` and
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -20,36 +19,17 @@ from seampack.io.places import Place
 from seampack.packer.accounting import Accounting
 from seampack.packer.checksums import digest
 from seampack.packer.config import PackConfig
+from seampack.packer.entries import File, Input, Shard, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.names import QUARANTINE, SHARD, shard_name
 
-MANIFEST = "manifest.json"
-QUARANTINE = "quarantine.jsonl"
 CHAT_TEMPLATE = "chat_template"
 """Note with the digest of the template of conversations."""
-DATASET_FILES = OutputFormat.ARROW.folder_files  # read by ``datasets.load_from_disk``
 FORMAT = "seampack packed shards"
 FORMAT_VERSION = 3
 _SINCE = {"inputs": 2, "files": 2, "digest": 2, "partitions": 3}
 
 _NEEDED = ("seq_len", "strategy", "drop_last", "output_format")  # fields of the config that reading a folder needs
-_ENDINGS = {ending for each in OutputFormat for ending in each.endings}
-_SHARD = re.compile(rf"shard-(?:([0-9]{{5,}})-)?[0-9]{{5,}}\.({'|'.join(map(re.escape, sorted(_ENDINGS)))})")
-_FOLDER_FILES = {name for each in OutputFormat for name in each.folder_files}
-
-
-def shard_name(partition: int, number: int, output_format: str) -> str:
-    """Return the name of the main file of a partition's shard."""
-    return f"shard-{partition:05d}-{number:05d}.{OutputFormat(output_format).endings[0]}"
-
-
-def shards_of_partition(partition: int) -> str:
-    """Return a pattern of the file names of a partition's shards."""
-    return f"shard-{partition:05d}-*"
-
-
-def is_packed_name(name: str) -> bool:
-    """Return whether a packing run writes files of this name."""
-    return name in (MANIFEST, QUARANTINE, *_FOLDER_FILES) or _SHARD.fullmatch(name) is not None
 
 
 def is_manifest(path: Place) -> bool:
@@ -59,71 +39,6 @@ def is_manifest(path: Place) -> bool:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizerFacts:
-    """The tokenizer that a folder was packed with."""
-
-    name: str
-    fingerprint: str
-    vocab_size: int
-    pad_id: int | None = None
-    """Id of the padding token; None for rows that are not padded."""
-    bos: str | None = None
-    """Token before each document; None for no token."""
-    bos_id: int | None = None
-    eos: str | None = None
-    """Token after each document; None for no token."""
-    eos_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
-    """A file, or part of a file, that was packed, as it was stored."""
-
-    path: str
-    """The path, as given or as found in a folder; bytes that are not UTF-8 as ``\\xNN``. ``-`` for standard input.
-
-    An address appears without its credentials and its query.
-    """
-    bytes: int
-    checksum: str
-    """Empty for a remote Parquet or Arrow file, of which only some parts were read."""
-    part: int = 0
-    """Number of the part, where parts of the file were packed as separate partitions."""
-    parts: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """A file without rows: the quarantine, a further file of a shard, or one that the readers of a format need."""
-
-    file: str
-    bytes: int
-    checksum: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """A file of rows."""
-
-    file: str
-    rows: int
-    bytes: int
-    checksum: str
-    parts: tuple[File, ...] = ()
-    """The further files, in formats that need several for a shard."""
-
-    @property
-    def files(self) -> "tuple[Shard | File, ...]":
-        """All files of the shard."""
-        return self, *self.parts
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry of ``manifest.json``; ``parts`` is absent if there are none."""
-        entry = dataclasses.asdict(self)
-        return entry if self.parts else {name: value for name, value in entry.items() if name != "parts"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -324,7 +239,7 @@ def _shards(content: object, output_format: str, version: int) -> tuple[Shard, .
     for place, entry in enumerate(content):
         where = f"shards[{place}]."
         shard = Shard(**_fields(Shard, where, entry))
-        named = _SHARD.fullmatch(shard.file)
+        named = SHARD.fullmatch(shard.file)
         given = int(named[1] or 0) if named is not None else 0
         partition, number = (given, 0) if given > partition else (partition, number + 1)
         expected = shard_name(partition, number, output_format) if version > 2 else f"shard-{place:05d}.{output_format}"

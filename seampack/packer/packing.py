@@ -20,8 +20,10 @@ from seampack.io.places import place_of, shown
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
-from seampack.packer.manifest import MANIFEST, Manifest, TokenizerFacts
+from seampack.packer.entries import TokenizerFacts
+from seampack.packer.manifest import Manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
+from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shared_folders import shared_folder, unfinished_folder

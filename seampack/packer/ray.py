@@ -47,7 +47,7 @@ def pack(
 ) -> Manifest:
     """Pack a corpus into the folder ``out`` by the workers of a Ray cluster, and return its manifest.
 
-    The folder is the same, byte for byte, as that of ``seampack.pack``, whatever the number of workers. A partition in
+    The folder is the same, byte for byte, as that of ``seampack.pack``, with any number of workers. A partition in
     which a worker dies is packed again by a new one. Finished partitions are never packed again: a run that was killed
     is simply started again.
 
@@ -186,7 +186,7 @@ class _Result(NamedTuple):
 
 
 class _Worker:
-    """Packs partitions in a process of its own."""
+    """Packs partitions in a separate process."""
 
     def __init__(self, job: _Job) -> None:
         keep_freed_memory()

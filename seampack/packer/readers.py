@@ -8,13 +8,16 @@ from typing import NamedTuple
 from seampack.errors import DataError
 from seampack.io.formats import TABLES, Format
 from seampack.io.places import is_url, place_of, shown
-from seampack.io.sources import STDIN, Watch, name_of, open_source, size_of
+from seampack.io.sources import STDIN, name_of, open_source, size_of
+from seampack.io.streams import Watch
 from seampack.packer.checksums import Checksum
 from seampack.packer.column_blocks import ColumnBlock, column_blocks
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import BadBlock, IdKinds
-from seampack.packer.manifest import MANIFEST, Input, is_manifest, is_packed_name
+from seampack.packer.entries import Input
+from seampack.packer.manifest import is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
+from seampack.packer.names import MANIFEST, is_packed_name
 from seampack.packer.partitions import Partition, Piece
 from seampack.packer.store_manifest import is_stored_name, is_token_store
 from seampack.packer.text_blocks import TextBlock, text_blocks

@@ -22,19 +22,11 @@ from seampack.io.output import FolderKind, staging_of, sync, writing
 from seampack.io.places import place_of
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
+from seampack.packer.entries import File, Shard, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.journal import OUTPUT, Journal, Receipt, Tail
-from seampack.packer.manifest import (
-    MANIFEST,
-    QUARANTINE,
-    File,
-    Manifest,
-    Shard,
-    TokenizerFacts,
-    is_manifest,
-    is_packed_name,
-    shards_of_partition,
-)
+from seampack.packer.manifest import Manifest, is_manifest
+from seampack.packer.names import MANIFEST, QUARANTINE, is_packed_name, shards_of_partition
 from seampack.packer.shards import ShardWriter, described
 
 PACKED = FolderKind(
@@ -170,7 +162,9 @@ class RunFolder:
     def _check_shards(self, shards: Iterable[Shard]) -> None:
         for file in (file for shard in shards for file in shard.files):
             path = self._folder / file.file
-            if not path.is_file() or path.stat().st_size != file.bytes:
+            if not path.is_file():
+                raise ShardError(f"{path}: the shard is missing; something has removed it during the run")
+            if path.stat().st_size != file.bytes:
                 raise ShardError(
                     f"{self.out}: cannot go on: {path} is damaged: expected a file of {file.bytes:,} bytes; remove "
                     f"{self._staging.root} and pack again"

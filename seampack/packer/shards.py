@@ -12,8 +12,9 @@ from seampack.errors import ShardError
 from seampack.io.output import sync, writing
 from seampack.packer.checksums import checksum
 from seampack.packer.config import PackConfig
+from seampack.packer.entries import File, Shard
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.manifest import File, Shard, shard_name
+from seampack.packer.names import shard_name
 
 _NAMES_OF_FLOATS = {"float": "float32", "double": "float64"}
 """Names that ``datasets`` has for types of Arrow."""

@@ -1,28 +1,18 @@
-"""The folders of runs that several processes share: hidden and local, or at an address.
-
-At an address, a process packs a section in a temporary folder, and uploads it when it is finished: shards to their
-final place, what only the run needs to ``_run/``, the receipt last. Without ``manifest.json``, it is incomplete.
-"""
+"""The folders of runs that several processes share: hidden and local, or at an address."""
 
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, ShardError
 from seampack.io.output import staging_of
 from seampack.io.places import is_url, place_of, shown
-from seampack.io.store import store_of
 from seampack.packer.config import PackConfig
-from seampack.packer.journal import OUTPUT, RUN, Journal, Tail
-from seampack.packer.manifest import MANIFEST, Manifest, Shard, is_manifest
+from seampack.packer.journal import OUTPUT, Journal
+from seampack.packer.manifest import is_manifest
+from seampack.packer.names import MANIFEST
 from seampack.packer.run_folder import PACKED, RunFolder, discard_unfinished
-from seampack.packer.shards import ShardWriter
-
-_RUN_FILES = "_run/"
 
 
 def shared_folder(
@@ -30,6 +20,8 @@ def shared_folder(
 ) -> RunFolder:
     """Return the folder of a run, in which other processes may work at the same time."""
     if is_url(out):
+        from seampack.packer.uploaded_run import UploadedRun
+
         return UploadedRun(out, config, run, overwrite=overwrite)
     return RunFolder(out, config, run=run, overwrite=overwrite, shared=True)
 
@@ -40,21 +32,21 @@ def unfinished_folder(out: str | os.PathLike[str], *, overwrite: bool) -> RunFol
     Raises ShardError if there is neither; ConfigError if another version has packed the partitions.
     """
     if is_url(out):
-        store = store_of(out)
-        if store.exists(_RUN_FILES + RUN):
-            with tempfile.TemporaryDirectory() as folder:
-                store.download(_RUN_FILES + RUN, Path(folder) / RUN)
-                run = Journal(Path(folder), shown(out)).read_run()
+        from seampack.packer.uploaded_run import UploadedRun, run_at
+
+        if (run := run_at(out)) is not None:
             return UploadedRun(out, _config_of(run, out), run, overwrite=overwrite)
+        where = shown(out)
     else:
         root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
         if Journal.has_receipts(root) and (root / OUTPUT).is_dir():
             run = Journal(root, shown(out)).read_run()
             return RunFolder(out, _config_of(run, out), run=run, overwrite=overwrite, resume=True)
+        where = str(root)
     if is_manifest(place_of(out) / MANIFEST):
         discard_unfinished(out)
         return None
-    raise ShardError(f"{shown(out)}: no partitions to merge; pack them with --partition")
+    raise ShardError(f"{shown(out)}: no partitions to merge in {where}; pack them with --partition")
 
 
 def _config_of(run: Mapping[str, Any], out: str | os.PathLike[str]) -> PackConfig:
@@ -65,103 +57,3 @@ def _config_of(run: Mapping[str, Any], out: str | os.PathLike[str]) -> PackConfi
             "same version"
         )
     return PackConfig(**run["given"]["options"])
-
-
-class UploadedRun(RunFolder):
-    """A shared run at an address. No process locks a partition: two that pack the same one write the same bytes.
-
-    Raises ShardError if the address has other files, and ``overwrite`` is not set.
-    """
-
-    def __init__(
-        self, out: str | os.PathLike[str], config: PackConfig, run: Mapping[str, Any], *, overwrite: bool
-    ) -> None:
-        self._store = store_of(out)
-        self._allows_others = overwrite
-        self._temporary = tempfile.TemporaryDirectory(prefix="seampack-")
-        super().__init__(Path(self._temporary.name) / "out", config, run=run, shared=True)
-        self.out = self.journal.out = shown(out)
-
-    def __enter__(self) -> Self:
-        try:
-            self._begin()
-        except BaseException:
-            self._temporary.cleanup()
-            raise
-        return self
-
-    def _begin(self) -> None:
-        names = self._store.names()
-        has_begun = _RUN_FILES + RUN in names
-        if names and not self._allows_others and not has_begun:
-            raise ShardError(f"{self.out}: the folder is not empty ({names[0]}); use --overwrite or another folder")
-        root = self._staging.root
-        root.mkdir(parents=True)
-        if has_begun:
-            self._store.download(_RUN_FILES + RUN, root / RUN)
-        super().__enter__()
-        if not has_begun:
-            self._store.delete(MANIFEST)  # the shards that it lists are replaced from now on
-            self._store.upload(root / RUN, _RUN_FILES + RUN)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        self._temporary.cleanup()
-
-    def load(self, partitions: Iterable[int], *, tails: bool) -> None:
-        """Download the receipts of partitions, and if they are needed, tails and quarantines; then read them."""
-        wanted = set(partitions)
-        for name in self._store.names(f"{_RUN_FILES}receipt-"):
-            if int(name.split("-")[1]) in wanted:
-                self._fetch(name.removeprefix(_RUN_FILES))
-        if tails:
-            self.journal.load(sorted(wanted))
-            for receipt in self.journal.in_order:
-                for file in receipt.kept_files:
-                    self._fetch(file.file)
-        super().load(sorted(wanted), tails=tails)
-
-    def _fetch(self, name: str) -> None:
-        path = self._staging.root / name
-        if not path.exists():
-            self._store.download(_RUN_FILES + name, path)
-
-    def claim(self, partition: int) -> None:
-        """Do nothing: object stores have no locks."""
-
-    def end_section(self, partition: int, writer: ShardWriter, tail: Tail, **facts: Any) -> None:
-        """End the section as ``RunFolder`` does, and upload it."""
-        super().end_section(partition, writer, tail, **facts)
-        receipt = self.journal.receipts[partition][-1]
-        for file in (file for shard in receipt.shards for file in shard.files):
-            self._store.upload(self._folder / file.file, file.file)
-            (self._folder / file.file).unlink()
-        for kept in receipt.kept_files:
-            self._store.upload(self._staging.root / kept.file, _RUN_FILES + kept.file)
-            (self._staging.root / kept.file).unlink()
-        name = self.journal.name_of(receipt)
-        self._store.upload(self._staging.root / name, _RUN_FILES + name)
-
-    def _check_shards(self, shards: Iterable[Shard]) -> None:
-        there = {*self._store.names("shard-"), *(path.name for path in self._folder.iterdir())}
-        for file in (file for shard in shards for file in shard.files):
-            if file.file not in there:
-                raise ShardError(f"{self.out}/{file.file}: the shard is missing; something has removed it")
-
-    def _publish(self, manifest: Manifest) -> None:
-        """Upload the other files, the manifest last; remove what only the run needed, and what was there before."""
-        new = {path.name for path in self._folder.iterdir()} - {MANIFEST}
-        old = self._store.names()
-        self._store.delete(MANIFEST)
-        for name in sorted(new):
-            self._store.upload(self._folder / name, name)
-        kept = {*new, *(file.file for shard in manifest.shards for file in shard.files)}
-        for name in old:
-            if name not in kept and not name.startswith(_RUN_FILES):
-                self._store.delete(name)
-        self._store.upload(self._folder / MANIFEST, MANIFEST)
-        for name in old:
-            if name.startswith(_RUN_FILES):
-                self._store.delete(name)

@@ -16,11 +16,11 @@ from seampack.packer.column_types import KeptType, pad_of
 from seampack.packer.columns import joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, TokenBatch, id_type
+from seampack.packer.entries import Input, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.indexed import index_of
 from seampack.packer.journal import BlockDigest, Tail
-from seampack.packer.manifest import Input, TokenizerFacts
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
 from seampack.packer.run_folder import RunFolder

@@ -14,16 +14,15 @@ from seampack.errors import SeampackError, ShardError
 from seampack.io.output import FolderKind
 from seampack.io.places import Place, is_url
 from seampack.packer.checksums import digest
-from seampack.packer.config import NOT_READING, PackConfig
-from seampack.packer.manifest import QUARANTINE, File, Input, TokenizerFacts
+from seampack.packer.config import PackConfig
+from seampack.packer.entries import File, Input, TokenizerFacts
+from seampack.packer.names import QUARANTINE
 
 MARKER = "tokens.json"
 FORMAT = "seampack token store"
 FORMAT_VERSION = 1
 TOKENISE_AGAIN = "tokenise again"
 _PARTITION = re.compile(r"tokens-[0-9]{5,}\.arrow")
-READING = tuple(each.name for each in dataclasses.fields(PackConfig) if each.name not in NOT_READING)
-"""Options that decide the documents of a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

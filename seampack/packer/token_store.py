@@ -28,13 +28,13 @@ from seampack.packer.column_types import KeptType
 from seampack.packer.columns import field_type, joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Origin, TokenBatch, id_type
+from seampack.packer.entries import File, TokenizerFacts
 from seampack.packer.gather import Ragged
-from seampack.packer.manifest import File, TokenizerFacts
 from seampack.packer.numbering import BITS
+from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Counted, Progress
 from seampack.packer.store_manifest import (
     MARKER,
-    READING,
     TOKENISE_AGAIN,
     StoredPartition,
     StoreManifest,

@@ -15,15 +15,16 @@ from seampack._threads import thread_count
 from seampack.errors import ConfigError
 from seampack.io.bad_records import BadRecord
 from seampack.io.output import staged_folder, sync, writing
-from seampack.packer.config import NOT_READING, PackConfig
+from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
-from seampack.packer.manifest import CHAT_TEMPLATE, QUARANTINE, check_notes
+from seampack.packer.manifest import CHAT_TEMPLATE, check_notes
 from seampack.packer.memory_sources import MemorySource, opened
+from seampack.packer.names import QUARANTINE
+from seampack.packer.option_groups import NOT_READING, READING
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.shards import described
 from seampack.packer.store_manifest import (
     MARKER,
-    READING,
     TOKENS,
     StoredPartition,
     StoreManifest,
@@ -105,6 +106,12 @@ def _refuse_planning(config: PackConfig) -> None:
             raise ConfigError(f"{field.name}: a token store does not depend on it; give it to pack")
 
 
+def _special_tokens(tokenizer: TextTokenizer) -> dict[str, int]:
+    """Return the ids of the added tokens, and of those around documents, by name."""
+    added = {token.content: number for number, token in tokenizer.reference.get_added_tokens_decoder().items()}
+    return added | {each.name: each.id for each in (tokenizer.bos, tokenizer.eos) if each.name is not None}
+
+
 class _Store:
     """A token store that is being written."""
 
@@ -171,7 +178,7 @@ class _Store:
         with writing(self._out):
             manifest = StoreManifest(
                 tokenizer=facts_of(tokenizer),
-                special_tokens=tokenizer.special_tokens(),
+                special_tokens=_special_tokens(tokenizer),
                 config={name: options[name] for name in READING},
                 columns={each.name: str(each.type) for each in self._schema},
                 quarantined=self._quarantined,

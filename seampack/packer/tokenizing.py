@@ -24,7 +24,7 @@ from seampack.packer import _copy_kernels as kernels
 from seampack.packer.columns import framed_columns
 from seampack.packer.config import FROM_TOKENIZER, NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
-from seampack.packer.manifest import TokenizerFacts
+from seampack.packer.entries import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
 
 AnyTokenizer = str | os.PathLike[str] | Any
@@ -114,11 +114,6 @@ class TextTokenizer:
     def is_fast(self) -> bool:
         """Whether the fast path is in use."""
         return self._fast is not None
-
-    def special_tokens(self) -> dict[str, int]:
-        """Return the ids of the added tokens, and of those around documents, by name."""
-        added = {token.content: number for number, token in self.reference.get_added_tokens_decoder().items()}
-        return added | {each.name: each.id for each in (self.bos, self.eos) if each.name is not None}
 
     def is_recorded_as(self, fingerprint: str) -> bool:
         """Return whether this tokenizer, as it is stored or as it would be after loading, has a fingerprint."""

@@ -20,8 +20,8 @@ from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import STDIN
 from seampack.packer.decoding import Decoder
+from seampack.packer.entries import TokenizerFacts
 from seampack.packer.folder import PackedFolder
-from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.tokenizing import AnyTokenizer, recorded_tokenizer
 from seampack.packer.verification import check_file
 

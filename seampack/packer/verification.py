@@ -16,8 +16,10 @@ from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
 from seampack.packer.column_types import IGNORE_INDEX, LABELS, MASKS, carried_types, kept_types, pad_of
 from seampack.packer.documents import id_type
+from seampack.packer.entries import File, Shard
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.manifest import DATASET_FILES, MANIFEST, QUARANTINE, File, Manifest, Shard, is_packed_name
+from seampack.packer.manifest import Manifest
+from seampack.packer.names import DATASET_FILES, MANIFEST, QUARANTINE, is_packed_name
 from seampack.packer.numbering import BITS, places_of
 from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, segment_starts
 

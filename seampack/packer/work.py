@@ -15,10 +15,12 @@ from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sources import STDIN, name_of, size_of
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
+from seampack.packer.entries import TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.journal import Receipt, changes
-from seampack.packer.manifest import CHAT_TEMPLATE, MANIFEST, Manifest, TokenizerFacts, check_notes, is_manifest
+from seampack.packer.manifest import CHAT_TEMPLATE, Manifest, check_notes, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
+from seampack.packer.names import MANIFEST
 from seampack.packer.partitions import Partition, Piece, partitions_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan

@@ -40,7 +40,7 @@ def test_help_shows_what_the_config_accepts(path: tuple[str, ...], field: "datac
     facts = field.metadata
     if field.name != "n_best":  # given only with n-best output, so without a default
         assert facts["help"] in line
-        assert field.default in (None, "") or f"default: {field.default}" in line or isinstance(field.default, bool)
+        assert field.default in (None, "", ()) or f"default: {field.default}" in line or isinstance(field.default, bool)
     if facts["choices"]:
         assert f"[{'|'.join(facts['choices'])}]" in line
     if facts["low"] is not None:

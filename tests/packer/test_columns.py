@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.packer import text_blocks
 from seampack.packer.against import verify_against
 from seampack.packer.folder import PackedFolder
+from seampack.packer.numbering import places_of
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END_ID, SMALL, TOKENIZER, UNFRAMED
 from tests.packer.tampering import write_shard
@@ -127,12 +129,12 @@ def test_rows_partitions_and_tails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
     options: dict[str, Any] = {**SMALL, "partition_bytes": 1 << 16, "pad": "a", "output_format": output_format}
     corpus = write(tmp_path / "a.jsonl", records, "jsonl")
-    seampack.pack(corpus, out=tmp_path / "out", carry=CARRY, keep=KEEP, **options)
+    manifest = seampack.pack(corpus, out=tmp_path / "out", carry=CARRY, keep=KEEP, **options)
     rows = [row for table in PackedFolder(tmp_path / "out").tables() for row in table.to_pylist()]
     for row in rows:
         assert {len(row[name]) for name in COLUMNS} == {32}
         end = 0
-        for segment, number in enumerate(row["doc_ids"]):
+        for segment, number in enumerate(places_of(np.array(row["doc_ids"]), manifest.partitions).tolist()):
             start, length = row["doc_starts"][segment], row["seq_lengths"][segment]
             for name in COLUMNS:
                 assert row[name][end : end + length] == records[number][name][start : start + length]

@@ -28,7 +28,7 @@ from seampack.packer.gather import ADDED_COLUMNS, IGNORE_INDEX, apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.unpacking import unpack
 from tests.packer import foreign_readers as foreign
-from tests.packer.corpus import END, SMALL, TEXTS, write_corpus
+from tests.packer.corpus import END, OF_ROWS, SMALL, TEXTS, write_corpus
 from tests.packer.tampering import edit_manifest, flip
 from tests.packer.test_planning import lengths_and_seq_len
 from tests.packer.test_resume import OPTIONS, pack_until_killed, texts
@@ -292,7 +292,7 @@ def test_a_damaged_row_never_ends_in_an_error_of_a_library(copied: Path, output_
             try:
                 PackedFolder(folder).row(0)
             except ShardError as error:
-                assert str(error).startswith(f"{folder / 'shard-00000'}.")  # noqa: PT017
+                assert str(error).startswith(f"{folder / 'shard-00000-00000'}.")  # noqa: PT017
         (folder / name).write_bytes(whole)
 
 

@@ -20,7 +20,8 @@ from seampack.errors import ConfigError, ShardError
 from seampack.packer.checksums import checksum, digest
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
-from seampack.packer.manifest import Manifest, is_packed_name, shard_name
+from seampack.packer.manifest import Manifest
+from seampack.packer.names import is_packed_name, shard_name
 from tests.conftest import Run
 from tests.faulty import UNFRAMED
 from tests.packer.corpus import SMALL, write_corpus

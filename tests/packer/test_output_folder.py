@@ -17,8 +17,8 @@ import seampack
 from seampack.errors import DataError, ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
+from seampack.packer.entries import TokenizerFacts
 from seampack.packer.folder import PackedFolder
-from seampack.packer.manifest import TokenizerFacts
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, Run, command, obey_interrupts

@@ -139,13 +139,14 @@ def test_an_upload_that_fails_leaves_no_manifest(
     corpus: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seampack.pack(corpus, out="faulty://out", **SMALL)
-    monkeypatch.setattr(Faulty, "refused", "shard-00001")
-    with pytest.raises(ShardError, match=r"^faulty://out/shard-00001.arrow: cannot be written: access is denied"):
+    monkeypatch.setattr(Faulty, "refused", "shard-00000-00001")
+    message = r"^faulty://out/shard-00000-00001.arrow: cannot be written: access is denied"
+    with pytest.raises(ShardError, match=message), pytest.warns(match="are kept in .*; --resume goes on"):
         seampack.pack(corpus, out="faulty://out", overwrite=True, **SMALL)
     with pytest.raises(ShardError, match=r"^faulty://out: no manifest.json: not a packed folder, or a run that did"):
         seampack.PackedFolder("faulty://out")
     monkeypatch.setattr(Faulty, "refused", None)
-    seampack.pack(corpus, out="faulty://out", overwrite=True, **SMALL)
+    seampack.pack(corpus, out="faulty://out", overwrite=True, resume=True, **SMALL)
     seampack.PackedFolder("faulty://out").verify()
     assert list(temporary.iterdir()) == []
 
@@ -189,12 +190,12 @@ def test_an_output_in_its_input_is_refused(corpus: Path) -> None:
 
 def test_a_damaged_remote_shard_is_found(corpus: Path, temporary: Path) -> None:
     seampack.pack(corpus, out="faulty://out", **SMALL)
-    data = remote_contents("faulty://out")["shard-00001.arrow"]
-    Faulty().pipe_file("/out/shard-00001.arrow", data[:999] + bytes([data[999] ^ 1]) + data[1000:])
-    with pytest.raises(ShardError, match=r"^faulty://out/shard-00001.arrow: the checksum differs"):
+    data = remote_contents("faulty://out")["shard-00000-00001.arrow"]
+    Faulty().pipe_file("/out/shard-00000-00001.arrow", data[:999] + bytes([data[999] ^ 1]) + data[1000:])
+    with pytest.raises(ShardError, match=r"^faulty://out/shard-00000-00001.arrow: the checksum differs"):
         seampack.PackedFolder("faulty://out").verify()
-    Faulty().rm_file("/out/shard-00001.arrow")
-    with pytest.raises(ShardError, match=r"^faulty://out/shard-00001.arrow: the shard is missing"):
+    Faulty().rm_file("/out/shard-00000-00001.arrow")
+    with pytest.raises(ShardError, match=r"^faulty://out/shard-00000-00001.arrow: the shard is missing"):
         seampack.PackedFolder("faulty://out")
 
 

@@ -132,7 +132,7 @@ def test_another_tokenizer_is_named(unfinished: Path, tmp_path: Path) -> None:
 
 
 def test_another_version_is_named(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seampack.packer.packing.__version__", "9.9")
+    monkeypatch.setattr("seampack.packer.work.__version__", "9.9")
     with pytest.raises(ConfigError, match=r"seampack was '.*', is now '9\.9'"):
         resume(unfinished)
 
@@ -178,9 +178,9 @@ def test_finished_partitions_of_unmodified_files_are_not_read(
     os.utime(unfinished, ns=(before.st_atime_ns, before.st_mtime_ns))
     read: list[int] = []
 
-    def read_partitions(partitions: Any, *arguments: Any) -> Iterator[Any]:
+    def read_partitions(source: Any, partitions: Any, *arguments: Any) -> Iterator[Any]:
         read.extend(number for number, _ in partitions)
-        return readers.read_partitions(partitions, *arguments)
+        return readers.read_partitions(source, partitions, *arguments)
 
     monkeypatch.setattr("seampack.packer.pipeline.read_partitions", read_partitions)
     resume(unfinished)

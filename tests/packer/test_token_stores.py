@@ -18,8 +18,9 @@ import seampack
 from seampack.errors import ConfigError, DataError, SeampackError, ShardError
 from seampack.packer import packing, tokenizing
 from seampack.packer.checksums import checksum, digest
-from seampack.packer.config import NOT_READING, PackConfig, Strategy
+from seampack.packer.config import PackConfig, Strategy
 from seampack.packer.folder import PackedFolder
+from seampack.packer.option_groups import NOT_READING
 from seampack.packer.token_store import TokenStore
 from tests.conftest import Run
 from tests.faulty import UNFRAMED as UNFRAMED_FLAGS

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
+from seampack.packer.entries import Shard
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.manifest import Shard
 
 IS_MAPPED = True
 _NAMES_OF_FLOATS = {"float": "float32", "double": "float64"}

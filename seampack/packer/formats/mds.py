@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from seampack.errors import ConfigError
 from seampack.io.ragged import offsets_of
+from seampack.packer.entries import Shard
 from seampack.packer.formats.columns import RestWriter, read_rest, with_rest
 from seampack.packer.formats.flat import mapped
 from seampack.packer.formats.mds_samples import LENGTHS, columns_of, decoded, description_of, encoded
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.manifest import Shard
 
 IS_MAPPED = False
 _LIMIT = (1 << 32) - (1 << 16)  # less than the largest place of a sample by more than the description
