@@ -21,14 +21,13 @@ from seampack.commands.report import (
     warn,
 )
 from seampack.io.places import is_url, shown
-from seampack.packer.config import AUTO, PAPER, Leftover, PackConfig
+from seampack.packer.config import PAPER, Leftover, PackConfig
 from seampack.packer.formats.registry import OutputFormat
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
     from seampack.packer.manifest import Manifest
     from seampack.packer.packing import Packed
-    from seampack.packer.tokenizing import TextTokenizer
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
@@ -46,6 +45,16 @@ _COLUMNS = {
     "documents_fit_but_cut": "fit but cut",
     "cuts": "cuts",
     "plan_seconds": "CPU-s",
+}
+_MIX_COLUMNS = {
+    "name": "source",
+    "weight": "weight",
+    "share": "share",
+    "tokens": "tokens",
+    "documents": "documents",
+    "epochs": "epochs",
+    "documents_unused": "documents unused",
+    "tokens_unused": "tokens unused",
 }
 
 
@@ -99,6 +108,13 @@ class _Share(click.ParamType[tuple[int, int]]):
 @click.option("--paper", is_flag=True, help=f"Seamless Packing as published: {_PAPER}. Options override it.")
 @click.option("--fill", is_flag=True, help="Short for --leftover fill.")
 @click.option("--index-only", is_flag=True, help="Short for --output-format index: INPUT is a token store.")
+@click.option(
+    "--mix",
+    multiple=True,
+    metavar="NAME=WEIGHT",
+    help="Share of the tokens of an input, which is then NAME=STORE, a token store. Can be repeated.",
+)
+@click.option("--mix-repeat", is_flag=True, help="Repeat the inputs of a mix until each was packed at least once.")
 @shared.config_options(PackConfig)
 @shared.threads
 @shared.as_json
@@ -117,6 +133,8 @@ def pack(
     paper: bool,
     fill: bool,
     index_only: bool,
+    mix: tuple[str, ...],
+    mix_repeat: bool,
     threads: int | None,
     as_json: bool,
     **options: Any,
@@ -135,23 +153,27 @@ def pack(
     keep_freed_memory()
     leave_out_pandas()
     from seampack.packer import packing
+    from seampack.packer.mixes import Mix
     from seampack.packer.store_manifest import is_token_store
 
     set_memory_advice(_MEMORY_ADVICE)
     if is_url(out):
         set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
     _warn_of_idle_options(config)
-    is_store = is_token_store(inputs[0])
+    if mix_repeat and not mix:
+        raise click.UsageError("--mix-repeat needs --mix NAME=WEIGHT")
+    source: Any = Mix.parsed(inputs, mix, repeat=mix_repeat) if mix else inputs
+    is_store = bool(mix) or is_token_store(inputs[0])
     if not is_store:
         note_lines(inputs, config.input_format)
     elapsed = stopwatch()
     given: dict[str, Any] = {
-        "tokenizer": tokenizer or "bundled" if is_store else tokenizer_name(tokenizer),
+        "tokenizer": tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
         "threads": threads,
         "overwrite": overwrite,
         "split": shared.splitter(pre_segment),
         "notes": {"pre_segment": pre_segment} if pre_segment else None,
-        "on_tokenizer": note_special_tokens if frames_automatically(config) else None,
+        "on_tokenizer": shared.note_special_tokens if shared.frames_automatically(config) else None,
     }
     if engine == "ray" and partition is not None:
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
@@ -162,11 +184,11 @@ def pack(
             from seampack.packer import ray
 
             cluster = {"address": ray_address, "workers": ray_workers, "threads": threads or 1}
-            manifest = ray.pack(inputs, config, out, on_progress=on_progress, **given | cluster)
+            manifest = ray.pack(source, config, out, on_progress=on_progress, **given | cluster)
         elif partition is not None:
             number, processes = partition
             packed = packing.pack_partitions(
-                inputs,
+                source,
                 config,
                 out,
                 chosen=lambda count: range(number, count, processes),
@@ -174,7 +196,7 @@ def pack(
                 **given,
             )
         else:
-            manifest = packing.pack(inputs, config, out, resume=resume, on_progress=on_progress, **given)
+            manifest = packing.pack(source, config, out, resume=resume, on_progress=on_progress, **given)
     set_written(shown(out))
     times = elapsed()
     if partition is not None:
@@ -235,6 +257,8 @@ def _report(manifest: "Manifest", out: str, as_json: bool, times: dict[str, floa
         print_json(manifest.to_dict() | times)
         return
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
+    if "mix" in manifest.notes:
+        click.echo(table(manifest.notes["mix"]["sources"], _MIX_COLUMNS))
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
@@ -276,9 +300,9 @@ def compare(
         comparisons = run(
             inputs,
             config,
-            tokenizer=tokenizer_name(tokenizer),
+            tokenizer=shared.tokenizer_name(tokenizer),
             threads=threads,
-            on_tokenizer=note_special_tokens if frames_automatically(config) else None,
+            on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,
         )
     _warn_of_nothing(comparisons[0].accounting)
@@ -314,24 +338,3 @@ def _warn_of_nothing(accounting: "Accounting") -> None:
         warn("the input has no documents")
     elif not accounting.tokens_in:
         warn("no document of the input has a token")
-
-
-def tokenizer_name(given: str | None) -> str:
-    """Return the tokenizer to use, and say so if none is given."""
-    if given is not None:
-        return given
-    note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
-    return "bundled"
-
-
-def frames_automatically(config: PackConfig) -> bool:
-    """Return whether the tokenizer chooses a token around documents; the chat template writes those of messages."""
-    return AUTO in (config.bos, config.eos) and config.messages_column is None
-
-
-def note_special_tokens(tokenizer: "TextTokenizer") -> None:
-    """Say which tokens are put around documents."""
-    advice = "choose others with --bos and --eos"
-    if tokenizer.eos.name is None:
-        advice = "a model does not learn to end a text without one: name one with --eos"
-    note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.pack import frames_automatically, note_special_tokens, tokenizer_name
 from seampack.commands.report import note_lines, print_json, progress_bar, set_memory_advice, set_written, stopwatch
 from seampack.io.places import shown
 from seampack.packer.config import PackConfig
@@ -60,12 +59,12 @@ def tokenize(
             inputs,
             config,
             out,
-            tokenizer=tokenizer_name(tokenizer),
+            tokenizer=shared.tokenizer_name(tokenizer),
             threads=threads,
             overwrite=overwrite,
             split=shared.splitter(pre_segment),
             notes={"pre_segment": pre_segment} if pre_segment else None,
-            on_tokenizer=note_special_tokens if frames_automatically(config) else None,
+            on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,
         )
     set_written(shown(out))

@@ -21,7 +21,6 @@ from seampack.packer.manifest import Manifest
 from seampack.packer.packing import merge
 from seampack.packer.pipeline import Progress
 from seampack.packer.shared_folders import shared_folder
-from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
 from seampack.packer.work import Inputs, Work, load_tokenizer, refuse_pipes
 
@@ -65,8 +64,8 @@ def pack(
     config = PackConfig.given(config, **options)
     work, tokens = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     refuse_pipes(work.paths)
-    if isinstance(tokens, TokenStore):
-        raise ConfigError(f"{tokens.folder}: a token store is not packed by Ray; it is fast to pack without")
+    if not isinstance(tokens, TextTokenizer):
+        raise ConfigError(f"{tokens.name}: a token store is not packed by Ray; it is fast to pack without")
     if (manifest := work.completed(out)) is not None:
         return manifest
     numbers = range(len(work.partitions))

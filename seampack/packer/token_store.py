@@ -28,7 +28,7 @@ from seampack.packer.column_types import KeptType
 from seampack.packer.columns import field_type, joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Origin, TokenBatch, id_type
-from seampack.packer.entries import File, TokenizerFacts
+from seampack.packer.entries import File, Input, TokenizerFacts
 from seampack.packer.gather import Ragged
 from seampack.packer.numbering import BITS
 from seampack.packer.option_groups import READING
@@ -38,7 +38,6 @@ from seampack.packer.store_manifest import (
     TOKENISE_AGAIN,
     StoredPartition,
     StoreManifest,
-    is_token_store,
 )
 
 STORE = "token_store"
@@ -59,20 +58,20 @@ def schema_of(config: PackConfig, vocab_size: int) -> pa.Schema:
     """Return the columns of the files of a store."""
     lists = {_IDS: id_type(vocab_size).name, **config.carried}
     return pa.schema(
-        {name: field_type(kind) for name, kind in _named(config).items()}
+        {name: field_type(kind) for name, kind in named_types(config).items()}
         | {name: pa.large_list(pa.type_for_alias(kind)) for name, kind in lists.items()}
     )
 
 
-def _named(config: PackConfig) -> dict[str, str]:
-    """Return the types of the columns with a value for each document."""
+def named_types(config: PackConfig) -> dict[str, str]:
+    """Return the types of the columns of a store with a value for each document."""
     return ({} if config.id_column is None else {NAMES: KeptType.STRING.value}) | config.kept
 
 
 def write_block(writer: Any, schema: pa.Schema, batch: TokenBatch, config: PackConfig) -> None:
     """Append the documents of a block of the corpus to an Arrow file."""
     offsets = arrow_of(batch.offsets)
-    columns = joined_fields([{NAMES: batch.names, **batch.fields} if batch.lengths.size else {}], _named(config))
+    columns = joined_fields([{NAMES: batch.names, **batch.fields} if batch.lengths.size else {}], named_types(config))
     for name, values in token_columns(batch, config.carried).items():
         columns[name] = pa.LargeListArray.from_arrays(offsets, arrow_of(values))
     rows = pa.record_batch([columns[name] for name in schema.names], schema=schema)
@@ -91,6 +90,7 @@ class TokenStore:
         if is_url(folder):
             raise ShardError(f"{shown(folder)}: expected a token store on this machine; copy it first")
         self.manifest = StoreManifest.read(self.folder / MARKER)
+        self.name = str(self.folder)
         self.fingerprint = self.manifest.fingerprint
         self.config = PackConfig.given(None, **self.manifest.config)
         """The options that decided the reading, with the defaults of all others."""
@@ -116,6 +116,16 @@ class TokenStore:
     def paths(self) -> list[str]:
         """The files of the partitions."""
         return [str(self.folder / partition.file) for partition in self.manifest.partitions]
+
+    @property
+    def partitions(self) -> list[tuple[str, ...]]:
+        """The files that each partition is read from."""
+        return [(path,) for path in self.paths]
+
+    @property
+    def inputs(self) -> list[Input]:
+        """The inputs of the corpus."""
+        return [each for partition in self.manifest.partitions for each in partition.inputs]
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -204,9 +214,11 @@ class TokenStore:
             if opened is None or within[here].max() >= opened.firsts[-1]:
                 raise ShardError(f"{self.folder}: no document {int(numbers[here[within[here].argmax()]])} in the store")
             of_block = np.searchsorted(opened.firsts[1:], within[here], side="right")
-            for chosen in np.unique(of_block).tolist():
+            order = np.argsort(of_block, kind="stable")
+            borders = np.flatnonzero(np.diff(of_block[order])) + 1
+            for mine in np.split(here[order], borders):
+                chosen = int(np.searchsorted(opened.firsts[1:], within[mine[0]], side="right"))
                 block = opened.blocks[chosen]
-                mine = here[of_block == chosen]
                 position = within[mine] - opened.firsts[chosen]
                 lengths[mine] = block.offsets[position + 1] - block.offsets[position]
                 for name, values in (("input_ids", block.ids), *block.columns.items()):
@@ -219,7 +231,7 @@ class TokenStore:
             name: Ragged(addresses[name], lengths, dtype, [values for several in kept for values in several])
             for name, dtype in self.columns.items()
         }
-        fields = joined_fields([_fields(block) for block in blocks], _named(self.config))
+        fields = joined_fields([_fields(block) for block in blocks], named_types(self.config))
         return ragged, {name: values.take(arrow_of(places)) for name, values in fields.items()}
 
     def verify(self, partitions: Iterable[int] | None = None) -> None:
@@ -273,7 +285,7 @@ class TokenStore:
             is_same = offsets is own or np.array_equal(offsets, own)
             if column.null_count or not is_same or own[0] or own[-1] != values[name].size:
                 raise ValueError(f"column {name!r}: expected a list for each document, of as many values as ids")
-        fields = {name: rows.column(name) for name in _named(self.config)}
+        fields = {name: rows.column(name) for name in named_types(self.config)}
         return TokenBatch(
             values.pop(_IDS), offsets, fields.pop(NAMES, None), origin=origin, columns=values, fields=fields
         )
@@ -298,19 +310,3 @@ def with_labels(config: PackConfig) -> PackConfig:
 
 def _shown(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-
-
-def opened_store(source: Any) -> TokenStore | None:
-    """Return the token store that is the only input of a run, or None. Raise ConfigError for several inputs with one.
-
-    Raises ShardError as ``TokenStore`` does.
-    """
-    items = [source] if isinstance(source, str | os.PathLike) else source
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str | os.PathLike) for item in items):
-        return None
-    stores = [item for item in items if is_token_store(item)]
-    if not stores:
-        return None
-    if len(items) > 1:
-        raise ConfigError(f"{shown(stores[0])}: a token store is packed alone; got {len(items):,} inputs")
-    return TokenStore(stores[0])

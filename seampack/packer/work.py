@@ -13,6 +13,7 @@ from seampack._version import __version__
 from seampack.errors import ConfigError
 from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sources import STDIN, name_of, size_of
+from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.entries import TokenizerFacts
@@ -27,7 +28,7 @@ from seampack.packer.planning import plan
 from seampack.packer.resuming import counted, finished, unfinished
 from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
-from seampack.packer.token_store import TokenStore, opened_store
+from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import windows_of
 
@@ -54,11 +55,11 @@ class Work:
         tokenizer: AnyTokenizer,
         notes: Mapping[str, Any],
         on_tokenizer: Callable[[TextTokenizer], None] | None,
-    ) -> tuple[Self, TextTokenizer | TokenStore]:
+    ) -> tuple[Self, TextTokenizer | TokenStore | Blend]:
         """Find the inputs, and load the tokenizer, which a token store replaces."""
         notes = check_notes(notes)
-        if (store := opened_store(source)) is not None:
-            return cls._of_store(source, store, config, out, tokenizer, notes), store
+        if (tokens := tokens_of(source, config)) is not None:
+            return cls._of_tokens(tokens, config, out, tokenizer, notes), tokens
         if config.output_format == OutputFormat.INDEX:
             raise ConfigError("output_format: an index refers to a token store; make one with: seampack tokenize")
         paths = opened(source)
@@ -77,32 +78,31 @@ class Work:
         return cls(config, paths, partitions, description), loaded
 
     @classmethod
-    def _of_store(
+    def _of_tokens(
         cls,
-        source: Inputs | Any,
-        store: TokenStore,
+        tokens: TokenStore | Blend,
         config: PackConfig,
         out: str | os.PathLike[str],
         tokenizer: AnyTokenizer,
         notes: dict[str, Any],
     ) -> Self:
-        """Describe the packing of a token store, whose inputs are those of its corpus."""
+        """Describe the packing of token stores, whose inputs are those of their corpora."""
+        facts = tokens.facts(config.pad)
         if tokenizer != BUNDLED:
             raise ConfigError(
-                f"{store.folder}: a token store, whose tokens are those of {store.manifest.tokenizer.name}; omit the "
-                "tokenizer, or tokenise again with it"
+                f"{tokens.name}: a token store, whose tokens are those of {facts.name}; omit the tokenizer, or "
+                "tokenise again with it"
             )
-        refuse_own_input(source, store.paths, out)
-        config = store.config_for(config)
-        inputs = [each for partition in store.manifest.partitions for each in partition.inputs]
+        refuse_own_input([os.path.dirname(path) for path in tokens.paths], tokens.paths, out)
+        config = tokens.config_for(config)
         sizes: dict[str, int] = {}
-        for each in inputs:
+        for each in tokens.inputs:
             sizes[each.path] = sizes.get(each.path, 0) + each.bytes
-        names = [each.path for each in inputs if each.part == 0]
-        facts, notes = store.facts(config.pad), {**notes, **store.notes}
-        partitions: list[Partition] = [(Piece(path),) for path in store.paths]
-        description = _described(config, names, sizes, store.paths, len(partitions), facts, notes)
-        return cls(config, store.paths, partitions, description)
+        names = [each.path for each in tokens.inputs if each.part == 0]
+        partitions = [tuple(map(Piece, paths)) for paths in tokens.partitions]
+        notes = {**notes, **tokens.notes}
+        description = _described(config, names, sizes, tokens.paths, len(partitions), facts, notes)
+        return cls(config, tokens.paths, partitions, description)
 
     @property
     def facts(self) -> TokenizerFacts:
@@ -138,7 +138,7 @@ class Work:
 
     def pack(
         self,
-        tokens: TextTokenizer | TokenStore,
+        tokens: TextTokenizer | TokenStore | Blend,
         folder: RunFolder,
         numbers: Iterable[int],
         *,
@@ -174,7 +174,7 @@ class Work:
 
     def _batches(
         self,
-        tokens: TextTokenizer | TokenStore,
+        tokens: TextTokenizer | TokenStore | Blend,
         chosen: list[int],
         receipts: Mapping[int, tuple[Receipt, ...]],
         before: Sequence[Receipt],
@@ -183,9 +183,9 @@ class Work:
         on_progress: Callable[[Progress], None] | None,
     ) -> Generator[TokenBatch, None, None]:
         """Return the documents of partitions, of which an earlier run left ``receipts``."""
-        if isinstance(tokens, TokenStore):
+        if not isinstance(tokens, TextTokenizer):
             if split is not None:
-                raise ConfigError(f"{tokens.folder}: a token store has no texts to split; split them with tokenize")
+                raise ConfigError(f"{tokens.name}: a token store has no texts to split; split them with tokenize")
             checks = self.config.output_format != OutputFormat.INDEX  # which does not look at the tokens
             return tokens.batches(chosen, checks=checks, on_progress=on_progress, counted=counted(before))
         return token_batches(
