@@ -293,14 +293,17 @@ def compare(
     keep_freed_memory()
     leave_out_pandas()
     from seampack.packer.comparison import compare as run
+    from seampack.packer.store_manifest import is_token_store
 
     set_memory_advice(_MEMORY_ADVICE)
-    note_lines(inputs, config.input_format)
+    is_store = is_token_store(inputs[0])
+    if not is_store:
+        note_lines(inputs, config.input_format)
     with progress_bar(inputs) as on_progress:
         comparisons = run(
             inputs,
             config,
-            tokenizer=shared.tokenizer_name(tokenizer),
+            tokenizer=tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
             threads=threads,
             on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,

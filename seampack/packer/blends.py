@@ -28,6 +28,7 @@ from seampack.packer.pipeline import Counted, Progress
 from seampack.packer.plans import Int64
 from seampack.packer.store_manifest import is_token_store
 from seampack.packer.token_store import NAMES, TokenStore, named_types
+from seampack.packer.tokenizing import AnyTokenizer
 
 MIX = "mix"
 """Note of a packed folder with what was taken of each source of its blend."""
@@ -149,6 +150,10 @@ class Blend:
         """The inputs of the corpora."""
         return [each for store in self._stores.values() for each in store.inputs]
 
+    def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
+        """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""
+        self._first.refuse_tokenizer(tokenizer)
+
     def config_for(self, given: PackConfig) -> PackConfig:
         """Return the options of packing the mix; options of reading that the stores differ in are at their defaults.
 
@@ -172,9 +177,9 @@ class Blend:
 
     def batches(
         self,
-        chosen: Iterable[int],
+        chosen: Iterable[int] | None = None,
         *,
-        checks: bool = True,
+        checks: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
         counted: Counted = Counted(),  # noqa: B008  # immutable
     ) -> Generator[TokenBatch, None, None]:
@@ -183,7 +188,7 @@ class Blend:
         if checks:
             for store in self._stores.values():
                 store.verify()
-        for partition in chosen:
+        for partition in range(self._bounds.size - 1) if chosen is None else chosen:
             first, last = (int(bound) for bound in self._bounds[partition : partition + 2])
             before = np.cumsum(self._length[first:last]) - self._length[first:last]
             bounds = first + _bounds(before // _BLOCK_TOKENS)

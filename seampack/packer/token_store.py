@@ -39,6 +39,7 @@ from seampack.packer.store_manifest import (
     StoredPartition,
     StoreManifest,
 )
+from seampack.packer.tokenizing import BUNDLED, AnyTokenizer
 
 STORE = "token_store"
 """Note of a packed folder with the folder and the fingerprint of the store that it was packed from."""
@@ -131,6 +132,14 @@ class TokenStore:
     def notes(self) -> dict[str, Any]:
         """What a folder that is packed from the store notes of it."""
         return {**self.manifest.notes, STORE: {"folder": str(self.folder.resolve()), "fingerprint": self.fingerprint}}
+
+    def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
+        """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""
+        if tokenizer != BUNDLED:
+            raise ConfigError(
+                f"{self.name}: a token store, whose tokens are those of {self.manifest.tokenizer.name}; omit the "
+                "tokenizer, or tokenise again with it"
+            )
 
     def config_for(self, given: PackConfig) -> PackConfig:
         """Return the options of packing the store: how to read is decided already.

@@ -29,7 +29,7 @@ from seampack.packer.resuming import counted, finished, unfinished
 from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
 from seampack.packer.token_store import TokenStore
-from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
+from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
 from seampack.packer.windows import windows_of
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -88,11 +88,7 @@ class Work:
     ) -> Self:
         """Describe the packing of token stores, whose inputs are those of their corpora."""
         facts = tokens.facts(config.pad)
-        if tokenizer != BUNDLED:
-            raise ConfigError(
-                f"{tokens.name}: a token store, whose tokens are those of {facts.name}; omit the tokenizer, or "
-                "tokenise again with it"
-            )
+        tokens.refuse_tokenizer(tokenizer)
         refuse_own_input([os.path.dirname(path) for path in tokens.paths], tokens.paths, out)
         config = tokens.config_for(config)
         sizes: dict[str, int] = {}

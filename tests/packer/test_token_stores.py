@@ -159,6 +159,17 @@ def test_a_store_of_nothing(tmp_path: Path, content: str) -> None:
     assert seampack.pack(tmp_path / "store", out=tmp_path / "out").accounting.rows == 0
 
 
+def test_strategies_are_compared(both: tuple[Path, Path]) -> None:
+    corpus, store = both
+    options: dict[str, Any] = {"seq_len": 128, "window_tokens": 20_000}
+    expected = [each.accounting for each in seampack.compare(corpus, **READ, **options)]
+    assert [each.accounting for each in seampack.compare(store, **options)] == expected
+    with pytest.raises(ConfigError, match="eos: the token store was made with auto; got none"):
+        seampack.compare(store, eos="none")
+    with pytest.raises(ConfigError, match="a token store, whose tokens are those of bundled; omit the tokenizer"):
+        seampack.compare(store, tokenizer="gpt2")
+
+
 def test_partitions_of_a_store_are_packed_by_several_processes(both: tuple[Path, Path], tmp_path: Path) -> None:
     _, store = both
     alone = seampack.pack(store, out=tmp_path / "alone", seq_len=128)
@@ -215,7 +226,7 @@ def test_options_of_planning_are_given_to_pack(tmp_path: Path, option: str) -> N
 
 
 def test_a_store_is_packed_alone(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a token store is packed alone; got 2 inputs"):
+    with pytest.raises(ConfigError, match="a token store is packed alone, or in a mix; got 2 inputs"):
         seampack.pack([store, tmp_path / "corpus.jsonl"], out=tmp_path / "out")
     for inner in (tmp_path, store / "tokens-00000.arrow"):
         with pytest.raises(DataError, match="store: a token store; pack it alone, by the name of its folder"):
@@ -352,6 +363,7 @@ def test_commands(call: Run, tmp_path: Path) -> None:
     packed = call("pack", "store", "-o", "out", "--seq-len", 64, "--json")
     assert (packed.returncode, packed.stderr) == (0, b"")
     assert json.loads(packed.stdout)["token_store"]["folder"] == str((tmp_path / "store").resolve())
+    assert call("compare", "store", "--seq-len", 64).stderr == b""
     refused = call("pack", "store", "-o", "out2", "--tokenizer", "bundled.json")
     assert failed(refused).startswith("store: a token store, whose tokens are those of bundled; omit")
     again = call("tokenize", "store", "-o", "other", *UNFRAMED_FLAGS)
