@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 import seampack
 from benchmarks import measure
-from seampack.packer.config import PAPER
+from seampack.packer.plan_config import PAPER
 
 PAGE = Path(__file__).parent.parent / "docs" / "strategies.md"
 BUNDLED = Path(seampack.__file__).parent / "data" / "corpus.jsonl.zst"

@@ -306,8 +306,9 @@ def memory_rows(options: argparse.Namespace) -> list[Row]:
 
 def loss_rows(options: argparse.Namespace) -> list[Row]:
     """Count the padding, drops, repeats and splits of each strategy and of the authors' code on the 500 MB corpus."""
-    from seampack.packer.config import PAPER, PackConfig
+    from seampack.packer.config import PackConfig
     from seampack.packer.pipeline import token_batches
+    from seampack.packer.plan_config import PAPER
     from seampack.packer.tokenizing import TextTokenizer
 
     config = PackConfig(bos="none", eos="none")  # the authors' code adds no tokens

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from seampack.errors import ConfigError, DataError, MissingExtraError, SeampackError, ShardError
     from seampack.packer.accounting import Accounting
     from seampack.packer.comparison import Comparison, compare
-    from seampack.packer.config import PackConfig, PlanConfig, Strategy
+    from seampack.packer.config import PackConfig
     from seampack.packer.folder import PackedFolder
     from seampack.packer.gather import apply_plan
     from seampack.packer.hf_datasets import pack_dataset
     from seampack.packer.manifest import Manifest
     from seampack.packer.packing import merge, pack, pack_partitions
+    from seampack.packer.plan_config import PlanConfig, Strategy
     from seampack.packer.planning import plan
     from seampack.packer.plans import PackPlan
     from seampack.packer.streaming import pack_stream
@@ -47,13 +48,13 @@ _HOME = {
     "PackedFolder": "packer.folder",
     "PackedIterableDataset": "training.iterable",
     "PackedStreamDataset": "training.streams",
-    "PlanConfig": "packer.config",
+    "PlanConfig": "packer.plan_config",
     "ReadConfig": "training.iterable",
     "RemoteError": "errors",
     "SeampackError": "errors",
     "Segmenter": "segmenter.model",
     "ShardError": "errors",
-    "Strategy": "packer.config",
+    "Strategy": "packer.plan_config",
     "TokenStore": "packer.token_store",
     "apply_plan": "packer.gather",
     "block_mask": "training.collation",

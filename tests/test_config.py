@@ -126,7 +126,7 @@ def test_a_field_says_all_that_is_shown_of_it(config: type[Config], field: "data
     assert facts["help"][0].isupper() or facts["help"].split(":")[0] in (
         "seamless",
         "concat, and leftovers that are filled or joined",
-        "seamless, best_fit, ffd",
+        "seamless, best_fit, ffd, optimal",
         "n-best",
     )
     assert facts["help"].endswith(".")

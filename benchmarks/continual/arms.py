@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import seampack
-from seampack.packer.config import PAPER
+from seampack.packer.plan_config import PAPER
 
 _WINDOWS = {"strategy": "seamless", "leftover": "fill", "extra_tokens": 0}
 

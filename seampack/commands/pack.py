@@ -21,8 +21,9 @@ from seampack.commands.report import (
     warn,
 )
 from seampack.io.places import is_url, shown
-from seampack.packer.config import PAPER, Leftover, PackConfig
+from seampack.packer.config import PackConfig
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.plan_config import PAPER, Leftover, Strategy
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
@@ -274,17 +275,24 @@ def _time_line(times: dict[str, float]) -> str:
 @shared.corpus
 @shared.tokenizer
 @click.option("--fill", is_flag=True, help="Short for --leftover fill.")
+@click.option("--optimal", is_flag=True, help="Compare the strategy optimal too, which takes seconds.")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json
 def compare(
-    inputs: tuple[str, ...], tokenizer: str | None, fill: bool, threads: int | None, as_json: bool, **options: Any
+    inputs: tuple[str, ...],
+    tokenizer: str | None,
+    fill: bool,
+    optimal: bool,
+    threads: int | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare the packing strategies on a corpus.
 
     Plans the corpus by each strategy and shows its rows, padding, dropped and repeated tokens, and what becomes of
-    documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. Nothing is
-    written. INPUT: as for pack.
+    documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. With
+    --balance, imbalance is what ranks wait: the dearest rows over the mean. Nothing is written. INPUT: as for pack.
     """
     config = PackConfig(**{**options, **_presets(paper=False, fill=fill, index_only=False)})
     from seampack._memory import keep_freed_memory
@@ -292,6 +300,7 @@ def compare(
 
     keep_freed_memory()
     leave_out_pandas()
+    from seampack.packer.comparison import COMPARED
     from seampack.packer.comparison import compare as run
     from seampack.packer.store_manifest import is_token_store
 
@@ -304,6 +313,7 @@ def compare(
             inputs,
             config,
             tokenizer=tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
+            strategies=(*COMPARED, *([Strategy.OPTIMAL] if optimal else ())),
             threads=threads,
             on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,
@@ -313,7 +323,9 @@ def compare(
     if as_json:
         print_json(rows)
     else:
-        click.echo(table(rows, _COLUMNS))
+        click.echo(table(rows, _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})))
+        if optimal:
+            click.echo(f"optimal: at most {rows[-1]['rows_over_bound']:,} rows more than the fewest")
 
 
 def _presets(paper: bool, fill: bool, index_only: bool) -> dict[str, Any]:
@@ -328,12 +340,14 @@ def _presets(paper: bool, fill: bool, index_only: bool) -> dict[str, Any]:
 
 
 def _warn_of_idle_options(config: PackConfig) -> None:
-    """Warn of each option on the command line that the chosen strategy does not use."""
+    """Warn of each option on the command line that the other options make useless."""
     context = click.get_current_context()
     idle = config.idle_options()
-    for name in [*idle, "fill"] if "leftover" in idle else idle:
+    if "leftover" in idle:
+        idle["fill"] = idle["leftover"]
+    for name, reason in idle.items():
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            warn(f"--{name.replace('_', '-')} has no effect with --strategy {config.strategy}")
+            warn(f"--{name.replace('_', '-')} has no effect {reason}")
 
 
 def _warn_of_nothing(accounting: "Accounting") -> None:

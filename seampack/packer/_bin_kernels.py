@@ -7,6 +7,7 @@ begin at ``firsts``, those of the next bin follow, and so on.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,41 +25,58 @@ def _grown(array: Int64) -> Int64:
     return np.concatenate([array, np.empty_like(array)])
 
 
-def ffd_patterns(histogram: Int64, seq_len: int, extra: int, sparing: bool) -> Patterns:
+def set_of(members: Int64, size: int) -> Any:
+    """Return a bitset over ``0 .. size - 1`` with the given members."""
+    bits = make_bitset(size)
+    _add_members(bits, members)
+    return bits
+
+
+@kernel
+def _add_members(bits, members):
+    for member in members:
+        add_member(bits, member)
+
+
+def ffd_patterns(
+    histogram: Int64, seq_len: int, extra: int, sparing: bool, most: int, firsts: Int64 | None = None
+) -> Patterns:
     """Compute First-Fit-Decreasing from the histogram of piece lengths alone.
 
     FFD repeatedly puts the longest remaining piece that fits into the current bin, and closes the bin when it holds
-    ``seq_len`` tokens or nothing fits; then it opens the next bin. Equal consecutive bins are one *pattern*, which
-    repeats while each of its lengths has enough pieces.
+    ``seq_len`` tokens or ``most`` pieces or nothing fits; then it opens the next bin. Equal consecutive bins are one
+    *pattern*, which repeats while each of its lengths has enough pieces.
 
     A bin may hold up to ``extra`` tokens beyond ``seq_len``. With ``sparing``, this room is used only if nothing fits
     within ``seq_len``, by the piece that exceeds it least; otherwise every piece may use it.
 
+    ``firsts``: the first piece of each length, by default among pieces sorted longest first.
+
     Returns patterns in the order in which their bins were opened.
     """
-    pieces = histogram.copy(), first_pieces(histogram), make_bitset(seq_len + extra + 1)
+    firsts = first_pieces(histogram) if firsts is None else firsts.copy()
+    pieces = histogram.copy(), firsts, make_bitset(seq_len + extra + 1)
     width = math.isqrt(2 * (seq_len + extra)) + 1  # the most entries of a pattern: their lengths differ
     offsets, repeats = np.zeros(256, np.int64), np.empty(256, np.int64)
     contents = tuple(np.empty(1024 + width, np.int64) for _ in range(3))
-    patterns, entries, is_done = _ffd_patterns(pieces, seq_len, extra, sparing, width, 0, 0, offsets, contents, repeats)
+    options = seq_len, extra, sparing, most, width
+    patterns, entries, is_done = _ffd_patterns(pieces, options, 0, 0, offsets, contents, repeats)
     while not is_done:
         offsets, repeats = _grown(offsets), _grown(repeats)
         contents = tuple(map(_grown, contents))
-        patterns, entries, is_done = _ffd_patterns(
-            pieces, seq_len, extra, sparing, width, patterns, entries, offsets, contents, repeats
-        )
-    lengths, counts, firsts = (column[:entries] for column in contents)
-    return offsets[: patterns + 1], lengths, counts, firsts, repeats[:patterns]
+        patterns, entries, is_done = _ffd_patterns(pieces, options, patterns, entries, offsets, contents, repeats)
+    return offsets[: patterns + 1], *(column[:entries] for column in contents), repeats[:patterns]
 
 
 @kernel
-def _ffd_patterns(pieces, seq_len, extra, sparing, width, patterns, entries, offsets, contents, repeats):
+def _ffd_patterns(pieces, options, patterns, entries, offsets, contents, repeats):
     """Append patterns until the pieces are used up or there is no room for one of ``width`` entries.
 
     ``pieces``: those that are left of each length, the next of them, and the set of the lengths that are left. Returns
     the numbers of patterns and entries, and whether the pieces are used up.
     """
     left, cursor, bits = pieces
+    seq_len, extra, sparing, most, width = options
     lengths, counts, firsts = contents
     if patterns == 0:
         for length in range(1, left.size):
@@ -68,15 +86,17 @@ def _ffd_patterns(pieces, seq_len, extra, sparing, width, patterns, entries, off
     while patterns + 1 < repeats.size and entries + width < lengths.size:
         begin = entries
         room = seq_len + spare
+        free = most
         length = predecessor(bits, room)
         while length > 0:
             # pieces of this length until no more fit, none is left, or the bin is closed
-            count = min(room // length, left[length], -((spare - room) // length))
+            count = min(room // length, left[length], -((spare - room) // length), free)
             lengths[entries] = length
             counts[entries] = count
             entries += 1
             room -= count * length
-            if room <= spare:
+            free -= count
+            if room <= spare or free == 0:
                 break
             length = predecessor(bits, min(room, length - 1))
         if entries == begin:
@@ -84,7 +104,7 @@ def _ffd_patterns(pieces, seq_len, extra, sparing, width, patterns, entries, off
         times = left[lengths[begin]] // counts[begin]
         for entry in range(begin + 1, entries):
             times = min(times, left[lengths[entry]] // counts[entry])
-        if sparing and room > 0:
+        if sparing and room > 0 and free > 0:
             length = successor(bits, room + 1)
             while 0 < length <= room + extra:
                 taken = 0
@@ -112,33 +132,34 @@ def _ffd_patterns(pieces, seq_len, extra, sparing, width, patterns, entries, off
 
 
 # Columns of the groups of bins with the same contents ...
-_BINS, FIRST_BIN, _LAST_ENTRY, _NEXT = range(4)
+_BINS, FIRST_BIN, _PIECES, _LAST_ENTRY, _NEXT = range(5)
 # ... and of their entries: _PIECE is the first piece of the bin _BIN, _BEFORE the entry that was filled before.
 _LENGTH, _COUNT, _PIECE, _BIN, _BEFORE = range(5)
 
 
-def best_fit_groups(histogram: Int64, seq_len: int) -> tuple[Int64, Int64]:
+def best_fit_groups(histogram: Int64, seq_len: int, most: int) -> tuple[Int64, Int64]:
     """Compute Best-Fit-Decreasing from the histogram of piece lengths. (Ding et al. 2024, arXiv 2404.10830.)
 
     A piece goes to the open bin with the least remaining space into which it fits; among equally full bins, to the bin
-    that reached this level first. So a bin of remaining space ``s`` takes ``s // length`` pieces of a length one after
-    the other: after each of them, its space is the least that suffices. Bins with the same contents are one *group*,
-    which is split where the pieces of a length run out. Groups are queued by remaining space.
+    that reached this level first. A bin of ``most`` pieces is closed. So a bin of remaining space ``s`` takes
+    ``s // length`` pieces of a length one after the other, up to ``most``: after each of them, its space is the least
+    that suffices. Bins with the same contents are one *group*, which is split where the pieces of a length run out.
+    Groups are queued by remaining space.
 
-    Returns the groups in any order, shape (groups, 4), and their entries, shape (entries, 5), for ``patterns_of``.
+    Returns the groups in any order, shape (groups, 5), and their entries, shape (entries, 5), for ``patterns_of``.
     """
-    groups = np.empty((3 * np.count_nonzero(histogram), 4), np.int64)  # a length opens one group and splits off two
+    groups = np.empty((3 * np.count_nonzero(histogram), 5), np.int64)  # a length opens one group and splits off two
     entries = np.empty((1024, 5), np.int64)
     queues = np.full(seq_len + 1, -1, np.int64), np.empty(seq_len + 1, np.int64), make_bitset(seq_len + 1)
     state = np.array([histogram.size, 0, 0, 0, 0, 0])
-    while not _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
+    while not _best_fit_groups(histogram, seq_len, most, groups, entries, queues, state):
         entries = _grown(entries)
     used, entry = state[-2:]
     return groups[:used], entries[:entry]
 
 
 @kernel
-def _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
+def _best_fit_groups(histogram, seq_len, most, groups, entries, queues, state):
     """Go on from ``state`` until the pieces are used up or there is no room for an entry. Return whether they are."""
     head, tail, bits = queues  # of the groups of each remaining space
     length, left, bins, piece, used, entry = state[0], state[1], state[2], state[3], state[4], state[5]
@@ -152,9 +173,10 @@ def _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
         space = successor(bits, length)
         if space < 0:
             space = seq_len
-            opened = -(-left // (space // length))
+            opened = -(-left // min(space // length, most))
             groups[used, _BINS] = opened
             groups[used, FIRST_BIN] = bins
+            groups[used, _PIECES] = 0
             groups[used, _LAST_ENTRY] = -1
             groups[used, _NEXT] = -1
             head[space] = used
@@ -163,13 +185,14 @@ def _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
             bins += opened
             used += 1
         group = head[space]
-        count = min(space // length, left)
+        count = min(space // length, left, most - groups[group, _PIECES])
         filled = min(groups[group, _BINS], left // count)
         if filled < groups[group, _BINS]:
             rest = used
             used += 1
             groups[rest, _BINS] = groups[group, _BINS] - filled
             groups[rest, FIRST_BIN] = groups[group, FIRST_BIN] + filled
+            groups[rest, _PIECES] = groups[group, _PIECES]
             groups[rest, _LAST_ENTRY] = groups[group, _LAST_ENTRY]
             groups[rest, _NEXT] = groups[group, _NEXT]
             groups[group, _BINS] = filled
@@ -185,13 +208,14 @@ def _best_fit_groups(histogram, seq_len, groups, entries, queues, state):
         entries[entry, _PIECE] = piece
         entries[entry, _BIN] = groups[group, FIRST_BIN]
         entries[entry, _BEFORE] = groups[group, _LAST_ENTRY]
+        groups[group, _PIECES] += count
         groups[group, _LAST_ENTRY] = entry
         groups[group, _NEXT] = -1
         entry += 1
         piece += filled * count
         left -= filled * count
         room = space - count * length
-        if room > 0:
+        if room > 0 and groups[group, _PIECES] < most:
             if head[room] < 0:
                 head[room] = group
                 add_member(bits, room)

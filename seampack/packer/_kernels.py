@@ -18,7 +18,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 @inlined
-def _windows_and_rest(length, seq_len, max_overlap):
+def windows_and_rest(length, seq_len, max_overlap):
     """Return the number of whole rows that a document fills, and the length of its short piece, or 0."""
     if length < seq_len:
         return 0, length
@@ -48,7 +48,7 @@ def _cut_documents(lengths, seq_len, max_overlap, histogram, long_documents):
     count = 0
     rows = 0
     for document in range(lengths.size):
-        whole, rest = _windows_and_rest(np.int64(lengths[document]), seq_len, max_overlap)
+        whole, rest = windows_and_rest(np.int64(lengths[document]), seq_len, max_overlap)
         histogram[rest] += 1
         if whole > 0:
             rows += whole
@@ -75,7 +75,7 @@ def sort_pieces(lengths: Int32, seq_len: int, max_overlap: int, histogram: Int64
 def _sort_pieces(lengths, seq_len, max_overlap, cursor, order, starts):
     for document in range(lengths.size):
         length = np.int64(lengths[document])
-        whole, rest = _windows_and_rest(length, seq_len, max_overlap)
+        whole, rest = windows_and_rest(length, seq_len, max_overlap)
         if rest > 0:
             slot = cursor[rest]
             order[slot] = document
@@ -96,7 +96,7 @@ def write_windows(lengths, long_documents, seq_len, max_overlap, rows, repeated)
     row = 0
     for document in long_documents:
         length = np.int64(lengths[document])
-        windows, _ = _windows_and_rest(length, seq_len, max_overlap)
+        windows, _ = windows_and_rest(length, seq_len, max_overlap)
         overlapping = windows * seq_len > length
         end = 0
         for window in range(windows):
@@ -192,11 +192,15 @@ def take_bins(patterns, runs, pieces, taken, bin_offsets):
 
 
 @kernel
-def write_filled(pieces, bin_offsets, seq_len, row, rows):
+def write_filled(pieces, bin_offsets, seq_len, most, whole, row, rows):
     """Write bins as rows and fill their gaps with the pieces after the last bin, in order, cut wherever a row is full.
 
     ``pieces`` = (document, start, length). Bin ``b`` has the pieces ``bin_offsets[b]:bin_offsets[b + 1]`` and at most
-    ``seq_len`` tokens. What fills no gap is joined end to end into further rows; so without bins, all pieces are.
+    ``seq_len`` tokens. What fills no gap is joined end to end into further rows; so without bins, all pieces are. No
+    row gets more than ``most`` segments. With ``whole``, the last of the further rows is not written unless it is full
+    or has ``most`` segments.
+
+    Returns the row after the last, and where the pieces begin that are in no row: the piece, and the token within it.
     """
     documents, starts, lengths = pieces
     row_offsets, out_document, out_start, out_length = rows
@@ -207,15 +211,18 @@ def write_filled(pieces, bin_offsets, seq_len, row, rows):
     done = 0  # tokens of this piece that are in rows
     while bin_ < bins or piece < lengths.size:
         room = np.int64(seq_len)
+        last = slot + most
+        first_piece, first_done = piece, done
+        is_joined = bin_ >= bins
         if bin_ < bins:
-            for whole in range(bin_offsets[bin_], bin_offsets[bin_ + 1]):
-                out_document[slot] = documents[whole]
-                out_start[slot] = starts[whole]
-                out_length[slot] = lengths[whole]
-                room -= lengths[whole]
+            for kept in range(bin_offsets[bin_], bin_offsets[bin_ + 1]):
+                out_document[slot] = documents[kept]
+                out_start[slot] = starts[kept]
+                out_length[slot] = lengths[kept]
+                room -= lengths[kept]
                 slot += 1
             bin_ += 1
-        while room > 0 and piece < lengths.size:
+        while room > 0 and slot < last and piece < lengths.size:
             part = min(np.int64(lengths[piece]) - done, room)
             if part > 0:
                 out_document[slot] = documents[piece]
@@ -227,6 +234,9 @@ def write_filled(pieces, bin_offsets, seq_len, row, rows):
             if done == lengths[piece]:
                 piece += 1
                 done = 0
+        if whole and is_joined and room > 0 and slot < last:
+            return row, first_piece, first_done
         if slot > row_offsets[row]:  # only empty pieces were left otherwise
             row += 1
             row_offsets[row] = slot
+    return row, piece, 0

@@ -28,8 +28,8 @@ class Accounting:
     documents_split: int = 0
     """Documents that have more than one segment."""
     documents_truncated: int = 0
-    """Documents that lost their end: up to ``extra_tokens``, what fills no whole row with ``drop_last``, or what is
-    longer than a row with ``long``. Includes those that lost all tokens."""
+    """Documents that lost their end: up to ``extra_tokens``, what fills no whole row with ``drop_last``, the last rows
+    with ``rest``, or what is longer than a row with ``long``. Includes those that lost all tokens."""
     documents_dropped: int | None = 0
     """Documents that lost all their tokens, so that no row has them; None: not counted."""
     documents_fit_but_cut: int | None = 0

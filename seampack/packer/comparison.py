@@ -11,15 +11,18 @@ import numpy.typing as npt
 from seampack.io.bad_records import Skipped
 from seampack.packer.accounting import Accounting
 from seampack.packer.blends import tokens_of
-from seampack.packer.config import PAPER, PackConfig, Strategy
+from seampack.packer.config import PackConfig
 from seampack.packer.documents import TokenBatch
 from seampack.packer.memory_sources import opened
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
+from seampack.packer.plan_config import PAPER, Strategy
+from seampack.packer.plans import imbalance
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import plan_stream
 from seampack.packer.work import Inputs
 
 _PAPER = "paper"
+COMPARED = (*(strategy for strategy in Strategy if strategy != Strategy.OPTIMAL), _PAPER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,17 @@ class Comparison:
     accounting: Accounting
     plan_seconds: float
     """CPU seconds of planning and of checking the plan."""
+    imbalance: float | None = None
+    """Cost of the dearest rows of all steps of ``balance`` ranks over the mean cost; None without such steps."""
+    rows_over_bound: int | None = None
+    """Most rows beyond the fewest of each planning window, for ``optimal``; None for other strategies."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the accounting with the strategy and seconds, for JSON and tables."""
-        return {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
+        row = {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
+        if self.imbalance is not None:
+            row["imbalance"] = round(self.imbalance, 4)
+        return row if self.rows_over_bound is None else {**row, "rows_over_bound": self.rows_over_bound}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +59,15 @@ def compare(
     config: PackConfig | None = None,
     *,
     tokenizer: AnyTokenizer = BUNDLED,
-    strategies: Sequence[str] = (*Strategy, _PAPER),
+    strategies: Sequence[str] = COMPARED,
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> list[Comparison]:
-    """Plan a corpus by each strategy, in the same windows as ``pack``. ``source`` and ``tokenizer``: as for ``pack``.
+    """Plan a corpus by each strategy, in the same windows as ``pack``; by default by all but ``optimal``.
+
+    ``source`` and ``tokenizer``: as for ``pack``.
 
     The strategy ``paper`` is Seamless Packing with the options as published, ``PlanConfig.paper()``. Needs four
     bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be read.
@@ -79,7 +91,7 @@ def compare(
     lengths = [(batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition) for batch in batches]
     skipped.warn()
     for planned in configs.values():
-        _plan([(np.ones(1, np.int32),)], planned, "")  # load the kernels before the clock starts
+        _plan([(np.ones(1, np.int32),)], planned.replace(rows_multiple_of=1), "")  # load the kernels
     return [_plan(lengths, planned, name) for name, planned in configs.items()]
 
 
@@ -92,6 +104,14 @@ def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> 
     """Plan batches of document lengths, bytes of input, and whether the partition ends with the batch."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
+    costs = [np.empty(0, np.int64)]
+    over_bound: int | None = None
     for window in plan_stream((_Lengths(lengths.astype(np.int64), *facts) for lengths, *facts in batches), config):
         accounting += window.accounting
-    return Comparison(name, accounting, time.process_time() - started)
+        if window.plan.rows_over_bound is not None:
+            over_bound = (over_bound or 0) + window.plan.rows_over_bound
+        if config.balance is not None:
+            costs.append(window.plan.costs(config.linear_cost))
+    seconds = time.process_time() - started
+    ratio = None if config.balance is None else imbalance(np.concatenate(costs), config.balance)
+    return Comparison(name, accounting, seconds, ratio, over_bound)

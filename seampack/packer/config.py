@@ -2,173 +2,18 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
 
-from seampack.config import Config, option, seed_option
+from seampack.config import option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
 from seampack.packer.chat_rules import check_chats
 from seampack.packer.column_types import CARRIED_BY, LABELS, TrainOn, carried_types, kept_types
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.plan_config import Long, PlanConfig
 
-MAX_SEQ_LEN = 1 << 24
 AUTO = "auto"
 NONE = "none"
 FROM_TOKENIZER = "from-tokenizer"
-
-
-class Strategy(StrEnum):
-    """How documents become rows."""
-
-    SEAMLESS = "seamless"
-    """Overlapping windows over long documents; First-Fit-Decreasing for the rest, in full rows."""
-    CONCAT = "concat"
-    """All documents end to end, cut every ``seq_len`` tokens (naive concatenation)."""
-    BEST_FIT = "best_fit"
-    """Documents cut at ``seq_len``, then Best-Fit-Decreasing: no further cut, a little padding."""
-    FFD = "ffd"
-    """Documents cut at ``seq_len``, then First-Fit-Decreasing: no further cut, a little padding."""
-    PAD = "pad"
-    """Documents cut at ``seq_len``, each piece in a row alone: no mixing, most padding."""
-
-
-class ExtraRoom(StrEnum):
-    """When ``seamless`` lets a bin exceed ``seq_len``; the excess is cut off the bin's tail."""
-
-    NEEDED = "needed"
-    """Only if no piece fits within ``seq_len`` any more, and then for the piece that loses the fewest tokens."""
-    ALWAYS = "always"
-    """For every piece: plain First-Fit-Decreasing with the larger capacity, as in the paper."""
-
-
-class Leftover(StrEnum):
-    """How ``seamless``, ``best_fit`` and ``ffd`` write bins that are not full."""
-
-    AUTO = "auto"
-    """``fill`` for ``seamless``; ``pad`` for ``best_fit`` and ``ffd``, as they are published."""
-    FILL = "fill"
-    """Dissolve the emptiest bins, and fill the gaps of the others with their documents: the fewest rows, few cuts."""
-    PAD = "pad"
-    """Make each a row: no document is cut, the rows are padded."""
-    CONCAT = "concat"
-    """Join their pieces end to end and cut every ``seq_len`` tokens, as in the paper: many cuts."""
-
-
-class Long(StrEnum):
-    """What becomes of documents of more than ``seq_len`` tokens."""
-
-    AUTO = "auto"
-    """``error`` for conversations, whose parts would lack what was said before; ``window`` for all others."""
-    WINDOW = "window"
-    """Every token is packed: ``seamless`` covers them by overlapping windows, other strategies cut them."""
-    SPLIT = "split"
-    """Every token is packed once: they are cut every ``seq_len`` tokens, without overlap."""
-    TRUNCATE = "truncate"
-    """Keep their first ``seq_len`` tokens, with the end token if there is one, and drop the rest."""
-    DROP = "drop"
-    """Drop them whole."""
-    ERROR = "error"
-    """Stop with an error that counts them."""
-
-
-PAPER = {
-    "strategy": Strategy.SEAMLESS.value,
-    "max_overlap": 0.3,
-    "extra_tokens": 50,
-    "extra_room": ExtraRoom.ALWAYS.value,
-    "leftover": Leftover.CONCAT.value,
-}
-"""The options of Seamless Packing as published: Yin et al. 2025, arXiv 2505.22018."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanConfig(Config):
-    """Options of planning: how lengths become rows. All lengths are in tokens.
-
-    Raises ConfigError, naming the field, the expected values and the given one.
-    """
-
-    seq_len: int = option(2048, "Length of a row.", low=1, high=MAX_SEQ_LEN, unit="tokens")
-    strategy: str = option(Strategy.SEAMLESS.value, "How documents become rows.", choices=Strategy)
-    long: str = option(
-        Long.AUTO.value,
-        "What becomes of documents longer than a row. window: seamless covers them by overlapping windows, other "
-        "strategies cut them. split: they are cut without overlap. truncate: their first seq-len tokens are kept. "
-        "drop: they are dropped whole. error: the run stops and counts them. auto: error for conversations, window for "
-        "all others.",
-        choices=Long,
-    )
-    max_overlap: float = option(
-        0.3,
-        "seamless: largest overlap of two neighbouring windows, as a share of a row (r in the paper).",
-        low=0,
-        below=1,
-    )
-    extra_tokens: int = option(
-        0,
-        "seamless: extra capacity of a bin beyond seq-len (the paper has 50). A bin that exceeds seq-len loses its "
-        "tail, up to this many tokens, but keeps its end token.",
-        low=0,
-        high=MAX_SEQ_LEN,
-        unit="tokens",
-    )
-    extra_room: str = option(
-        ExtraRoom.NEEDED.value,
-        "seamless: when to use the extra capacity: only if the row would not be full otherwise, or always (the paper).",
-        choices=ExtraRoom,
-    )
-    leftover: str = option(
-        Leftover.AUTO.value,
-        "seamless, best_fit, ffd: what becomes of bins that are not full. fill: the emptiest are dissolved into the "
-        "gaps of the others, so that rows are full and few documents are cut. pad: each is a row. concat: they are "
-        "joined end to end (the paper). auto: fill for seamless, pad for the others.",
-        choices=Leftover,
-    )
-    drop_last: bool = option(False, "concat, and leftovers that are filled or joined: drop what fills no whole row.")
-    shuffle: bool = option(
-        True, "Shuffle the rows of each planning window. Without it, rows are sorted by length within a window."
-    )
-    seed: int = seed_option("Seed of the shuffle.")
-
-    @classmethod
-    def paper(cls, **options: Any) -> Self:
-        """Return a config with the options of the published method; ``options`` override them."""
-        return cls(**{**PAPER, **options})
-
-    def idle_options(self) -> list[str]:
-        """Return the options that have no effect, because the strategy does not use them."""
-        idle = []
-        if self.strategy != Strategy.SEAMLESS:
-            idle += ["max_overlap", "extra_tokens", "extra_room"]
-        elif self.long_rule != Long.WINDOW:
-            idle += ["max_overlap"]
-        if self.strategy in (Strategy.CONCAT, Strategy.PAD):
-            idle += ["leftover"]
-        pads = self.strategy != Strategy.CONCAT and self.leftover_rule == Leftover.PAD
-        return [*idle, "drop_last"] if pads else idle
-
-    @property
-    def leftover_rule(self) -> Leftover:
-        """What becomes of bins that are not full, where ``leftover`` is ``auto`` too; ``pad`` without bins."""
-        if self.strategy == Strategy.PAD or (self.leftover == Leftover.AUTO and self.strategy != Strategy.SEAMLESS):
-            return Leftover.PAD
-        return Leftover.FILL if self.leftover == Leftover.AUTO else Leftover(self.leftover)
-
-    @property
-    def long_rule(self) -> Long:
-        """What becomes of documents longer than a row, where ``long`` is ``auto`` too."""
-        return Long.WINDOW if self.long == Long.AUTO else Long(self.long)
-
-    @property
-    def max_overlap_tokens(self) -> int:
-        """Largest overlap of two neighbouring windows in tokens; 0 without windows."""
-        has_windows = self.strategy == Strategy.SEAMLESS and self.long_rule == Long.WINDOW
-        return int(self.max_overlap * self.seq_len + 1e-9) if has_windows else 0
-
-    @property
-    def extra_room_tokens(self) -> int:
-        """Extra capacity of a bin beyond ``seq_len``; 0 for strategies that cut nothing off."""
-        return min(self.extra_tokens, self.seq_len - 1) if self.strategy == Strategy.SEAMLESS else 0
 
 
 class OnBad(StrEnum):
@@ -301,6 +146,7 @@ class PackConfig(PlanConfig):
 
     def check_rules(self) -> None:
         """Check the rules between fields."""
+        PlanConfig.check_rules(self)
         if self.window_tokens < self.seq_len:
             raise ConfigError(f"window_tokens: expected at least seq_len, {self.seq_len:,}; got {self.window_tokens:,}")
         if self.id_column in (self.text_column, self.input_ids_column):

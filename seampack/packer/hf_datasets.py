@@ -8,8 +8,8 @@ import xxhash
 
 from seampack._version import __version__
 from seampack.errors import DataError, MissingExtraError
-from seampack.packer.config import PlanConfig
 from seampack.packer.gather import apply_plan
+from seampack.packer.plan_config import PlanConfig
 from seampack.packer.planning import plan
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def pack_dataset(
     pads: dict[str, int] | None = None,
     labels: bool = False,
     keep_ends: bool = False,
+    group_column: str | None = None,
+    split_groups: bool = False,
     **options: Any,
 ) -> Any:
     """Pack a tokenised dataset with one document per row. Return a Dataset (or DatasetDict).
@@ -40,6 +42,8 @@ def pack_dataset(
         pads: As in ``apply_plan``.
         labels: As in ``apply_plan``.
         keep_ends: As in ``plan``.
+        group_column: Column of integers or texts; documents with the same value stay together, as in ``plan``.
+        split_groups: As in ``plan``.
         options: Other fields of PlanConfig; they override ``config``.
 
     The result has ``seq_lengths``, as from trl's ``pack_dataset``, and ``doc_ids`` (the row of the original dataset),
@@ -58,18 +62,29 @@ def pack_dataset(
     if isinstance(dataset, datasets.DatasetDict):
         return datasets.DatasetDict(
             {
-                split: pack_dataset(part, config=config, columns=columns, pads=pads, labels=labels, keep_ends=keep_ends)
+                split: pack_dataset(
+                    part,
+                    config=config,
+                    columns=columns,
+                    pads=pads,
+                    labels=labels,
+                    keep_ends=keep_ends,
+                    group_column=group_column,
+                    split_groups=split_groups,
+                )
                 for split, part in dataset.items()
             }
         )
     if not isinstance(dataset, datasets.Dataset):
         raise DataError(f"expected a datasets.Dataset or DatasetDict; got {type(dataset).__name__}")
+    groups = None if group_column is None else _groups(dataset, group_column)
     table, fields = _tables(dataset, columns)
     if nulls := table.column(0).null_count:
         raise DataError(f"column '{table.column_names[0]}': expected a list in every row; got {nulls} nulls")
-    planned = plan(pc.list_value_length(table.column(0)).to_numpy(), config, keep_ends=keep_ends)
+    lengths = pc.list_value_length(table.column(0)).to_numpy()
+    planned = plan(lengths, config, keep_ends=keep_ends, groups=groups, split_groups=split_groups)
     # Without a fingerprint, datasets would read the whole table again to compute one.
-    inputs = repr((__version__, dataset._fingerprint, columns, config, pads, labels, keep_ends))
+    inputs = repr((__version__, dataset._fingerprint, columns, config, pads, labels, keep_ends, group_column))
     fingerprint = xxhash.xxh3_64(inputs.encode()).hexdigest()
     packed = datasets.Dataset(
         apply_plan(table, planned, pads=pads, labels=labels, fields=fields), fingerprint=fingerprint
@@ -80,6 +95,16 @@ def pack_dataset(
         view["columns"] = kept if len(kept) < table.num_columns + len(fields) else None
     packed.set_format(view["type"], view["columns"], view["output_all_columns"], **view["format_kwargs"])
     return packed
+
+
+def _groups(dataset: "Dataset", name: str) -> list[Any]:
+    """Return the values of the column of groups. Raise DataError unless it has an integer or a text in every row."""
+    if name not in dataset.column_names:
+        raise DataError(f"no column '{name}'; the dataset has {', '.join(dataset.column_names)}")
+    values: list[Any] = dataset.select_columns([name]).with_format(None)[:][name]
+    if not (all(isinstance(value, int) for value in values) or all(isinstance(value, str) for value in values)):
+        raise DataError(f"column '{name}': expected an integer in every row, or a text; got other values")
+    return values
 
 
 def _tables(dataset: "Dataset", columns: list[str] | None) -> tuple[pa.Table, dict[str, pa.Array]]:

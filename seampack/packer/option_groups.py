@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from seampack.packer.config import PackConfig, PlanConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.plan_config import PlanConfig
 
 NOT_READING = (
     *(field.name for field in dataclasses.fields(PlanConfig)),

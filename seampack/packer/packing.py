@@ -191,6 +191,6 @@ def _warn_of_drops(accounting: Accounting) -> None:
     if share > _MUCH_DROPPED:
         warnings.warn(
             f"{share:.2%} of the tokens are dropped, at the ends of documents ({accounting.documents_truncated:,} "
-            "truncated); without extra_tokens and drop_last, and with long=window or split, nothing is",
+            "truncated); without extra_tokens, drop_last and rest=drop, and with long=window or split, nothing is",
             stacklevel=3,
         )

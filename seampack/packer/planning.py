@@ -1,46 +1,73 @@
 """Planning: assign the pieces of documents to rows, given the document lengths. Pure functions, no text."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seampack.config import check_flag
-from seampack.errors import DataError
-from seampack.io.ragged import positions_of
+from seampack.errors import ConfigError, DataError
+from seampack.io.ragged import offsets_of, positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
-from seampack.packer import _layout_kernels as layout
-from seampack.packer.config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
-from seampack.packer.plans import Int32, Int64, PackPlan, Pieces, empty_pieces
+from seampack.packer import _order_kernels as in_order
+from seampack.packer.groups import Groups
+from seampack.packer.optimal import optimal_patterns
+from seampack.packer.plan_config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
+from seampack.packer.plans import MAX_LENGTH, Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
+from seampack.packer.row_groups import in_groups, row_order, set_aside
 
-MAX_LENGTH = 2**31 - 1
+Mask = npt.NDArray[np.bool_]
+
+_SHORTEN = (Long.TRUNCATE, Long.DROP)
+"""What becomes of long documents, and groups, of which not every token is packed."""
 
 # Share of seq_len at which a bin becomes a row within a stream; emptier bins wait for the pieces of the next window.
 _FULL_ENOUGH = 15 / 16
 
 
 def plan(
-    lengths: npt.ArrayLike, config: PlanConfig | None = None, *, keep_ends: bool = False, **options: Any
+    lengths: npt.ArrayLike,
+    config: PlanConfig | None = None,
+    *,
+    keep_ends: bool = False,
+    groups: npt.ArrayLike | None = None,
+    split_groups: bool = False,
+    **options: Any,
 ) -> PackPlan:
     """Plan rows of at most ``config.seq_len`` tokens for documents of the given lengths.
 
     ``lengths``: integers >= 0, shape (documents,), tokens. ``options`` are fields of PlanConfig and override
     ``config``. ``keep_ends``: documents end with an EOS, so one that is truncated keeps its last token and loses one
-    more before. The same lengths and config give the same plan on every machine.
+    more before. ``groups``: a label for each document, an integer or text; documents of one label are planned as one
+    document, so that they follow each other in a row if they fit. Then ``leftover`` is ``pad`` by default, and ``long``
+    holds for groups. A group of several documents that is longer than a row is an error, unless ``long`` is truncate or
+    drop, or with ``split_groups`` it is split like a long document.
+
+    The same lengths and config give the same plan on every machine.
 
     >>> rows = plan([3, 2, 4], seq_len=5, strategy="ffd", shuffle=False)
     >>> rows.row_offsets.tolist(), rows.doc.tolist(), rows.length.tolist()
     ([0, 1, 3], [2, 0, 1], [4, 3, 2])
 
-    Raises ConfigError for invalid options, DataError for invalid lengths and, with ``long="error"``, for documents that
-    are longer than a row.
+    Raises ConfigError for invalid options, DataError for invalid lengths or groups and, with ``long="error"``, for
+    documents or groups that are longer than a row.
     """
     config = config or PlanConfig()
     config = config.replace(**options) if options else config
     checked = check_lengths(lengths)
     check_long(checked, config)
-    return plan_window(checked, config, keep_ends=check_flag("keep_ends", keep_ends))
+    keep_ends = check_flag("keep_ends", keep_ends)
+    if groups is None:
+        return plan_window(checked, config, keep_ends=keep_ends)
+    if config.max_segments is not None:
+        raise ConfigError(f"max_segments: expected none for groups, which stay together; got {config.max_segments}")
+    if config.leftover == Leftover.AUTO:
+        config = config.replace(leftover=Leftover.PAD)
+    splits = check_flag("split_groups", split_groups) and config.long_rule != Long.ERROR
+    may_be_long = splits or config.long_rule in _SHORTEN
+    joined = Groups.of(checked, groups, config.seq_len, may_be_long=may_be_long)
+    return plan_window(checked, config, keep_ends=keep_ends, groups=joined)
 
 
 def check_long(lengths: Int32 | Int64, config: PlanConfig, first: int = 0) -> None:
@@ -80,36 +107,40 @@ def plan_window(
     carry_limit_tokens: int = 0,
     keep_ends: bool = False,
     bases: Int64 | None = None,
+    groups: Groups | None = None,
 ) -> PackPlan:
     """Plan one window of a stream. Pieces that fill no row are carried, up to ``carry_limit_tokens`` tokens.
 
+    In the last window, the limit is 0. Rows that make no group, ``config.group_rows``, are carried beyond the limit.
+
     ``window``: numbers that identify the window, on which the shuffle depends. ``keep_ends``: see ``plan``.
-    ``bases``: tokens before each document that an earlier window has packed, shape (documents,).
+    ``bases``: tokens before each document that an earlier window has packed, shape (documents,). ``groups``: the
+    documents that are planned as one, in a stream of one window.
 
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
     """
-    allowed = _allowed(lengths, config, bases)
+    units = lengths if groups is None else groups.lengths
+    allowed = _allowed(units, config, bases)
     planned = _PLANNERS[Strategy(config.strategy)](allowed, config, carry_limit_tokens)
-    dropped, carried = planned.dropped, planned.carried
-    if allowed is not lengths:
-        dropped, carried = _with_ends(dropped, carried, lengths - allowed, allowed)
-    rows = planned.rows.row_offsets.size - 1
-    if config.shuffle:
-        order = layout.shuffled(rows, np.random.SeedSequence([config.seed, *window]).generate_state(1, np.uint64)[0])
-    else:
-        order = np.arange(rows, dtype=np.int32)
-    columns = (*planned.rows, planned.repeated, order)
+    if allowed is not units:
+        planned = _with_ends(planned, units - allowed, allowed)
+    if groups is not None:
+        planned = groups.divide(planned)
+    if config.group_rows > 1:
+        planned = in_groups(planned, config, last=not carry_limit_tokens)
+    columns = (*planned.rows, planned.repeated, row_order(planned.rows, config, window))
+    dropped = planned.dropped
     if keep_ends:
         dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
     for column in columns:
         column.flags.writeable = False  # a plan may be shared between threads
-    return PackPlan(config.seq_len, lengths, *columns, dropped, carried)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, planned.rows_over_bound)
 
 
 def _allowed(lengths: Int32, config: PlanConfig, bases: Int64 | None) -> Int32:
     """Return the number of first tokens of each document that may be in rows; ``lengths`` itself if all may."""
-    if config.long_rule not in (Long.TRUNCATE, Long.DROP):
+    if config.long_rule not in _SHORTEN:
         return lengths
     before = np.zeros(lengths.size, np.int64) if bases is None else bases
     is_long = before + lengths > config.seq_len
@@ -119,109 +150,106 @@ def _allowed(lengths: Int32, config: PlanConfig, bases: Int64 | None) -> Int32:
     return np.where(is_long, kept, lengths).astype(np.int32)
 
 
-def _with_ends(dropped: Pieces, carried: Pieces, ends: Int32, allowed: Int32) -> tuple[Pieces, Pieces]:
+def _with_ends(planned: Planned, ends: Int32, allowed: Int32) -> Planned:
     """Add the tokens of each document that may not be in rows, ``ends`` at its end, to what is dropped or carried.
 
     The end of a document that is carried is carried with it, and dropped in the window in which it ends.
     """
-    carried = carried._replace(length=carried.length + ends[carried.document])
-    dropped = dropped._replace(length=dropped.length + ends[dropped.document])
+    carried = planned.carried._replace(length=planned.carried.length + ends[planned.carried.document])
+    dropped = planned.dropped._replace(length=planned.dropped.length + ends[planned.dropped.document])
     is_left = ends > 0
     is_left[carried.document] = False
     is_left[dropped.document] = False
     left = np.flatnonzero(is_left).astype(np.int32)
     pieces = Pieces(left, allowed[left], ends[left])
-    return Pieces(*(np.concatenate(both) for both in zip(dropped, pieces, strict=True))), carried
+    dropped = Pieces(*(np.concatenate(both) for both in zip(dropped, pieces, strict=True)))
+    return planned._replace(dropped=dropped, carried=carried)
 
 
-class _Rows(NamedTuple):
-    """The columns of a plan that the kernels fill."""
-
-    row_offsets: Int64
-    doc: Int32
-    start: Int32
-    length: Int32
-
-    @classmethod
-    def empty(cls, rows: int, segments: int) -> "_Rows":
-        row_offsets = np.empty(rows + 1, np.int64)
-        row_offsets[0] = 0
-        return cls(row_offsets, *(np.empty(segments, np.int32) for _ in range(3)))
-
-    def trimmed(self) -> "_Rows":
-        """Return the rows without the room that no segment took."""
-        segments = int(self.row_offsets[-1])
-        return _Rows(self.row_offsets, self.doc[:segments], self.start[:segments], self.length[:segments])
-
-
-class _Planned(NamedTuple):
-    rows: _Rows
-    repeated: Int32
-    dropped: Pieces
-    carried: Pieces
-
-
-def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+def _plan_concat(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
     documents = Pieces(np.arange(lengths.size, dtype=np.int32), np.zeros_like(lengths), lengths)
-    joined, rest = _whole_rows(documents, config.seq_len, carry_limit_tokens > 0 or config.drop_last)
-    count = -(-joined.tokens // config.seq_len)
-    rows = _Rows.empty(count, joined.document.size + count)
-    kernels.write_filled(joined, np.zeros(1, np.int64), config.seq_len, 0, rows)
-    rows = rows.trimmed()
+    most = _most_rows(documents, config)
+    rows = Rows.empty(most, documents.document.size + most)
+    rows, rest = _fill(documents, np.zeros(1, np.int64), config, carry_limit_tokens, 0, rows)
     dropped, carried = (empty_pieces(), rest) if carry_limit_tokens else (rest, empty_pieces())
-    return _Planned(rows, np.zeros_like(rows.doc), dropped, carried)
+    return Planned(rows, np.zeros_like(rows.doc), dropped, carried)
 
 
-def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
+def _plan_pad(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
     counts = -(-lengths.astype(np.int64) // config.seq_len)
     document = np.repeat(np.arange(lengths.size, dtype=np.int32), counts)
     start = positions_of(counts) * config.seq_len
     length = np.minimum(lengths[document] - start, config.seq_len)
-    rows = _Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
-    return _Planned(rows, np.zeros_like(document), empty_pieces(), empty_pieces())
+    rows = Rows(np.arange(document.size + 1), document, start.astype(np.int32), length.astype(np.int32))
+    return Planned(rows, np.zeros_like(document), empty_pieces(), empty_pieces())
 
 
-def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> _Planned:
-    """Plan by ``seamless``, ``best_fit`` or ``ffd``: whole rows or windows, bins that are full, and leftovers."""
+def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
+    """Plan by ``seamless``, ``best_fit``, ``ffd`` or ``optimal``: whole rows or windows, full bins, and leftovers."""
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
     pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
-    if config.strategy == Strategy.BEST_FIT:
-        groups, entries = bin_kernels.best_fit_groups(histogram, seq_len)
+    over_bound = None
+    if config.strategy == Strategy.OPTIMAL:
+        patterns, bound = optimal_patterns(histogram, seq_len)
+        over_bound = int(patterns[-1].sum()) - bound
+    elif config.strategy == Strategy.BEST_FIT:
+        groups, entries = bin_kernels.best_fit_groups(histogram, seq_len, config.most_segments)
         opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
         patterns = bin_kernels.patterns_of(groups, opened, entries)
     else:
         sparing = config.extra_room == ExtraRoom.NEEDED
-        patterns = bin_kernels.ffd_patterns(histogram, seq_len, config.extra_room_tokens, sparing)
+        extra, most = config.extra_room_tokens, config.most_segments
+        patterns = bin_kernels.ffd_patterns(histogram, seq_len, extra, sparing, most)
     tokens, pieces_per_bin, repeats = _totals(*patterns)
 
     pad = config.leftover_rule == Leftover.PAD
-    chosen = _full_enough(tokens, repeats, config, carry_limit_tokens) if pad else tokens >= seq_len
+    closed = (tokens >= seq_len) | (pieces_per_bin >= config.most_segments)
+    chosen = _full_enough(tokens, repeats, closed, config, carry_limit_tokens) if pad else closed
     unfilled = int((tokens * repeats)[~chosen].sum())
     carry = pad or unfilled <= carry_limit_tokens
-    whole = carry_limit_tokens > 0 or config.drop_last
     filled = 0
     if not carry and config.leftover_rule == Leftover.FILL:
-        filled = unfilled // seq_len if whole else -(-unfilled // seq_len)
+        filled = unfilled // seq_len if carry_limit_tokens or config.drop_last else -(-unfilled // seq_len)
     waiting = empty_pieces(int((repeats * pieces_per_bin)[~chosen].sum()))
     bin_offsets = np.empty(int(repeats[~chosen].sum()) + 1, np.int64)
     kernels.take_bins(patterns, _runs(tokens, repeats, chosen, filled), pieces, waiting, bin_offsets)
-    joined, rest = (empty_pieces(), waiting) if carry else _whole_rows(waiting, seq_len, whole)
 
     bins, segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
-    joined_rows = -(-joined.tokens // seq_len)
-    rows = _Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + joined.document.size + joined_rows)
+    joined_rows = 0 if carry else filled + _most_rows(waiting, config)
+    rows = Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + waiting.document.size + joined_rows)
     repeated = np.zeros_like(rows.doc)
     cut = empty_pieces(int(repeats[tokens > seq_len].sum()))
     kernels.write_windows(lengths, long, seq_len, overlap, rows, repeated)
     kernels.write_patterns(patterns, chosen, pieces, seq_len, whole_rows, rows, cut)
-    kernels.write_filled(joined, bin_offsets[: filled + 1], seq_len, whole_rows + bins, rows)
-    rows = rows.trimmed()
+    if carry:
+        rows, rest = rows.trimmed(whole_rows + bins), waiting
+    else:
+        rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + bins, rows)
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:
-        return _Planned(rows, repeated, cut, rest)
+        return Planned(rows, repeated, cut, rest, over_bound)
     dropped = Pieces(*(np.concatenate(both) for both in zip(cut, rest, strict=True)))
-    return _Planned(rows, repeated, dropped, empty_pieces())
+    return Planned(rows, repeated, dropped, empty_pieces(), over_bound)
+
+
+def _plan_in_order(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:
+    """Plan by ``keep_order``. Rows that later documents may fill are carried, with all after them."""
+    seq_len = config.seq_len
+    found, segments, first_documents = in_order.assign_in_order(
+        lengths, seq_len, config.look_back, config.most_segments
+    )
+    rows = Rows.empty(segments.size, int(segments.sum()))
+    np.cumsum(segments, out=rows.row_offsets[1:])
+    in_order.write_in_order(lengths, seq_len, found, rows.row_offsets[:-1].copy(), rows)
+    planned = Planned(rows, np.zeros_like(rows.doc), empty_pieces(), empty_pieces())
+    if not carry_limit_tokens:
+        return planned
+    tokens = np.diff(offsets_of(rows.length)[rows.row_offsets])
+    may_grow = (first_documents >= lengths.size - config.look_back) & (segments < config.most_segments)
+    waiting = np.flatnonzero(may_grow & (tokens < _FULL_ENOUGH * seq_len))
+    kept, carried = set_aside(planned, int(waiting[0]) if waiting.size else rows.number)
+    return kept._replace(carried=carried) if carried.tokens <= carry_limit_tokens else planned
 
 
 _PLANNERS = {
@@ -230,6 +258,8 @@ _PLANNERS = {
     Strategy.BEST_FIT: _plan_bins,
     Strategy.FFD: _plan_bins,
     Strategy.PAD: _plan_pad,
+    Strategy.KEEP_ORDER: _plan_in_order,
+    Strategy.OPTIMAL: _plan_bins,
 }
 
 
@@ -240,14 +270,14 @@ def _totals(offsets: Int64, sizes: Int64, counts: Int64, firsts: Int64, repeats:
     return np.add.reduceat(sizes * counts, offsets[:-1]), np.add.reduceat(counts, offsets[:-1]), repeats
 
 
-def _full_enough(tokens: Int64, repeats: Int64, config: PlanConfig, carry_limit_tokens: int) -> npt.NDArray[np.bool_]:
+def _full_enough(tokens: Int64, repeats: Int64, closed: Mask, config: PlanConfig, carry_limit_tokens: int) -> Mask:
     """Return a mask of the bins (or patterns of ``repeats`` bins) that become rows; the next window gets the others."""
-    full: npt.NDArray[np.bool_] = tokens >= _FULL_ENOUGH * config.seq_len
+    full: Mask = closed | (tokens >= _FULL_ENOUGH * config.seq_len)
     waiting = int((tokens * repeats)[~full].sum())
     return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
 
 
-def _runs(tokens: Int64, repeats: Int64, chosen: npt.NDArray[np.bool_], filled: int) -> tuple[Int64, Int64, Int64]:
+def _runs(tokens: Int64, repeats: Int64, chosen: Mask, filled: int) -> tuple[Int64, Int64, Int64]:
     """Return the bins that are not chosen as runs (pattern, first bin, bins), in the order in which they become rows.
 
     The first are the ``filled`` fullest bins, which are kept, the emptiest of them first: their gaps are the largest,
@@ -270,19 +300,21 @@ def _runs(tokens: Int64, repeats: Int64, chosen: npt.NDArray[np.bool_], filled: 
     )
 
 
-def _whole_rows(pieces: Pieces, seq_len: int, whole: bool) -> tuple[Pieces, Pieces]:
-    """Return the pieces to join end to end, and the rest: with ``whole``, what makes no whole row."""
-    ends = np.cumsum(pieces.length, dtype=np.int64)
-    total = int(ends[-1]) if ends.size else 0
-    limit = total - total % seq_len
-    if not whole or limit == total:
-        return pieces, empty_pieces()
-    split = int(np.searchsorted(ends, limit, side="right"))  # the piece in which the incomplete row begins
-    inside = limit - int(ends[split]) + int(pieces.length[split])
-    joined = Pieces(*(column[: split + (inside > 0)].copy() for column in pieces))
-    rest = Pieces(*(column[split:].copy() for column in pieces))
-    rest.start[0] += inside
-    rest.length[0] -= inside
-    if inside:
-        joined.length[-1] = inside
-    return joined, Pieces(*(column[rest.length > 0] for column in rest))  # an empty document leaves no piece
+def _most_rows(pieces: Pieces, config: PlanConfig) -> int:
+    """Return the most rows that pieces joined end to end fill: each but the last is full or has the most segments."""
+    full = pieces.tokens // config.seq_len
+    return full + (pieces.document.size + full) // config.most_segments + 1
+
+
+def _fill(
+    pieces: Pieces, bin_offsets: Int64, config: PlanConfig, carry_limit_tokens: int, row: int, rows: Rows
+) -> tuple[Rows, Pieces]:
+    """Write bins, fill their gaps, and join the other pieces; return all rows, and what makes no whole row."""
+    whole = carry_limit_tokens > 0 or config.drop_last
+    end, piece, done = kernels.write_filled(pieces, bin_offsets, config.seq_len, config.most_segments, whole, row, rows)
+    rest = Pieces(*(column[piece:].copy() for column in pieces))
+    if done:
+        rest.start[0] += done
+        rest.length[0] -= done
+    # an empty document leaves no piece
+    return rows.trimmed(end), Pieces(*(column[rest.length > 0] for column in rest))

@@ -7,11 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import SeampackError
+from seampack.io.ragged import offsets_of
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.accounting import Accounting
+from seampack.packer.plan_config import LINEAR_COST
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+
+
+MAX_LENGTH = 2**31 - 1
+"""Most tokens of a document."""
 
 
 class Pieces(NamedTuple):
@@ -30,6 +36,55 @@ class Pieces(NamedTuple):
 def empty_pieces(count: int = 0) -> Pieces:
     """Return room for a number of pieces."""
     return Pieces(*(np.empty(count, np.int32) for _ in range(3)))
+
+
+class Rows(NamedTuple):
+    """The columns of a plan that the kernels fill."""
+
+    row_offsets: Int64
+    doc: Int32
+    start: Int32
+    length: Int32
+
+    @property
+    def number(self) -> int:
+        """Number of rows."""
+        return self.row_offsets.size - 1
+
+    @classmethod
+    def empty(cls, rows: int, segments: int) -> "Rows":
+        """Return room for a number of rows and segments."""
+        row_offsets = np.empty(rows + 1, np.int64)
+        row_offsets[0] = 0
+        return cls(row_offsets, *(np.empty(segments, np.int32) for _ in range(3)))
+
+    def trimmed(self, rows: int) -> "Rows":
+        """Return the first rows, without the room that no segment took."""
+        segments = int(self.row_offsets[rows])
+        return Rows(self.row_offsets[: rows + 1], self.doc[:segments], self.start[:segments], self.length[:segments])
+
+
+class Planned(NamedTuple):
+    """Rows in the order of planning, the repeated tokens of each segment, and the pieces that are in no row."""
+
+    rows: Rows
+    repeated: Int32
+    dropped: Pieces
+    carried: Pieces
+    rows_over_bound: int | None = None
+
+
+def row_costs(row_offsets: Int64, length: Int32, linear_cost: int) -> Int64:
+    """Return the cost of each row; see ``PackPlan.costs``."""
+    lengths = length.astype(np.int64)
+    costs: Int64 = np.diff(offsets_of(lengths * (linear_cost + lengths))[row_offsets])
+    return costs
+
+
+def imbalance(costs: Int64, ranks: int) -> float | None:
+    """Return the cost of the dearest rows over the mean cost; see ``PackPlan.imbalance``."""
+    steps = costs[: costs.size - costs.size % ranks].reshape(-1, ranks)
+    return float(steps.max(axis=1).sum() / steps.mean(axis=1).sum()) if steps.size else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +109,27 @@ class PackPlan:
     row_order: Int32  # shape (rows,), a permutation
     dropped: Pieces = field(default_factory=empty_pieces)
     carried: Pieces = field(default_factory=empty_pieces)
+    rows_over_bound: int | None = None
+    """Most rows, or bins that are carried or filled, beyond the fewest that hold the same pieces; of ``optimal``."""
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return self.row_offsets.size - 1
+
+    def costs(self, linear_cost: int) -> Int64:
+        """Return the cost of training on each row, in the order of writing; shape (rows,).
+
+        A segment of ``n`` tokens costs ``linear_cost * n``, and ``n * n`` for attention.
+        """
+        return row_costs(self.row_offsets, self.length, linear_cost)[self.row_order]
+
+    def imbalance(self, ranks: int, linear_cost: int = LINEAR_COST) -> float | None:
+        """Return what ranks that wait for each other cost: the dearest rows of all steps, over the mean of their rows.
+
+        A step is ``ranks`` consecutive rows; the last rows, if they make no step, do not count. None without a step.
+        """
+        return imbalance(self.costs(linear_cost), ranks)
 
     def kept_ends(self) -> npt.NDArray[np.bool_]:
         """Return a mask of the segments whose last token is the last of its document, in place of a dropped one."""

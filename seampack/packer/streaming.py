@@ -11,8 +11,9 @@ import numpy.typing as npt
 from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.ragged import offsets_of
 from seampack.packer.column_types import ADDED_COLUMNS
-from seampack.packer.config import PackConfig, PlanConfig
+from seampack.packer.config import PackConfig
 from seampack.packer.gather import Ragged, gather
+from seampack.packer.plan_config import PlanConfig
 from seampack.packer.plans import Pieces
 from seampack.packer.rows import row_reader
 from seampack.packer.windows import End, Parts, WindowPlanner, joined_lengths, no_parts, windows_of

@@ -200,7 +200,7 @@ class TextTokenizer:
             ends,
             batch.names,
             batch.bad,
-            Doubled(begun, ended, *as_text),
+            Doubled(int(begun), int(ended), *as_text),  # plain Python gives numpy integers
             columns=framed_columns(columns, ids, offsets, out, ends) if columns else {},
             fields=batch.fields,
         )

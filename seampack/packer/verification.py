@@ -21,10 +21,11 @@ from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.manifest import Manifest
 from seampack.packer.names import DATASET_FILES, MANIFEST, QUARANTINE, is_packed_name
 from seampack.packer.numbering import BITS, places_of
+from seampack.packer.plan_config import Rest
 from seampack.packer.rows import Int64, flat, list_lengths, segment_lengths, segment_starts
 
 _NEVER_LOST = ("rows", "segments", "tokens_out", "repeated")
-"""Counts that are exact even if the last row is dropped."""
+"""Counts that are exact even if the last rows are dropped."""
 _IN_ROWS = "documents - empty_documents - documents_dropped"
 
 
@@ -123,12 +124,13 @@ def verify_rows(folder: Place, manifest: Manifest, tables: Iterable[pa.Table]) -
     counted["cuts"] = counted["segments"] - counted[_IN_ROWS]
     if is_numbered:
         counted["documents_split"] = np.unique(np.concatenate(split)).size
+    drops_rows = manifest.config["drop_last"] or manifest.config.get("rest") == Rest.DROP
     for name, count in counted.items():
         in_rows = accounting.documents - accounting.empty_documents - (accounting.documents_dropped or 0)
         stated = getattr(accounting, name, in_rows)
-        # the last row, if it is dropped, may hold parts of documents that are counted as cut
+        # the last rows, if they are dropped, may hold parts of documents that are counted as cut
         may_lose = name not in _NEVER_LOST and (name != _IN_ROWS or accounting.documents_dropped is None)
-        is_lost = count < stated and manifest.config["drop_last"] and may_lose
+        is_lost = count < stated and drops_rows and may_lose
         if count != stated and not is_lost:
             raise ShardError(f"{folder}: {name}: the manifest says {stated}, the shards hold {count}; pack again")
 

@@ -17,8 +17,8 @@ from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.numbering import BITS
-from seampack.packer.planning import MAX_LENGTH, check_lengths, check_long, plan_window
-from seampack.packer.plans import Int64, PackPlan
+from seampack.packer.planning import check_lengths, check_long, plan_window
+from seampack.packer.plans import MAX_LENGTH, Int64, PackPlan
 
 
 class HasLengths(Protocol):
@@ -124,7 +124,7 @@ class WindowPlanner:
             check_lengths(parts.length),
             self._config,
             window=(self._partition, self._section, self.window),
-            carry_limit_tokens=0 if last else self._config.window_tokens // 4,
+            carry_limit_tokens=0 if last else max(1, self._config.window_tokens // 4),
             keep_ends=self._keep_ends,
             bases=parts.base,
         )

@@ -61,7 +61,15 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
     compared = json.loads(call("compare", CORPUS, *COMPARED, "--json").stdout)
-    assert [row["strategy"] for row in compared] == ["seamless", "concat", "best_fit", "ffd", "pad", "paper"]
+    assert [row["strategy"] for row in compared] == [
+        "seamless",
+        "concat",
+        "best_fit",
+        "ffd",
+        "pad",
+        "keep_order",
+        "paper",
+    ]
     assert {row["tokens_in"] for row in compared} == {manifest["accounting"]["tokens_in"]}
     assert compared[0]["rows"] == manifest["accounting"]["rows"]
 
@@ -126,7 +134,8 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"ids": [1, 2], "loss_mask": [0, 1], "x": [3, 4], "source": "s", "uid": 1}')
+    document = {"ids": [1, 2], "loss_mask": [0, 1], "x": [3, 4], "source": "s", "uid": 1}
+    (tmp_path / "a.jsonl").write_text((json.dumps(document) + "\n") * 40)
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
@@ -135,6 +144,12 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "extra_tokens": 3,
         "extra_room": "always",
         "leftover": "pad",
+        "max_segments": 7,
+        "rows_multiple_of": 2,
+        "rest": "drop",
+        "balance": 2,
+        "linear_cost": 11,
+        "look_back": 10,
         "drop_last": True,
         "shuffle": False,
         "seed": 5,
@@ -222,6 +237,11 @@ def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None
     assert warnings_of("--strategy", "concat", "--drop-last") == []
     assert warnings_of("--max-overlap", 0.2, "--leftover", "concat", "--drop-last") == []
     assert warnings_of("--strategy", "ffd") == []
+    assert warnings_of("--strategy", "keep_order", "--balance", 2, "--look-back", 9) == [idle("balance", "keep_order")]
+    assert warnings_of("--rest", "drop", "--linear-cost", 1) == [
+        "seampack: warning: --rest has no effect without --rows-multiple-of",
+        "seampack: warning: --linear-cost has no effect without --balance",
+    ]
     assert warnings_of("--strategy", "concat", "--fill") == [idle("fill", "concat")]
     assert warnings_of("--strategy", "ffd", "--fill", "--drop-last") == []
 
@@ -259,12 +279,27 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert headings[:6] == ["strategy", "rows", "fill", "padding", "dropped", "repeated"]
     assert headings[6:] == ["split", "truncated", "fit but cut", "cuts", "CPU-s"]
     cells = {line.split()[0]: line.split() for line in shown[1:]}
-    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad", "paper"]
+    assert list(cells) == ["seamless", "concat", "best_fit", "ffd", "pad", "keep_order", "paper"]
     cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
     assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
     assert int(cut["concat"].replace(",", "")) > 0
     truncated = {strategy: row[headings.index("truncated")] for strategy, row in cells.items()}
     assert truncated["seamless"] == "0" != truncated["paper"]
+
+
+def test_compare_shows_how_far_optimal_is_from_the_bound(call: Run) -> None:
+    shown = call("compare", CORPUS, *COMPARED[:-2], "--optimal").stdout.decode().splitlines()
+    assert [line.split()[0] for line in shown[-3:]] == ["paper", "optimal", "optimal:"]
+    assert shown[-1].endswith(" rows more than the fewest")
+    assert int(shown[-1].split()[3]) <= 0.001 * int(shown[-2].split()[1].replace(",", ""))
+
+
+def test_compare_shows_the_balance_of_steps(call: Run) -> None:
+    shown = call("compare", CORPUS, *COMPARED, "--balance", 8, "--rows-multiple-of", 24).stdout.decode().splitlines()
+    assert shown[0].endswith("imbalance")
+    for line in shown[1:]:
+        assert int(line.split()[1].replace(",", "")) % 24 == 0
+        assert 1 <= float(line.split()[-1]) < (2 if line.startswith("keep_order") else 1.05)
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

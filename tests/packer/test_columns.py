@@ -87,8 +87,8 @@ def test_every_column_comes_back(
     records = [record(each, number) for number, each in enumerate(documents)]
     options = {**options, "partition_bytes": 1 << 16, "carry": CARRY, "keep": KEEP, "labels": labels}
     with TemporaryDirectory() as folder:
-        if not records and kind == "parquet":
-            return
+        if kind == "parquet" and not any(each["input_ids"] for each in records):
+            return  # the lists of the table would have no type
         corpus, out = write(Path(folder, f"a.{kind}"), records, kind), Path(folder, "out")
         seampack.pack(corpus, out=out, **options, **losses)
         packed = PackedFolder(out)
@@ -99,15 +99,16 @@ def test_every_column_comes_back(
         for number, each in enumerate(records):
             whole = with_added(each, options["bos"], options["eos"])
             back = names.pop(each["id"] if options["id_column"] else number, None)
+            drops_rows = losses["drop_last"] or losses["rows_multiple_of"] > 1
             if back is None:
-                assert not each["input_ids"] or losses["drop_last"] or losses["long"] == "drop"
+                assert not each["input_ids"] or drops_rows or losses["long"] == "drop"
                 continue
             assert [back[name] for name in FIELDS] == [each[name] for name in FIELDS]
             cut = len(back["input_ids"])
             for name in COLUMNS:
                 assert back[name] in (whole[name][:cut], [*whole[name][: cut - 1], whole[name][-1]])
             lost = len(whole["input_ids"]) - cut
-            assert lost == 0 or losses["drop_last"] or losses["extra_tokens"] or losses["long"] == "truncate"
+            assert lost == 0 or drops_rows or losses["extra_tokens"] or losses["long"] == "truncate"
         assert not names
 
 

@@ -13,7 +13,7 @@ from seampack.packer.column_types import IGNORE_INDEX
 from seampack.packer.gather import apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
-from tests.packer.test_planning import lengths_and_seq_len, options, rows_of
+from tests.packer.test_planning import enough_tokens, lengths_and_seq_len, options, rows_of
 
 
 def documents(lengths: list[int]) -> list[list[int]]:
@@ -31,7 +31,8 @@ def test_rows_have_the_tokens_of_the_plan(
 ) -> None:
     lengths, seq_len = case
     texts = documents(lengths)
-    planned = plan(lengths, seq_len=seq_len, **options)
+    with enough_tokens():
+        planned = plan(lengths, seq_len=seq_len, **options)
     packed = apply_plan(column(texts), planned, pads={"input_ids": -7} if padded else None, labels=labels)
     assert packed.num_rows == planned.rows
     repeated = planned.repeated.tolist()
@@ -64,7 +65,8 @@ def test_truncated_documents_keep_their_end_token(
 ) -> None:
     """A document that loses tokens loses them before its EOS, and its last segment ends with the EOS."""
     lengths, seq_len = case
-    planned = plan(lengths, seq_len=seq_len, keep_ends=True, **options)
+    with enough_tokens():
+        planned = plan(lengths, seq_len=seq_len, keep_ends=True, **options)
     texts = documents(lengths)
     packed = apply_plan(column(texts), planned, labels=labels)
     account = planned.account()
@@ -88,7 +90,9 @@ def test_truncated_documents_keep_their_end_token(
 @given(lengths_and_seq_len, options)
 def test_every_token_is_a_target_once(case: tuple[list[int], int], options: dict[str, Any]) -> None:
     lengths, seq_len = case
-    planned = plan(lengths, seq_len=seq_len, **{**options, "extra_tokens": 0, "drop_last": False, "long": "window"})
+    options = {**options, "extra_tokens": 0, "drop_last": False, "rest": "split", "long": "window"}
+    with enough_tokens():
+        planned = plan(lengths, seq_len=seq_len, **options)
     labels = apply_plan(column(documents(lengths)), planned, labels=True)["labels"].to_pylist()
     targets = sorted(label for row in labels for label in row if label != IGNORE_INDEX)
     assert targets == sorted(token for document in documents(lengths) for token in document)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, ShardError
-from seampack.packer.config import Strategy
 from seampack.packer.folder import PackedFolder
+from seampack.packer.plan_config import Strategy
 from seampack.training.dataset import PackedDataset
 from tests.conftest import Run
 from tests.faulty import failed

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import seampack
 from seampack.config import Config
 from seampack.errors import DataError
 from seampack.packer import text_blocks
-from seampack.packer.config import PackConfig, PlanConfig
+from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest
+from seampack.packer.plan_config import PlanConfig
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
 from tests.packer.chats import TEMPLATES
@@ -42,6 +44,17 @@ def rows(planned: PackPlan) -> list[tuple[int, ...]]:
     return [tuple(planned.length[bounds[row] : bounds[row + 1]].tolist()) for row in planned.row_order.tolist()]
 
 
+def spread(planned: PackPlan) -> list[int]:
+    """Return the number of documents from the first of each row to its last."""
+    bounds = planned.row_offsets.tolist()
+    return [int(planned.doc[b - 1] - planned.doc[a]) for a, b in pairwise(bounds)]
+
+
+def imbalance(planned: PackPlan) -> float:
+    """Return the dearest row over the mean, in steps of 4 rows whose cost is that of attention alone."""
+    return planned.imbalance(4, linear_cost=0) or 0.0
+
+
 PLAN_OPTIONS = {
     "seq_len": Option(8, lambda before, after: max(map(sum, rows(before))) == 10 and max(map(sum, rows(after))) == 8),
     "strategy": Option("pad", lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
@@ -57,6 +70,28 @@ PLAN_OPTIONS = {
         "fill",
         lambda before, after: before.account().padding - after.account().padding == 10,
         given={"strategy": "ffd"},
+    ),
+    "max_segments": Option(1, lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
+    "rows_multiple_of": Option(8, lambda before, after: before.rows % 8 > 0 == after.rows % 8 and after.rows > 8),
+    "rest": Option(
+        "drop",
+        lambda before, after: before.account().dropped == 0 < after.account().dropped and after.rows % 8 == 0,
+        given={"rows_multiple_of": 8},
+    ),
+    "balance": Option(
+        4,
+        lambda before, after: sorted(rows(before)) == sorted(rows(after)) and imbalance(after) < imbalance(before),
+        given={"max_overlap": 0.0, "linear_cost": 0},
+    ),
+    "linear_cost": Option(
+        0,
+        lambda before, after: rows(before) != rows(after) and sorted(rows(before)) == sorted(rows(after)),
+        given={"balance": 2, "leftover": "pad", "shuffle": False},
+    ),
+    "look_back": Option(
+        2,
+        lambda before, after: before.rows < after.rows and max(spread(before)) > 2 >= max(spread(after)),
+        given={"strategy": "keep_order"},
     ),
     "drop_last": Option(True, lambda before, after: before.account().padding > after.account().padding == 0),
     "shuffle": Option(

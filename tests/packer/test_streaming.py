@@ -20,6 +20,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.streaming import PackStream, pack_stream
 from seampack.packer.windows import plan_stream
 from tests.packer.corpus import END, END_ID, SMALL, STRATEGIES, TEXTS, TOKENS, write_corpus
+from tests.packer.test_planning import enough_tokens
 from tests.packer.test_planning import options as planning
 from tests.packer.test_windows import Batch
 
@@ -55,7 +56,9 @@ def test_the_rows_are_those_of_the_windows(
 ) -> None:
     config = PackConfig(seq_len=seq_len, window_tokens=rows * seq_len, **options)
     expected = []
-    for window in plan_stream([Batch(np.array([len(document)])) for document in tokens], config):
+    with enough_tokens():
+        windows = list(plan_stream([Batch(np.array([len(document)])) for document in tokens], config))
+    for window in windows:
         planned = window.plan
         segments = [
             (int(window.parts.document[d]), int(window.parts.base[d] + start), int(length), int(repeated))
@@ -86,7 +89,8 @@ def test_a_stream_goes_on_after_any_row(
         columns = [{"input_ids": ids, "loss_mask": [k % 2 for k in ids]} for ids in tokens]
         return pack_stream(columns, seq_len=10, window_tokens=10 * rows, **options)
 
-    whole = plain(stream())
+    with enough_tokens():
+        whole = plain(stream())
     first = stream()
     done = data.draw(st.integers(0, len(whole)))
     before = plain(islice(iter(first), done))

@@ -23,9 +23,9 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import segments
 from seampack.packer.against import verify_against
-from seampack.packer.config import Leftover, Strategy
 from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
+from seampack.packer.plan_config import Leftover, Strategy
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
 from tests.packer.corpus import END, END_ID, OF_ROWS, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
@@ -54,6 +54,8 @@ LOSSES = st.fixed_dictionaries(
         "extra_room": st.sampled_from(["needed", "always"]),
         "drop_last": st.booleans(),
         "long": st.sampled_from(["window", "split", "truncate", "drop"]),
+        "rows_multiple_of": st.sampled_from([1, 1, 3]),
+        "rest": st.just("drop"),
     }
 )
 

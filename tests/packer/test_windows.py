@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
-from seampack.packer.config import PackConfig, Strategy
+from seampack.packer.config import PackConfig
+from seampack.packer.plan_config import Strategy
 from seampack.packer.planning import plan
 from seampack.packer.windows import End, WindowPlanner, plan_stream, windows_of
 from tests import naive
-from tests.packer.test_planning import options
+from tests.packer.test_planning import enough_tokens, options
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,16 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     total = Accounting(seq_len=seq_len)
     segments = [0] * len(lengths)
     rows: list[naive.Row] = []
-    for window in plan_stream(batches(lengths, size), config):
+    with enough_tokens():
+        windows = list(plan_stream(batches(lengths, size), config))
+    for window in windows:
         planned = window.plan
-        end = (
-            max(lengths, default=0) if options["long"] == "truncate" else 0
-        )  # of a document, to be dropped with its last token
-        assert planned.carried.tokens <= max(window_tokens // 4, seq_len - 1) + end
+        assert planned.rows % config.rows_multiple_of == 0
+        groups = 0 if config.rows_multiple_of == 1 else 2 * config.rows_multiple_of * seq_len
+        limit = max(window_tokens // 4, seq_len - 1) + groups
+        begins = window.parts.base[planned.carried.document] + planned.carried.start
+        longest = seq_len - begins if options["long"] == "truncate" else np.int64(2**31)
+        assert np.minimum(planned.carried.length, longest).sum() <= limit  # besides ends, to be dropped
         for doc, start, length, repeated in zip(
             planned.doc, planned.start, planned.length, planned.repeated, strict=True
         ):
@@ -71,7 +76,8 @@ def test_every_token_is_settled_once(case: tuple[int, int, list[int], int], opti
     assert total.empty_documents == lengths.count(0)
     assert total.documents_dropped == sum(length > count == 0 for length, count in zip(lengths, segments, strict=True))
     assert total.documents_fit_but_cut == naive.fit_but_cut(lengths, rows, seq_len)
-    if not options["drop_last"]:  # it may drop the second part of a document that an earlier window cut
+    # they may drop the second part of a document that an earlier window cut
+    if not options["drop_last"] and options["rest"] == "split":
         assert total.documents_split == sum(count > 1 for count in segments)
         assert total.cuts == sum(max(count - 1, 0) for count in segments)
 
