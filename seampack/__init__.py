@@ -41,6 +41,7 @@ _HOME = {
     "DataError": "errors",
     "Manifest": "packer.manifest",
     "MissingExtraError": "errors",
+    "Mix": "packer.mixes",
     "PackConfig": "packer.config",
     "PackPlan": "packer.plans",
     "PackedDataset": "training.dataset",
@@ -54,6 +55,7 @@ _HOME = {
     "Segmenter": "segmenter.model",
     "ShardError": "errors",
     "Strategy": "packer.plan_config",
+    "TokenStore": "packer.token_store",
     "apply_plan": "packer.gather",
     "block_mask": "training.collation",
     "collate": "training.collation",
@@ -65,6 +67,7 @@ _HOME = {
     "pack_partitions": "packer.packing",
     "pack_stream": "packer.streaming",
     "plan": "packer.planning",
+    "tokenize": "packer.tokenize",
     "train_tokenizer": "packer.train_tokenizer",
 }
 
@@ -76,6 +79,7 @@ __all__ = [
     "DataError",
     "Manifest",
     "MissingExtraError",
+    "Mix",
     "PackConfig",
     "PackPlan",
     "PackedDataset",
@@ -89,6 +93,7 @@ __all__ = [
     "Segmenter",
     "ShardError",
     "Strategy",
+    "TokenStore",
     "__version__",
     "apply_plan",
     "block_mask",
@@ -101,6 +106,7 @@ __all__ = [
     "pack_partitions",
     "pack_stream",
     "plan",
+    "tokenize",
     "train_tokenizer",
 ]
 

@@ -33,6 +33,7 @@ from seampack.commands.pack import compare, pack
 from seampack.commands.report import discard, interrupted, memory_advice, note, warn, written
 from seampack.commands.segment import segment
 from seampack.commands.terminal import ERROR
+from seampack.commands.tokenize import tokenize
 from seampack.commands.tokenizer import tokenizer
 from seampack.commands.unpack import unpack
 from seampack.commands.verify import verify
@@ -153,7 +154,7 @@ def main() -> None:
     """Turn text corpora into training sequences, and find the words of text without spaces."""
 
 
-for command in (pack, merge, compare, inspect, verify, unpack, tokenizer, segment, models, doctor):
+for command in (pack, merge, tokenize, compare, inspect, verify, unpack, tokenizer, segment, models, doctor):
     main.add_command(command)
 
 

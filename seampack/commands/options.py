@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from seampack.commands.grouped import PATH, option
+from seampack.commands.report import note
 from seampack.config import Group, range_words, underscored, value_type
 from seampack.io.formats import CODECS
+from seampack.packer.config import AUTO, PackConfig
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad
 
 if TYPE_CHECKING:
+    from seampack.packer.tokenizing import TextTokenizer
     from seampack.segmenter.dictionary import Dictionary
     from seampack.segmenter.model import Segmenter
 
@@ -159,6 +162,27 @@ pre_segment = option(
 def splitter(model: str | None) -> Any:
     """Return the function that splits texts for ``--pre-segment``, or None."""
     return None if model is None else load_segmenter(model).pieces
+
+
+def tokenizer_name(given: str | None) -> str:
+    """Return the tokenizer to use, and say so if none is given."""
+    if given is not None:
+        return given
+    note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
+    return "bundled"
+
+
+def frames_automatically(config: PackConfig) -> bool:
+    """Return whether the tokenizer chooses a token around documents; the chat template writes those of messages."""
+    return AUTO in (config.bos, config.eos) and config.messages_column is None
+
+
+def note_special_tokens(tokenizer: "TextTokenizer") -> None:
+    """Say which tokens are put around documents."""
+    advice = "choose others with --bos and --eos"
+    if tokenizer.eos.name is None:
+        advice = "a model does not learn to end a text without one: name one with --eos"
+    note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")
 
 
 # seampack segment

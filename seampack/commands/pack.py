@@ -25,20 +25,30 @@ from seampack.commands.terminal import live_line
 from seampack.config import Group
 from seampack.io.places import is_url, shown
 from seampack.packer.accounting import COMPARED
-from seampack.packer.config import AUTO, PackConfig
+from seampack.packer.config import PackConfig
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.plan_config import PAPER, Leftover, Strategy
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
     from seampack.packer.manifest import Manifest
     from seampack.packer.packing import Packed
-    from seampack.packer.tokenizing import TextTokenizer
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
+_MIX_COLUMNS = {
+    "name": "source",
+    "weight": "weight",
+    "share": "share",
+    "tokens": "tokens",
+    "documents": "documents",
+    "epochs": "epochs",
+    "documents_unused": "documents unused",
+    "tokens_unused": "tokens unused",
+}
 
 
 @click.command(cls=GroupedCommand)
@@ -100,6 +110,20 @@ _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 )
 @shared.tokenizer
 @shared.pre_segment
+@option("--index-only", is_flag=True, group=Group.OUTPUT, help="Short for --output-format index, of a token store.")
+@option(
+    "--mix",
+    multiple=True,
+    metavar="NAME=WEIGHT",
+    group=Group.INPUT,
+    help="Share of the tokens of an input, which is then NAME=STORE, a token store. Can be repeated.",
+)
+@option(
+    "--mix-repeat",
+    is_flag=True,
+    group=Group.INPUT,
+    help="Repeat the inputs of a mix until each was packed at least once.",
+)
 @shared.config_options(PackConfig)
 @option(
     "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
@@ -122,6 +146,9 @@ def pack(
     pre_segment: str | None,
     paper: bool,
     fill: bool,
+    index_only: bool,
+    mix: tuple[str, ...],
+    mix_repeat: bool,
     threads: int | None,
     as_json: bool,
     **options: Any,
@@ -134,29 +161,36 @@ def pack(
     seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft/
     seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
 
-    INPUT: {formats}; or - for standard input.
+    INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
     """
-    config = PackConfig(**{**options, **_presets(paper, fill)})
+    config = PackConfig(**{**options, **_presets(paper, fill, index_only)})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
     keep_freed_memory()
     leave_out_pandas()
     from seampack.packer import packing
+    from seampack.packer.mixes import Mix
+    from seampack.packer.store_manifest import is_token_store
 
     set_memory_advice(_MEMORY_ADVICE)
     if is_url(out):
         set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
     _warn_of_idle_options(config)
-    note_lines(inputs, config.input_format)
+    if mix_repeat and not mix:
+        raise click.UsageError("--mix-repeat needs --mix NAME=WEIGHT")
+    source: Any = Mix.parsed(inputs, mix, repeat=mix_repeat) if mix else inputs
+    is_store = bool(mix) or is_token_store(inputs[0])
+    if not is_store:
+        note_lines(inputs, config.input_format)
     elapsed = stopwatch()
     given: dict[str, Any] = {
-        "tokenizer": _tokenizer_name(tokenizer),
+        "tokenizer": tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
         "threads": threads,
         "overwrite": overwrite,
         "split": shared.splitter(pre_segment),
         "notes": {"pre_segment": pre_segment} if pre_segment else None,
-        "on_tokenizer": _note_special_tokens if _frames_automatically(config) else None,
+        "on_tokenizer": shared.note_special_tokens if shared.frames_automatically(config) else None,
     }
     if engine == "ray" and partition is not None:
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
@@ -173,11 +207,11 @@ def pack(
             from seampack.packer import ray
 
             cluster = {"address": ray_address, "workers": ray_workers, "threads": threads or 1}
-            manifest = ray.pack(inputs, config, out, on_progress=on_progress, **given | cluster)
+            manifest = ray.pack(source, config, out, on_progress=on_progress, **given | cluster)
         elif partition is not None:
             number, processes = partition
             packed = packing.pack_partitions(
-                inputs,
+                source,
                 config,
                 out,
                 chosen=lambda count: range(number, count, processes),
@@ -185,7 +219,7 @@ def pack(
                 **given,
             )
         else:
-            manifest = packing.pack(inputs, config, out, resume=resume, on_progress=on_progress, **given)
+            manifest = packing.pack(source, config, out, resume=resume, on_progress=on_progress, **given)
     set_written(shown(out))
     times = elapsed()
     if partition is not None:
@@ -221,6 +255,8 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
         print_json(manifest.to_dict() | times)
         return
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
+    if "mix" in manifest.notes:
+        click.echo(table(manifest.notes["mix"]["sources"], _MIX_COLUMNS))
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
@@ -260,7 +296,7 @@ def compare(
     documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. With
     --balance, imbalance is what ranks wait: the dearest rows over the mean. Nothing is written. INPUT: as for pack.
     """
-    config = PackConfig(**{**options, **_presets(paper=False, fill=fill)})
+    config = PackConfig(**{**options, **_presets(paper=False, fill=fill, index_only=False)})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
@@ -268,17 +304,20 @@ def compare(
     leave_out_pandas()
     from seampack.packer.comparison import STRATEGIES
     from seampack.packer.comparison import compare as run
+    from seampack.packer.store_manifest import is_token_store
 
     set_memory_advice(_MEMORY_ADVICE)
-    note_lines(inputs, config.input_format)
+    is_store = is_token_store(inputs[0])
+    if not is_store:
+        note_lines(inputs, config.input_format)
     with live_line() as on_progress:
         comparisons = run(
             inputs,
             config,
-            tokenizer=_tokenizer_name(tokenizer),
+            tokenizer=tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
             strategies=(*STRATEGIES, *([Strategy.OPTIMAL] if optimal else ())),
             threads=threads,
-            on_tokenizer=_note_special_tokens if _frames_automatically(config) else None,
+            on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,
         )
     _warn_of_nothing(comparisons[0].accounting)
@@ -291,12 +330,14 @@ def compare(
             click.echo(f"optimal: at most {rows[-1]['rows_over_bound']:,} rows more than the fewest")
 
 
-def _presets(paper: bool, fill: bool) -> dict[str, Any]:
-    """Return the options that ``--paper`` and ``--fill`` mean, except those on the command line."""
+def _presets(paper: bool, fill: bool, index_only: bool) -> dict[str, Any]:
+    """Return the options that ``--paper``, ``--fill`` and ``--index-only`` mean, except those on the command line."""
     given = click.get_current_context().get_parameter_source
     chosen: dict[str, Any] = dict(PAPER) if paper else {}
     if fill:
         chosen["leftover"] = Leftover.FILL.value
+    if index_only:
+        chosen["output_format"] = OutputFormat.INDEX.value
     return {name: value for name, value in chosen.items() if given(name) != ParameterSource.COMMANDLINE}
 
 
@@ -316,23 +357,3 @@ def _warn_of_nothing(accounting: "Accounting") -> None:
         warn("the input has no documents")
     elif not accounting.tokens_in:
         warn("no document of the input has a token")
-
-
-def _tokenizer_name(given: str | None) -> str:
-    if given is not None:
-        return given
-    note("no --tokenizer: using the small bundled one, which is meant for trying seampack out")
-    return "bundled"
-
-
-def _frames_automatically(config: PackConfig) -> bool:
-    """Return whether the tokenizer chooses a token around documents; the chat template writes those of messages."""
-    return AUTO in (config.bos, config.eos) and config.messages_column is None
-
-
-def _note_special_tokens(tokenizer: "TextTokenizer") -> None:
-    """Say which tokens are put around documents."""
-    advice = "choose others with --bos and --eos"
-    if tokenizer.eos.name is None:
-        advice = "a model does not learn to end a text without one: name one with --eos"
-    note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")

@@ -97,9 +97,11 @@ def verify_against(
         split: The function that cut texts into pieces, if the folder was packed with one.
         on_progress: Called after each batch of documents.
 
-    Raises ConfigError for another tokenizer, DataError for a source that cannot be read, and ShardError if the segments
-    of a document do not follow each other.
+    Raises ConfigError for another tokenizer, and for a mix of several sources; DataError for a source that cannot be
+    read, and ShardError if the segments of a document do not follow each other.
     """
+    if "mix" in folder.manifest.notes:
+        raise ConfigError(f"{folder.folder}: a blend of several sources is not compared with one; omit --against")
     paths = opened(source)
     config = _recorded(folder.manifest)
     facts = folder.manifest.tokenizer

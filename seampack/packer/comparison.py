@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from seampack.io.bad_records import Skipped
 from seampack.packer.accounting import Accounting
+from seampack.packer.blends import tokens_of
 from seampack.packer.config import PackConfig
+from seampack.packer.documents import TokenBatch
 from seampack.packer.memory_sources import opened
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.plan_config import PAPER, Strategy
@@ -73,13 +75,19 @@ def compare(
     Raises ConfigError or DataError as ``pack`` does.
     """
     config = PackConfig.given(config, **options)
-    configs = strategy_configs(config, strategies)
-    paths = opened(source)
-    text_tokenizer = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
-    if on_tokenizer is not None:
-        on_tokenizer(text_tokenizer)
     skipped = Skipped()
-    batches = token_batches(paths, text_tokenizer, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
+    batches: Iterable[TokenBatch]
+    if (tokens := tokens_of(source, config)) is not None:
+        tokens.refuse_tokenizer(tokenizer)
+        config = tokens.config_for(config)
+        batches = tokens.batches(on_progress=on_progress)
+    else:
+        paths = opened(source)
+        loaded = TextTokenizer(tokenizer, config, input_bytes=known_bytes(paths))
+        if on_tokenizer is not None:
+            on_tokenizer(loaded)
+        batches = token_batches(paths, loaded, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
+    configs = strategy_configs(config, strategies)
     lengths = [(batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition) for batch in batches]
     skipped.warn()
     for planned in configs.values():

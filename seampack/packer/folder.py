@@ -12,6 +12,7 @@ from seampack.io.places import Place, on_disk, place_of
 from seampack.packer.column_types import ADDED_COLUMNS
 from seampack.packer.entries import Shard
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.indexed import IndexedRows
 from seampack.packer.manifest import Manifest
 from seampack.packer.names import MANIFEST
 from seampack.packer.segments import SegmentIndex, index_segments
@@ -23,13 +24,14 @@ _COLUMNS = ("input_ids", *ADDED_COLUMNS)
 class PackedFolder:
     """A folder that ``pack`` completed, local or at an address such as ``s3://bucket/folder``.
 
-    Of a remote folder, shards are copied into temporary files as they are needed.
+    Of a remote folder, shards are copied into temporary files as they are needed. Of an index, the rows are made from
+    its token store, which is at ``store`` if it was moved.
 
     Raises ShardError if the manifest is missing (the run that wrote the folder did not finish) or damaged, or if a
     shard that it lists is missing.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> None:
         self.folder = place_of(folder)
         if not self.folder.is_dir():
             raise ShardError(f"{self.folder}: no such folder")
@@ -40,6 +42,8 @@ class PackedFolder:
             for file in shard.files:
                 if file.file not in present:
                     raise ShardError(f"{self.folder / file.file}: the shard is missing; pack again")
+        is_index = self.manifest.config["output_format"] == OutputFormat.INDEX
+        self._indexed = IndexedRows(self.folder, self.manifest, store) if is_index else None
 
     @property
     def rows(self) -> int:
@@ -54,7 +58,8 @@ class PackedFolder:
         """Return the rows of one shard; see ``tables``."""
         return self._table(self.shards[number])
 
-    def _table(self, shard: Shard) -> pa.Table:
+    def _table(self, shard: Shard, row: int | None = None) -> pa.Table:
+        """Return the rows of a shard, or one of them."""
         path = self.folder / shard.file
         output_format = OutputFormat(self.manifest.config["output_format"])
         with _reading(path, shard, f"rows in the format {output_format}"):
@@ -63,6 +68,11 @@ class PackedFolder:
             names = table.column_names
         if table.num_rows != shard.rows:
             raise ShardError(f"{path}: expected {shard.rows} rows; got {table.num_rows}")
+        if row is not None:
+            table = table.slice(row, 1)
+        if self._indexed is not None:
+            table = self._indexed.rows(table, path)
+            names = table.column_names
         if missing := [name for name in _COLUMNS if name not in names]:
             raise ShardError(f"{path}: expected a column {missing[0]}; got {', '.join(names)}")
         return table
@@ -73,7 +83,7 @@ class PackedFolder:
         for shard in self.shards:
             if 0 <= position < shard.rows:
                 path = self.folder / shard.file
-                table = self._table(shard).slice(position, 1)
+                table = self._table(shard, position)
                 check_columns(table, path, self.manifest)
                 with _reading(path, shard, f"a row {index}"):
                     table.validate(full=True)
@@ -90,6 +100,8 @@ class PackedFolder:
         Raises ShardError at the first difference. Folders of format version 1 have checksums of the shards only.
         """
         verify_files(self.folder, self.manifest)
+        if self._indexed is not None:
+            self._indexed.store.verify()
         verify_rows(self.folder, self.manifest, self.tables())
 
     def segments(self) -> SegmentIndex:

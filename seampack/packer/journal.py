@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
@@ -31,7 +30,7 @@ from seampack.io.ragged import offsets_of
 from seampack.packer.checksums import Checksum, checksum
 from seampack.packer.documents import Origin
 from seampack.packer.entries import File, Input, Shard
-from seampack.packer.windows import Parts, no_parts
+from seampack.packer.windows import Parts
 
 OUTPUT = "output"
 RUN = "run.json"
@@ -189,7 +188,7 @@ class Journal:
 
     def write_tail(self, tail: Tail, partition: int, section: int) -> File:
         """Write the tail of a section."""
-        columns = {"document": arrow_of(tail.parts.document), "base": arrow_of(tail.parts.base)}
+        columns = {name: arrow_of(values) for name, values in tail.parts._asdict().items()}
         offsets = arrow_of(offsets_of(tail.parts.length))
         for name, values in tail.columns.items():
             columns[_COLUMN + name] = pa.LargeListArray.from_arrays(offsets, arrow_of(values))
@@ -211,10 +210,7 @@ class Journal:
             raise self._damaged(path.name, str(error)) from error
         lists = {name.removeprefix(_COLUMN): table[name] for name in table.column_names if name.startswith(_COLUMN)}
         fields = {name.removeprefix(_FIELD): table[name] for name in table.column_names if name.startswith(_FIELD)}
-        parts = no_parts()
-        if table.num_rows:
-            lengths = np.diff(lists["input_ids"].chunk(0).offsets.to_numpy())
-            parts = Parts(table["document"].to_numpy(), table["base"].to_numpy(), lengths)
+        parts = Parts(*(table[name].combine_chunks().to_numpy() for name in Parts._fields))
         return Tail(
             parts,
             {name: column.combine_chunks().flatten().to_numpy() for name, column in lists.items()},

@@ -79,15 +79,15 @@ def pack(
     """
     config = PackConfig.given(config, **options)
     threads = thread_count(threads)
-    work, loaded = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     if resume and isinstance(work.paths, MemorySource):
         raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
     if resume and (manifest := work.completed(out)) is not None:
         return manifest
-    with RunFolder(out, config, run=work.description, overwrite=overwrite, resume=resume) as folder:
+    with RunFolder(out, work.config, run=work.description, overwrite=overwrite, resume=resume) as folder:
         numbers = range(len(work.partitions))
         folder.load(numbers, tails=True)
-        work.pack(loaded, folder, numbers, threads=threads, split=split, on_progress=on_progress)
+        work.pack(reader, folder, numbers, threads=threads, split=split, on_progress=on_progress)
         return _finish(folder)
 
 
@@ -134,18 +134,18 @@ def pack_partitions(
     """
     config = PackConfig.given(config, **options)
     threads = thread_count(threads)
-    work, loaded = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     refuse_pipes(work.paths)
     numbers = tuple(sorted(set(chosen(len(work.partitions)))))
     if outside := set(numbers) - set(range(len(work.partitions))):
         raise ConfigError(f"chosen: expected numbers from 0 to {len(work.partitions) - 1:,}; got {min(outside)}")
     tokens = 0
     if work.completed(out) is None:
-        with shared_folder(out, config, work.description, overwrite=overwrite) as folder:
+        with shared_folder(out, work.config, work.description, overwrite=overwrite) as folder:
             for number in numbers:
                 folder.claim(number)
             folder.load(numbers, tails=False)
-            work.pack(loaded, folder, numbers, threads=threads, split=split, on_progress=on_progress)
+            work.pack(reader, folder, numbers, threads=threads, split=split, on_progress=on_progress)
             tokens = sum(receipt.tokens for receipt in folder.journal.in_order)
     return Packed(numbers, len(work.partitions), tokens)
 
@@ -177,11 +177,12 @@ def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) ->
 def _finish(folder: RunFolder) -> Manifest:
     """Pack the tails of all partitions, and complete the folder."""
     given, facts = folder.run["given"], TokenizerFacts(**folder.run["tokenizer"])
-    writer, accounting = Stage(folder.config, facts, folder, partitions=given["partitions"]).pack_tails()
+    stage = Stage(folder.config, facts, folder, partitions=given["partitions"])
+    writer, accounting = stage.pack_tails()
     for receipt in folder.journal.in_order:
         accounting += Accounting(**receipt.accounting)
     _warn_of_drops(accounting)
-    return folder.finish(writer, accounting, facts, given["notes"])
+    return folder.finish(writer, stage.schema, accounting, facts, given["notes"])
 
 
 def _warn_of_drops(accounting: Accounting) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from seampack._memory import keep_freed_memory
 from seampack._pandas import leave_out_pandas
 from seampack._threads import thread_count
-from seampack.errors import MissingExtraError, SeampackError, ShardError
+from seampack.errors import ConfigError, MissingExtraError, SeampackError, ShardError
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.journal import Receipt
@@ -63,8 +63,10 @@ def pack(
     """
     ray = _ray()
     config = PackConfig.given(config, **options)
-    work, _ = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    work, tokens = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     refuse_pipes(work.paths)
+    if not isinstance(tokens, TextTokenizer):
+        raise ConfigError(f"{tokens.name}: a token store is not packed by Ray; it is fast to pack without")
     if (manifest := work.completed(out)) is not None:
         return manifest
     numbers = range(len(work.partitions))

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
+
 from seampack._signals import uninterrupted
 from seampack.config import check_flag
 from seampack.errors import ShardError
@@ -233,13 +235,20 @@ class RunFolder:
         self._staging.keeps_unfinished = True
 
     def finish(
-        self, writer: ShardWriter, accounting: Accounting, tokenizer: TokenizerFacts, notes: Mapping[str, Any]
+        self,
+        writer: ShardWriter,
+        schema: pa.Schema,
+        accounting: Accounting,
+        tokenizer: TokenizerFacts,
+        notes: Mapping[str, Any],
     ) -> Manifest:
-        """Close the shards of the tails, write the manifest and publish the folder as ``out``. Return the manifest."""
+        """Close the shards of the tails, write the manifest and publish the folder as ``out``. Return the manifest.
+
+        ``schema``: the columns of the rows.
+        """
         receipts = self.journal.in_order
         shards = [shard for receipt in receipts for shard in receipt.shards]
         shards += writer.close(at_least_one=not shards)
-        schema = writer.schema
         self._check_shards(shards)
         with writing(self.out):
             self._join_quarantines(receipts)

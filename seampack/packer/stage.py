@@ -1,7 +1,7 @@
 """The stage that packs windows of tokens: plan, gather and write them, and end sections of partitions."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,15 @@ from seampack.packer.columns import joined_fields, token_columns
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Doubled, TokenBatch, id_type
 from seampack.packer.entries import Input, TokenizerFacts
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import Ragged, gather
+from seampack.packer.indexed import index_of
 from seampack.packer.journal import BlockDigest, Tail
+from seampack.packer.planning import plan
+from seampack.packer.plans import PackPlan
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
-from seampack.packer.windows import End, Parts, Window, WindowPlanner, joined_lengths, windows_of_tails
+from seampack.packer.windows import End, Parts, Window, WindowPlanner, joined_lengths, no_parts, windows_of_tails
 
 _NAMES = "doc_ids"
 """The field with the names of the documents."""
@@ -39,12 +43,19 @@ class Stage:
         self._folder = folder
         self._partitions = partitions
         self._planner = WindowPlanner(config, keep_ends=tokenizer.eos is not None)
-        self._types = {"input_ids": id_type(tokenizer.vocab_size).name, **config.carried}
+        self._is_index = config.output_format == OutputFormat.INDEX
+        types = {"input_ids": id_type(tokenizer.vocab_size).name, **config.carried}
+        self._types = {} if self._is_index else types
         pads = {name: pad_of(name) for name in config.carried}
         self._pads = None if tokenizer.pad_id is None else {"input_ids": tokenizer.pad_id, **pads}
         names = {} if config.id_column is None else {_NAMES: KeptType.STRING.value}
-        self._field_types = {**names, **config.kept}
+        field_types = {**names, **config.kept}
+        self._field_types = {} if self._is_index else field_types
         self._writer: ShardWriter | None = None
+        nothing = {name: Ragged.joined([], np.dtype(kind)) for name, kind in types.items()}
+        no_rows = self._rows(plan([], seq_len=config.seq_len), no_parts(), nothing, joined_fields((), field_types))
+        self.schema: pa.Schema = next(iter(no_rows)).schema
+        """The columns of the rows, also of those that an index means."""
 
     def _begin(self, partition: int, section: int = 0, documents: int = 0) -> ShardWriter:
         self._writer = self._folder.begin(partition)
@@ -77,7 +88,8 @@ class Stage:
             self._folder.quarantine(partition, batch.bad)
         is_alone = end == End.PARTITION and self._partitions == 1 and not receipts
         window = self._planner.plan(joined_lengths(read), last=is_alone)
-        new = [_ragged(token_columns(batch, self._config.carried), batch.offsets) for batch in read]
+        carried = self._config.carried
+        new = [{} if self._is_index else _ragged(token_columns(batch, carried), batch.offsets) for batch in read]
         self._pack(writer, window, new, [{_NAMES: batch.names, **batch.fields} for batch in read])
         if end != End.WINDOW:
             self._end_section(partition, writer, batches[-1].origin.inputs)
@@ -108,20 +120,28 @@ class Stage:
             for name, kind in self._types.items()
         }
         fields = joined_fields([self._fields, *new_fields], self._field_types)
-        for batch in gather(
-            documents,
-            window.plan,
-            doc_ids=fields.get(_NAMES, window.parts.document),
-            bases=window.parts.base,
-            pads=self._pads,
-            labels=self._config.labels,
-            fields={name: fields[name] for name in self._config.kept},
-        ):
-            writer.write(batch)
+        if self._is_index:
+            writer.write(index_of(window.plan, window.parts))
+        else:
+            for batch in self._rows(window.plan, window.parts, documents, fields):
+                writer.write(batch)
         self._accounting += window.accounting
         self._carry(documents, window)
         chosen = arrow_of(window.plan.carried.document)
         self._fields = {name: values.take(chosen) for name, values in fields.items()}
+
+    def _rows(
+        self, plan: PackPlan, parts: Parts, documents: dict[str, Ragged], fields: dict[str, pa.Array]
+    ) -> Iterator[pa.RecordBatch]:
+        return gather(
+            documents,
+            plan,
+            doc_ids=fields.get(_NAMES, parts.document),
+            bases=parts.base,
+            pads=self._pads,
+            labels=self._config.labels,
+            fields={name: fields[name] for name in self._config.kept},
+        )
 
     def _carry(self, documents: dict[str, Ragged], window: Window) -> None:
         carried = window.plan.carried
@@ -147,7 +167,7 @@ class Stage:
             documents=self._documents,
             tokens=self._tokens_read,
             trusts_fast=self._trusts_fast,
-            tail_tokens=self._columns["input_ids"].size,
+            tail_tokens=int(self._lengths.sum()),
             doubled=self._doubled,
             accounting=dataclasses.asdict(self._accounting),
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,19 +13,22 @@ from seampack._version import __version__
 from seampack.errors import ConfigError
 from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sources import STDIN, name_of, size_of
+from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
-from seampack.packer.documents import Split
+from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.entries import TokenizerFacts
-from seampack.packer.journal import changes
+from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.journal import Receipt, changes
 from seampack.packer.manifest import CHAT_TEMPLATE, Manifest, check_notes, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
 from seampack.packer.names import MANIFEST
-from seampack.packer.partitions import Partition, partitions_of
+from seampack.packer.partitions import Partition, Piece, partitions_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
 from seampack.packer.resuming import counted, finished, unfinished
 from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
+from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
 from seampack.packer.windows import windows_of
 
@@ -52,12 +55,16 @@ class Work:
         tokenizer: AnyTokenizer,
         notes: Mapping[str, Any],
         on_tokenizer: Callable[[TextTokenizer], None] | None,
-    ) -> tuple[Self, TextTokenizer]:
-        """Find the inputs, and load the tokenizer."""
+    ) -> tuple[Self, TextTokenizer | TokenStore | Blend]:
+        """Find the inputs, and load the tokenizer, which a token store replaces."""
         notes = check_notes(notes)
+        if (tokens := tokens_of(source, config)) is not None:
+            return cls._of_tokens(tokens, config, out, tokenizer, notes), tokens
+        if config.output_format == OutputFormat.INDEX:
+            raise ConfigError("output_format: an index refers to a token store; make one with: seampack tokenize")
         paths = opened(source)
         files = [] if isinstance(paths, MemorySource) else paths
-        _refuse_own_input(source, files, out)
+        refuse_own_input(source, files, out)
         loaded = load_tokenizer(tokenizer, config, known_bytes(paths))
         if on_tokenizer is not None:
             on_tokenizer(loaded)
@@ -65,21 +72,33 @@ class Work:
             notes[CHAT_TEMPLATE] = loaded.chats.digest
         partitions = partitions_of(paths, config)
         sizes = {name_of(path): size for path in files if (size := size_of(path)) is not None}
-        given = {
-            "seampack": __version__,
-            "inputs": [path if path == STDIN else name_of(path) for path in files] or [MEMORY],
-            "sizes": sizes,
-            "partitions": len(partitions),
-            "tokenizer": loaded.fingerprint,
-            "options": config.to_dict(),
-            "notes": notes,
-        }
-        description = {
-            "given": given,
-            "tokenizer": dataclasses.asdict(_facts(loaded)),
-            "modified": {name_of(path): os.stat(path).st_mtime_ns for path in files if os.path.isfile(path)},
-        }
+        names = [path if path == STDIN else name_of(path) for path in files] or [MEMORY]
+        facts = facts_of(loaded)
+        description = _described(config, names, sizes, files, len(partitions), facts, notes)
         return cls(config, paths, partitions, description), loaded
+
+    @classmethod
+    def _of_tokens(
+        cls,
+        tokens: TokenStore | Blend,
+        config: PackConfig,
+        out: str | os.PathLike[str],
+        tokenizer: AnyTokenizer,
+        notes: dict[str, Any],
+    ) -> Self:
+        """Describe the packing of token stores, whose inputs are those of their corpora."""
+        facts = tokens.facts(config.pad)
+        tokens.refuse_tokenizer(tokenizer)
+        refuse_own_input([os.path.dirname(path) for path in tokens.paths], tokens.paths, out)
+        config = tokens.config_for(config)
+        sizes: dict[str, int] = {}
+        for each in tokens.inputs:
+            sizes[each.path] = sizes.get(each.path, 0) + each.bytes
+        names = [each.path for each in tokens.inputs if each.part == 0]
+        partitions = [tuple(map(Piece, paths)) for paths in tokens.partitions]
+        notes = {**notes, **tokens.notes}
+        description = _described(config, names, sizes, tokens.paths, len(partitions), facts, notes)
+        return cls(config, tokens.paths, partitions, description)
 
     @property
     def facts(self) -> TokenizerFacts:
@@ -115,7 +134,7 @@ class Work:
 
     def pack(
         self,
-        tokenizer: TextTokenizer,
+        tokens: TextTokenizer | TokenStore | Blend,
         folder: RunFolder,
         numbers: Iterable[int],
         *,
@@ -138,20 +157,7 @@ class Work:
         # The writing thread ends before the folder is left, so that a failed run writes nothing afterwards.
         with (
             ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
-            closing(
-                token_batches(
-                    self.paths,
-                    tokenizer,
-                    self.config,
-                    partitions=self.partitions,
-                    chosen=chosen,
-                    threads=threads,
-                    split=split,
-                    on_progress=on_progress,
-                    finished={number: finished(each) for number, each in receipts.items()},
-                    counted=counted(journal.in_order),
-                )
-            ) as batches,
+            closing(self._batches(tokens, chosen, receipts, journal.in_order, threads, split, on_progress)) as batches,
         ):
             stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
             pending: Future[None] | None = None
@@ -161,6 +167,35 @@ class Work:
                 pending = thread.submit(stage.run, window, end)
             if pending is not None:
                 pending.result()
+
+    def _batches(
+        self,
+        tokens: TextTokenizer | TokenStore | Blend,
+        chosen: list[int],
+        receipts: Mapping[int, tuple[Receipt, ...]],
+        before: Sequence[Receipt],
+        threads: int | None,
+        split: Split | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> Generator[TokenBatch, None, None]:
+        """Return the documents of partitions, of which an earlier run left ``receipts``."""
+        if not isinstance(tokens, TextTokenizer):
+            if split is not None:
+                raise ConfigError(f"{tokens.name}: a token store has no texts to split; split them with tokenize")
+            checks = self.config.output_format != OutputFormat.INDEX  # which does not look at the tokens
+            return tokens.batches(chosen, checks=checks, on_progress=on_progress, counted=counted(before))
+        return token_batches(
+            self.paths,
+            tokens,
+            self.config,
+            partitions=self.partitions,
+            chosen=chosen,
+            threads=threads,
+            split=split,
+            on_progress=on_progress,
+            finished={number: finished(each) for number, each in receipts.items()},
+            counted=counted(before),
+        )
 
 
 def load_tokenizer(name: AnyTokenizer, config: PackConfig, input_bytes: int) -> TextTokenizer:
@@ -180,7 +215,7 @@ def refuse_pipes(paths: Sequence[str] | MemorySource) -> None:
             raise ConfigError(f"{name}: expected files, which several processes can read; pack it by one process")
 
 
-def _refuse_own_input(source: Inputs, paths: Sequence[str], out: str | os.PathLike[str]) -> None:
+def refuse_own_input(source: Inputs, paths: Sequence[str], out: str | os.PathLike[str]) -> None:
     """Raise ConfigError if the output folder, which would be replaced, has an input, or is in an input folder."""
     if not paths:
         return
@@ -198,7 +233,33 @@ def _is_inside(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
     return Path(local_path(folder)).resolve() in Path(local_path(path)).resolve().parents
 
 
-def _facts(tokenizer: TextTokenizer) -> TokenizerFacts:
+def _described(
+    config: PackConfig,
+    inputs: list[str],
+    sizes: dict[str, int],
+    files: Sequence[str],
+    partitions: int,
+    tokenizer: TokenizerFacts,
+    notes: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the content of ``run.json``. ``sizes``: bytes of the inputs; ``files``: what the run reads."""
+    given = {
+        "seampack": __version__,
+        "inputs": inputs,
+        "sizes": sizes,
+        "partitions": partitions,
+        "tokenizer": tokenizer.fingerprint,
+        "options": config.to_dict(),
+        "notes": notes,
+    }
+    return {
+        "given": given,
+        "tokenizer": dataclasses.asdict(tokenizer),
+        "modified": {name_of(path): os.stat(path).st_mtime_ns for path in files if os.path.isfile(path)},
+    }
+
+
+def facts_of(tokenizer: TextTokenizer) -> TokenizerFacts:
     """Return the manifest's description of the tokenizer."""
     return TokenizerFacts(
         name=tokenizer.name,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.tokenizing import TextTokenizer
 
 END = "<|endoftext|>"
@@ -33,3 +34,5 @@ UNFRAMED = {"bos": "none", "eos": "none"}
 SMALL: dict[str, Any] = {"seq_len": 32, "window_tokens": 256, "shard_tokens": 1024, **UNFRAMED}
 STRATEGIES = pytest.mark.parametrize("strategy", ["seamless", "concat", "best_fit", "ffd", "pad"])
 FORMATS = pytest.mark.parametrize("output_format", ["arrow", "parquet"])
+OF_ROWS = [member for member in OutputFormat if member != OutputFormat.INDEX]
+"""The formats that hold the tokens of the rows."""

@@ -28,13 +28,13 @@ from seampack.packer.gather import ADDED_COLUMNS, IGNORE_INDEX, apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.unpacking import unpack
 from tests.packer import foreign_readers as foreign
-from tests.packer.corpus import END, SMALL, TEXTS, write_corpus
+from tests.packer.corpus import END, OF_ROWS, SMALL, TEXTS, write_corpus
 from tests.packer.tampering import edit_manifest, flip
 from tests.packer.test_planning import lengths_and_seq_len
 from tests.packer.test_resume import OPTIONS, pack_until_killed, texts
 
-ALL_FORMATS = pytest.mark.parametrize("output_format", [member.value for member in OutputFormat])
-OTHERS = [member.value for member in OutputFormat if member != OutputFormat.ARROW]
+ALL_FORMATS = pytest.mark.parametrize("output_format", [member.value for member in OF_ROWS])
+OTHERS = [member.value for member in OF_ROWS if member != OutputFormat.ARROW]
 GIVEN: dict[str, dict[str, Any]] = {
     "plain": {},
     "padded": {"pad": END, "labels": True},
@@ -222,7 +222,7 @@ def test_any_columns_come_back(
     sources = [[f"source {number}" for number in numbers] for numbers in rows["doc_ids"].to_pylist()]
     rows = rows.append_column("source", pa.array(sources, pa.list_(pa.string())))
     with TemporaryDirectory() as folder:
-        for member in OutputFormat:
+        for member in OF_ROWS:
             path = Path(folder) / f"shard-00000.{member.endings[0]}"
             writer = member.load().Writer(path, rows.schema)
             for batch in rows.combine_chunks().to_batches(max_chunksize=step):

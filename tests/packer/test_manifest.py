@@ -355,7 +355,7 @@ def test_options_of_another_version_are_kept() -> None:
         (
             ("config", "output_format"),
             "csv",
-            "config.output_format: expected one of arrow, parquet, bridge, megatron, mds, npy, bin; got 'csv'",
+            "config.output_format: expected one of arrow, parquet, bridge, megatron, mds, npy, bin, index; got 'csv'",
         ),
         (("accounting", "padding"), 995, "accounting.padding: expected 996; got 995"),
         (("accounting", "fill"), 0.5, r"accounting.fill: expected 0\.75683594; got 0\.5"),

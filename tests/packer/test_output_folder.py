@@ -139,10 +139,9 @@ def test_a_folder_that_gets_files_during_the_run_is_left_alone(tmp_path: Path) -
         writer.write(pa.record_batch({"input_ids": [[1]]}))
         (tmp_path / "out").mkdir()
         (tmp_path / "out/notes.txt").write_text("mine")
+        facts = TokenizerFacts(name="", fingerprint="", vocab_size=2)
         with pytest.raises(ShardError, match=r"the folder is not empty \(notes\.txt\)"):
-            folder.finish(
-                writer, Accounting(seq_len=2048), TokenizerFacts(name="", fingerprint="", vocab_size=2), notes={}
-            )
+            folder.finish(writer, writer.schema, Accounting(seq_len=2048), facts, notes={})
     assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -25,11 +25,10 @@ from seampack.packer import segments
 from seampack.packer.against import verify_against
 from seampack.packer.decoding import Decoder
 from seampack.packer.folder import PackedFolder
-from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.plan_config import Leftover, Strategy
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
-from tests.packer.corpus import END, END_ID, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
+from tests.packer.corpus import END, END_ID, OF_ROWS, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
 from tests.packer.tampering import flip, write_shard
 
 TEXT = st.text(st.sampled_from("ab Äß中👩\n\x00<|>"), max_size=40) | st.just(END) | st.just("seam " * 60)
@@ -37,7 +36,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "strategy": st.sampled_from([member.value for member in Strategy]),
         "leftover": st.sampled_from([member.value for member in Leftover]),
-        "output_format": st.sampled_from([member.value for member in OutputFormat]),
+        "output_format": st.sampled_from([member.value for member in OF_ROWS]),
         "seq_len": st.integers(1, 40),
         "max_overlap": st.sampled_from([0, 0.3, 0.9]),
         "shuffle": st.booleans(),
@@ -323,7 +322,7 @@ def test_rows_that_cannot_be_documents_are_refused(
     assert not (tmp_path / "back.jsonl").exists()
 
 
-FLIPPED = [{}, {"pad": END}, {"id_column": "id"}, *({"output_format": name.value} for name in OutputFormat)]
+FLIPPED = [{}, {"pad": END}, {"id_column": "id"}, *({"output_format": name.value} for name in OF_ROWS)]
 
 
 @pytest.mark.parametrize("options", FLIPPED, ids=str)

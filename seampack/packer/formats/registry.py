@@ -26,6 +26,8 @@ class OutputFormat(StrEnum):
     """A memory-mapped numpy array of the ids, and one of the places of the rows."""
     BIN = "bin", ("bin", _REST)
     """The ids alone, without a header: nanoGPT, OLMo-core, ``numpy.memmap``."""
+    INDEX = "index", ("index.arrow",)
+    """The plan alone: where the tokens of each row are in a token store."""
 
     endings: tuple[str, ...]
     folder_files: tuple[str, ...]

@@ -1,0 +1,268 @@
+"""Blends: documents of several token stores in given shares of the tokens, evenly mixed.
+
+Of each source, as many tokens are taken as its weight says, to the nearest document, in a drawn order. At any place of
+the blend, the shares of the sources so far are those of the weights, within a document of each. Blends are packed as
+any other documents; nothing is written but the rows.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from seampack.errors import ConfigError
+from seampack.io.arrow import arrow_of
+from seampack.io.ragged import offsets_of
+from seampack.packer import _copy_kernels as kernels
+from seampack.packer.columns import joined_fields
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import Origin, TokenBatch
+from seampack.packer.entries import Input, TokenizerFacts
+from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.mixes import Mix, take, targets
+from seampack.packer.numbering import numbers_of
+from seampack.packer.option_groups import READING
+from seampack.packer.pipeline import Counted, Progress
+from seampack.packer.plans import Int64
+from seampack.packer.store_manifest import is_token_store
+from seampack.packer.token_store import NAMES, TokenStore, named_types
+from seampack.packer.tokenizing import AnyTokenizer
+
+MIX = "mix"
+"""Note of a packed folder with what was taken of each source of its blend."""
+_BLOCK_TOKENS = 1 << 21
+_MOST = 1 << 30
+"""Documents that a blend may have: about 30 bytes of memory are needed for each."""
+
+
+class Blend:
+    """The documents of a mix, as ``pack`` reads them.
+
+    Raises ConfigError for inputs that are no token stores, have no tokens, or differ in what their rows would be.
+    """
+
+    def __init__(self, mix: Mix, config: PackConfig) -> None:
+        for name, place in mix.stores.items():
+            if not is_token_store(place):
+                raise ConfigError(
+                    f"mix: {name}: {os.fspath(place)}: expected a token store; make one with: seampack tokenize"
+                )
+        self._mix = mix
+        self._stores = {name: TokenStore(place) for name, place in mix.stores.items()}
+        self._first = next(iter(self._stores.values()))
+        self.name = f"the mix of {', '.join(mix.stores)}"
+        if config.output_format == OutputFormat.INDEX:
+            raise ConfigError("output_format: an index is of one token store; got a mix; omit --index-only")
+        for name, store in self._stores.items():
+            self._check(name, store)
+        lengths = {name: _lengths(store) for name, store in self._stores.items()}
+        wanted = targets(
+            [store.manifest.tokens for store in self._stores.values()],
+            [mix.weights[name] for name in self._stores],
+            repeat=mix.repeat,
+        )
+        self._refuse_too_many(wanted)
+        self._taken = {
+            name: take(lengths[name], target, (config.seed, place))
+            for place, ((name, _), target) in enumerate(zip(lengths.items(), wanted, strict=True))
+        }
+        sizes = [lengths[name][taken.documents] for name, taken in self._taken.items()]
+        progress = [
+            (np.cumsum(size) - size / 2) / max(1, int(size.sum())) for size in sizes
+        ]  # of the middle of each document
+        order = np.argsort(np.concatenate(progress), kind="stable")
+        self._source = np.repeat(np.arange(len(sizes)), [size.size for size in sizes])[order]
+        self._number = np.concatenate([self._numbers(name) for name in self._taken])[order]
+        self._epoch = np.concatenate([taken.epochs for taken in self._taken.values()])[order]
+        self._length = np.concatenate(sizes)[order]
+        bytes_before = (np.cumsum(self._length) - self._length) * self._first.dtype.itemsize
+        self._bounds = _bounds(bytes_before // config.partition_bytes)
+        self.notes = {MIX: {"repeat": mix.repeat, "sources": self._accounts(sizes)}}
+
+    def _check(self, name: str, store: TokenStore) -> None:
+        """Raise ConfigError if a source has no tokens, or others than the first source."""
+        if not store.manifest.tokens:
+            raise ConfigError(f"mix: {name}: {store.folder}: the token store has no tokens")
+        other, same = store.manifest, self._first.manifest
+        for what, got, expected in (
+            ("tokenizer", other.tokenizer.fingerprint, same.tokenizer.fingerprint),
+            ("bos", other.tokenizer.bos, same.tokenizer.bos),
+            ("eos", other.tokenizer.eos, same.tokenizer.eos),
+            ("columns", other.columns, same.columns),
+        ):
+            if got != expected:
+                raise ConfigError(
+                    f"mix: {name}: {store.folder}: {what}: expected {expected}, as in {self._first.folder}; got {got}; "
+                    "tokenise the sources alike"
+                )
+
+    def _refuse_too_many(self, wanted: list[int]) -> None:
+        counts = [
+            (target // store.manifest.tokens + 1) * store.manifest.documents
+            for target, store in zip(wanted, self._stores.values(), strict=True)
+        ]
+        if sum(counts) > _MOST:
+            raise ConfigError(
+                f"mix: these weights would repeat documents to {sum(counts):,}; expected at most {_MOST:,}; give a "
+                "source that is too large a larger weight"
+            )
+
+    def _numbers(self, name: str) -> Int64:
+        counts = [partition.documents for partition in self._stores[name].manifest.partitions]
+        return numbers_of(self._taken[name].documents, counts)
+
+    def _accounts(self, sizes: list[Int64]) -> list[dict[str, Any]]:
+        """Return what was taken of each source."""
+        total = int(self._length.sum())
+        accounts = []
+        for name, size in zip(self._taken, sizes, strict=True):
+            manifest, tokens = self._stores[name].manifest, int(size.sum())
+            accounts.append(
+                {
+                    "name": name,
+                    "folder": str(self._stores[name].folder.resolve()),
+                    "fingerprint": self._stores[name].fingerprint,
+                    "weight": self._mix.weights[name],
+                    "documents": int(size.size),
+                    "tokens": tokens,
+                    "share": round(tokens / max(1, total), 8),
+                    "epochs": round(tokens / manifest.tokens, 4),
+                    "documents_unused": max(0, manifest.documents - int(size.size)),
+                    "tokens_unused": max(0, manifest.tokens - tokens),
+                }
+            )
+        return accounts
+
+    @property
+    def paths(self) -> list[str]:
+        """The files of all stores."""
+        return [path for store in self._stores.values() for path in store.paths]
+
+    @property
+    def partitions(self) -> list[tuple[str, ...]]:
+        """The files that each partition is read from."""
+        return [tuple(self.paths)] * (self._bounds.size - 1)
+
+    @property
+    def inputs(self) -> list[Input]:
+        """The inputs of the corpora."""
+        return [each for store in self._stores.values() for each in store.inputs]
+
+    def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
+        """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""
+        self._first.refuse_tokenizer(tokenizer)
+
+    def config_for(self, given: PackConfig) -> PackConfig:
+        """Return the options of packing the mix; options of reading that the stores differ in are at their defaults.
+
+        Raises ConfigError as ``TokenStore.config_for`` does.
+        """
+        several = [
+            store.config_for(given.replace(partition_bytes=store.config.partition_bytes))
+            for store in self._stores.values()
+        ]
+        defaults = PackConfig()
+        stated = {
+            name: getattr(several[0] if len({getattr(each, name) for each in several}) == 1 else defaults, name)
+            for name in READING
+        }
+        # the ids of sources may have other names; that there are some is the same
+        return given.replace(**stated | {"id_column": several[0].id_column, "partition_bytes": given.partition_bytes})
+
+    def facts(self, pad: str | None) -> TokenizerFacts:
+        """Return the manifest's description of the tokenizer. Raise ConfigError if it has no such padding token."""
+        return self._first.facts(pad)
+
+    def batches(
+        self,
+        chosen: Iterable[int] | None = None,
+        *,
+        checks: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+        counted: Counted = Counted(),  # noqa: B008  # immutable
+    ) -> Generator[TokenBatch, None, None]:
+        """Yield the documents of partitions; each ends with a batch without documents. Raise as ``TokenStore``."""
+        documents, tokens, size = counted.documents, counted.tokens, counted.bytes
+        if checks:
+            for store in self._stores.values():
+                store.verify()
+        for partition in range(self._bounds.size - 1) if chosen is None else chosen:
+            first, last = (int(bound) for bound in self._bounds[partition : partition + 2])
+            before = np.cumsum(self._length[first:last]) - self._length[first:last]
+            bounds = first + _bounds(before // _BLOCK_TOKENS)
+            for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+                batch = self._block(start, stop, partition)
+                documents, tokens, size = (
+                    documents + stop - start,
+                    tokens + batch.ids.size,
+                    size + batch.input_bytes,
+                )
+                yield batch
+                if on_progress is not None:
+                    on_progress(Progress(documents, tokens, size))
+            nothing = np.empty(0, self._first.dtype)
+            inputs = tuple(self.inputs) if partition == 0 else ()
+            yield TokenBatch(nothing, np.zeros(1, np.int64), origin=Origin(partition=partition, inputs=inputs))
+
+    def _block(self, start: int, stop: int, partition: int) -> TokenBatch:
+        """Return documents of the blend."""
+        source, epoch = self._source[start:stop], self._epoch[start:stop]
+        offsets = offsets_of(self._length[start:stop])
+        values = {name: np.empty(int(offsets[-1]), dtype) for name, dtype in self._first.columns.items()}
+        types = named_types(self._first.config)
+        fields = []
+        places = [np.flatnonzero(source == number) for number in range(len(self._stores))]
+        for (name, store), mine in zip(self._stores.items(), places, strict=True):
+            columns, own = store.documents(self._number[start:stop][mine])
+            for column, out in values.items():
+                lists = columns[column]
+                kernels.copy_segments(
+                    lists.addresses, lists.lengths, offsets[mine], out.dtype.itemsize, out.ctypes.data
+                )
+            if NAMES in own:
+                own[NAMES] = _names(name, own[NAMES], epoch[mine])
+            fields.append(own)
+        back = arrow_of(np.argsort(np.concatenate(places), kind="stable"))
+        joined = {name: column.take(back) for name, column in joined_fields(fields, types).items()}
+        ids = values.pop("input_ids")
+        origin = Origin(b"", ids.nbytes, partition)
+        return TokenBatch(ids, offsets, joined.pop(NAMES, None), origin=origin, columns=values, fields=joined)
+
+
+def _lengths(store: TokenStore) -> Int64:
+    """Return the lengths of all documents of a store."""
+    return np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in store.batches())])
+
+
+def _bounds(groups: Int64) -> Int64:
+    """Return the index at which each group of equal, rising numbers begins, and their count."""
+    changes = np.flatnonzero(np.diff(groups)) + 1
+    return np.concatenate([np.zeros(1, np.int64), changes, np.array([groups.size])])
+
+
+def _names(source: str, names: pa.Array, epochs: Int64) -> pa.Array:
+    """Return names that no two documents of a blend share: ``source/name``, and ``source/name@2`` for the second."""
+    marked = [
+        f"{source}/{name}{f'@{epoch + 1}' if epoch else ''}"
+        for name, epoch in zip(names.to_pylist(), epochs.tolist(), strict=True)
+    ]
+    return pa.array(marked, pa.large_string())
+
+
+def tokens_of(source: Any, config: PackConfig) -> TokenStore | Blend | None:
+    """Return the token store or the mix that is the input of a run, or None. Raise as ``TokenStore`` and ``Blend``."""
+    if isinstance(source, Mix):
+        return Blend(source, config)
+    items = [source] if isinstance(source, str | os.PathLike) else source
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str | os.PathLike) for item in items):
+        return None
+    stores = [item for item in items if is_token_store(item)]
+    if not stores:
+        return None
+    if len(items) > 1:
+        raise ConfigError(
+            f"{os.fspath(stores[0])}: a token store is packed alone, or in a mix; got {len(items):,} inputs"
+        )
+    return TokenStore(stores[0])

@@ -1,0 +1,107 @@
+"""Mixes: token stores by name and weight, and how many tokens, and which documents, are taken of each."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seampack.errors import ConfigError
+from seampack.packer import _layout_kernels as layout
+from seampack.packer.plans import Int64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """An input of ``pack``: token stores by name, and the weight of each.
+
+    ``repeat``: sources are repeated until the one that lasts longest was read once; otherwise, the blend ends where the
+    scarcest source does, and the rest of the others is not used.
+
+    Raises ConfigError for weights that are not positive numbers, and for names that have no store or no weight.
+    """
+
+    stores: Mapping[str, str | os.PathLike[str]]
+    weights: Mapping[str, float]
+    repeat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if name not in self.stores:
+                raise ConfigError(f"mix: no input is named {name!r}; the inputs are {', '.join(self.stores) or 'none'}")
+            is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not is_number or not 0 < weight < math.inf:
+                raise ConfigError(f"mix: expected a number greater than 0 as the weight of {name!r}; got {weight!r}")
+        if missing := [name for name in self.stores if name not in self.weights]:
+            raise ConfigError(f"mix: the input {missing[0]!r} has no weight; add --mix {missing[0]}=WEIGHT")
+        if not self.stores:
+            raise ConfigError("mix: expected at least one input NAME=STORE; got none")
+
+    @classmethod
+    def parsed(cls, inputs: Iterable[str], weights: Iterable[str], *, repeat: bool) -> "Mix":
+        """Return the mix of ``NAME=STORE`` and ``NAME=WEIGHT``. Raise ConfigError for other text."""
+        return cls(
+            stores=_pairs(inputs, "inputs", "NAME=STORE"),
+            weights={name: _number(value) for name, value in _pairs(weights, "mix", "NAME=WEIGHT").items()},
+            repeat=repeat,
+        )
+
+
+def _pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not (name and equals and value) or "/" in name:
+            raise ConfigError(f"{option}: expected {form} in a mix; got {item!r}")
+        if name in pairs:
+            raise ConfigError(f"{option}: expected each name once; got {name!r} twice")
+        pairs[name] = value
+    return pairs
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # which Mix refuses
+
+
+class Taken(NamedTuple):
+    """The documents that a blend takes of a source, in order."""
+
+    documents: Int64
+    """Places of the documents in the store; a repeated document is there again."""
+    epochs: Int64
+    """How often each was taken before."""
+
+
+def take(lengths: Int64, target: int, seeds: tuple[int, ...]) -> Taken:
+    """Take documents with ``target`` tokens in all, to the nearest document, in an order drawn for each epoch.
+
+    ``lengths`` have at least one token.
+    """
+    whole = target // int(lengths.sum())
+    orders = [
+        layout.shuffled(lengths.size, np.random.SeedSequence([*seeds, epoch]).generate_state(1, np.uint64)[0])
+        for epoch in range(whole + 1)
+    ]
+    documents = np.concatenate(orders).astype(np.int64)
+    ends = np.cumsum(lengths[documents])
+    count = int(np.searchsorted(ends, target))  # the first end that reaches the target, or is beyond it
+    before = int(ends[count - 1]) if count else 0
+    count += target - before > int(ends[count]) - target if count < ends.size and before < target else 0
+    return Taken(documents[:count], np.repeat(np.arange(whole + 1), lengths.size)[:count])
+
+
+def targets(tokens: list[int], weights: list[float], *, repeat: bool) -> list[int]:
+    """Return the tokens to take of each source, given those that it has: exact shares of the largest possible sum.
+
+    Without ``repeat``, no source has too few; with it, no source has too many.
+    """
+    exact = [Fraction(str(weight)) for weight in weights]
+    sums = [have / weight for have, weight in zip(tokens, exact, strict=True)]
+    total = max(sums) if repeat else min(sums)
+    return [round(total * weight) for weight in exact]

@@ -1,0 +1,321 @@
+"""Token stores: the documents of a corpus as token ids on the disk, to be packed often, without a tokenizer.
+
+    STORE/tokens.json          the manifest: tokenizer, options that decided the reading, partitions, checksums
+          tokens-00000.arrow   the documents of a partition: a record batch for each block of the input
+          quarantine.jsonl     records that could not be read
+
+A store has the partitions and blocks of its corpus, so that packing it gives the shards of packing the corpus. Its
+files are mapped into memory; a plan needs the lengths of the documents only.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from seampack.errors import ConfigError, ShardError
+from seampack.io.arrow import arrow_of
+from seampack.io.places import is_url, shown
+from seampack.io.ragged import offsets_of
+from seampack.io.sources import listed
+from seampack.packer.checksums import checksum
+from seampack.packer.column_types import KeptType
+from seampack.packer.columns import field_type, joined_fields, token_columns
+from seampack.packer.config import PackConfig
+from seampack.packer.documents import Origin, TokenBatch, id_type
+from seampack.packer.entries import File, Input, TokenizerFacts
+from seampack.packer.gather import Ragged
+from seampack.packer.numbering import BITS
+from seampack.packer.option_groups import READING
+from seampack.packer.pipeline import Counted, Progress
+from seampack.packer.store_manifest import (
+    MARKER,
+    TOKENISE_AGAIN,
+    StoredPartition,
+    StoreManifest,
+)
+from seampack.packer.tokenizing import BUNDLED, AnyTokenizer
+
+STORE = "token_store"
+"""Note of a packed folder with the folder and the fingerprint of the store that it was packed from."""
+NAMES = "id"
+"""The column with the names of the documents."""
+_IDS = "input_ids"
+_BYTES = "input_bytes"
+"""Metadata of a record batch: bytes of the block of input that its documents were read from."""
+
+_NOTHING = Counted()
+
+Array = npt.NDArray[Any]
+Int64 = npt.NDArray[np.int64]
+
+
+def schema_of(config: PackConfig, vocab_size: int) -> pa.Schema:
+    """Return the columns of the files of a store."""
+    lists = {_IDS: id_type(vocab_size).name, **config.carried}
+    return pa.schema(
+        {name: field_type(kind) for name, kind in named_types(config).items()}
+        | {name: pa.large_list(pa.type_for_alias(kind)) for name, kind in lists.items()}
+    )
+
+
+def named_types(config: PackConfig) -> dict[str, str]:
+    """Return the types of the columns of a store with a value for each document."""
+    return ({} if config.id_column is None else {NAMES: KeptType.STRING.value}) | config.kept
+
+
+def write_block(writer: Any, schema: pa.Schema, batch: TokenBatch, config: PackConfig) -> None:
+    """Append the documents of a block of the corpus to an Arrow file."""
+    offsets = arrow_of(batch.offsets)
+    columns = joined_fields([{NAMES: batch.names, **batch.fields} if batch.lengths.size else {}], named_types(config))
+    for name, values in token_columns(batch, config.carried).items():
+        columns[name] = pa.LargeListArray.from_arrays(offsets, arrow_of(values))
+    rows = pa.record_batch([columns[name] for name in schema.names], schema=schema)
+    writer.write_batch(rows, custom_metadata={_BYTES: str(batch.input_bytes)})
+
+
+class TokenStore:
+    """A token store, whose files are opened as they are needed.
+
+    Raises ShardError if the manifest is missing, damaged or of a later format, or if a file is missing or has another
+    size than in the manifest.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if is_url(folder):
+            raise ShardError(f"{shown(folder)}: expected a token store on this machine; copy it first")
+        self.manifest = StoreManifest.read(self.folder / MARKER)
+        self.name = str(self.folder)
+        self.fingerprint = self.manifest.fingerprint
+        self.config = PackConfig.given(None, **self.manifest.config)
+        """The options that decided the reading, with the defaults of all others."""
+        self._schema = schema_of(self._with_labels, self.manifest.tokenizer.vocab_size)
+        if {each.name: str(each.type) for each in self._schema} != self.manifest.columns:
+            raise ShardError(
+                f"{self.folder / MARKER}: the token store is damaged: columns: expected those of its options; got "
+                f"{', '.join(self.manifest.columns)}; tokenise again"
+            )
+        self._opened: dict[int, _Opened] = {}
+        for each in self._files():
+            path = self.folder / each.file
+            if not path.is_file() or path.stat().st_size != each.bytes:
+                raise ShardError(
+                    f"{path}: expected a file of {each.bytes:,} bytes: it is missing or damaged; {TOKENISE_AGAIN}"
+                )
+
+    @property
+    def _with_labels(self) -> PackConfig:
+        return with_labels(self.config)
+
+    @property
+    def paths(self) -> list[str]:
+        """The files of the partitions."""
+        return [str(self.folder / partition.file) for partition in self.manifest.partitions]
+
+    @property
+    def partitions(self) -> list[tuple[str, ...]]:
+        """The files that each partition is read from."""
+        return [(path,) for path in self.paths]
+
+    @property
+    def inputs(self) -> list[Input]:
+        """The inputs of the corpus."""
+        return [each for partition in self.manifest.partitions for each in partition.inputs]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What a folder that is packed from the store notes of it."""
+        return {**self.manifest.notes, STORE: {"folder": str(self.folder.resolve()), "fingerprint": self.fingerprint}}
+
+    def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
+        """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""
+        if tokenizer != BUNDLED:
+            raise ConfigError(
+                f"{self.name}: a token store, whose tokens are those of {self.manifest.tokenizer.name}; omit the "
+                "tokenizer, or tokenise again with it"
+            )
+
+    def config_for(self, given: PackConfig) -> PackConfig:
+        """Return the options of packing the store: how to read is decided already.
+
+        Raises ConfigError if an option of reading is neither its default nor that of the store.
+        """
+        stated = {name: getattr(self.config, name) for name in READING}
+        for option in dataclasses.fields(given):
+            value = getattr(given, option.name)
+            if option.name in READING and value not in (option.default, stated[option.name]):
+                raise ConfigError(
+                    f"{self.folder}: {option.name}: the token store was made with {_shown(stated[option.name])}; got "
+                    f"{_shown(value)}; omit the option, or tokenise again with it"
+                )
+        return given.replace(**stated)
+
+    def facts(self, pad: str | None) -> TokenizerFacts:
+        """Return the manifest's description of the tokenizer. Raise ConfigError if it has no such padding token."""
+        if pad is None:
+            return self.manifest.tokenizer
+        known = self.manifest.special_tokens
+        if pad not in known:
+            raise ConfigError(
+                f"pad: no token {pad!r} in the token store {self.folder}; it knows {listed(sorted(known))}"
+            )
+        return dataclasses.replace(self.manifest.tokenizer, pad_id=known[pad])
+
+    def batches(
+        self,
+        chosen: Iterable[int] | None = None,
+        *,
+        checks: bool = False,
+        on_progress: Callable[[Progress], None] | None = None,
+        counted: Counted = _NOTHING,
+    ) -> Generator[TokenBatch, None, None]:
+        """Yield the documents of partitions, by default all; each partition ends with a batch without documents.
+
+        The tokens stay on the disk until they are looked at. ``checks``: whether to compare the checksums first.
+
+        Raises ShardError for a damaged file.
+        """
+        documents, tokens, size = counted.documents, counted.tokens, counted.bytes
+        for number in range(len(self.manifest.partitions)) if chosen is None else chosen:
+            if checks:
+                self.verify([number])
+            for block in self._partition(number).blocks:
+                documents += block.offsets.size - 1
+                tokens += block.ids.size
+                size += block.input_bytes
+                yield block
+                if on_progress is not None:
+                    on_progress(Progress(documents, tokens, size))
+            nothing = TokenBatch(np.empty(0, self.dtype), np.zeros(1, np.int64))
+            inputs = self.manifest.partitions[number].inputs
+            yield dataclasses.replace(nothing, origin=Origin(partition=number, inputs=inputs))
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """Type of the token ids."""
+        return id_type(self.manifest.tokenizer.vocab_size)
+
+    @property
+    def columns(self) -> dict[str, np.dtype[Any]]:
+        """Types of the values that each token has: its id, and the carried columns."""
+        return {_IDS: self.dtype, **{name: np.dtype(kind) for name, kind in self._with_labels.carried.items()}}
+
+    def documents(self, numbers: Int64) -> tuple[dict[str, Ragged], dict[str, pa.Array]]:
+        """Return documents by their numbers: their tokens, which are not copied, and a value for each by column.
+
+        Raises ShardError for a number that no document has, and for a damaged file.
+        """
+        addresses = {name: np.empty(numbers.size, np.int64) for name in self.columns}
+        lengths = np.empty(numbers.size, np.int64)
+        places = np.empty(numbers.size, np.int64)
+        blocks: list[TokenBatch] = []
+        before = 0
+        partition, within = numbers >> BITS, numbers & ((1 << BITS) - 1)
+        for number in np.unique(partition).tolist():
+            opened = self._partition(number) if 0 <= number < len(self.manifest.partitions) else None
+            here = np.flatnonzero(partition == number)
+            if opened is None or within[here].max() >= opened.firsts[-1]:
+                raise ShardError(f"{self.folder}: no document {int(numbers[here[within[here].argmax()]])} in the store")
+            of_block = np.searchsorted(opened.firsts[1:], within[here], side="right")
+            order = np.argsort(of_block, kind="stable")
+            borders = np.flatnonzero(np.diff(of_block[order])) + 1
+            for mine in np.split(here[order], borders):
+                chosen = int(np.searchsorted(opened.firsts[1:], within[mine[0]], side="right"))
+                block = opened.blocks[chosen]
+                position = within[mine] - opened.firsts[chosen]
+                lengths[mine] = block.offsets[position + 1] - block.offsets[position]
+                for name, values in (("input_ids", block.ids), *block.columns.items()):
+                    addresses[name][mine] = values.ctypes.data + block.offsets[position] * values.itemsize
+                places[mine] = before + position
+                before += block.offsets.size - 1
+                blocks.append(block)
+        kept = [[*block.columns.values(), block.ids] for block in blocks]
+        ragged = {
+            name: Ragged(addresses[name], lengths, dtype, [values for several in kept for values in several])
+            for name, dtype in self.columns.items()
+        }
+        fields = joined_fields([_fields(block) for block in blocks], named_types(self.config))
+        return ragged, {name: values.take(arrow_of(places)) for name, values in fields.items()}
+
+    def verify(self, partitions: Iterable[int] | None = None) -> None:
+        """Compare the files of partitions, by default all files, with their checksums. Raise ShardError for another."""
+        stored = self.manifest.partitions
+        for each in self._files() if partitions is None else [stored[number] for number in partitions]:
+            if checksum(self.folder / each.file) != each.checksum:
+                raise ShardError(f"{self.folder / each.file}: the checksum differs: it is damaged; {TOKENISE_AGAIN}")
+
+    def _files(self) -> Sequence[StoredPartition | File]:
+        return *self.manifest.partitions, *self.manifest.files
+
+    def _partition(self, number: int) -> "_Opened":
+        if number not in self._opened:
+            path = self.folder / self.manifest.partitions[number].file
+            try:
+                blocks = list(self._blocks(path, number))
+            except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+                raise ShardError(f"{path}: the token store is damaged: {error}; {TOKENISE_AGAIN}") from error
+            firsts = offsets_of(np.array([block.offsets.size - 1 for block in blocks], np.int64))
+            stated = self.manifest.partitions[number]
+            got = (int(firsts[-1]), sum(block.ids.size for block in blocks))
+            if got != (stated.documents, stated.tokens):
+                raise ShardError(
+                    f"{path}: expected {stated.documents:,} documents of {stated.tokens:,} tokens; got {got[0]:,} of "
+                    f"{got[1]:,}; {TOKENISE_AGAIN}"
+                )
+            self._opened[number] = _Opened(blocks, firsts)
+        return self._opened[number]
+
+    def _blocks(self, path: Path, partition: int) -> Iterator[TokenBatch]:
+        """Open the blocks of a partition. Raise an error of Arrow or a ValueError for other data."""
+        with pa.memory_map(str(path)) as mapped:  # closing it keeps the mapping of the columns
+            file = pa.ipc.open_file(mapped)
+            if not file.schema.equals(self._schema):
+                raise ValueError(
+                    f"expected columns {', '.join(self._schema.names)}; got {', '.join(file.schema.names)}"
+                )
+            for place in range(file.num_record_batches):
+                rows, facts = file.get_batch_with_custom_metadata(place)
+                rows.validate(full=True)
+                yield self._block(rows, Origin(b"", int(facts[_BYTES]), partition))
+
+    def _block(self, rows: pa.RecordBatch, origin: Origin) -> TokenBatch:
+        values: dict[str, Array] = {}
+        offsets = rows.column(_IDS).offsets.to_numpy()
+        for name in self.columns:
+            column = rows.column(name)
+            values[name] = column.values.to_numpy()
+            own = column.offsets.to_numpy()
+            is_same = offsets is own or np.array_equal(offsets, own)
+            if column.null_count or not is_same or own[0] or own[-1] != values[name].size:
+                raise ValueError(f"column {name!r}: expected a list for each document, of as many values as ids")
+        fields = {name: rows.column(name) for name in named_types(self.config)}
+        return TokenBatch(
+            values.pop(_IDS), offsets, fields.pop(NAMES, None), origin=origin, columns=values, fields=fields
+        )
+
+
+class _Opened(NamedTuple):
+    """An open partition."""
+
+    blocks: list[TokenBatch]
+    firsts: Int64
+    """Number of the first document of each block, and of all documents."""
+
+
+def _fields(block: TokenBatch) -> dict[str, pa.Array]:
+    return dict(block.fields) if block.names is None else {NAMES: block.names, **block.fields}
+
+
+def with_labels(config: PackConfig) -> PackConfig:
+    """Return the options with the labels of conversations, which any run that packs a store may want."""
+    return config.replace(labels=True) if config.reads_chats else config
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

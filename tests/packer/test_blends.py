@@ -1,0 +1,211 @@
+"""Blends: the shares are those of the weights to a document, everywhere; what is repeated or left out is counted."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seampack
+from seampack.errors import ConfigError
+from seampack.packer import blends
+from seampack.packer.against import verify_against
+from seampack.packer.blends import Blend
+from seampack.packer.config import PackConfig
+from seampack.packer.folder import PackedFolder
+from seampack.packer.mixes import Mix, take, targets
+from tests.conftest import Run
+from tests.faulty import failed
+
+UNFRAMED = {"bos": "none", "eos": "none"}
+LENGTHS = {"web": [9, 0, 40, 3, 12, 7, 25], "code": [5, 5, 5, 8], "books": [100, 30]}
+
+
+def documents(name: str) -> list[list[int]]:
+    """Documents whose ids say where they are from."""
+    base = 1000 * (1 + list(LENGTHS).index(name))
+    return [[base + number] * length for number, length in enumerate(LENGTHS[name])]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("stores")
+    for name in LENGTHS:
+        ids = documents(name)
+        table = pa.table({"input_ids": ids, "uid": [f"d{n}" for n in range(len(ids))], "source": [name] * len(ids)})
+        seampack.tokenize(table, out=folder / name, id_column="uid", keep=("source",), **UNFRAMED)
+    return {name: str(folder / name) for name in LENGTHS}
+
+
+def blended(mix: Mix, **options: Any) -> list[tuple[str, list[int]]]:
+    """Return the documents of a blend, in its order."""
+    blend = Blend(mix, PackConfig(**options))
+    read = []
+    for batch in blend.batches(range(len(blend.partitions))):
+        names = [] if batch.names is None else batch.names.to_pylist()
+        read += [
+            (name, ids.tolist()) for name, ids in zip(names, np.split(batch.ids, batch.offsets[1:-1]), strict=False)
+        ]
+    return read
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30).filter(any), st.integers(0, 3000), st.integers(0, 3))
+def test_documents_are_taken_to_the_nearest(lengths: list[int], target: int, seed: int) -> None:
+    sizes = np.array(lengths, np.int64)
+    target = min(target, 20 * int(sizes.sum()))
+    taken = take(sizes, target, (seed,))
+    got = int(sizes[taken.documents].sum())
+    assert abs(got - target) <= max(lengths) / 2
+    counts = Counter(zip(taken.documents.tolist(), taken.epochs.tolist(), strict=True))
+    assert set(counts.values()) <= {1}  # each once an epoch
+    for epoch in range(int(taken.epochs.max()) if taken.epochs.size else 0):
+        assert sorted(taken.documents[taken.epochs == epoch].tolist()) == list(range(len(lengths)))
+    assert np.all(np.diff(taken.epochs) >= 0)
+    assert taken.documents.tolist() == take(sizes, target, (seed,)).documents.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**12), st.integers(1, 100)), min_size=1, max_size=5), st.booleans())
+def test_targets_are_exact_shares(sources: list[tuple[int, int]], repeat: bool) -> None:
+    tokens, weights = [have for have, _ in sources], [weight / 100 for _, weight in sources]
+    wanted = targets(tokens, weights, repeat=repeat)
+    fits = [want >= have if repeat else want <= have for want, have in zip(wanted, tokens, strict=True)]
+    assert all(fits)
+    assert any(want == have for want, have in zip(wanted, tokens, strict=True))
+    for want, weight in zip(wanted, weights, strict=True):
+        assert abs(want - sum(wanted) * weight / sum(weights)) <= len(wanted) + 1e-9 * want
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("weights", [(0.7, 0.3, 0.5), (1, 1, 1), (0.01, 5, 2)])
+def test_shares_hold_everywhere(stores: dict[str, str], weights: tuple[float, ...], repeat: bool) -> None:
+    mix = Mix(stores=stores, weights=dict(zip(stores, weights, strict=True)), repeat=repeat)
+    read = blended(mix, seed=3)
+    whole = {name: documents(name) for name in stores}
+    sums, total = Counter[str](), sum(len(ids) for _, ids in read)
+    ends = {name: sum(len(ids) for doc, ids in read if doc.startswith(name)) for name in stores}
+    for name, ids in read:
+        source, _, own = name.partition("/")
+        assert ids == whole[source][int(own.partition("@")[0][1:])]
+        sums[source] += len(ids)
+        progress = [sums[each] - ends[each] * sum(sums.values()) / total for each in stores]
+        assert max(map(abs, progress)) <= sum(max(LENGTHS[each]) for each in stores)
+    assert len({name for name, _ in read}) == len(read)
+    wanted = targets([sum(each) for each in LENGTHS.values()], list(weights), repeat=repeat)
+    for name, want in zip(stores, wanted, strict=True):
+        assert abs(ends[name] - want) <= max(LENGTHS[name]) / 2
+    assert read == blended(mix, seed=3)
+    assert read != blended(mix, seed=4)
+
+
+def test_partitions_and_blocks_change_nothing(stores: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    mix = Mix(stores=stores, weights=dict.fromkeys(stores, 1), repeat=True)
+    whole = blended(mix)
+    monkeypatch.setattr(blends, "_BLOCK_TOKENS", 20)
+    config = PackConfig()
+    object.__setattr__(config, "partition_bytes", 300)
+    blend = Blend(mix, config)
+    assert len(blend.partitions) > 2
+    read = [
+        name for batch in blend.batches(range(len(blend.partitions))) if batch.names for name in batch.names.to_pylist()
+    ]
+    assert read == [name for name, _ in whole]
+
+
+def test_the_manifest_accounts_for_each_source(stores: dict[str, str], tmp_path: Path) -> None:
+    mix = Mix(stores=stores, weights={"web": 1, "code": 1, "books": 2})
+    manifest = seampack.pack(mix, out=tmp_path / "out", seq_len=16, long="split")
+    PackedFolder(tmp_path / "out").verify()
+    noted = manifest.notes["mix"]
+    assert noted["repeat"] is False
+    web, code, books = noted["sources"]
+    assert code.items() >= {"name": "code", "weight": 1, "documents": 4, "tokens": 23, "epochs": 1.0}.items()
+    assert (code["documents_unused"], code["tokens_unused"]) == (0, 0)
+    assert web["tokens"] + web["tokens_unused"] == sum(LENGTHS["web"])
+    assert books["documents"] + books["documents_unused"] == 2
+    assert sum(each["tokens"] for each in noted["sources"]) == manifest.accounting.tokens_in
+    sources = Counter(dict.fromkeys(stores, 0))
+    for table in PackedFolder(tmp_path / "out").tables():
+        for row in table.to_pylist():
+            for source, length in zip(row["source"], row["seq_lengths"], strict=True):
+                sources[source] += length
+    assert sources == {each["name"]: each["tokens"] for each in noted["sources"]}
+    with pytest.raises(ConfigError, match="a blend of several sources is not compared with one"):
+        verify_against(PackedFolder(tmp_path / "out"), stores["web"])
+
+
+def test_a_blend_is_resumed_and_repeated_documents_unpacked(stores: dict[str, str], tmp_path: Path) -> None:
+    mix = Mix(stores=stores, weights=dict.fromkeys(stores, 1), repeat=True)
+    first = seampack.pack(mix, out=tmp_path / "out", seq_len=16)
+    assert seampack.pack(mix, out=tmp_path / "out", seq_len=16, resume=True) == first
+    names = PackedFolder(tmp_path / "out").unpack()["doc_ids"].to_pylist()
+    assert len(set(names)) == len(names)
+    assert {"code/d0", "code/d0@2"} <= set(names)
+
+
+MIXED: list[tuple[dict[str, Any], str]] = [
+    ({"weights": {"web": 1}}, "mix: the input 'code' has no weight; add --mix code=WEIGHT"),
+    ({"weights": {"web": 1, "code": 1, "x": 1}}, "mix: no input is named 'x'; the inputs are web, code"),
+    ({"weights": {"web": 0, "code": 1}}, "expected a number greater than 0 as the weight of 'web'; got 0"),
+    ({"weights": {"web": float("nan"), "code": 1}}, "as the weight of 'web'; got nan"),
+    ({"weights": {"web": "much", "code": 1}}, "as the weight of 'web'; got 'much'"),
+    ({"stores": {}, "weights": {}}, "expected at least one input NAME=STORE; got none"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), MIXED)
+def test_weights_that_are_none(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Mix(**{"stores": {"web": "a", "code": "b"}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("options", "documents", "message"),
+    [
+        (UNFRAMED, [], "mix: x: .*: the token store has no tokens"),
+        ({"bos": "none"}, ["a"], r"mix: x: .*: eos: expected None, as in .*web; got <\|endoftext\|>; tokenise"),
+        (UNFRAMED, ["a"], "mix: x: .*: columns: expected .*; tokenise the sources alike"),
+    ],
+)
+def test_sources_that_differ(
+    stores: dict[str, str], tmp_path: Path, options: dict[str, str], documents: list[str], message: str
+) -> None:
+    seampack.tokenize(iter(documents), out=tmp_path / "x", **options)
+    mix = Mix(stores={"web": stores["web"], "x": tmp_path / "x"}, weights={"web": 1, "x": 1})
+    with pytest.raises(ConfigError, match=message):
+        seampack.pack(mix, out=tmp_path / "out")
+
+
+def test_what_a_mix_cannot_be(stores: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(ConfigError, match=r"mix: a: .*a\.jsonl: expected a token store; make one with: seampack tok"):
+        seampack.pack(Mix(stores={"a": tmp_path / "a.jsonl"}, weights={"a": 1}), out=tmp_path / "out")
+    mix = Mix(stores=stores, weights=dict.fromkeys(stores, 1))
+    with pytest.raises(ConfigError, match="an index is of one token store; got a mix"):
+        seampack.pack(mix, out=tmp_path / "out", output_format="index")
+    huge = Mix(stores=stores, weights={"web": 1e-12, "code": 1, "books": 1}, repeat=True)
+    with pytest.raises(ConfigError, match="these weights would repeat documents to"):
+        seampack.pack(huge, out=tmp_path / "out")
+
+
+def test_commands(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
+    inputs = [f"{name}={folder}" for name, folder in stores.items()]
+    weights = ["--mix", "web=0.5", "--mix", "code=0.25", "--mix", "books=0.25"]
+    packed = call("pack", *inputs, *weights, "--mix-repeat", "-o", "out", "--seq-len", 16)
+    assert (packed.returncode, packed.stderr) == (0, b"")
+    noted = json.loads((tmp_path / "out/manifest.json").read_text())["mix"]["sources"]
+    header, *lines = packed.stdout.decode().splitlines()[:4]
+    assert header.split()[:4] == ["source", "weight", "share", "tokens"]
+    assert [line.split()[0] for line in lines] == [each["name"] for each in noted] == list(stores)
+    for arguments, message in (
+        ([*inputs, "--mix", "web=heavy"], "mix: expected a number greater than 0 as the weight of 'web'; got 'heavy'"),
+        ([*inputs, "--mix", "web"], "mix: expected NAME=WEIGHT in a mix; got 'web'"),
+        ([*inputs, *weights, "--mix", "web=1"], "mix: expected each name once; got 'web' twice"),
+        ([stores["web"], "--mix", "web=1"], f"inputs: expected NAME=STORE in a mix; got '{stores['web']}'"),
+    ):
+        assert failed(call("pack", *arguments, "-o", "other")).startswith(message)
+    assert failed(call("pack", *inputs, "--mix-repeat", "-o", "other"), 2).startswith("--mix-repeat needs --mix")

@@ -1,0 +1,175 @@
+"""Indexed rows: an index and its token store give the rows of a packed folder, and no other store does."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seampack
+from seampack.errors import ConfigError, ShardError
+from seampack.packer.folder import PackedFolder
+from seampack.packer.plan_config import Strategy
+from seampack.training.dataset import PackedDataset
+from tests.conftest import Run
+from tests.faulty import failed
+from tests.packer.corpus import END, UNFRAMED, sample, write_corpus
+from tests.packer.tampering import edit_manifest, flip
+
+TEXTS = [text.replace(END, "end") for text in sample()]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with names and a kept column."""
+    folder = tmp_path_factory.mktemp("stores")
+    source = write_corpus(folder / "corpus.jsonl", TEXTS)
+    source.write_text(source.read_text().replace('"id"', '"source": "s", "id"'))
+    seampack.tokenize(source, out=folder / "store", id_column="id", keep=("source",))
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose documents are numbered, in several partitions."""
+    folder = tmp_path_factory.mktemp("numbered")
+    (folder / "corpus").mkdir()
+    for number in range(3):
+        write_corpus(folder / f"corpus/{number}.jsonl", TEXTS * 2)
+    assert len(seampack.tokenize(folder / "corpus", out=folder / "store", partition_bytes=1 << 16).partitions) > 2
+    return folder / "store"
+
+
+def rows(folder: PackedFolder) -> pa.Table:
+    return pa.concat_tables(folder.tables()).combine_chunks()
+
+
+@given(
+    st.booleans(),
+    st.fixed_dictionaries(
+        {
+            "strategy": st.sampled_from(list(Strategy)),
+            "long": st.sampled_from(["auto", "split", "truncate", "drop"]),
+            "leftover": st.sampled_from(["auto", "concat"]),
+            "extra_tokens": st.sampled_from([0, 3]),
+            "drop_last": st.booleans(),
+            "seq_len": st.sampled_from([32, 200]),
+            "window_tokens": st.sampled_from([2000, 1 << 24]),
+            "shard_tokens": st.sampled_from([3000, 1 << 26]),
+            "pad": st.sampled_from([None, END]),
+            "labels": st.booleans(),
+        }
+    ),
+)
+@settings(max_examples=8)
+@pytest.mark.filterwarnings("ignore:.*of the tokens are dropped")
+def test_an_index_has_the_rows_of_the_folder(
+    tmp_path_factory: pytest.TempPathFactory, store: Path, numbered: Path, named: bool, options: dict[str, Any]
+) -> None:
+    base = tmp_path_factory.getbasetemp()
+    source = store if named else numbered
+    full = seampack.pack(source, out=base / "full", overwrite=True, **options)
+    index = seampack.pack(source, out=base / "index", overwrite=True, output_format="index", **options)
+    assert (index.columns, index.accounting, index.partitions) == (full.columns, full.accounting, full.partitions)
+    assert [shard.rows for shard in index.shards] == [shard.rows for shard in full.shards]
+    packed, indexed = PackedFolder(base / "full"), PackedFolder(base / "index")
+    assert rows(indexed).equals(rows(packed))
+    indexed.verify()
+    if packed.rows:
+        assert indexed.row(packed.rows - 1) == packed.row(packed.rows - 1)
+
+
+def test_documents_and_training(store: Path, tmp_path: Path) -> None:
+    for name, output_format in (("full", "arrow"), ("index", "index")):
+        seampack.pack(store, out=tmp_path / name, seq_len=64, shard_tokens=2000, output_format=output_format)
+    full, index = (PackedFolder(tmp_path / name) for name in ("full", "index"))
+    assert index.unpack().equals(full.unpack())
+    both = [PackedDataset(tmp_path / name) for name in ("full", "index")]
+    for number in (0, len(both[0]) - 1):
+        a, b = (each[number] for each in both)
+        assert a.keys() == b.keys()
+        assert all(list(a[name]) == list(b[name]) for name in a)
+
+
+def test_conversations_and_carried_columns(tmp_path: Path) -> None:
+    table = pa.table({"input_ids": [[1, 2, 3], [4, 5], [6]], "loss_mask": [[0, 1, 1], [1, 0], [1]]})
+    seampack.tokenize(table, out=tmp_path / "store", carry=("loss_mask",))
+    for name, output_format in (("full", "arrow"), ("index", "index")):
+        seampack.pack(tmp_path / "store", out=tmp_path / name, seq_len=4, pad=END, output_format=output_format)
+    assert rows(PackedFolder(tmp_path / "index")).equals(rows(PackedFolder(tmp_path / "full")))
+
+
+def test_a_store_that_was_moved_is_named(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    seampack.pack(tmp_path / "store", out=tmp_path / "index", output_format="index")
+    (tmp_path / "store").rename(tmp_path / "moved")
+    with pytest.raises(ShardError, match=r"index: an index, whose tokens are in a token store: .*/store: no tokens"):
+        PackedFolder(tmp_path / "index")
+    PackedFolder(tmp_path / "index", store=tmp_path / "moved").verify()
+
+
+def test_another_store_is_refused(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    seampack.pack(tmp_path / "store", out=tmp_path / "index", output_format="index")
+    write_corpus(tmp_path / "a.jsonl", TEXTS[::-1])
+    seampack.tokenize(tmp_path / "a.jsonl", out=tmp_path / "store", overwrite=True, id_column="id")
+    with pytest.raises(ShardError, match=r"index: an index of another token store: expected xxh3_128:.*; pack again"):
+        PackedFolder(tmp_path / "index")
+
+
+def test_an_index_needs_a_store(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "a.jsonl", TEXTS)
+    with pytest.raises(ConfigError, match="an index refers to a token store; make one with: seampack tokenize"):
+        seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", output_format="index", **UNFRAMED)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("documents", 1 << 40, "no document 1099511627776 in the store"),
+        ("documents", -1, "no document -1 in the store"),
+        ("starts", 1 << 20, "segment 0: expected tokens of document"),
+        ("starts", -3, "segment 0: expected tokens of document"),
+        ("lengths", 0, "segment 0: expected tokens of document"),
+        ("repeated", 1 << 20, "segment 0: expected tokens of document"),
+        ("repeated", None, "expected the columns documents, starts, lengths, repeated, keeps_end of an index"),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused(
+    store: Path, tmp_path: Path, column: str, value: int | None, message: str
+) -> None:
+    out = tmp_path / "index"
+    seampack.pack(store, out=out, seq_len=64, output_format="index")
+    (shard,) = PackedFolder(out).shards
+    path = out / shard.file
+    table = pa.ipc.open_stream(path.read_bytes()).read_all()
+    lists = table[column].to_pylist()
+    lists[0][0] = value if value is not None else 1
+    kind = table.schema.field(column).type if value is not None else pa.list_(pa.int64())
+    place = table.column_names.index(column)
+    table = table.set_column(place, column, pa.array(lists, kind))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(ShardError, match=message):
+        list(PackedFolder(out).tables())
+    with pytest.raises(ShardError, match=r"it is damaged|checksum"):
+        PackedFolder(out).verify()
+
+
+def test_a_manifest_without_its_store(store: Path, tmp_path: Path) -> None:
+    seampack.pack(store, out=tmp_path / "index", output_format="index")
+    edit_manifest(tmp_path / "index", token_store="there")
+    with pytest.raises(ShardError, match="the manifest is damaged: token_store: expected a folder and a fingerprint"):
+        PackedFolder(tmp_path / "index")
+
+
+def test_commands(call: Run, store: Path, tmp_path: Path) -> None:
+    assert call("pack", store, "-o", "index", "--seq-len", 64, "--index-only").returncode == 0
+    assert call("verify", "index").returncode == 0
+    shown = call("inspect", "index", "--row", 0)
+    assert b"document d" in shown.stdout
+    flip(tmp_path / "index" / "shard-00000-00000.index.arrow")
+    assert "the checksum differs" in failed(call("verify", "index"))
