@@ -79,7 +79,10 @@ class Shell:
 
     def bash(self, command: str, given: bytes = b"") -> bytes:
         """Run a command line by bash."""
-        done = subprocess.run(["bash", "-c", command], input=given, capture_output=True, check=False)
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # python and seampack of this environment
+        done = subprocess.run(
+            ["bash", "-c", command], input=given, capture_output=True, check=False, env=os.environ | {"PATH": path}
+        )
         assert done.returncode == 0, f"{command}\n{done.stderr.decode()}"
         return done.stdout
 

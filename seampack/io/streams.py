@@ -20,7 +20,7 @@ def reading(name: str) -> Iterator[None]:
     """Convert errors of a damaged or truncated input to a DataError that names the input."""
     try:
         yield
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{name}: cannot be read: {' '.join(str(error).split())}") from error
 
 

@@ -42,6 +42,7 @@ class TableReader:
     schema: pa.Schema
     groups = 1
     """Groups of rows that can be read by themselves."""
+    _is_arrow = False
     first_row = 0
     """Number of rows of the file before those of the part."""
 
@@ -49,6 +50,7 @@ class TableReader:
         self.name = source.name
         self._file = source.file
         self._parquet: Any = None
+        self._is_arrow = source.format == Format.ARROW
         with reading(self.name):
             if source.format == Format.PARQUET:
                 import pyarrow.parquet as pq  # slow, and other formats do not need it
@@ -64,6 +66,7 @@ class TableReader:
             else:
                 rows = CsvRows(source, longest, report)
                 self.schema, self._batches = rows.schema, rows.batches()
+            _ = self.schema.names  # raises UnicodeDecodeError if the schema is damaged
 
     @classmethod
     def of_batches(cls, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Self:
@@ -105,6 +108,8 @@ class TableReader:
                 return
             for batch in self._batches:
                 chosen = batch if columns is None else batch.select(columns)
+                if self._is_arrow:
+                    _check_places(chosen)
                 for start in range(0, chosen.num_rows, rows):
                     yield chosen.slice(start, rows)
 
@@ -140,6 +145,13 @@ class TableReader:
             per_row = sum(map(_size_in_memory, batch.columns)) / max(1, batch.num_rows)
             rows = int(max(1, min(4 * rows, size / max(1, per_row), _ROWS)))
             file.reader.set_batch_size(rows)
+
+
+def _check_places(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid if values of a batch are outside of its buffers: Arrow reads them as they are stored."""
+    for column in batch.columns:
+        raw = {"string": pa.binary(), "large_string": pa.large_binary()}.get(str(column.type))
+        (column if raw is None else column.view(raw)).validate(full=True)  # decoding checks UTF-8
 
 
 def _share(groups: int, part: tuple[int, int]) -> range:

@@ -7,12 +7,13 @@ import re
 import subprocess
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -409,3 +410,29 @@ def test_the_field_that_is_wrong_is_named(tmp_path: Path, line: str, reason: str
     (tmp_path / "a.jsonl").write_text(line)
     _, (record,) = read(tmp_path / "a.jsonl", id_column="uid")
     assert record.reason == reason
+
+
+def damaged_tables() -> Iterator[Any]:
+    """Tables with places outside of their buffers, and with names that are not UTF-8; found by benchmarks/fuzz.py."""
+    table = pa.table({"text": pa.array(["one", "two", "three"], pa.large_string()), "ident": [1, 2, 3]})
+    places = np.array([0, 3, 6, 11]).astype("<i8").tobytes()
+    for kind, new in (("arrow", pa.ipc.new_file), ("arrows", pa.ipc.new_stream)):
+        sink = io.BytesIO()
+        with new(sink, table.schema) as writer:
+            writer.write_table(table)
+        content = sink.getvalue()
+        assert content.count(places) == 1
+        outside = np.array([0, 3, -6, 11]).astype("<i8").tobytes()
+        yield pytest.param(kind, content.replace(places, outside), id=f"{kind}, places")
+        yield pytest.param(kind, content.replace(b"ident", b"id\xffnt"), id=f"{kind}, names")
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    yield pytest.param("parquet", sink.getvalue().replace(b"ident", b"id\xffnt"), id="parquet, names")
+
+
+@pytest.mark.parametrize(("kind", "content"), list(damaged_tables()))
+def test_a_damaged_table_is_named(tmp_path: Path, kind: str, content: bytes) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.{kind}: cannot be read: "):
+        list(read_blocks([str(path)], PackConfig()))

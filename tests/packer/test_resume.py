@@ -178,9 +178,9 @@ def test_finished_partitions_of_unmodified_files_are_not_read(
     os.utime(unfinished, ns=(before.st_atime_ns, before.st_mtime_ns))
     read: list[int] = []
 
-    def read_partitions(source: Any, partitions: Any, *arguments: Any) -> Iterator[Any]:
+    def read_partitions(source: Any, partitions: Any, *arguments: Any, **settings: Any) -> Iterator[Any]:
         read.extend(number for number, _ in partitions)
-        return readers.read_partitions(source, partitions, *arguments)
+        return readers.read_partitions(source, partitions, *arguments, **settings)
 
     monkeypatch.setattr("seampack.packer.pipeline.read_partitions", read_partitions)
     resume(unfinished)
