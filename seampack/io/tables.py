@@ -19,6 +19,7 @@ from seampack.io.streams import reading
 
 _ROWS = 1 << 16
 _FEW_ROWS = 16
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
 _INDEX_BYTES = 4
 """Size of an index into a dictionary as stored; indices usually take less."""
 _OTHER_BYTES = 8
@@ -150,8 +151,21 @@ class TableReader:
 def _check_places(batch: pa.RecordBatch) -> None:
     """Raise ArrowInvalid if values of a batch are outside of its buffers: Arrow reads them as they are stored."""
     for column in batch.columns:
-        raw = {"string": pa.binary(), "large_string": pa.large_binary()}.get(str(column.type))
-        (column if raw is None else column.view(raw)).validate(full=True)  # decoding checks UTF-8
+        column.view(_as_bytes(column.type)).validate(full=True)
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """Return the type with bytes instead of text: decoding checks UTF-8, and names the row."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        of = kind.value_field.with_type(_as_bytes(kind.value_type))
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(of, kind.list_size)
+        return pa.large_list(of) if pa.types.is_large_list(kind) else pa.list_(of)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    return _BYTES.get(kind, kind)
 
 
 def _share(groups: int, part: tuple[int, int]) -> range:
