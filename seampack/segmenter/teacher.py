@@ -17,7 +17,7 @@ from seampack.segmenter.language_model import SegmentalLM
 from seampack.segmenter.units import Units
 
 DIRECTIONS = ("forward", "backward")
-_BATCH_UNITS = 400
+_BATCH_UNITS = 1500
 _CHUNK_UNITS = 400
 """Length of the longest chunk. Longer than in training: without a mark or space nearby, a cut may split a word."""
 

@@ -10,10 +10,18 @@ torch = pytest.importorskip("torch")
 from seampack.segmenter.language_model import END, SegmentalLM, _Writing  # noqa: E402
 
 
-def test_scores_are_those_of_the_definition() -> None:
-    """Each segment's score against a decoder that runs for this segment alone, step by step."""
+@pytest.mark.parametrize(("is_narrow", "scale", "error"), [(False, 1, 1e-4), (True, 1, 0.1), (True, 100, 1e-2)])
+def test_scores_are_those_of_the_definition(
+    is_narrow: bool, scale: int, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each segment's score against a decoder that runs for this segment alone, step by step.
+
+    In bfloat16, too, and with logits whose exponentials overflow.
+    """
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: is_narrow)
     torch.manual_seed(0)
     model = SegmentalLM(9, TrainConfig(longest=3, hidden=8)).eval()
+    model.embedding.weight.data *= scale
     chunk = [3, 5, 4, 8, 3]
     single = torch.tensor([[False, False, False, True, False]])
     with torch.no_grad():
@@ -37,7 +45,7 @@ def test_scores_are_those_of_the_definition() -> None:
                     logits = model.embedding.weight @ state + model.bias
                     score += float(torch.log_softmax(logits, 0)[symbol])
                     inputs = model.embedding.weight[symbol]
-                assert found[start, length - 1] == pytest.approx(score, abs=1e-4)
+                assert found[start, length - 1] == pytest.approx(score, abs=error)
 
 
 def test_gradients_of_the_output_layer() -> None:
