@@ -7,7 +7,7 @@
 
     lexicon: raw text -> words of the student -> counts -> artifact
 
-    apply:   text -> units -> student, with the lexicon as a lattice, or the lattices of both directions -> decoder
+    apply:   text -> units -> lattice of student and lexicon, or of both directions with the lexicon -> decoder
              -> words, offsets
 
 ``training`` runs the first pipeline and ``direction_trainer`` trains one language model; these, ``corpus``,

@@ -1,4 +1,4 @@
-"""Kernels of the lexicon: a hash table of words, and the lattice of the student's end probabilities with it."""
+"""Kernels of the lexicon: a hash table of words, their scores as a lattice, and the scores of others added to it."""
 
 import numpy as np
 
@@ -35,15 +35,13 @@ def fill_table(key, offsets, scores, slots, values):
 
 
 @allocating_kernel
-def fill_lattice(key, log_odds, offsets, table, unknown, joining, weight, scores):
-    """Fill ``scores``, shape (units, K), with the scores of the segments of each stretch, as a lattice.
+def word_scores(key, offsets, table, unknown, joining, most, scores):
+    """Fill the inside of ``scores``, shape (units, K), with the lexicon's scores of all segments, as a lattice.
 
-    The score of a segment is the student's log-probability that a word ends after the segment and nowhere within it,
-    times ``weight``, plus the score of its word in the lexicon. A word that the lexicon lacks has the score of its best
-    cut into words of the lexicon and single units, minus ``joining``.
+    A word that the lexicon lacks has the score of its best cut into words of the lexicon and single units, minus
+    ``joining``. Such words of more than ``most`` units are skipped.
 
-    ``log_odds``: log-odds that a word ends after each unit, shape (units,). ``table``: slots and values of
-    ``fill_table``. ``unknown``: score of a unit that is no word of the lexicon.
+    ``table``: slots and values of ``fill_table``. ``unknown``: score of a unit that is no word of the lexicon.
     """
     slots, values = table
     mask = np.uint64(slots.size - 1)
@@ -53,22 +51,68 @@ def fill_lattice(key, log_odds, offsets, table, unknown, joining, weight, scores
         stop = offsets[stretch + 1]
         for start in range(stop - 1, offsets[stretch] - 1, -1):
             code = np.uint64(0)
-            joined = 0.0  # log-probability that no word ends before the last unit of the segment
             for length in range(1, min(longest, stop - start) + 1):
-                last = start + length - 1
-                code = _extended(code, key[last])
+                code = _extended(code, key[start + length - 1])
                 slot = (code >> np.uint64(1)) & mask
                 while slots[slot] != code and slots[slot] != np.uint64(0):
                     slot = (slot + np.uint64(1)) & mask
+                is_known = slots[slot] == code
                 best = unknown if length == 1 else _MINUS_INFINITY
                 for first in range(1, length):
                     best = max(best, cut[start, first - 1] + cut[start + first, length - first - 1])
                 score = best - (joining if length > 1 else 0.0)
-                if slots[slot] == code:
+                if is_known:
                     score = np.float64(values[slot])
                     best = max(best, score)
                 cut[start, length - 1] = best
-                odds = min(max(np.float64(log_odds[last]), -_CERTAIN), _CERTAIN)
+                if is_known or length <= most:
+                    scores[start, length - 1] = score
+
+
+@allocating_kernel
+def add_student(log_odds, offsets, weight, scores):
+    """Add the student's scores of the segments, times ``weight``, to the lexicon's.
+
+    The student's score is its log-probability that a word ends after the segment and nowhere within it.
+
+    ``log_odds``: log-odds that a word ends after each unit, shape (units,).
+    """
+    longest = scores.shape[1]
+    for stretch in range(offsets.size - 1):
+        stop = offsets[stretch + 1]
+        for start in range(offsets[stretch], stop):
+            joined = 0.0  # log-probability that no word ends before the last unit of the segment
+            for length in range(1, min(longest, stop - start) + 1):
+                odds = min(max(np.float64(log_odds[start + length - 1]), -_CERTAIN), _CERTAIN)
                 end = -np.log1p(np.exp(-odds))
-                scores[start, length - 1] = weight * (joined + end) + score
+                scores[start, length - 1] += weight * (joined + end)
                 joined += end - odds
+
+
+@allocating_kernel
+def add_model(model, single, offsets, weights, impossible, scores):
+    """Combine the language model's scores of all segments with the lexicon's, in ``scores``, by their ``weights``.
+
+    Longer segments than those of ``model`` have the score of their best cut into segments of ``model``. A segment that
+    one of both forbids stays forbidden, so does a longer one with a unit that is a word by itself: their score is
+    ``impossible``.
+
+    ``single``: flags of the units that are words by themselves, shape (units,).
+    """
+    widest = model.shape[1]
+    cut = np.empty(scores.shape)  # the model's score of the best cut of each segment
+    for stretch in range(offsets.size - 1):
+        stop = offsets[stretch + 1]
+        for start in range(stop - 1, offsets[stretch] - 1, -1):
+            has_single = False
+            for length in range(1, min(scores.shape[1], stop - start) + 1):
+                has_single = has_single or single[start + length - 1]
+                best = _MINUS_INFINITY
+                for first in range(1, min(widest, length) + 1):
+                    rest = cut[start + first, length - first - 1] if first < length else 0.0
+                    best = max(best, model[start, first - 1] + rest)
+                cut[start, length - 1] = best
+                score = np.float64(model[start, length - 1]) if length <= widest else best
+                word = np.float64(scores[start, length - 1])
+                is_forbidden = min(score, word) <= impossible / 2 or (has_single and length > 1)
+                scores[start, length - 1] = impossible if is_forbidden else weights[0] * score + weights[1] * word

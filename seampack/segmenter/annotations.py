@@ -70,7 +70,7 @@ def annotate(
         )
         return _of_values([values.astype(np.float64).round(6).tolist() for values in ends], pa.list_(pa.float32()))
     if output == Output.N_BEST:
-        ranked = segmenter.n_best(texts, config.n_best)
+        ranked = segmenter.n_best(texts, config.n_best, lexicon=decode.lexicon)
         return _of_values([[{"score": s, "words": w} for s, w in best] for best in ranked], _N_BEST_TYPE)
     spans = segmenter.decode(texts, decode, dictionary)
     if output == Output.TEXT:

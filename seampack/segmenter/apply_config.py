@@ -116,7 +116,7 @@ class DecodeConfig(Config):
         high=1,
     )
     lexicon: bool = option(
-        True, "Let the lexicon decide together with the fast student, if the segmenter has a lexicon."
+        True, "Let the lexicon decide together with the student or the language models, if the segmenter has a lexicon."
     )
 
     def check_rules(self) -> None:

@@ -1,8 +1,8 @@
-"""The lexicon of a segmenter: words with their counts, which decide together with the student.
+"""The lexicon of a segmenter: words with their counts, which decide together with the student or the language models.
 
 The score of a word is its log-probability among the counted words. A word that the lexicon lacks has the score of its
 best cut into known words, so the lexicon itself neither joins nor cuts it, plus the logarithm of the share of unknown
-words relative to ``_USUAL_UNKNOWN``: the smaller the lexicon, the more the student decides alone.
+words relative to ``_USUAL_UNKNOWN``: the smaller the lexicon, the less it decides.
 """
 
 import math
@@ -20,7 +20,9 @@ from seampack.segmenter.config import LONGEST
 from seampack.segmenter.units import Alphabet, Units
 
 _STUDENT_WEIGHT = 0.5
-"""Weight of the student's log-probabilities. It and ``_USUAL_UNKNOWN`` were chosen on UD GSDSimp dev."""
+"""Weight of the student's log-probabilities. All these values were chosen on UD GSDSimp dev."""
+_MODEL_WEIGHTS = 0.5, 0.3
+"""Weights of the log-probabilities of a language model, and of the lexicon next to it."""
 _USUAL_UNKNOWN = 0.1
 """Share of unknown words among all running words at which unknown words have no penalty."""
 
@@ -78,20 +80,42 @@ class Lexicon:
             raise ValueError(f"unknown: expected a share above 0; got {unknown.tolist()}")
         return cls.of(alphabet, words, counts, int(longest[0]), float(unknown[0]))
 
-    def lattices(self, units: Units, log_odds: npt.NDArray[np.float32]) -> decoders.Lattices:
+    def with_student(self, units: Units, log_odds: npt.NDArray[np.float32]) -> decoders.Lattices:
         """Return the scores of all segments between two certain ends of words.
 
         ``log_odds``: the student's log-odds that a word ends after each unit, infinite where that is certain, shape
         (units,).
         """
         offsets = np.concatenate([[0], np.flatnonzero(np.isposinf(log_odds)) + 1])
-        scores = np.empty((log_odds.size, self.longest), np.float32)
-        table = self.slots, self.values
-        kernels.fill_lattice(
-            units.key, log_odds, offsets, table, self.unknown_unit, self.joining, _STUDENT_WEIGHT, scores
-        )
+        scores = self._word_scores(units, offsets, self.longest, self.longest)
+        kernels.add_student(log_odds, offsets, _STUDENT_WEIGHT, scores)
         _kernels.forbid_bonds(scores, offsets, units.bonds, decoders.IMPOSSIBLE)
         return decoders.Lattices(scores, scores, offsets, weight=1)
+
+    def with_models(self, units: Units, lattices: decoders.Lattices) -> decoders.Lattices:
+        """Return the lattices of the language models with the scores of the lexicon added, and with its longer words.
+
+        ``units``: the units of the lattices.
+        """
+        widest = lattices.forward.shape[1]
+        words = self._word_scores(units, lattices.offsets, max(self.longest, widest), widest)
+        both = []
+        for model in (lattices.forward, lattices.backward):
+            scores = words.copy()
+            kernels.add_model(model, units.single, lattices.offsets, _MODEL_WEIGHTS, decoders.IMPOSSIBLE, scores)
+            _kernels.forbid_bonds(scores, lattices.offsets, units.bonds, decoders.IMPOSSIBLE)
+            both.append(scores)
+        return decoders.Lattices(both[0], both[1], lattices.offsets, lattices.weight)
+
+    def _word_scores(self, units: Units, offsets: decoders.Offsets, longest: int, most: int) -> decoders.Scores:
+        """Return the lexicon's scores of all segments, shape (units, longest).
+
+        Words of more than ``most`` units that the lexicon lacks have the score IMPOSSIBLE.
+        """
+        scores = np.full((units.key.size, longest), decoders.IMPOSSIBLE, np.float32)
+        table = self.slots, self.values
+        kernels.word_scores(units.key, offsets, table, self.unknown_unit, self.joining, most, scores)
+        return scores
 
 
 def to_arrays(words: Sequence[str], counts: npt.NDArray[Any], longest: int, unknown: float) -> dict[str, Any]:

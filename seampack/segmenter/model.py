@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Segmenter:
     """A trained segmenter. It splits text with the fast student or, with ``exact``, with both language models.
 
-    If it has a lexicon, this decides together with the student.
+    If it has a lexicon, this decides together with them.
 
     ``threads``: number of threads of the language models; with 2 or more, both run at the same time.
     """
@@ -140,7 +140,7 @@ class Segmenter:
             decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
             threshold: Lowest probability at which a word ends; with ``exact`` it implies the decoder ``boundary``.
             dictionary: Words that override the model, but not the spelling: some boundaries do not exist in Thai.
-            lexicon: Let the lexicon decide together with the student, if the segmenter has one.
+            lexicon: Let the lexicon decide too, if the segmenter has one.
 
         Raises:
             ConfigError: An option is invalid, or options contradict each other.
@@ -212,7 +212,7 @@ class Segmenter:
         probabilities[is_white_space] = 1
         return [probabilities[a:b] for a, b in pairwise(starts)]
 
-    def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:
+    def n_best(self, texts: list[str], count: int, *, lexicon: bool = True) -> list[list[tuple[float, list[str]]]]:
         """Return, for each text, its ``count`` best segmentations by the decoder ``product``, with their log-scores.
 
         Segmentations are ranked within each chunk: the best one of a text joins the best one of each of its chunks, and
@@ -223,7 +223,7 @@ class Segmenter:
         """
         count = check_integer("n_best", count, 1)
         units, starts = self.units(texts)
-        lattices = self.teacher.lattices(units)
+        lattices = self.model_lattices(units, lexicon=lexicon)
         ends, totals = lattices.n_best(count)
         ends[:, units.bonds == 1] = 0
         chunk_text = np.searchsorted(units.offsets, lattices.offsets[:-1], side="right") - 1
@@ -270,12 +270,20 @@ class Segmenter:
         self.script_check.add(points, is_mapped=True)
         return self._alphabet.units_of(points_in_form(points, self.han_form), starts), starts
 
+    def model_lattices(self, units: Units, *, lexicon: bool = True) -> decoders.Lattices:
+        """Return the lattices of the language models, with the scores of the lexicon if there is one.
+
+        ``units``: from ``units``. Raises ShardError if the segmenter has no language models.
+        """
+        lattices = self.teacher.lattices(units)
+        return self.lexicon.with_models(units, lattices) if lexicon and self.has_lexicon else lattices
+
     def _lattices(self, units: Units, exact: bool, lexicon: bool) -> decoders.Lattices | None:
-        """Return the lattices of the language models, or of the student and the lexicon; None for the student alone."""
+        """Return the lattices of the language models or the student, with the lexicon; None for the student alone."""
         if exact:
-            return self.teacher.lattices(units)
+            return self.model_lattices(units, lexicon=lexicon)
         if lexicon and self.has_lexicon:
-            return self.lexicon.lattices(units, self.student.end_log_odds(units))
+            return self.lexicon.with_student(units, self.student.end_log_odds(units))
         return None
 
     def _unit_probabilities(self, units: Units, lattices: decoders.Lattices | None) -> npt.NDArray[np.float32]:

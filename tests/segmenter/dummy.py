@@ -46,5 +46,5 @@ class EachFew(Segmenter):
         self.asked = {"exact": exact, "dictionary": dictionary}
         return [np.full(len(text), 0.1, np.float32) for text in texts]
 
-    def n_best(self, texts: list[str], count: int) -> list[list[tuple[float, list[str]]]]:
+    def n_best(self, texts: list[str], count: int, *, lexicon: bool = True) -> list[list[tuple[float, list[str]]]]:
         return [[(-float(rank), [text]) for rank in range(count)] for text in texts]

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from seampack.cli import main
 from seampack.errors import DataError, ShardError
 from seampack.segmenter.config import DistillConfig, LexiconConfig
+from seampack.segmenter.decoders import IMPOSSIBLE, Lattices
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.lexicon import Lexicon
 from seampack.segmenter.lexicon_counts import build_lexicon
@@ -72,7 +73,7 @@ def test_the_lattice_scores_each_segment(
     )
     units, _ = ALPHABET.units([text])
     lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest, unknown)
-    lattices = lexicon.lattices(units, log_odds)
+    lattices = lexicon.with_student(units, log_odds)
     assert lattices.offsets.tolist() == [0, *(np.flatnonzero(np.isinf(log_odds)) + 1).tolist()]
     with np.errstate(over="ignore"):
         ends = 1 / (1 + np.exp(-log_odds.astype(float)))
@@ -82,6 +83,52 @@ def test_the_lattice_scores_each_segment(
                 student = np.log(1 - ends[start : end - 1]).sum() + np.log(ends[end - 1])
                 expected = 0.5 * student + word_score(text[start:end], counts, unknown)
                 assert lattices.forward[start, end - start - 1] == pytest.approx(expected, abs=1e-3)
+
+
+def model_score(scores: np.ndarray, start: int, end: int) -> float:
+    """Score of a segment in a lattice; of a longer one, that of its best cut."""
+    widest = scores.shape[1]
+    if end - start <= widest:
+        return float(scores[start, end - start - 1])
+    return max(float(scores[start, size - 1]) + model_score(scores, start + size, end) for size in range(1, widest + 1))
+
+
+@given(
+    counts=counted,
+    text=st.text("研究生命1，", min_size=1, max_size=8),
+    longest=st.integers(1, 5),
+    widest=st.integers(1, 3),
+    unknown=st.floats(0.01, 1),
+    seed=st.integers(0, 99),
+)
+def test_the_lattices_of_language_models_with_a_lexicon(
+    counts: dict[str, int], text: str, longest: int, widest: int, unknown: float, seed: int
+) -> None:
+    units, _ = ALPHABET.units([text])
+    text = "".join(text[begin] for begin in units.begin)  # a run of digits is one unit
+    rng = np.random.default_rng(seed)
+    offsets = np.unique([0, *rng.integers(0, len(text) + 1, 2), len(text)])
+    forward, backward = rng.normal(-3, 2, (2, len(text), widest)).astype(np.float32)
+    for scores in (forward, backward):
+        for start, end in itertools.combinations(range(len(text) + 1), 2):
+            if 1 < end - start <= widest and units.single[start:end].any():
+                scores[start, end - start - 1] = IMPOSSIBLE
+    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest, unknown)
+    combined = lexicon.with_models(units, Lattices(forward, backward, offsets, weight=0.3))
+    assert combined.offsets is offsets
+    assert combined.weight == 0.3
+    for begin, stop in itertools.pairwise(offsets.tolist()):
+        for start, end in itertools.combinations(range(begin, stop + 1), 2):
+            if end - start > max(longest, widest):
+                continue
+            word = text[start:end]
+            has_single = len(word) > 1 and units.single[start:end].any()
+            is_possible = not has_single and (len(word) <= widest or word in counts)
+            for model, found in ((forward, combined.forward), (backward, combined.backward)):
+                expected = IMPOSSIBLE
+                if is_possible:
+                    expected = 0.5 * model_score(model, start, end) + 0.3 * word_score(word, counts, unknown)
+                assert found[start, end - start - 1] == pytest.approx(expected, abs=1e-3)
 
 
 @given(st.lists(st.text("研究生命的起源a1，。 \n", max_size=30), max_size=4))
@@ -114,6 +161,25 @@ def test_known_words_are_found_where_the_student_is_undecided(
     assert Segmenter.load(folder).segment(["研究生命的起源"]) == [found]
 
 
+@pytest.mark.parametrize("decoder", [None, "product", "mean", "merge", "boundary", "forward"])
+def test_the_language_models_use_the_lexicon(decoder: str | None, tmp_path: Path) -> None:
+    """Also for words longer than theirs, in each decoder, and in the n best."""
+    pytest.importorskip("torch")
+    words = {"研究生命": 10**6, "的起源": 10**6, "研": 1}
+    folder = tiny.save(tmp_path / "m", teacher=True, lexicon=words)
+    segmenter, found = Segmenter.load(folder), ["研究生命", "的起源"]
+    assert segmenter.segment([tiny.TEXT], exact=True, decoder=decoder) == [found]
+    assert segmenter.n_best([tiny.TEXT], 2)[0][0][1] == found
+    ends = segmenter.end_probabilities([tiny.TEXT], exact=True)[0]
+    assert (ends >= 0.5).tolist() == [False, False, False, True, False, False, True]
+    without = Segmenter.load(tiny.save(tmp_path / "without", teacher=True))
+    for text in ([tiny.TEXT], MIXED):
+        options = {"exact": True, "decoder": decoder}
+        assert segmenter.segment(text, **options, lexicon=False) == without.segment(text, **options)
+        assert ["".join(parts) for parts in segmenter.segment(text, **options)] == ["".join(t.split()) for t in text]
+    assert segmenter.n_best([tiny.TEXT], 2, lexicon=False) == without.n_best([tiny.TEXT], 2)
+
+
 def test_the_student_decides_about_words_that_the_lexicon_lacks(tmp_path: Path) -> None:
     text = "机器学习"
     joining = Segmenter.load(tiny.save(tmp_path / "joining", lexicon=WORDS, end_bias=-100))
@@ -135,12 +201,14 @@ def test_a_dictionary_overrides_the_lexicon(known: Segmenter) -> None:
 
 
 def test_thai_never_ends_a_word_where_spelling_forbids_it(tmp_path: Path) -> None:
-    folder = tiny.save(tmp_path / "m", lexicon={"เ": 500, "า": 500, "ก": 5}, script="th")
+    pytest.importorskip("torch")
+    folder = tiny.save(tmp_path / "m", teacher=True, lexicon={"เ": 500, "า": 500, "ก": 5}, script="th")
     path = folder / "segmenter.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"script": "th"}))
     segmenter = Segmenter.load(folder)
     for text in ("เกา" * 5, "เ" * 20 + "กา", "กา"):
-        for words in (segmenter.segment([text])[0], segmenter.segment([text], threshold=0)[0]):
+        for options in ({}, {"threshold": 0}, {"exact": True}):
+            words = segmenter.segment([text], **options)[0]
             assert "".join(words) == text
             assert all(not word.startswith("า") and not word.endswith("เ") for word in words)
 

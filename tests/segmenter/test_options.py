@@ -158,7 +158,7 @@ class Decoding:
         applying.apply(segmenter, folder / "in.txt", folder / "out", decode=config)
         self.words = (folder / "out").read_text("utf-8").split(" ")
         units, starts = segmenter.units([text])
-        lattices = segmenter.teacher.lattices(units)
+        lattices = segmenter.model_lattices(units)
         self.by_decoder = {
             name: Spans.of_ends(decode(lattices), units, starts).words([text])[0]
             for name, decode in decoders.DECODERS.items()
