@@ -110,7 +110,8 @@ class SegmentalLM(nn.Module):
         kind = torch.bfloat16 if is_narrow else states.dtype
         columns, shift = weight.t().to(kind).contiguous(), bias.to(kind)
         partition = torch.empty(states.shape[0])
-        for block, sums in zip(states.to(kind).split(_BLOCK), partition.split(_BLOCK), strict=True):
+        blocks = torch.split(states.to(kind), _BLOCK), torch.split(partition, _BLOCK)
+        for block, sums in zip(*blocks, strict=True):
             logits = torch.addmm(shift, block, columns)
             if largest < _LARGEST_LOGIT:
                 torch.sum(logits.exp_(), 1, dtype=states.dtype, out=sums).log_()

@@ -28,7 +28,7 @@ from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form
+from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form, points_in_form
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
 from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
@@ -124,7 +124,7 @@ def train(
     retry = check_integer("retry", retry, 0, MOST_RETRIES)
     check_folder(folder, overwrite=overwrite, resume=resume)
     alphabet = Alphabet(config.script)
-    units, form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
+    (units,), form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
     vocabulary = Vocabulary.of(units, config.least_count)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
@@ -190,7 +190,9 @@ def distill(
 ) -> dict[str, Any]:
     """Train one student on the output of one or more teachers for a text, and return its description.
 
-    The probabilities and the decisions of several teachers are averaged.
+    The output is that of ``exact``: a teacher with a lexicon uses it. The probabilities and the decisions of several
+    teachers are averaged. Each teacher reads Chinese characters in its own form; the student learns the text as it is,
+    or with ``keep_teacher`` as that teacher reads it.
 
     Args:
         teachers: Segmenters with language models.
@@ -217,10 +219,12 @@ def distill(
     if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
         raise ShardError(f"{folder}: the folder belongs to a teacher; choose another folder for the student")
     check_folder(folder, overwrite=overwrite)
-    units, form = _joined_units(lines, Alphabet(scripts[0]), [teacher.script_check for teacher in teachers])
+    forms = [teachers[0].han_form if keep_teacher else None, *(teacher.han_form for teacher in teachers)]
+    checks = [teacher.script_check for teacher in teachers]
+    (units, *read), form = _joined_units(lines, Alphabet(scripts[0]), checks, forms)
     with locked(folder):
         check_folder(folder, overwrite=overwrite)
-        lattices = (segmenter.teacher.lattices(units) for segmenter in teachers)
+        lattices = (teacher.model_lattices(own) for teacher, own in zip(teachers, read, strict=True))
         student = _distilled(lattices, len(teachers), units, config)
         facts = {
             "script": scripts[0],
@@ -249,24 +253,33 @@ def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, co
 
 
 def _joined_units(
-    lines: Iterable[list[str]], alphabet: Alphabet, checks: Sequence[ScriptCheck]
-) -> tuple[Units, HanForm | None]:
-    """Return the units of all batches of texts, and the form of their Chinese characters.
+    lines: Iterable[list[str]],
+    alphabet: Alphabet,
+    checks: Sequence[ScriptCheck],
+    forms: Sequence[HanForm | None] = (None,),
+) -> tuple[list[Units], HanForm | None]:
+    """Return the units of all batches of texts, read in each of ``forms``, and the form of their Chinese characters.
 
     ``begin`` and ``end`` count from the begin of each batch. Warns if the texts fail one of the checks.
     Raises DataError if there are no texts.
     """
-    parts: list[Units] = []
+    parts: dict[HanForm | None, list[Units]] = {form: [] for form in forms}
     kinds: Any = 0
     for batch in lines:
         points, starts = code_points(batch)
         kinds += count_kinds(points)
         for check in checks:
-            check.add(points)
-        parts.append(alphabet.units_of(points, starts))
-    if not parts:
+            check.add(points, is_mapped=True)
+        for form, units in parts.items():
+            units.append(alphabet.units_of(points_in_form(points, form), starts))
+    if not parts[forms[0]]:
         raise DataError("there is no text")
+    joined = {form: _joined(units) for form, units in parts.items()}
+    return [joined[form] for form in forms], han_form(kinds)
+
+
+def _joined(parts: Sequence[Units]) -> Units:
+    """Return the units of several lists of texts as those of one."""
     names = ("begin", "end", "kind", "key", "spaced", "bonds")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    units_per_text = np.concatenate([np.diff(part.offsets) for part in parts])
-    return Units(**columns, offsets=offsets_of(units_per_text)), han_form(kinds)
+    return Units(**columns, offsets=offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])))

@@ -283,13 +283,18 @@ def test_the_command_makes_a_segmenter_that_apply_uses(tmp_path: Path) -> None:
         assert (tmp_path / "words").read_text("utf-8") == expected
 
 
-def test_a_new_student_has_no_lexicon(tmp_path: Path) -> None:
+def test_a_new_student_learns_from_the_lexicon_and_has_none(tmp_path: Path) -> None:
     """The lexicon was counted by the old one."""
     pytest.importorskip("torch")
     from seampack.segmenter.training import distill
 
-    teacher = Segmenter.load(tiny.save(tmp_path / "m", teacher=True, lexicon=WORDS))
-    config = DistillConfig(table_bits=8, width=4, epochs=1)
+    config = DistillConfig(table_bits=8, width=4, epochs=20, drop_features=0)
+    for word in ("研究生命", "生命的起"):
+        teacher = Segmenter.load(tiny.save(tmp_path / "m", teacher=True, lexicon={word: 10**6, "研": 1}))
+        distill([teacher], [[tiny.TEXT] * 50], tmp_path / word, config=config)
+        student = Segmenter.load(tmp_path / word)
+        assert student.segment([tiny.TEXT]) == teacher.segment([tiny.TEXT], exact=True)
+        assert word in student.segment([tiny.TEXT])[0]
     description = distill([teacher], [[tiny.TEXT]], tmp_path / "out", config=config, keep_teacher=True)
     assert description["parts"] == ["student", "teacher"]
     assert "lexicon" not in description

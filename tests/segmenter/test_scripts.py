@@ -168,9 +168,15 @@ def test_training_records_the_form(tmp_path: Path) -> None:
     assert train([texts], QUICK, tmp_path / "m", threads=1)["han_form"] == "simplified"
     teacher = Segmenter.load(tmp_path / "m")
     config = DistillConfig(table_bits=8, epochs=1)
-    with pytest.warns(UserWarning, match=FORM.format("traditional", "simplified")):
+    with pytest.warns(UserWarning, match=READ.format("traditional", "simplified")):
         student = distill([teacher], [[TRADITIONAL] * 3], tmp_path / "student", config=config)
     assert student["han_form"] == "traditional"
+    forms = {"as it is": [TRADITIONAL], "simplified": [text_in_form(TRADITIONAL, HanForm.SIMPLIFIED)]}
+    for form, texts in forms.items():
+        distill([teacher], [texts], tmp_path / form, config=config, keep_teacher=True)
+    one, other = (Segmenter.load(tmp_path / form) for form in forms)
+    assert one.han_form == "simplified"
+    assert (one.student.table == other.student.table).all()
 
 
 def test_training_warns_of_another_script(tmp_path: Path) -> None:
