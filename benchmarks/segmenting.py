@@ -35,11 +35,14 @@ import numpy as np
 from benchmarks import measure
 from seampack._memory import keep_freed_memory
 from seampack.segmenter import _kernels as kernels
+from seampack.segmenter import artifact
 from seampack.segmenter.agreement import agreement, mean_kappa
 from seampack.segmenter.decoders import DECODERS, DEFAULT
 from seampack.segmenter.evaluate import score_words, split_line
+from seampack.segmenter.lexicon import words_of
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.peers import run_peers
+from seampack.segmenter.scripts import text_in_form
 from seampack.segmenter.spans import Spans
 
 RESULTS = Path(__file__).parent / "results" / "segmenting.json"
@@ -58,6 +61,13 @@ TESTS = {
 """Data and title of each test, by the first part of the model's name: ``pku-0``, ``pku-1`` ... are seeds, and
 ``pku-vote`` is a student of all of them."""
 
+CHINESE = {
+    "ud_zh_gsdsimp_dev": "UD GSDSimp dev (used for the settings)",
+    "ud_zh_gsdsimp_test": "UD GSDSimp test",
+    "sighan_pku_test": "SIGHAN 2005 PKU test",
+    "sighan_as_test": "SIGHAN 2005 AS test (traditional)",
+}
+"""The tests of the bundled model for Chinese."""
 Row = dict[str, str]
 
 
@@ -122,6 +132,53 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
         rows.append({**row, "default, no punctuation": f"{f1(best, gold)[1]:.1f}"})
         print(" | ".join(rows[-1].values()), flush=True)
     return rows
+
+
+def bundled_rows(options: argparse.Namespace) -> list[Row]:
+    """Return the F1 of the models for Chinese on each test in Chinese, and the recall of words that they lack."""
+    rows = []
+    for folder in models(options, r"-\d+"):
+        segmenter = Segmenter.load(folder)
+        if not folder.name.startswith("zh-") or not segmenter.has_lexicon:
+            continue
+        known = {*words_of(artifact.load_part(folder, "lexicon", segmenter.description))}
+        for name, title in CHINESE.items():
+            raw, gold = texts_and_gold(options.data, name)
+            row = {"model": folder.name, "test": title}
+            scores = {}
+            for kind, segmented in _by_kind(segmenter, raw).items():
+                both = [
+                    [[text_in_form(word, segmenter.han_form) for word in line] for line in lines]
+                    for lines in (gold, segmented)
+                ]
+                scores[kind] = score_words(*both, known | _other_words(segmenter, both[0]))
+                row[kind] = f"{100 * scores[kind].words.f1:.1f}"
+            for kind in ("default", "exact"):
+                row[f"{kind}, no punctuation"] = f"{100 * scores[kind].words_without_punctuation.f1:.1f}"
+            for kind, score in scores.items():
+                row[f"{kind}, recall of words not in the lexicon"] = f"{100 * score.unknown.recall:.1f}"
+            rows.append(row)
+            print(" | ".join(row.values()), flush=True)
+    return rows
+
+
+def _other_words(segmenter: Segmenter, gold: list[list[str]]) -> set[str]:
+    """Return the words with a number, a foreign word or punctuation, which no lexicon has."""
+    words = sorted({word for line in gold for word in line})
+    units, _ = segmenter.units(words)
+    return {words[i] for i in np.flatnonzero(np.logical_or.reduceat(units.single, units.offsets[:-1]))}
+
+
+def _by_kind(segmenter: Segmenter, raw: list[str]) -> dict[str, list[list[str]]]:
+    """Return the words of texts by the student and by the language models, with and without the lexicon."""
+    units, starts = segmenter.units(raw)
+    lattices = segmenter.model_lattices(units, lexicon=False)
+    exact = {"exact, no lexicon": lattices, "exact": segmenter.lexicon.with_models(units, lattices)}
+    return {
+        "student alone": segmenter.segment(raw, lexicon=False),
+        "default": segmenter.segment(raw),
+        **{kind: Spans.of_ends(DECODERS[DEFAULT](both), units, starts).words(raw) for kind, both in exact.items()},
+    }
 
 
 def _training_seconds(description: dict[str, Any]) -> str:
@@ -246,6 +303,7 @@ def speed_rows(options: argparse.Namespace) -> list[Row]:
 
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "quality": quality_rows,
+    "bundled": bundled_rows,
     "costs": cost_rows,
     "agreement": agreement_rows,
     "peers": peer_rows,

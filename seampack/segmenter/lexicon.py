@@ -63,11 +63,8 @@ class Lexicon:
     @classmethod
     def of_arrays(cls, arrays: dict[str, npt.NDArray[Any]], alphabet: Alphabet) -> Self:
         """Return the lexicon in the arrays of a safetensors file. Raises KeyError or ValueError if they are invalid."""
-        packed, counts, longest, unknown = (arrays[name] for name in ("words", "counts", "longest", "unknown"))
-        try:
-            words = zlib.decompress(packed.tobytes()).decode().split("\n")
-        except zlib.error as error:
-            raise ValueError(f"words: {error}") from error
+        words = words_of(arrays)
+        counts, longest, unknown = (arrays[name] for name in ("counts", "longest", "unknown"))
         if len(set(words)) < len(words) or "" in words:
             raise ValueError("words: expected distinct words; got an empty or a repeated one")
         if counts.dtype.kind != "i" or counts.shape != (len(words),) or counts.min() < 1:
@@ -116,6 +113,14 @@ class Lexicon:
         table = self.slots, self.values
         kernels.word_scores(units.key, offsets, table, self.unknown_unit, self.joining, most, scores)
         return scores
+
+
+def words_of(arrays: dict[str, npt.NDArray[Any]]) -> list[str]:
+    """Return the words in the arrays of a safetensors file. Raises KeyError or ValueError if they are invalid."""
+    try:
+        return zlib.decompress(arrays["words"].tobytes()).decode().split("\n")
+    except zlib.error as error:
+        raise ValueError(f"words: {error}") from error
 
 
 def to_arrays(words: Sequence[str], counts: npt.NDArray[Any], longest: int, unknown: float) -> dict[str, Any]:
