@@ -27,6 +27,8 @@ Message = dict[str, Any]
 _FILE = "chat_template.jinja"
 _TOOL_FILE = "additional_chat_templates/tool_use.jinja"
 _DEFAULT, _TOOL_USE = "default", "tool_use"
+_DATE = "date_string"
+"""The variable by which templates take a date, such as that of Llama 3."""
 _LEAST_JINJA = (3, 1, 6)
 """Older versions have known ways out of the sandbox, and templates from the hub are code of strangers."""
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -45,14 +47,24 @@ class Rendered(NamedTuple):
 class ChatTemplate:
     """A compiled chat template, with the special tokens that it can name, such as ``bos_token``.
 
+    ``variables``: Other names that it can read, such as ``enable_thinking``.
+
     Raises ConfigError if the template is not valid, and MissingExtraError without jinja2.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None, *, name: str = _FILE) -> None:
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        name: str = _FILE,
+    ) -> None:
         self.source = source
         self.marks_assistant = _GENERATION.search(source) is not None
         """Whether the template marks what the assistant writes."""
         self._special_tokens = dict(special_tokens or {})
+        self._variables = {**self._special_tokens, "documents": None, **(variables or {})}
         environment, self._tracked = _environment()
         from jinja2 import TemplateError
 
@@ -80,10 +92,9 @@ class ChatTemplate:
         """Return a conversation as text, with the marked spans. Raise DataError if the template fails on it."""
         parts = _Parts()
         variables = {
-            **self._special_tokens,
+            **self._variables,
             "messages": messages,
             "tools": tools,
-            "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
         try:
@@ -160,29 +171,35 @@ class ChatTemplates(NamedTuple):
         return " ".join(digests)
 
 
-def load_templates(name: str, vocabulary: Vocabulary) -> ChatTemplates:
+def load_templates(name: str, vocabulary: Vocabulary, variables: Mapping[str, Any] | None = None) -> ChatTemplates:
     """Return the chat templates of a file, or of the files of a tokenizer if ``name`` is ``from-tokenizer``.
 
     As in transformers, ``chat_template.jinja`` is read before ``tokenizer_config.json``, and a template with the name
-    ``tool_use`` is used for conversations with tools.
+    ``tool_use`` is used for conversations with tools. ``variables`` are those of ``ChatTemplate``.
 
-    Raises ConfigError if there is no template or it is not valid, and MissingExtraError without jinja2.
+    Raises ConfigError if there is no template, if it is not valid, or if it never reads one of the variables; and
+    MissingExtraError without jinja2.
     """
-    templates = _loaded(name, vocabulary)
-    if any("strftime_now" in template.source for template in templates):
+    variables = variables or {}
+    templates = _loaded(name, vocabulary, variables)
+    sources = "\n".join(template.source for template in templates)
+    if idle := [each for each in variables if not re.search(rf"\b{each}\b", sources)]:
+        raise ConfigError(f"template_variables: the chat template reads no variable {idle[0]!r}; omit or correct it")
+    if "strftime_now" in sources and _DATE not in variables:
         warnings.warn(
             f"{vocabulary.name}: the chat template can write the date of today: another day gives other tokens, and "
-            "the rows can then be neither resumed nor verified against their source",
+            "the rows can then be neither resumed nor verified against their source; if it reads a variable "
+            f"{_DATE}, fix the date: --template-variable '{_DATE}=\"26 Jul 2024\"'",
             stacklevel=2,
         )
     return templates
 
 
-def _loaded(name: str, vocabulary: Vocabulary) -> ChatTemplates:
+def _loaded(name: str, vocabulary: Vocabulary, variables: Mapping[str, Any]) -> ChatTemplates:
     settings = read_settings(vocabulary)
     special_tokens = _special_tokens(settings)
     if name != FROM_TOKENIZER:
-        template = ChatTemplate(_text(Path(name)), special_tokens, name=name)
+        template = ChatTemplate(_text(Path(name)), special_tokens, variables, name=name)
         return ChatTemplates(template, template)
     sources = _sources(vocabulary, settings)
     if _DEFAULT not in sources:
@@ -190,10 +207,10 @@ def _loaded(name: str, vocabulary: Vocabulary) -> ChatTemplates:
             f"{vocabulary.name}: no chat template among the files of the tokenizer ({_FILE}, tokenizer_config.json); "
             "name a file with --chat-template"
         )
-    plain = ChatTemplate(sources[_DEFAULT], special_tokens, name=vocabulary.name)
+    plain = ChatTemplate(sources[_DEFAULT], special_tokens, variables, name=vocabulary.name)
     if _TOOL_USE not in sources:
         return ChatTemplates(plain, plain)
-    return ChatTemplates(plain, ChatTemplate(sources[_TOOL_USE], special_tokens, name=vocabulary.name))
+    return ChatTemplates(plain, ChatTemplate(sources[_TOOL_USE], special_tokens, variables, name=vocabulary.name))
 
 
 def _sources(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, str]:

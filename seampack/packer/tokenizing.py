@@ -214,13 +214,15 @@ class TextTokenizer:
 
 def _chat_writer(config: PackConfig, vocabulary: Vocabulary, reference: tokenizers.Tokenizer) -> "ChatWriter":
     """Return what writes conversations as text; prompts of plain text need no template of the tokenizer."""
+    from seampack.packer.chat_rules import variables_of
     from seampack.packer.chat_template import load_templates
     from seampack.packer.chats import ChatWriter
 
     try:
-        templates: Any = load_templates(config.chat_template, vocabulary)
+        templates: Any = load_templates(config.chat_template, vocabulary, variables_of(config))
     except (ConfigError, MissingExtraError) as error:
-        if config.messages_column is not None or config.chat_template != FROM_TOKENIZER:
+        needs_template = config.chat_template != FROM_TOKENIZER or config.template_variables
+        if config.messages_column is not None or needs_template:
             raise
         templates = str(error)
     return ChatWriter(templates, reference, config.train_on)

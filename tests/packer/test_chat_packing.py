@@ -277,10 +277,25 @@ def test_verify_finds_another_template_and_another_mask(model: Path, corpus: Pat
         verify_against(PackedFolder(tmp_path / "out"), corpus)
 
 
+def test_variables_of_the_template_are_recorded(model: Path, corpus: Path, tmp_path: Path) -> None:
+    variables = {"enable_thinking": False}
+    seampack.pack(corpus, out=tmp_path / "out", tokenizer=model, template_variables=variables, **CHATS)
+    folder = PackedFolder(tmp_path / "out")
+    assert folder.manifest.config["template_variables"] == ["enable_thinking=false"]
+    assert not verify_against(folder, corpus).differences
+    seampack.pack(corpus, out=tmp_path / "thinking", tokenizer=model, **CHATS)
+    trained = [sum(sum(row["loss_mask"]) for row in rows_of(tmp_path / name)) for name in ("out", "thinking")]
+    thoughts = len(chat_tokenizer().encode("<think>\n\n</think>\n\n").ids)
+    repeated = [sum(sum(row["repeated"]) for row in rows_of(tmp_path / name)) for name in ("out", "thinking")]
+    assert repeated[0] == repeated[1]
+    assert trained[1] >= trained[0] + thoughts * len(RECORDS)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"train_on": "last"}, "train_on: has an effect on conversations alone; give messages_column"),
+        ({"template_variables": ["a=1"]}, "template_variables: has an effect on conversations alone"),
         ({"messages_column": "a", "prompt_column": "b"}, "expected one of them; got both"),
         ({"messages_column": "tools"}, "expected different fields; got 'tools' twice"),
         ({"messages_column": "m", "carry": ("x",)}, "carry: conversations have no token ids"),

@@ -1,6 +1,7 @@
 """Chats: the same text, ids and masks as transformers, for templates of public models."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
+from seampack.packer.chat_rules import variables_of
 from seampack.packer.chat_template import ChatTemplate, ChatTemplates, load_templates
 from seampack.packer.chats import Chat, ChatWriter, mask_of
-from seampack.packer.config import FROM_TOKENIZER
+from seampack.packer.config import FROM_TOKENIZER, PackConfig
 from seampack.packer.special_tokens import Vocabulary
 from tests.packer.chats import (
     ANSWERS,
@@ -111,6 +113,51 @@ def test_filters_and_variables_are_those_of_transformers() -> None:
     template = ChatTemplate(FILTERS, tokens)
     written = ChatWriter(ChatTemplates(template, template), chat_tokenizer(), "none").write(Chat(messages))
     assert written.text == wrapped.apply_chat_template(messages, tokenize=False, chat_template=FILTERS)
+
+
+VARIABLES = {"bos_token": "<b>", "names": ["é", {"a": None}], "think": False, "effort": "low\n", "depth": 1.5}
+
+
+def test_variables_are_those_of_transformers(wrapped: Any, tmp_path: Path) -> None:
+    text = "".join("{{ %s }}{{ %s | tojson }}{{ %s is false }} " % (name, name, name) for name in VARIABLES)  # noqa: UP031
+    path = write_model(tmp_path, chat_template=text)
+    config = PackConfig(messages_column="messages", template_variables=VARIABLES)
+    vocabulary = Vocabulary(str(path), tmp_path, path.read_bytes(), lambda _: None)
+    template = load_templates(FROM_TOKENIZER, vocabulary, variables_of(config)).plain
+    assert variables_of(config) == VARIABLES
+    assert variables_of(config.replace(seq_len=9)) == VARIABLES
+    expected = wrapped.apply_chat_template([USER], tokenize=False, chat_template=text, **VARIABLES)
+    assert template.render([USER]) == expected
+    with pytest.raises(ConfigError, match="the chat template reads no variable 'enable_thinkng'; omit or correct it"):
+        load_templates(FROM_TOKENIZER, vocabulary, {"enable_thinkng": False})
+
+
+def test_variables_are_the_same_as_text_and_as_a_mapping() -> None:
+    as_text = PackConfig(messages_column="m", template_variables=("think= false", 'effort="a=b"'))
+    as_mapping = PackConfig(messages_column="m", template_variables={"effort": "a=b", "think": False})
+    assert as_text == as_mapping
+    assert as_text.to_dict()["template_variables"] == ['effort="a=b"', "think=false"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["think=False"], "expected NAME=VALUE with a value in JSON, such as .*; got 'think=False'"),
+        (["think"], "expected NAME=VALUE with a value in JSON"),
+        (["a b=1"], "expected different names of variables, other than messages, .*; got 'a b=1'"),
+        (["a=1", "a=2"], "expected different names of variables, .*; got 'a=2'"),
+        (["messages=[]"], "expected different names of variables, other than messages, tools, add_generation_prompt"),
+        ({"day": date(2024, 7, 26)}, r"expected a value that JSON can express; got day=datetime\.date"),
+        ({"x": float("nan")}, "expected a value that JSON can express; got x=nan"),
+        ({1: 2}, "expected different names of variables"),
+        ("think=false", "expected a list; got 'think=false'"),
+        ([1], "template_variables: expected text; got 1"),
+        (None, "template_variables: expected a list; got None"),
+    ],
+)
+def test_what_is_no_variable(given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PackConfig(messages_column="messages", template_variables=given)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +306,8 @@ def test_a_tokenizer_without_a_template(tmp_path: Path) -> None:
 
 
 def test_a_template_with_the_date_warns(tmp_path: Path) -> None:
-    path = write_model(tmp_path, chat_template="{{ strftime_now('%d') }}")
+    path = write_model(tmp_path, chat_template="{{ date_string or strftime_now('%d') }}")
+    vocabulary = Vocabulary(str(path), tmp_path, path.read_bytes(), lambda _: None)
     with pytest.warns(UserWarning, match="the chat template can write the date of today"):
-        load_templates(FROM_TOKENIZER, Vocabulary(str(path), tmp_path, path.read_bytes(), lambda _: None))
+        load_templates(FROM_TOKENIZER, vocabulary)
+    assert load_templates(FROM_TOKENIZER, vocabulary, {"date_string": "26"}).plain.render([USER]) == "26"
