@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 KERNELS := '*kernels.py,*_bitset.py'
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types wheel jitless docs ci bench bench-training bench-models clean
+READERS := megatron-core mosaicml-streaming brotli catalogue cramjam python-snappy zstd
+
+.PHONY: demo readers test lint types wheel jitless docs ci bench bench-training bench-models clean
 
 demo: $(VENV)/.base
 	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
@@ -17,6 +19,10 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=
 	$(BIN)/coverage report --omit $(KERNELS) --fail-under 85
+
+# The readers of other projects by which the tests read our formats, beside the environment and without what they ask
+# for: 40 MB, and the tests that need them are skipped without them.
+readers: $(VENV)/readers/.complete
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check seampack tests benchmarks examples
@@ -43,7 +49,7 @@ jitless: $(VENV)/.dev
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-ci: test lint types wheel jitless docs
+ci: readers test lint types wheel jitless docs
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.packing
@@ -71,6 +77,11 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/readers/.complete: $(VENV)/.dev
+	rm -rf $(@D)
+	$(INSTALL) --no-deps --target $(@D) $(READERS)
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.base

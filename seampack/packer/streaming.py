@@ -88,6 +88,7 @@ class PackStream:
         self._share = share
         self._place = _Place()
         self._resume_at: _Place | None = None
+        self._end: _Place | None = None  # of the last iteration, as long as no other has begun
 
     def share(self, number: int, count: int) -> "PackStream":
         """Return the rows of every ``count``-th document from ``number`` on, for one of several processes.
@@ -107,6 +108,10 @@ class PackStream:
         )
 
     def __iter__(self) -> Iterator[Row]:
+        self._end = None
+        return self._rows()
+
+    def _rows(self) -> Iterator[Row]:
         self._place, self._resume_at = self._resume_at or _Place(), None
         planner = WindowPlanner(self._config, keep_ends=self._keep_ends)
         planner.begin(0, 0, self._place.documents, window=self._place.window, carried=self._place.parts)
@@ -132,11 +137,16 @@ class PackStream:
                     yield row(place)
             carried = {name: _parts_of(values, offsets, window.plan.carried) for name, values in columns.items()}
             self._place = _Place(start.documents + len(documents), planner.window, planner.carried, carried)
-        self._place = _Place()
+        self._place, self._end = _Place(), self._place
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the place of the current iteration, as plain values: to be saved with a checkpoint."""
-        return {**self._identity(), **(self._resume_at or self._place).to_dict()}
+    def state_dict(self, *, finished: bool = False) -> dict[str, Any]:
+        """Return the place of the current iteration, as plain values: to be saved with a checkpoint.
+
+        After an iteration, this is the beginning of the next one; with ``finished`` the end of the last one, after
+        which no row comes. Workers of a loader need the latter, while others finish.
+        """
+        place = (self._end if finished else None) or self._resume_at or self._place
+        return {**self._identity(), **place.to_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, with the next iteration, after the rows that had been given out.
@@ -148,7 +158,7 @@ class PackStream:
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise DataError(f"state: expected {name} {value}, as now; got {state.get(name)}, from the earlier run")
-        self._resume_at = _Place.from_dict(state)
+        self._resume_at, self._end = _Place.from_dict(state), None
 
     def to_datasets(self) -> "datasets.IterableDataset":
         """Return the rows as a ``datasets.IterableDataset``.
