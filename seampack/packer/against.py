@@ -16,7 +16,7 @@ from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
-from seampack.packer.column_types import LABELS, carried_types
+from seampack.packer.column_types import TRAINED, carried_types
 from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
@@ -238,7 +238,7 @@ class _Comparing:
         segments, counts = self._index.segments_of(places[documents])
         document = np.repeat(documents, counts)
         for name, values in token_columns(batch, self._carried).items():
-            is_masked = name == LABELS and self._manifest.config.get("labels")
+            is_masked = name in TRAINED and self._manifest.config.get("labels")
             skipped = self._index.repeated[segments] if is_masked else 0
             self._compare_column(name, values, batch, names, covered, segments, document, skipped)
         for name, kept in batch.fields.items():
