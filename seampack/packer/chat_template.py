@@ -203,10 +203,9 @@ def _loaded(name: str, vocabulary: Vocabulary, variables: Mapping[str, Any]) -> 
         return ChatTemplates(template, template)
     sources = _sources(vocabulary, settings)
     if _DEFAULT not in sources:
-        raise ConfigError(
-            f"{vocabulary.name}: no chat template among the files of the tokenizer ({_FILE}, tokenizer_config.json); "
-            "name a file with --chat-template"
-        )
+        places = f"among the files of the tokenizer ({_FILE}, tokenizer_config.json)"
+        where = places if vocabulary.settings is None else "in the tokenizer in memory; those of transformers have one"
+        raise ConfigError(f"{vocabulary.name}: no chat template {where}; name a file with --chat-template")
     plain = ChatTemplate(sources[_DEFAULT], special_tokens, variables, name=vocabulary.name)
     if _TOOL_USE not in sources:
         return ChatTemplates(plain, plain)

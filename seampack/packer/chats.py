@@ -101,7 +101,12 @@ class ChatWriter:
         if isinstance(self._templates, str):
             raise DataError(self._templates)
         template = self._templates.plain if tools is None else self._templates.with_tools
-        text, marked = template.render_marked(messages, tools)
+        try:
+            text, marked = template.render_marked(messages, tools)
+        except DataError as error:
+            empty = next((number for number, message in enumerate(messages, 1) if "content" not in message), None)
+            hint = "" if empty is None else f'; message {empty} has no content: many templates need "", an empty text'
+            raise DataError(f"{error}{hint}") from error
         _check_written(messages, text)
         has_control = self._has_control(messages)
         if not self.has_mask:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BUNDLED = "bundled"
 IN_MEMORY = "a tokenizer in memory"
 """The name of a tokenizer that was given without one."""
-_SETTINGS = ("bos_token", "eos_token", "cls_token", "sep_token", "add_bos_token")
+_SETTINGS = ("bos_token", "eos_token", "cls_token", "sep_token", "add_bos_token", "chat_template")
 _FILE = "tokenizer.json"
 _CHECK_CHARACTERS = 1 << 15
 
@@ -268,6 +268,7 @@ def _described(tokenizer: Any) -> tuple[str, bytes, dict[str, Any]]:
     copied.no_truncation()
     copied.no_padding()
     settings = {name: getattr(tokenizer, name, None) for name in _SETTINGS}
+    settings["extra_special_tokens"] = getattr(tokenizer, "special_tokens_map", {})
     return getattr(tokenizer, "name_or_path", "") or IN_MEMORY, copied.to_str().encode(), settings
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import seampack
 from seampack.errors import ConfigError, DataError
 from seampack.packer.chat_rules import variables_of
 from seampack.packer.chat_template import ChatTemplate, ChatTemplates, load_templates
@@ -214,7 +215,7 @@ USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content"
         (Chat([USER, ANSWER], tools=["x"]), "tools: expected objects with the JSON schema of a tool; got a text"),
         (Chat([USER, ANSWER], tools={"a": 1}), "tools: expected a list of tools; got an object"),
         (Chat([USER, {"role": "critic", "content": "lost"}, ANSWER]), "does not know the role 'critic'"),
-        (Chat([USER, {"role": "assistant"}]), "the chat template fails on it: "),
+        (Chat([USER, {"role": "assistant"}]), "message 2 has no content: many templates need"),
         (Chat([USER, ANSWER, ANSWER]), "fails on it: Conversation roles must alternate"),
         (
             Chat([{"role": "user", "content": [{"type": "text", "text": "lost"}]}, ANSWER]),
@@ -228,7 +229,7 @@ USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content"
     ],
 )
 def test_what_is_no_conversation(chat: Chat, reason: str) -> None:
-    name = {"the chat template fails on it: ": "chatml"}.get(reason, "gemma" if "alternate" in reason else "qwen3")
+    name = "chatml" if "no content" in reason else "gemma" if "alternate" in reason else "qwen3"
     with pytest.raises(DataError) as error:
         writer(name).write(chat)
     assert reason in str(error.value)
@@ -303,6 +304,22 @@ def test_a_tokenizer_without_a_template(tmp_path: Path) -> None:
         load_templates(FROM_TOKENIZER, vocabulary)
     with pytest.raises(ConfigError, match=r"none\.jinja: cannot be read as a chat template"):
         load_templates(str(tmp_path / "none.jinja"), vocabulary)
+
+
+def test_a_tokenizer_in_memory_brings_its_template(tmp_path: Path) -> None:
+    """The one of transformers, with the same checksum as that of its files; one of tokenizers has none."""
+    transformers = pytest.importorskip("transformers")
+    path = write_model(tmp_path / "model", "qwen3", image_token="<s>")
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": [USER, {"role": "assistant", "content": "b"}]}))
+    options: dict[str, Any] = {"messages_column": "messages", "seq_len": 64}
+    wrapped = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
+    notes = [
+        seampack.pack(tmp_path / "chats.jsonl", out=tmp_path / name, tokenizer=given, **options).notes
+        for name, given in (("file", path), ("memory", wrapped))
+    ]
+    assert notes[0] == notes[1] != {}
+    with pytest.raises(ConfigError, match="no chat template in the tokenizer in memory; those of transformers have"):
+        seampack.pack(tmp_path / "chats.jsonl", out=tmp_path / "none", tokenizer=chat_tokenizer(), **options)
 
 
 def test_a_template_with_the_date_warns(tmp_path: Path) -> None:
