@@ -308,7 +308,7 @@ def _columns(
 
 
 def _check_values(name: str, values: Array, where: str) -> None:
-    """Raise DataError for token ids that are none, and for masks with other values than 0 and 1."""
+    """Raise DataError for negative or fractional token ids, and for masks with other values than 0 and 1."""
     if name == "input_ids" and values.size and (values.dtype.kind != "i" or values.min() < 0):
         wrong = values[0] if values.dtype.kind != "i" else values.min()
         raise DataError(f"{where}: column {name}: expected integers of at least 0; got {wrong}")

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.errors import ConfigError, DataError
 from seampack.io.hub import hub_file, hub_reason
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.columns import framed_columns
-from seampack.packer.config import FROM_TOKENIZER, NONE, PackConfig
+from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
@@ -106,7 +106,11 @@ class TextTokenizer:
         folder = _folder_of(self.name) if settings is None else None
         vocabulary = Vocabulary(self.name, folder, content, self.reference.token_to_id, settings)
         self.bos, self.eos = begin_and_end(config, vocabulary)
-        self.chats = _chat_writer(config, vocabulary, self.reference) if config.reads_chats else None
+        self.chats: ChatWriter | None = None
+        if config.reads_chats:
+            from seampack.packer.chats import chat_writer
+
+            self.chats = chat_writer(config, vocabulary, self.reference)
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = _fingerprint(content)
 
@@ -210,22 +214,6 @@ class TextTokenizer:
         bos, eos = self.bos.name, self.eos.name
         begun = sum(map(str.startswith, texts, repeat(bos))) if bos is not None else 0
         return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
-
-
-def _chat_writer(config: PackConfig, vocabulary: Vocabulary, reference: tokenizers.Tokenizer) -> "ChatWriter":
-    """Return what writes conversations as text; prompts of plain text need no template of the tokenizer."""
-    from seampack.packer.chat_rules import variables_of
-    from seampack.packer.chat_template import load_templates
-    from seampack.packer.chats import ChatWriter
-
-    try:
-        templates: Any = load_templates(config.chat_template, vocabulary, variables_of(config))
-    except (ConfigError, MissingExtraError) as error:
-        needs_template = config.chat_template != FROM_TOKENIZER or config.template_variables
-        if config.messages_column is not None or needs_template:
-            raise
-        templates = str(error)
-    return ChatWriter(templates, reference, config.train_on)
 
 
 def recorded_tokenizer(

@@ -15,8 +15,9 @@ import pytest
 import seampack
 from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.tables import decoded_sizes
-from seampack.packer import chat_template
+from seampack.packer import chat_environment
 from seampack.packer.against import verify_against
+from seampack.packer.chat_template import ChatTemplate
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from tests.packer.chats import answers, chat_tokenizer, slow_mask, source, write_model
@@ -70,7 +71,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 def expected(records: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[int]]]:
     """Return the ids and the mask of each conversation, by its id: transformers' text, and a slow mask of it."""
-    template = chat_template.ChatTemplate(source("qwen3"))
+    template = ChatTemplate(source("qwen3"))
     of_records = {}
     for record in records:
         text = template.render(record["messages"])
@@ -231,7 +232,7 @@ def test_pairs_of_text_have_a_begin_and_an_end_token(model: Path, tmp_path: Path
 
 def test_pairs_of_text_need_no_template_and_no_jinja(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    chat_template._environment.cache_clear()
+    chat_environment.environment_of_templates.cache_clear()
     model = write_model(tmp_path / "model", "chatml")
     path = write_lines(tmp_path / "a.jsonl", [{"prompt": "a", "completion": "b"}])
     seampack.pack(path, out=tmp_path / "out", tokenizer=model, prompt_column="prompt", seq_len=8)
