@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 TOP = Path(__file__).parent.parent
 PAGES = {"BENCHMARKS.md": "benchmarks.md", "CHANGELOG.md": "changelog.md"}
+LOADED = re.compile(r'<(?:script|link|img|source|iframe)\b[^>]*\b(?:src|srcset|href)="((?:https?:)?//[^"]*)"')
 NOTEBOOK = Path(__file__).parent / "tutorial.ipynb"
 
 
@@ -45,3 +47,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         link = posixpath.relpath(target, folder or ".")
         markdown = re.sub(rf"\]\({re.escape(up + name)}", f"]({link}", markdown)
     return markdown
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that would load something from the network."""
+    if loaded := LOADED.search(output):
+        raise PluginError(f"{page.file.src_uri}: the page loads {loaded[1]} from the network")
+    return output
