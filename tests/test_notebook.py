@@ -26,6 +26,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # other tests use the cores too
     shown = nbformat.read(NOTEBOOK, as_version=4)
     now = nbformat.from_dict(shown)
     nbclient.NotebookClient(now, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
