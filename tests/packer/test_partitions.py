@@ -25,6 +25,7 @@ from seampack.packer import packing
 from seampack.packer.against import verify_against
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
+from seampack.packer.journal import Journal
 from seampack.packer.memory_sources import opened
 from seampack.packer.numbering import BITS, numbers_of, places_of
 from seampack.packer.packing import merge, pack_partitions
@@ -331,6 +332,14 @@ def test_merging_nothing(tmp_path: Path) -> None:
         merge(tmp_path / "out")
 
 
+def test_merging_a_run_without_a_finished_partition(source: Path) -> None:
+    """An earlier output is not taken for its result."""
+    seampack.pack(source, out=source.parent / "out", **OPTIONS)
+    pack_some(source, lambda count: [], overwrite=True, seq_len=32)
+    with pytest.raises(ShardError, match=r"no partition in .*\.out\.partial is finished; pack them with --partition"):
+        merge(source.parent / "out", overwrite=True)
+
+
 @pytest.mark.parametrize(
     "name", ["run.json", "receipt-00001-00000.json", "tail-00001-00000.arrow", "output/shard-00001-00000.arrow"]
 )
@@ -356,7 +365,9 @@ def test_merging_what_another_version_has_packed(source: Path) -> None:
     pack_some(source, lambda count: [0])
     path = source.parent / ".out.partial" / "run.json"
     run = json.loads(path.read_text())
-    path.write_text(json.dumps(run | {"given": run["given"] | {"seampack": "9.9", "options": {"new": 1}}}))
+    run = run | {"given": run["given"] | {"seampack": "9.9", "options": {"new": 1}}}
+    path.unlink()
+    Journal(path.parent, "out").begin({name: run[name] for name in ("given", "tokenizer", "modified")})
     with pytest.raises(ConfigError, match=r"seampack 9\.9 has packed the partitions; expected .*; merge them with"):
         merge(source.parent / "out")
 
