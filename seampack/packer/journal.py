@@ -6,7 +6,7 @@
                   quarantine-00003-00000.jsonl  its records that could not be read
                   output/                       the future folder NAME
 
-Receipts and ``run.json`` have a checksum of their own. A receipt is written when everything that it names is on the
+Receipts and ``run.json`` have their own checksums. A receipt is written when everything that it names is on the
 disk. So a run that is killed loses at most the sections
 that it was working on.
 """

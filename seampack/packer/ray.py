@@ -103,7 +103,7 @@ def _ray() -> Any:
 
 @contextmanager
 def _cluster(ray: Any, address: str | None) -> Iterator[None]:
-    """Connect to a cluster, or start one here, unless the caller has."""
+    """Use the caller's cluster; otherwise, connect to one, or start one here."""
     started = not ray.is_initialized()
     if started:
         ray.init(address=address, log_to_driver=False, logging_level="warning", include_dashboard=False)

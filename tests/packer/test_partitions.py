@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -505,6 +506,12 @@ def test_the_command(source: Path, call: Run) -> None:
     assert "standard input: expected files, which several processes can read" in failed(
         call("pack", "-", "-o", "x", *COMMAND, "--partition", "0/2", stdin=b"a\n")
     )
+
+
+def test_an_interrupt_says_how_to_go_on(source: Path, call: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "pack_partitions", mock.Mock(side_effect=KeyboardInterrupt))
+    message = failed(call("pack", "corpus.txt", "-o", "out", *COMMAND, "--partition", "0/2"), 130)
+    assert message == "interrupted; finished partitions are kept: the same command goes on after them"
 
 
 @pytest.mark.parametrize("share", ["2/2", "1", "/", "-1/2", "1/0", "a/b", "1/2/3", "0/2 "])
