@@ -132,6 +132,6 @@ def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] 
             raise
         warn(f"the rows are shown as ids: {error}; give --tokenizer")
         return None
-    if tokenizer.fingerprint != facts.fingerprint:
+    if not tokenizer.is_recorded_as(facts.fingerprint):
         warn("this is not the tokenizer that the folder was packed with")
     return tokenizer.decode

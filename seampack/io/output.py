@@ -20,14 +20,15 @@ import pyarrow as pa
 
 from seampack._signals import uninterrupted
 from seampack.config import check_flag
-from seampack.errors import DataError, ShardError
+from seampack.errors import DataError, ShardError, reason_of_os
 from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hidden_path
 from seampack.io.formats import codec_of_name
 from seampack.io.places import Place, is_url, local_path, shown
 from seampack.io.sources import STDIN
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash; a drive has one letter
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_ERRORS = (*_FULL, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -40,8 +41,9 @@ def writing(out: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; the output is unchanged")
+    full = isinstance(error, OSError) and error.errno in _FULL
+    remedy = "; make room there, or choose another disk" if full else ""
+    return ShardError(f"{os.fspath(out)}: cannot be written: {reason_of_os(error)}; the output is unchanged{remedy}")
 
 
 def sync(path: Path) -> None:
@@ -130,7 +132,7 @@ def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ShardError(f"standard output: cannot be written: {error.strerror}") from error
+            raise ShardError(f"standard output: cannot be written: {reason_of_os(error)}") from error
         return
     with staged_path(Path(out)) as partial, writing(out), partial.open("wb") as file:
         codec = codec_of_name(out)
