@@ -44,22 +44,23 @@ class Mix:
     def parsed(cls, inputs: Iterable[str], weights: Iterable[str], *, repeat: bool) -> "Mix":
         """Return the mix of ``NAME=STORE`` and ``NAME=WEIGHT``. Raise ConfigError for other text."""
         return cls(
-            stores=_pairs(inputs, "inputs", "NAME=STORE"),
-            weights={name: _number(value) for name, value in _pairs(weights, "mix", "NAME=WEIGHT").items()},
+            stores=pairs(inputs, "inputs", "NAME=STORE"),
+            weights={name: _number(value) for name, value in pairs(weights, "mix", "NAME=WEIGHT").items()},
             repeat=repeat,
         )
 
 
-def _pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
+    """Return the values of ``NAME=VALUE`` by name. Raise ConfigError, naming the option, for other text."""
+    found: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not (name and equals and value) or "/" in name:
             raise ConfigError(f"{option}: expected {form} in a mix; got {item!r}")
-        if name in pairs:
+        if name in found:
             raise ConfigError(f"{option}: expected each name once; got {name!r} twice")
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found
 
 
 def _number(text: str) -> Any:
