@@ -23,7 +23,7 @@ from seampack.packer.documents import Origin, TokenBatch
 from seampack.packer.entries import Input, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import Ragged
-from seampack.packer.mixes import Mix, take, targets
+from seampack.packer.mixes import MIX, Mix, take, targets
 from seampack.packer.numbering import numbers_of, places_of
 from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Counted, Progress
@@ -32,8 +32,6 @@ from seampack.packer.store_manifest import is_token_store
 from seampack.packer.token_store import NAMES, TokenStore, named_types
 from seampack.packer.tokenizing import AnyTokenizer
 
-MIX = "mix"
-"""Note of a packed folder with what was taken of each source of its blend."""
 _BLOCK_TOKENS = 1 << 21
 _MOST = 1 << 30
 """Documents that a blend may have: about 30 bytes of memory are needed for each."""

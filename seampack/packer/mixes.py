@@ -13,6 +13,29 @@ from seampack.errors import ConfigError
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.plans import Int64
 
+MIX = "mix"
+"""Note of a packed folder with what was taken of each source of its blend."""
+SOURCE_COLUMNS = {
+    "name": "source",
+    "weight": "weight",
+    "share": "share",
+    "tokens": "tokens",
+    "documents": "documents",
+    "epochs": "epochs",
+    "documents_unused": "documents unused",
+    "tokens_unused": "tokens unused",
+}
+"""The entries of a source in that note which are shown, and their headings."""
+
+
+def noted_sources(notes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what was taken of each source of a blend, for tables; none if a folder is no blend."""
+    noted = notes.get(MIX)
+    sources = noted.get("sources") if isinstance(noted, Mapping) else None
+    if not isinstance(sources, list) or not all(isinstance(each, dict) for each in sources):
+        return []
+    return [each for each in sources if each.keys() >= SOURCE_COLUMNS.keys()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:

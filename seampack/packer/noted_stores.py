@@ -6,14 +6,15 @@ from typing import Any
 
 from seampack.errors import ConfigError, ShardError
 from seampack.io.places import Place, shown
-from seampack.packer.blends import MIX, Blend, tokens_of
+from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.manifest import Manifest
-from seampack.packer.mixes import Mix
+from seampack.packer.mixes import MIX, Mix
 from seampack.packer.token_store import STORE, TokenStore
 
 Stores = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 """The place of a token store, or those of several by name."""
+_MOVED = "; if it was moved, put it back, or name its place: seampack.PackedFolder(folder, store=...)"
 _DRAWN_BY = ("seed", "partition_bytes")
 """Options that decide the documents of a blend, and their numbers."""
 _COLUMNS = ("id_column", "carry", "keep", "messages_column", "prompt_column", "completion_column")
@@ -83,7 +84,7 @@ def _store(folder: Place, manifest: Manifest, store: Stores | None) -> TokenStor
     try:
         opened = TokenStore(place)
     except ShardError as error:
-        raise ShardError(f"{folder}: an index, whose tokens are in a token store: {error}") from error
+        raise ShardError(f"{folder}: an index, whose tokens are in a token store: {error}{_MOVED}") from error
     if opened.fingerprint != noted["fingerprint"]:
         raise ShardError(
             f"{folder}: an index of another token store: expected {noted['fingerprint']}; {opened.folder} is "
@@ -99,6 +100,6 @@ def _blend(folder: Place, manifest: Manifest, stores: Stores | None) -> Blend:
     try:
         return _drawn_again(manifest, stores)
     except (ConfigError, ShardError) as error:
-        raise ShardError(f"{folder}: an index, whose tokens are in token stores: {error}") from error
+        raise ShardError(f"{folder}: an index, whose tokens are in token stores: {error}{_MOVED}") from error
     except (LookupError, TypeError) as error:
         raise ShardError(f"{folder}: the manifest is damaged: {MIX}: expected the sources of a blend") from error

@@ -19,7 +19,7 @@ from seampack.packer.against import verify_against
 from seampack.packer.blends import Blend
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
-from seampack.packer.mixes import Mix, take, targets
+from seampack.packer.mixes import Mix, noted_sources, take, targets
 from tests.conftest import Run
 from tests.faulty import failed
 from tests.packer.tampering import edit_manifest
@@ -248,6 +248,12 @@ def test_commands(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
     header, *lines = packed.stdout.decode().splitlines()[:4]
     assert header.split()[:4] == ["source", "weight", "share", "tokens"]
     assert [line.split()[0] for line in lines] == [each["name"] for each in noted] == list(stores)
+    shown = call("inspect", "out", "--html", "report.html").stdout.decode().splitlines()
+    assert [header, *lines] == shown[shown.index(header) :][:4]
+    page = (tmp_path / "report.html").read_text()
+    assert "Sources of the blend" in page
+    assert all(f'<th scope="row">{name}</th>' in page for name in stores)
+    assert noted_sources({"mix": "of my own"}) == noted_sources({"mix": {"sources": [{}]}}) == []
     for arguments, message in (
         ([*inputs, "--mix", "web=heavy"], "mix: expected a number greater than 0 as the weight of 'web'; got 'heavy'"),
         ([*inputs, "--mix", "web"], "mix: expected NAME=WEIGHT in a mix; got 'web'"),
