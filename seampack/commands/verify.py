@@ -93,13 +93,13 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
 
     keep_freed_memory()
     from seampack.packer.against import verify_against
-    from seampack.packer.mixes import pairs
+    from seampack.packer.mixes import noted_sources, pairs
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
-    is_blend = "mix" in packed.manifest.notes
+    is_blend = bool(noted_sources(packed.manifest.notes))
     split = shared.splitter(None if is_blend else packed.manifest.notes.get("pre_segment"))
     given = pairs(source, "--against", "NAME=STORE") if is_blend else source
-    with live_line() as on_progress:
+    with live_line("comparing") as on_progress:
         return verify_against(packed, given, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress)
 
 

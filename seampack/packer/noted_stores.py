@@ -9,7 +9,7 @@ from seampack.io.places import Place, shown
 from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.manifest import Manifest
-from seampack.packer.mixes import MIX, Mix
+from seampack.packer.mixes import MIX, Mix, noted_sources
 from seampack.packer.token_store import STORE, TokenStore
 
 Stores = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
@@ -26,7 +26,8 @@ def noted_stores(folder: Place, manifest: Manifest, store: Stores | None = None)
 
     Raises ShardError if a store is missing or damaged, or is not the one that was packed.
     """
-    return _blend(folder, manifest, store) if MIX in manifest.notes else _store(folder, manifest, store)
+    is_blend = MIX in manifest.notes and STORE not in manifest.notes
+    return _blend(folder, manifest, store) if is_blend else _store(folder, manifest, store)
 
 
 def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig) -> TokenStore | Blend | None:
@@ -36,7 +37,7 @@ def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig
 
     Raises ConfigError for a store that another tokenizer made, or that has other columns.
     """
-    if MIX in manifest.notes:
+    if noted_sources(manifest.notes):
         if not isinstance(source, Mapping):
             raise ConfigError(f"{folder}: a blend is compared with its token stores, each as NAME=STORE")
         return _drawn_again(manifest, source)
