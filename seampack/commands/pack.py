@@ -11,6 +11,7 @@ from seampack.commands.grouped import PATH, GroupedCommand, option
 from seampack.commands.inspect import report_on
 from seampack.commands.report import (
     accounting_lines,
+    echo_sources,
     note,
     note_lines,
     print_json,
@@ -39,16 +40,6 @@ _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format"
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
-_MIX_COLUMNS = {
-    "name": "source",
-    "weight": "weight",
-    "share": "share",
-    "tokens": "tokens",
-    "documents": "documents",
-    "epochs": "epochs",
-    "documents_unused": "documents unused",
-    "tokens_unused": "tokens unused",
-}
 
 
 @click.command(cls=GroupedCommand)
@@ -257,8 +248,7 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
         print_json(manifest.to_dict() | times)
         return
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
-    if "mix" in manifest.notes:
-        click.echo(table(manifest.notes["mix"]["sources"], _MIX_COLUMNS))
+    echo_sources(manifest.notes)
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")

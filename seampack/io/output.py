@@ -292,12 +292,16 @@ def staging_of(
 
 
 @contextmanager
-def staged_folder(out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> Iterator[Path]:
+def staged_folder(
+    out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, uploads: bool = False
+) -> Iterator[Path]:
     """Yield a hidden folder to write into; it is renamed to ``out`` when the block succeeds.
+
+    ``uploads``: whether ``out`` may be an address, to which the folder is then uploaded.
 
     Raises ShardError if ``out`` must not be replaced or cannot be written; ``out`` is then unchanged.
     """
-    staging = StagedFolder(out, kind, overwrite=overwrite)
+    staging = (staging_of if uploads else StagedFolder)(out, kind, overwrite=overwrite)
     try:
         staging.open()
         try:
