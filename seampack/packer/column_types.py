@@ -19,9 +19,11 @@ MASKS = (ATTENTION_MASK, LOSS_MASK, "completion_mask", "assistant_masks")
 """Names of columns whose values must be 0 or 1."""
 ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 """Columns of the rows that packing adds."""
+PADDING = "padding"
+"""Column of rows whose segments are padded to a multiple: the padding of each, which ``seq_lengths`` counts too."""
 CARRIED_BY = ("carry", "messages_column", "prompt_column", "train_on", "labels")
 """Fields of a PackConfig that decide which columns are carried."""
-_TAKEN = ("input_ids", "text", "id", *ADDED_COLUMNS)
+_TAKEN = ("input_ids", "text", "id", *ADDED_COLUMNS, PADDING)
 
 
 class TrainOn(StrEnum):

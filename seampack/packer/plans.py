@@ -109,6 +109,7 @@ class PackPlan:
     row_order: Int32  # shape (rows,), a permutation
     dropped: Pieces = field(default_factory=empty_pieces)
     carried: Pieces = field(default_factory=empty_pieces)
+    pad_to_multiple: int = 1
     rows_over_bound: int | None = None
     """Most rows, or bins that are carried or filled, beyond the fewest that hold the same pieces; of ``optimal``."""
 
@@ -116,6 +117,11 @@ class PackPlan:
     def rows(self) -> int:
         """Number of rows."""
         return self.row_offsets.size - 1
+
+    @property
+    def padding(self) -> Int32:
+        """Padding after each segment, shape (segments,), tokens."""
+        return -self.length % np.int32(self.pad_to_multiple)
 
     def costs(self, linear_cost: int) -> Int64:
         """Return the cost of training on each row, in the order of writing; shape (rows,).

@@ -53,7 +53,8 @@ class Stage:
         self._field_types = {} if self._is_index else field_types
         self._writer: ShardWriter | None = None
         nothing = {name: Ragged.joined([], np.dtype(kind)) for name, kind in types.items()}
-        no_rows = self._rows(plan([], seq_len=config.seq_len), no_parts(), nothing, joined_fields((), field_types))
+        no_plan = plan([], seq_len=config.seq_len, pad_to_multiple=config.pad_to_multiple)
+        no_rows = self._rows(no_plan, no_parts(), nothing, joined_fields((), field_types))
         self.schema: pa.Schema = next(iter(no_rows)).schema
         """The columns of the rows, also of those that an index means."""
 

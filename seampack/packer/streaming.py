@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.ragged import offsets_of
-from seampack.packer.column_types import ADDED_COLUMNS
+from seampack.packer.column_types import ADDED_COLUMNS, PADDING
 from seampack.packer.config import PackConfig
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.plan_config import PlanConfig
@@ -269,7 +269,7 @@ def _columns(
         raise DataError(
             f"{where}: column {more[0]}: the documents before it have none; choose columns by columns=[...]"
         )
-    if taken := [name for name in names if name in ADDED_COLUMNS]:
+    if taken := [name for name in names if name in (*ADDED_COLUMNS, PADDING)]:
         raise DataError(
             f"{where}: column {taken[0]}: packing adds a column of this name; choose others by columns=[...]"
         )

@@ -57,6 +57,8 @@ class Work:
         on_tokenizer: Callable[[TextTokenizer], None] | None,
     ) -> tuple[Self, TextTokenizer | TokenStore | Blend]:
         """Find the inputs, and load the tokenizer, which a token store replaces."""
+        if config.pad_to_multiple > 1 and config.pad is None:
+            raise ConfigError("pad_to_multiple: expected a token to pad with; give --pad, such as the end token")
         notes = check_notes(notes)
         if (tokens := tokens_of(source, config)) is not None:
             return cls._of_tokens(tokens, config, out, tokenizer, notes), tokens

@@ -144,6 +144,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "extra_tokens": 3,
         "extra_room": "always",
         "leftover": "pad",
+        "pad_to_multiple": 3,
         "max_segments": 7,
         "rows_multiple_of": 2,
         "rest": "drop",

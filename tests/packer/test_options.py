@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import seampack
@@ -70,6 +71,11 @@ PLAN_OPTIONS = {
         "fill",
         lambda before, after: before.account().padding - after.account().padding == 10,
         given={"strategy": "ffd"},
+    ),
+    "pad_to_multiple": Option(
+        5,
+        lambda before, after: before.padding.max() == 0 < after.padding.max() and not np.any(after.start % 5),
+        given={"max_overlap": 0.0},
     ),
     "max_segments": Option(1, lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
     "rows_multiple_of": Option(8, lambda before, after: before.rows % 8 > 0 == after.rows % 8 and after.rows > 8),
