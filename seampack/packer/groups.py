@@ -8,13 +8,9 @@ import numpy.typing as npt
 
 from seampack.errors import DataError
 from seampack.io.ragged import offsets_of, positions_of
+from seampack.packer.blocks import blocks_of
 from seampack.packer.plan_config import PlanConfig
 from seampack.packer.plans import MAX_LENGTH, Int32, Int64, Pieces, Planned, Rows
-
-
-def blocks_of(lengths: Int32, size: int) -> Int32:
-    """Return the blocks of ``size`` tokens that each document takes; a block is a token if ``size`` is 1."""
-    return lengths if size == 1 else -(-lengths // np.int32(size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from seampack.io.ragged import offsets_of, positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _order_kernels as in_order
-from seampack.packer.groups import Groups, blocks_of
+from seampack.packer.blocks import blocks_of, in_blocks, in_tokens
+from seampack.packer.groups import Groups
 from seampack.packer.optimal import optimal_patterns
 from seampack.packer.plan_config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
 from seampack.packer.plans import MAX_LENGTH, Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
@@ -120,18 +121,20 @@ def plan_window(
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
     """
-    if config.pad_to_multiple == 1:
+    size = config.pad_to_multiple
+    if size == 1:
         planned = _planned(lengths, config, carry_limit_tokens, bases, groups)
     else:
-        planned = _planned_in_blocks(lengths, config, carry_limit_tokens, bases, groups)
+        limit = -(-carry_limit_tokens // size)
+        bases = None if bases is None else bases // size
+        planned = in_tokens(_planned(blocks_of(lengths, size), in_blocks(config), limit, bases, groups), lengths, size)
     columns = (*planned.rows, planned.repeated, row_order(planned.rows, config, window))
     dropped = planned.dropped
     if keep_ends:
         dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
     for column in columns:
         column.flags.writeable = False  # a plan may be shared between threads
-    multiple, over_bound = config.pad_to_multiple, planned.rows_over_bound
-    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, multiple, over_bound)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, size, planned.rows_over_bound)
 
 
 def _planned(
@@ -148,36 +151,6 @@ def _planned(
     if config.group_rows > 1:
         planned = in_groups(planned, config, last=not carry_limit_tokens)
     return planned
-
-
-def _planned_in_blocks(
-    lengths: Int32, config: PlanConfig, carry_limit_tokens: int, bases: Int64 | None, groups: Groups | None
-) -> Planned:
-    """Plan in blocks of ``pad_to_multiple`` tokens, of which the last of a document is not full.
-
-    Documents are cut between blocks only, also in earlier windows; so each segment is full blocks when it is padded.
-    ``groups`` counts in blocks.
-    """
-    size = config.pad_to_multiple
-    in_blocks = config.replace(
-        pad_to_multiple=1, seq_len=config.seq_len // size, extra_tokens=config.extra_tokens // size
-    )
-    limit = max(1, carry_limit_tokens // size) if carry_limit_tokens else 0
-    bases = None if bases is None else bases // size
-    planned = _planned(blocks_of(lengths, size), in_blocks, limit, bases, groups)
-
-    def tokens_of(pieces: Pieces) -> Pieces:
-        start = pieces.start.astype(np.int64) * size
-        length = np.minimum(pieces.length.astype(np.int64) * size, lengths[pieces.document] - start)
-        return Pieces(pieces.document, start.astype(np.int32), length.astype(np.int32))
-
-    segments = tokens_of(Pieces(*planned.rows[1:]))
-    return planned._replace(
-        rows=Rows(planned.rows.row_offsets, *segments),
-        repeated=np.minimum(planned.repeated.astype(np.int64) * size, segments.length).astype(np.int32),
-        dropped=tokens_of(planned.dropped),
-        carried=tokens_of(planned.carried),
-    )
 
 
 def _allowed(lengths: Int32, config: PlanConfig, bases: Int64 | None) -> Int32:
