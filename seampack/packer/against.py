@@ -35,7 +35,7 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _READING = (
     *("input_format", "text_column", "input_ids_column", "id_column"),
     *("messages_column", "prompt_column", "completion_column", "tools_column", "chat_template", "train_on", "labels"),
-    *("carry", "keep", "on_bad", "max_document_bytes", "special_tokens_in_text", "partition_bytes"),
+    *("carry", "keep", "group_column", "on_bad", "max_document_bytes", "special_tokens_in_text", "partition_bytes"),
 )
 """Options that decide which documents are read, and as which tokens."""
 _COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated", "documents_dropped")

@@ -5,15 +5,20 @@ Documents are cut between blocks only, in all windows of a stream. So each segme
 document of 10 tokens, blocks of 4    0 1 2 3 | 4 5 6 7 | 8 9 . .
 """
 
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
 from seampack.packer.plan_config import PlanConfig
 from seampack.packer.plans import Int32, Pieces, Planned, Rows
 
+Integer = TypeVar("Integer", np.int32, np.int64)
 
-def blocks_of(lengths: Int32, size: int) -> Int32:
+
+def blocks_of(lengths: npt.NDArray[Integer], size: int) -> npt.NDArray[Integer]:
     """Return the blocks of ``size`` tokens that each document takes; a block is a token if ``size`` is 1."""
-    return lengths if size == 1 else -(-lengths // np.int32(size))
+    return lengths if size == 1 else -(-lengths // lengths.dtype.type(size))
 
 
 def in_blocks(config: PlanConfig) -> PlanConfig:

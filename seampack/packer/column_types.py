@@ -69,7 +69,12 @@ def carried_types(options: Mapping[str, Any]) -> dict[str, str]:
 
 def kept_types(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the type of each kept column, by name, given the fields of a PackConfig. Raise as ``carried_types``."""
-    return _types("keep", options.get("keep", ()), lambda name: KeptType.STRING.value, KeptType)
+
+    def types(option: str, declared: Iterable[str]) -> dict[str, str]:
+        return _types(option, declared, lambda name: KeptType.STRING.value, KeptType)
+
+    group = options.get("group_column")
+    return types("group_column", () if group is None else (group,)) | types("keep", options.get("keep", ()))
 
 
 def _chat_types(options: Mapping[str, Any]) -> dict[str, str]:

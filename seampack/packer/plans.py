@@ -1,6 +1,6 @@
 """Plans: rows of segments of documents, and the proof that they cover every document."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -136,6 +136,13 @@ class PackPlan:
         A step is ``ranks`` consecutive rows; the last rows, if they make no step, do not count. None without a step.
         """
         return imbalance(self.costs(linear_cost), ranks)
+
+    def with_carried(self, lengths: Int32) -> "PackPlan":
+        """Return the plan with more documents, which are carried; ``lengths`` are those of all documents."""
+        more = np.flatnonzero(lengths[self.lengths.size :]).astype(np.int32) + np.int32(self.lengths.size)
+        pieces = Pieces(more, np.zeros_like(more), lengths[more])
+        carried = Pieces(*(np.concatenate(both) for both in zip(self.carried, pieces, strict=True)))
+        return replace(self, lengths=lengths, carried=carried)
 
     def kept_ends(self) -> npt.NDArray[np.bool_]:
         """Return a mask of the segments whose last token is the last of its document, in place of a dropped one."""

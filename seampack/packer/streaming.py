@@ -229,6 +229,7 @@ class _Document:
     columns: dict[str, Array]
     input_bytes: int = 0
     ends_partition: bool = False
+    begins: None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

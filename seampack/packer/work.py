@@ -18,6 +18,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.group_column import with_groups
 from seampack.packer.journal import Receipt, changes
 from seampack.packer.manifest import CHAT_TEMPLATE, Manifest, check_notes, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
@@ -163,7 +164,7 @@ class Work:
         ):
             stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
             pending: Future[None] | None = None
-            for window, end in windows_of(unfinished(batches, receipts), self.config):
+            for window, end in windows_of(with_groups(unfinished(batches, receipts), self.config), self.config):
                 if pending is not None:
                     pending.result()
                 pending = thread.submit(stage.run, window, end)

@@ -139,7 +139,10 @@ def ids(text: str) -> list[int]:
 
 
 CORPORA = {
-    "texts": "".join(json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}"}) + "\n" for n in range(40)),
+    "texts": "".join(
+        json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}", "half": str(n // 20)}) + "\n"
+        for n in range(40)
+    ),
     "lines": "one line\nanother line\n\na paragraph\n",
     "ids": '{"input_ids": [1, 2, 3], "other": [7, 8, 9]}\n',
     "long": "".join(json.dumps({"text": f"{n} " + "seam " * (n % 60)}) + "\n" for n in range(900)),
@@ -210,6 +213,12 @@ PACK_OPTIONS = {
     ),
     "keep": Option(
         ("uid",), lambda before, after: "uid" not in before.rows[0] and set(after.column("uid")) > {"d0", "d1"}
+    ),
+    "group_column": Option(
+        "half",
+        # the documents of a half follow each other, and the rows say which half they are of
+        lambda before, after: after.column("doc_ids") == [*range(20, 40), *range(20)] and "half" not in before.rows[0],
+        given={"seq_len": 4096, "shuffle": False},
     ),
     "on_bad": Option(
         "quarantine",

@@ -20,6 +20,7 @@ from tests import naive
 from tests.packer.corpus import END, END_ID, SMALL, TEXTS, write_corpus
 from tests.packer.tampering import write_shard
 from tests.packer.test_planning import enough_tokens, options, rows_of
+from tests.packer.test_windows import batches
 
 cases = st.tuples(st.integers(1, 6), st.integers(1, 8)).flatmap(
     lambda sizes: st.tuples(
@@ -69,20 +70,11 @@ def test_a_stream_cuts_between_blocks_only(case: Case, options: dict[str, Any], 
     lengths, seq_len, multiple = case
     options = {**options, "rows_multiple_of": 1, "seq_len": seq_len, "pad_to_multiple": multiple}
     config = seampack.PackConfig(window_tokens=max(seq_len, window_tokens), **options)
-    batches = [_Documents(np.array([length])) for length in lengths]
     tokens = 0
-    for window in plan_stream(batches, config):
+    for window in plan_stream(batches(lengths, 1), config):
         assert not np.any((window.parts.base[window.plan.doc] + window.plan.start) % multiple)
         tokens += window.accounting.tokens_in
     assert tokens == sum(lengths)
-
-
-class _Documents:
-    input_bytes = 0
-    ends_partition = False
-
-    def __init__(self, lengths: np.ndarray) -> None:
-        self.lengths = lengths
 
 
 @given(cases, st.booleans(), st.sampled_from(["seamless", "best_fit", "concat"]))
