@@ -95,7 +95,7 @@ class PackConfig(PlanConfig):
     group_column: str | None = _input(
         None,
         "Field or column of documents that stay together: those that follow each other with the same value share a "
-        "row. It is kept too. A group longer than a row is an error, unless --long says what becomes of it.",
+        "row. It is kept too. A group longer than a row is an error, unless the option long says what becomes of it.",
     )
     on_bad: str = _input(
         OnBad.STOP.value,

@@ -31,7 +31,7 @@ from seampack.packer.run_folder import RunFolder, discard_unfinished
 from seampack.packer.stage import Stage
 from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
-from seampack.packer.windows import windows_of
+from seampack.packer.windows import End, windows_of
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -135,39 +135,80 @@ class Work:
         discard_unfinished(out)
         return manifest
 
+    def of_length(self, seq_len: int) -> Self:
+        """Return the work for rows of another length; the partitions and the windows are the same."""
+        config = self.config.replace(seq_len=seq_len)
+        given = {**self.description["given"], "options": config.to_dict()}
+        return dataclasses.replace(self, config=config, description={**self.description, "given": given})
+
     def pack(
         self,
         tokens: TextTokenizer | TokenStore | Blend,
         folder: RunFolder,
         numbers: Iterable[int],
         *,
+        others: Sequence[RunFolder] = (),
         threads: int | None,
         split: Split | None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Pack the partitions that are not finished, when the receipts of all of them have been read."""
-        journal = folder.journal
-        now, before = self.description["modified"], journal.read_run()["modified"]
+        """Pack the partitions that are not finished, when the receipts of all of them have been read.
+
+        ``others``: folders for rows of other lengths, into which the same windows are packed. Partitions of which the
+        folders have different receipts are packed folder by folder.
+        """
+        folders = (folder, *others)
+        options: dict[str, Any] = {"threads": threads, "split": split, "on_progress": on_progress}
+        states = {number: {each.journal.state(number) for each in folders} for number in numbers}
+        if different := [number for number, several in states.items() if len(several) > 1]:
+            for each in folders:
+                self._pack(tokens, [each], different, **options)
+        self._pack(tokens, folders, [number for number in states if number not in different], **options)
+
+    def _pack(
+        self,
+        tokens: TextTokenizer | TokenStore | Blend,
+        folders: Sequence[RunFolder],
+        numbers: Iterable[int],
+        *,
+        threads: int | None,
+        split: Split | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Pack partitions of which all folders have the same receipts."""
+        journals = [folder.journal for folder in folders]
+        now, before = self.description["modified"], [journal.read_run()["modified"] for journal in journals]
         # The sizes are known to be the same.
         files = [] if isinstance(self.paths, MemorySource) else self.paths
-        same = {path for path in files if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
+        same = {
+            path
+            for path in files
+            if all(now.get(name_of(path)) == each.get(name_of(path), is_url(path)) for each in before)
+        }
+        journal = journals[0]
         chosen = [
             number
             for number in numbers
             if not (journal.is_complete(number) and all(piece.path in same for piece in self.partitions[number]))
         ]
         receipts = {number: tuple(journal.receipts[number]) for number in chosen if number in journal.receipts}
-        # The writing thread ends before the folder is left, so that a failed run writes nothing afterwards.
+        # The writing thread ends before the folders are left, so that a failed run writes nothing afterwards.
         with (
             ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
             closing(self._batches(tokens, chosen, receipts, journal.in_order, threads, split, on_progress)) as batches,
         ):
-            stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
+            partitions = len(self.partitions)
+            stages = [Stage(folder.config, self.facts, folder, partitions=partitions) for folder in folders]
+
+            def run(window: list[TokenBatch], end: End) -> None:
+                for stage in stages:
+                    stage.run(window, end)
+
             pending: Future[None] | None = None
             for window, end in windows_of(with_groups(unfinished(batches, receipts), self.config), self.config):
                 if pending is not None:
                     pending.result()
-                pending = thread.submit(stage.run, window, end)
+                pending = thread.submit(run, window, end)
             if pending is not None:
                 pending.result()
 
