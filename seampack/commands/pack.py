@@ -172,6 +172,8 @@ def pack(
     set_memory_advice(_MEMORY_ADVICE)
     if is_url(out):
         set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
+    if engine == "ray" or partition is not None:
+        set_interrupted("interrupted; finished partitions are kept: the same command goes on after them")
     _warn_of_idle_options(config)
     if mix_repeat and not mix:
         raise click.UsageError("--mix-repeat needs --mix NAME=WEIGHT")
@@ -243,12 +245,7 @@ def pack(
 @shared.corpus
 @shared.tokenizer
 @option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
-@option(
-    "--optimal",
-    is_flag=True,
-    group=Group.PLANNING,
-    help="Compare the strategy optimal too, which takes seconds.",
-)
+@option("--optimal", is_flag=True, group=Group.PLANNING, help="Compare the strategy optimal too, which takes seconds.")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json

@@ -5,24 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seampack.commands.report import accounting_lines, note, print_json, table, warn
+from seampack.commands.report import accounting_lines, echo_sources, note, print_json, warn
 from seampack.io.places import shown
 
 if TYPE_CHECKING:
     from seampack.packer.accounting import Accounting
     from seampack.packer.manifest import Manifest
     from seampack.packer.packing import Packed
-
-_MIX_COLUMNS = {
-    "name": "source",
-    "weight": "weight",
-    "share": "share",
-    "tokens": "tokens",
-    "documents": "documents",
-    "epochs": "epochs",
-    "documents_unused": "documents unused",
-    "tokens_unused": "tokens unused",
-}
 
 
 def report_partitions(packed: "Packed", out: str, as_json: bool, times: dict[str, float]) -> None:
@@ -43,6 +32,7 @@ def report_lengths(manifests: "dict[int, Manifest]", out: str, as_json: bool, ti
         return
     warn_of_nothing(next(iter(manifests.values())).accounting)
     for length, manifest in manifests.items():
+        echo_sources(manifest.notes)
         click.echo(_folder_lines(manifest, f"{shown(out).rstrip('/')}/{length}"))
         click.echo()
     click.echo(_time_line(times))
@@ -59,6 +49,7 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
     if as_json:
         print_json(manifest.to_dict() | times)
         return
+    echo_sources(manifest.notes)
     click.echo(_folder_lines(manifest, shown(out)))
     click.echo(_time_line(times))
 
@@ -66,8 +57,6 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
 def _folder_lines(manifest: "Manifest", out: str) -> str:
     """Return the lines of the report about a folder."""
     lines = [accounting_lines(manifest.accounting.to_dict())]
-    if "mix" in manifest.notes:
-        lines.insert(0, table(manifest.notes["mix"]["sources"], _MIX_COLUMNS))
     if manifest.quarantined:
         lines.append(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6

@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from datasets import Dataset
+from tokenizers import Tokenizer
 
+import seampack
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
-from tests.conftest import CORPUS, Run
+from tests.conftest import CORPUS, DATA, Run
 from tests.faulty import UNFRAMED, failed
 from tests.packer.tampering import make_version_1
 
@@ -176,9 +178,12 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "messages_column": "chat",
         "tools_column": "functions",
         "chat_template": "chat.jinja",
+        "template_variables": ['effort="low"', "think=false"],
         "train_on": "last",
     }
-    (tmp_path / "chat.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    (tmp_path / "chat.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ effort }}{{ think }}"
+    )
     (tmp_path / "b.jsonl").write_text(
         '{"chat": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
     )
@@ -188,14 +193,14 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     for file, given in (("a.jsonl", chosen), ("b.jsonl", of_chats), ("c.jsonl", of_pairs)):
         assert call("pack", file, "-o", file[0], *arguments_of(given)).returncode == 0
         written = json.loads((tmp_path / file[0] / "manifest.json").read_text())["config"]
-        assert written == {**defaults, "carry": [], "keep": [], **given}
+        assert written == {**defaults, "carry": [], "keep": [], "template_variables": [], **given}
     assert {*chosen, *of_chats, *of_pairs} == set(defaults)
 
 
 def arguments_of(options: dict[str, Any]) -> list[Any]:
     arguments: list[Any] = []
     for name, value in options.items():
-        flag = name.replace("_", "-")
+        flag = (name.removesuffix("s") if isinstance(value, list) else name).replace("_", "-")
         if isinstance(value, bool):
             arguments += [f"--{'' if value else 'no-'}{flag}"]
         for each in [] if isinstance(value, bool) else value if isinstance(value, list) else [value]:
@@ -310,6 +315,16 @@ def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) ->
     shown = call("inspect", "out", "--row", 0, "--tokenizer", "t.json")
     assert shown.stderr == b"seampack: warning: this is not the tokenizer that the folder was packed with\n"
     assert "none.json: no such tokenizer" in failed(call("inspect", "out", "--row", 0, "--tokenizer", "none.json"))
+
+
+def test_a_tokenizer_in_memory_is_that_of_its_file(call: Run, tmp_path: Path) -> None:
+    """Whatever the white space of the file."""
+    (tmp_path / "a.txt").write_text("seam pack " * 50)
+    stored = json.dumps(json.loads((DATA / "tokenizer.json").read_text()), indent=9)
+    (tmp_path / "t.json").write_text(stored)
+    seampack.pack(tmp_path / "a.txt", out=tmp_path / "out", tokenizer=Tokenizer.from_str(stored))
+    shown = call("inspect", "out", "--row", 0, "--tokenizer", "t.json")
+    assert (shown.returncode, shown.stderr) == (0, b"")
 
 
 def test_words_are_not_crossed_by_tokens(call: Run, tmp_path: Path) -> None:
