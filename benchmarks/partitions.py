@@ -32,6 +32,7 @@ class Batch:
     lengths: npt.NDArray[np.int64]
     input_bytes: int = 1 << 16
     ends_partition: bool = False  # sections cost the same
+    begins: None = None
 
 
 def kinds() -> Iterator[tuple[str, npt.NDArray[np.int64], int]]:

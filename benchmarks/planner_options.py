@@ -25,6 +25,7 @@ BALANCED_SEQ_LENS = (2048, 8192, 32_768)
 RANKS = (8, 64)
 
 ARMS: dict[str, dict[str, Any]] = {
+    "padded to 16": {"pad_to_multiple": 16},
     "at most 8 segments": {"max_segments": 8},
     "a multiple of 64": {"rows_multiple_of": 64},
     "a multiple of 64, dropped": {"rows_multiple_of": 64, "rest": "drop"},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seampack.packer.gather import apply_plan
     from seampack.packer.hf_datasets import pack_dataset
     from seampack.packer.manifest import Manifest
-    from seampack.packer.packing import merge, pack, pack_partitions
+    from seampack.packer.packing import merge, pack, pack_lengths, pack_partitions
     from seampack.packer.plan_config import PlanConfig, Strategy
     from seampack.packer.planning import plan
     from seampack.packer.plans import PackPlan
@@ -64,6 +64,7 @@ _HOME = {
     "merge": "packer.packing",
     "pack": "packer.packing",
     "pack_dataset": "packer.hf_datasets",
+    "pack_lengths": "packer.packing",
     "pack_partitions": "packer.packing",
     "pack_stream": "packer.streaming",
     "plan": "packer.planning",
@@ -103,6 +104,7 @@ __all__ = [
     "merge",
     "pack",
     "pack_dataset",
+    "pack_lengths",
     "pack_partitions",
     "pack_stream",
     "plan",

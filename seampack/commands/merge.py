@@ -4,7 +4,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
-from seampack.commands.pack import report_packed
+from seampack.commands.packed import report_packed
 from seampack.commands.report import set_memory_advice, set_written, stopwatch
 
 

@@ -80,6 +80,14 @@ class Integer(click.IntRange):
             self.fail(f"expected an integer{range_words(self.min, self.max, None, ',')}; got {value!r}", param, ctx)
 
 
+class Integers(Integer):
+    """Integers within bounds, separated by commas."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the integers. Raise click.BadParameter for other text."""
+        return tuple(Integer.convert(self, each, param, ctx) for each in str(value).split(","))
+
+
 class _Number(click.FloatRange):
     """A number within bounds, with the messages of the configs; NaN and infinity are none."""
 

@@ -1,7 +1,6 @@
 """``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
 
-import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -9,10 +8,8 @@ from click.core import ParameterSource
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH, GroupedCommand, option
 from seampack.commands.inspect import report_on
+from seampack.commands.packed import report_lengths, report_packed, report_partitions, warn_of_nothing
 from seampack.commands.report import (
-    accounting_lines,
-    echo_sources,
-    note,
     note_lines,
     print_json,
     set_interrupted,
@@ -28,12 +25,7 @@ from seampack.io.places import is_url, shown
 from seampack.packer.accounting import COMPARED
 from seampack.packer.config import PackConfig
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.plan_config import PAPER, Leftover, Strategy
-
-if TYPE_CHECKING:
-    from seampack.packer.accounting import Accounting
-    from seampack.packer.manifest import Manifest
-    from seampack.packer.packing import Packed
+from seampack.packer.plan_config import MAX_SEQ_LEN, PAPER, Leftover, Strategy
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
@@ -115,7 +107,18 @@ _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
     group=Group.INPUT,
     help="Repeat the inputs of a mix until each was packed at least once.",
 )
-@shared.config_options(PackConfig)
+@option(
+    "--seq-len",
+    type=shared.Integers(1, MAX_SEQ_LEN),
+    multiple=True,
+    default=[str(PackConfig().seq_len)],
+    show_default=True,
+    metavar="TOKENS",
+    group=Group.PLANNING,
+    help="Length of a row. Can be repeated, or several lengths with commas: the corpus is tokenised once, and each "
+    "length has a folder in the output folder, such as packed/2048.",
+)
+@shared.config_options(PackConfig, skip=("seq_len",))
 @option(
     "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
 )
@@ -142,6 +145,7 @@ def pack(
     mix_repeat: bool,
     threads: int | None,
     as_json: bool,
+    seq_len: tuple[tuple[int, ...], ...],
     **options: Any,
 ) -> None:
     """Pack a corpus into fixed-length training sequences.
@@ -154,7 +158,8 @@ def pack(
 
     INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
     """
-    config = PackConfig(**{**options, **_presets(paper, fill, index_only)})
+    lengths = [length for several in seq_len for length in several]
+    config = PackConfig(**{**options, "seq_len": min(lengths), **_presets(paper, fill, index_only)})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
@@ -189,6 +194,10 @@ def pack(
         raise click.UsageError("--partition is for processes that you start yourself; --engine ray starts its own")
     if engine != "ray" and (ray_address or ray_workers):
         raise click.UsageError("--ray-address and --ray-workers need --engine ray")
+    if len(lengths) > 1 and (engine == "ray" or partition is not None or report is not None):
+        raise click.UsageError(
+            "several --seq-len are packed by one process, without --report, --partition or --engine ray"
+        )
     if report is not None:
         if partition is not None:
             raise click.UsageError("--report needs the whole folder: seampack inspect --html, after seampack merge")
@@ -211,53 +220,25 @@ def pack(
                 on_progress=on_progress,
                 **given,
             )
+        elif len(lengths) > 1:
+            manifests = packing.pack_lengths(
+                source, config, out, seq_lens=lengths, resume=resume, on_progress=on_progress, **given
+            )
         else:
             manifest = packing.pack(source, config, out, resume=resume, on_progress=on_progress, **given)
     set_written(shown(out))
     times = elapsed()
     if partition is not None:
-        _report_partitions(packed, out, as_json, times)
+        report_partitions(packed, out, as_json, times)
+        return
+    if len(lengths) > 1:
+        report_lengths(manifests, out, as_json, times)
         return
     try:
         if report is not None:
             report_on(out, report)
     finally:
         report_packed(manifest, out, as_json, times)
-
-
-def _report_partitions(packed: "Packed", out: str, as_json: bool, times: dict[str, float]) -> None:
-    """Print what a process has packed of a run."""
-    if as_json:
-        print_json({"numbers": packed.numbers, "partitions": packed.partitions, "tokens": packed.tokens} | times)
-        return
-    click.echo(f"partitions  {len(packed.numbers):>16,}   of {packed.partitions:,}: {_numbers(packed.numbers)}")
-    click.echo(f"tokens      {packed.tokens:>16,}")
-    click.echo(_time_line(times))
-    note(f"when all processes have finished: seampack merge {shlex.quote(out)}")
-
-
-def _numbers(numbers: tuple[int, ...]) -> str:
-    shown = ", ".join(map(str, numbers[:10])) or "none; there are fewer partitions than processes"
-    return shown + (", ..." if len(numbers) > 10 else "")
-
-
-def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str, float]) -> None:
-    """Print the accounting of a complete folder."""
-    _warn_of_nothing(manifest.accounting)
-    if as_json:
-        print_json(manifest.to_dict() | times)
-        return
-    megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
-    echo_sources(manifest.notes)
-    click.echo(accounting_lines(manifest.accounting.to_dict()))
-    if manifest.quarantined:
-        click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
-    click.echo(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {shown(out)}")
-    click.echo(_time_line(times))
-
-
-def _time_line(times: dict[str, float]) -> str:
-    return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
 
 
 @click.command(cls=GroupedCommand)
@@ -307,7 +288,7 @@ def compare(
             on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,
         )
-    _warn_of_nothing(comparisons[0].accounting)
+    warn_of_nothing(comparisons[0].accounting)
     rows = [comparison.to_dict() for comparison in comparisons]
     if as_json:
         print_json(rows)
@@ -337,10 +318,3 @@ def _warn_of_idle_options(config: PackConfig) -> None:
     for name, reason in idle.items():
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             warn(f"--{name.replace('_', '-')} has no effect {reason}")
-
-
-def _warn_of_nothing(accounting: "Accounting") -> None:
-    if not accounting.documents:
-        warn("the input has no documents")
-    elif not accounting.tokens_in:
-        warn("no document of the input has a token")

@@ -155,13 +155,15 @@ def row_text(row: dict[str, Any], decode: Callable[[Any], str] | None) -> str:
     lines = []
     first = 0
     # seq_lengths has one more entry for the padding
-    segments = zip(row["doc_ids"], row["doc_starts"], row["repeated"], row["seq_lengths"], strict=False)
-    for document, start, repeated, length in segments:
-        suffix = f", {repeated} repeated" if repeated else ""
+    padding = row.get("padding") or [0] * len(row["doc_ids"])
+    segments = zip(row["doc_ids"], row["doc_starts"], row["repeated"], row["seq_lengths"], padding, strict=False)
+    for document, start, repeated, space, padded in segments:
+        length = space - padded
+        suffix = (f", {repeated} repeated" if repeated else "") + (f", {padded} of padding" if padded else "")
         lines.append(f"──┤ document {document}, tokens {start}..{start + length - 1}{suffix} ├──")
         ids = row["input_ids"][first : first + length]
         lines.append(decode(ids) if decode else " ".join(map(str, ids)))
-        first += length
+        first += space
     if first < len(row["input_ids"]):
         lines.append(f"──┤ {len(row['input_ids']) - first} tokens of padding ├──")
     return "\n".join(lines)

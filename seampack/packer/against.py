@@ -36,7 +36,7 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 _READING = (
     *("input_format", "text_column", "input_ids_column", "id_column"),
     *("messages_column", "prompt_column", "completion_column", "tools_column", "chat_template"),
-    *("template_variables", "train_on", "labels", "carry", "keep", "on_bad", "max_document_bytes"),
+    *("template_variables", "train_on", "labels", "carry", "keep", "group_column", "on_bad", "max_document_bytes"),
     *("special_tokens_in_text", "partition_bytes"),
 )
 """Options that decide which documents are read, and as which tokens."""

@@ -194,6 +194,11 @@ class Blend:
             name: getattr(several[0] if len({getattr(each, name) for each in several}) == 1 else defaults, name)
             for name in READING
         }
+        if stated["group_column"] is not None:
+            raise ConfigError(
+                "group_column: a mix draws documents one by one, so that groups do not stay together; tokenise the "
+                "sources without it, and with keep"
+            )
         # the ids of sources may have other names; that there are some is the same
         return given.replace(**stated | {"id_column": several[0].id_column, "partition_bytes": given.partition_bytes})
 

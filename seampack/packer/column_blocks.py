@@ -193,7 +193,8 @@ def table_blocks(
             raise DataError(f"{table.name}: {no_ids_to_carry(name)}")
         check_carried(table.name, table.schema, find_column(table.name, table.schema, name, option="--carry"), kind)
     for name, kind in config.kept.items():
-        check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option="--keep"), kind)
+        option = config.kept_options[name]
+        check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option=option), kind)
     read = list(dict.fromkeys([*columns.values(), *watched, *packed, *chats.values()]))
     row = 1 + table.first_row
     for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):

@@ -22,9 +22,11 @@ TRAINED = (LABELS, *LOSS_MASKS)
 """Names of columns that say which tokens to train on: with the option ``labels``, each token once."""
 ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 """Columns of the rows that packing adds."""
+PADDING = "padding"
+"""Column of rows whose segments are padded to a multiple: the padding of each, which ``seq_lengths`` counts too."""
 CARRIED_BY = ("carry", "messages_column", "prompt_column", "train_on", "labels")
 """Fields of a PackConfig that decide which columns are carried."""
-_TAKEN = ("input_ids", "text", "id", *ADDED_COLUMNS)
+_TAKEN = ("input_ids", "text", "id", *ADDED_COLUMNS, PADDING)
 
 
 class TrainOn(StrEnum):
@@ -70,7 +72,12 @@ def carried_types(options: Mapping[str, Any]) -> dict[str, str]:
 
 def kept_types(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the type of each kept column, by name, given the fields of a PackConfig. Raise as ``carried_types``."""
-    return _types("keep", options.get("keep", ()), lambda name: KeptType.STRING.value, KeptType)
+
+    def types(option: str, declared: Iterable[str]) -> dict[str, str]:
+        return _types(option, declared, lambda name: KeptType.STRING.value, KeptType)
+
+    group = options.get("group_column")
+    return types("group_column", () if group is None else (group,)) | types("keep", options.get("keep", ()))
 
 
 def _chat_types(options: Mapping[str, Any]) -> dict[str, str]:

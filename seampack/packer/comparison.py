@@ -13,6 +13,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.blends import tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import TokenBatch
+from seampack.packer.group_column import with_groups
 from seampack.packer.memory_sources import opened
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.plan_config import PAPER, Strategy
@@ -23,6 +24,8 @@ from seampack.packer.windows import plan_stream
 from seampack.packer.work import Inputs
 
 _PAPER = "paper"
+_PARTS_GROUPS = (Strategy.CONCAT, _PAPER)
+"""Strategies that cannot keep the documents of a group together."""
 STRATEGIES = (*(strategy for strategy in Strategy if strategy != Strategy.OPTIMAL), _PAPER)
 
 
@@ -53,6 +56,7 @@ class _Lengths:
     lengths: npt.NDArray[np.int64]
     input_bytes: int = 0
     ends_partition: bool = False
+    begins: npt.NDArray[np.bool_] | None = None
 
 
 def compare(
@@ -89,7 +93,10 @@ def compare(
             on_tokenizer(loaded)
         batches = token_batches(paths, loaded, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
     configs = strategy_configs(config, strategies)
-    lengths = [(batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition) for batch in batches]
+    lengths = [
+        (batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition, batch.begins)
+        for batch in with_groups(batches, config)
+    ]
     skipped.warn()
     for planned in configs.values():
         _plan([(np.ones(1, np.int32),)], planned.replace(rows_multiple_of=1), "")  # load the kernels
@@ -98,6 +105,8 @@ def compare(
 
 def strategy_configs(config: PackConfig, strategies: Sequence[str] = STRATEGIES) -> dict[str, PackConfig]:
     """Return the options of each strategy, given those of one. Raise ConfigError for a strategy that does not exist."""
+    if config.group_column is not None:
+        strategies = [name for name in strategies if name not in _PARTS_GROUPS]
     return {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
 
 
@@ -112,7 +121,7 @@ def compare_lengths(
 
 
 def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> Comparison:
-    """Plan batches of document lengths, bytes of input, and whether the partition ends with the batch."""
+    """Plan batches of document lengths, bytes of input, whether the partition ends, and what begins groups."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     costs = [np.empty(0, np.int64)]

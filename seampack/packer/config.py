@@ -10,7 +10,7 @@ from seampack.io.formats import Format
 from seampack.packer.chat_rules import check_chats, normal_variables
 from seampack.packer.column_types import CARRIED_BY, LABELS, TrainOn, carried_types, kept_types
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.plan_config import Long, PlanConfig
+from seampack.packer.plan_config import Leftover, Long, PlanConfig, Rest, Strategy
 
 AUTO = "auto"
 NONE = "none"
@@ -97,6 +97,11 @@ class PackConfig(PlanConfig):
         "Column with one value for each document, such as source or score:float64, that the rows repeat for each "
         "segment: NAME or NAME:TYPE with string (the default), int64 or float64.",
     )
+    group_column: str | None = _input(
+        None,
+        "Field or column of documents that stay together: those that follow each other with the same value share a "
+        "row. It is kept too. A group longer than a row is an error, unless the option long says what becomes of it.",
+    )
     on_bad: str = _input(
         OnBad.STOP.value,
         "Action on a record that cannot be read: stop, or continue without it. pack writes such records with the "
@@ -169,11 +174,38 @@ class PackConfig(PlanConfig):
         if twice := [*(content & {*carried, *kept}), *(carried.keys() & kept), *({LABELS} & kept.keys())]:
             raise ConfigError(f"carry, keep: expected columns that no other option names; got {twice[0]!r}")
         check_chats(self)
+        if self.group_column is not None:
+            self._check_groups()
+
+    def _check_groups(self) -> None:
+        """Raise ConfigError for an option of planning that parts the documents of a group."""
+        for name, expected, is_right in (
+            ("strategy", "another than concat", self.strategy != Strategy.CONCAT),
+            ("leftover", "auto or pad", self.leftover_rule == Leftover.PAD),
+            ("max_segments", "none", self.max_segments is None),
+            ("rest", "drop, with rows_multiple_of,", self.rows_multiple_of == 1 or self.rest == Rest.DROP),
+        ):
+            if not is_right:
+                got = getattr(self, name)
+                raise ConfigError(f"{name}: expected {expected} with group_column, to keep groups whole; got {got}")
 
     @property
     def long_rule(self) -> Long:
         """What becomes of documents longer than a row, where ``long`` is ``auto`` too."""
         return Long.ERROR if self.long == Long.AUTO and self.reads_chats else super(PackConfig, self).long_rule
+
+    @property
+    def leftover_rule(self) -> Leftover:
+        """What becomes of bins that are not full: with groups, each is a row by default, so that no group is cut."""
+        if self.group_column is not None and self.leftover == Leftover.AUTO:
+            return Leftover.PAD
+        return super(PackConfig, self).leftover_rule
+
+    @property
+    def most_tokens_of_group(self) -> int:
+        """Most tokens of a group of several documents: those of a row, unless ``long`` names what becomes of it."""
+        is_named = self.long != Long.AUTO and self.long != Long.ERROR
+        return self.window_tokens if is_named else self.seq_len
 
     @property
     def reads_chats(self) -> bool:
@@ -204,7 +236,13 @@ class PackConfig(PlanConfig):
     @property
     def kept(self) -> dict[str, str]:
         """Type of each kept column, by name."""
-        return kept_types({"keep": self.keep})
+        return kept_types({"keep": self.keep, "group_column": self.group_column})
+
+    @property
+    def kept_options(self) -> dict[str, str]:
+        """The option that names each kept column, by name."""
+        groups = {} if self.group_column is None else {self.group_column: "--group-column"}
+        return {**dict.fromkeys(self.kept, "--keep"), **groups}
 
     @property
     def shard_rows(self) -> int:

@@ -152,6 +152,7 @@ class TokenBatch:
     origin: Origin = Origin()  # noqa: RUF009  # immutable
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)  # the carried columns, shapes (tokens,)
     fields: Mapping[str, pa.Array] = field(default_factory=dict)  # the kept columns, shapes (documents,)
+    begins: npt.NDArray[np.bool_] | None = None  # whether each begins a group, shape (documents,); None: no groups
 
     @property
     def input_bytes(self) -> int:

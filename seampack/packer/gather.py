@@ -12,7 +12,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.column_types import ADDED_COLUMNS, IGNORE_INDEX, LOSS_MASKS
+from seampack.packer.column_types import ADDED_COLUMNS, IGNORE_INDEX, LOSS_MASKS, PADDING
 from seampack.packer.plans import PackPlan
 
 _BATCH_TOKENS = 1 << 21
@@ -48,6 +48,7 @@ def apply_plan(
         doc_ids: Id of the document.
         doc_starts: Index of the first token within the document.
         repeated: Number of leading tokens that also appear in another row.
+        padding: Only with ``pad_to_multiple``: padding after the tokens, which is counted in ``seq_lengths``.
 
     >>> packed = apply_plan(pa.table({"input_ids": [[1, 2, 3], [4, 5]]}), plan([3, 2], seq_len=5, shuffle=False))
     >>> packed["input_ids"].to_pylist(), packed["seq_lengths"].to_pylist()
@@ -59,7 +60,8 @@ def apply_plan(
         raise DataError("the table has no column to pack")
     fields = fields or {}
     names = [*table.column_names, *fields]
-    if taken := [name for name in names if name in ADDED_COLUMNS or (labels and name == "labels" and name in fields)]:
+    added = (*ADDED_COLUMNS, PADDING)
+    if taken := [name for name in names if name in added or (labels and name == "labels" and name in fields)]:
         raise DataError(f"column '{taken[0]}': packing adds a column of this name; rename or drop yours")
     if twice := [name for name in fields if name in table.column_names]:
         raise DataError(f"fields: expected other names than those of the table; got '{twice[0]}'")
@@ -153,6 +155,8 @@ def gather(
     """
     if labels and "input_ids" not in columns:
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
+    if pads is None and plan.pad_to_multiple > 1:
+        raise ConfigError(f"pads: expected padding values, because of pad_to_multiple={plan.pad_to_multiple}")
     for name, column in columns.items():
         _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
     kept_ends = plan.kept_ends() if plan.dropped.document.size else None
@@ -178,16 +182,20 @@ def _batch(
     segment = np.repeat(plan.row_offsets[rows] - row_offsets[:-1], counts) + np.arange(row_offsets[-1])
     doc, start, length, repeated = (column[segment] for column in (plan.doc, plan.start, plan.length, plan.repeated))
 
-    bounds = offsets_of(length)
+    space = length + -length % np.int32(plan.pad_to_multiple)
+    bounds = offsets_of(space)
     row_ends = bounds[row_offsets]
     targets = bounds[:-1]
     ends = np.empty(0, np.int64) if kept_ends is None else np.flatnonzero(kept_ends[segment])
-    gap_starts = gap_lengths = np.empty(0, np.int64)
+    row_gaps = gap_starts = gap_lengths = np.empty(0, np.int64)
     if pads is not None:
         shift = np.arange(rows.size) * plan.seq_len - row_ends[:-1]
         targets = targets + np.repeat(shift, counts)
-        gap_starts = row_ends[1:] + shift
-        gap_lengths = plan.seq_len - np.diff(row_ends)
+        row_gaps = plan.seq_len - np.diff(row_ends)
+        gap_starts, gap_lengths = row_ends[1:] + shift, row_gaps
+        if plan.pad_to_multiple > 1:
+            gap_starts = np.concatenate([gap_starts, targets + length])
+            gap_lengths = np.concatenate([gap_lengths, space - length])
         row_ends = np.arange(rows.size + 1) * plan.seq_len
 
     packed: dict[str, pa.Array] = {}
@@ -213,10 +221,12 @@ def _batch(
         kernels.mask_segments(targets, repeated, IGNORE_INDEX, out)
         kernels.mask_segments(gap_starts, gap_lengths, IGNORE_INDEX, out)
         packed["labels"] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
-    packed["seq_lengths"] = _rows(*_with_padding(length, row_offsets, gap_lengths))
+    packed["seq_lengths"] = _rows(*_with_padding(space, row_offsets, row_gaps))
     packed["doc_ids"] = _rows(_names(doc, doc_ids), row_offsets)
     packed["doc_starts"] = _rows(start.astype(np.int64) + (bases[doc] if bases is not None else 0), row_offsets)
     packed["repeated"] = _rows(repeated, row_offsets)
+    if plan.pad_to_multiple > 1:
+        packed[PADDING] = _rows(space - length, row_offsets)
     for name, values in fields.items():
         packed[name] = _rows(_names(doc, values), row_offsets)
     return pa.record_batch(packed)
@@ -233,14 +243,14 @@ def _names(doc: npt.NDArray[np.int32], doc_ids: pa.Array | Array | None) -> pa.A
 
 
 def _with_padding(
-    length: npt.NDArray[np.int32], row_offsets: npt.NDArray[np.int64], gap_lengths: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int32], row_offsets: npt.NDArray[np.int64], row_gaps: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Append the length of its padding to each padded row. Return all lengths and the offsets of the rows."""
-    padded = np.flatnonzero(gap_lengths)
+    padded = np.flatnonzero(row_gaps)
     if not padded.size:
         return length, row_offsets
-    with_padding = np.insert(length, row_offsets[padded + 1], gap_lengths[padded])
-    return with_padding, row_offsets + offsets_of(gap_lengths > 0)
+    with_padding = np.insert(length, row_offsets[padded + 1], row_gaps[padded])
+    return with_padding, row_offsets + offsets_of(row_gaps > 0)
 
 
 def _check_values(name: str, dtype: np.dtype[Any], pad: int, labelled: bool) -> None:

@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 from seampack.errors import DataError
 from seampack.io.ragged import offsets_of, positions_of
+from seampack.packer.blocks import blocks_of
+from seampack.packer.plan_config import PlanConfig
 from seampack.packer.plans import MAX_LENGTH, Int32, Int64, Pieces, Planned, Rows
 
 
@@ -16,12 +18,12 @@ class Groups:
     """Documents that are joined to groups: the groups in the order of their first document, each in input order."""
 
     documents: Int64  # shape (documents,), a permutation
-    bounds: Int64  # shape (documents + 1,), of the tokens of these documents, joined
+    bounds: Int64  # shape (documents + 1,), of the blocks of these documents, joined
     firsts: Int64  # shape (groups + 1,), index of the first document of each group
 
     @classmethod
-    def of(cls, lengths: Int32, labels: npt.ArrayLike, seq_len: int, *, may_be_long: bool) -> Self:
-        """Return the groups of documents with the same label.
+    def of(cls, lengths: Int32, labels: npt.ArrayLike, config: PlanConfig, *, may_be_long: bool) -> Self:
+        """Return the groups of documents with the same label, in blocks of ``pad_to_multiple`` tokens.
 
         Raises DataError for other labels than one number or text for each document, and for a group of several
         documents that is longer than a row, unless it ``may_be_long``.
@@ -36,23 +38,24 @@ class Groups:
         rank = np.empty(seen.size, np.int64)
         rank[np.argsort(seen)] = np.arange(seen.size)
         documents = np.argsort(rank[number], kind="stable")
-        bounds = offsets_of(lengths[documents])
+        bounds = offsets_of(blocks_of(lengths, config.pad_to_multiple)[documents])
         firsts = offsets_of(np.bincount(rank[number], minlength=seen.size))
         groups = cls(documents, bounds, firsts)
         sizes = np.diff(bounds[firsts])
-        limit = MAX_LENGTH if may_be_long else seq_len
+        limit = MAX_LENGTH if may_be_long else config.seq_len // config.pad_to_multiple
         is_long = sizes > np.where(np.diff(firsts) > 1, limit, MAX_LENGTH)
         if is_long.any():
             first = int(np.argmax(is_long))
             label = array[documents[firsts[first]]].item()
             advice = "" if may_be_long else "; give a larger seq_len, split_groups, or long=truncate or drop"
-            got = f"{sizes[first]:,} in that of {label!r}"
-            raise DataError(f"groups: expected at most {limit:,} tokens in a group; got {got}{advice}")
+            most, size = limit * config.pad_to_multiple, int(sizes[first]) * config.pad_to_multiple
+            got = f"{size:,} in that of {label!r}"
+            raise DataError(f"groups: expected at most {most:,} tokens in a group; got {got}{advice}")
         return groups
 
     @property
     def lengths(self) -> Int32:
-        """Tokens of each group, shape (groups,)."""
+        """Blocks of each group, shape (groups,)."""
         return np.diff(self.bounds[self.firsts]).astype(np.int32)
 
     def divide(self, planned: Planned) -> Planned:

@@ -133,4 +133,5 @@ def _plan(
         repeated,
         np.arange(counts.size, dtype=np.int32),
         dropped=Pieces(*(column.astype(np.int32) for column in dropped)),
+        pad_to_multiple=manifest.config.get("pad_to_multiple", 1),
     )

@@ -183,6 +183,11 @@ class Journal:
         receipts = self.receipts.get(partition)
         return bool(receipts and receipts[-1].is_last)
 
+    def state(self, partition: int) -> tuple[tuple[int, str, bool], ...]:
+        """Return what is finished of a partition, to compare it with that of another run."""
+        receipts = self.receipts.get(partition, ())
+        return tuple((receipt.blocks, receipt.checksum, receipt.is_last) for receipt in receipts)
+
     def add(self, receipt: Receipt) -> None:
         """Write the receipt of the next section."""
         self._write(self.name_of(receipt), dataclasses.asdict(receipt))

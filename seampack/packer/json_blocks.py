@@ -72,7 +72,7 @@ class JsonDecoder:
         self._kept = config.kept
         if self._carried and not self._is_tokens:
             raise DataError(f"{name}: {no_ids_to_carry(next(iter(self._carried)))}")
-        self._options = {**dict.fromkeys(self._carried, "--carry"), **dict.fromkeys(self._kept, "--keep")}
+        self._options = {**dict.fromkeys(self._carried, "--carry"), **config.kept_options}
         self._options |= {config.chat_columns[part]: option for part, option in config.chat_options.items()}
         self._slots = {column: f"carried{number}" for number, column in enumerate(self._carried)}
         self._kept_slots = {column: f"kept{number}" for number, column in enumerate(self._kept)}

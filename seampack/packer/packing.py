@@ -10,7 +10,8 @@ be packed by any number of processes, on any machines; ``merge`` completes the f
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.entries import TokenizerFacts
-from seampack.packer.manifest import Manifest
+from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
@@ -99,6 +100,67 @@ def pack(
         folder.load(numbers, tails=True)
         work.pack(reader, folder, numbers, threads=threads, split=split, on_progress=on_progress)
         return _finish(folder)
+
+
+def pack_lengths(
+    source: Inputs | Any,
+    config: PackConfig | None = None,
+    out: str | os.PathLike[str] = "packed",
+    *,
+    seq_lens: Sequence[int],
+    tokenizer: AnyTokenizer = BUNDLED,
+    threads: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    split: Split | None = None,
+    notes: Mapping[str, Any] | None = None,
+    on_tokenizer: Callable[[TextTokenizer], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> dict[int, Manifest]:
+    """Pack a corpus for several lengths of rows, in one pass, and return the manifest of each.
+
+    The corpus is read and tokenised once. Each folder, such as ``out/2048``, is that of ``pack``, byte for byte. Memory
+    for the leftovers and the open shard is needed for each length.
+
+    Args:
+        seq_lens: The lengths, in place of ``config.seq_len``.
+        resume: Also goes on after runs that packed for one of the lengths alone.
+        source, config, out, tokenizer, threads, overwrite, split, notes, on_tokenizer, on_progress, options: See
+            ``pack``.
+
+    Raises what ``pack`` raises, and ConfigError for a length that is there twice.
+    """
+    threads = thread_count(threads)
+    lengths = sorted(set(seq_lens))
+    if not lengths or len(lengths) < len(seq_lens):
+        raise ConfigError(f"seq_lens: expected different lengths; got {', '.join(map(str, seq_lens)) or 'none'}")
+    config = PackConfig.given(config, **{**options, "seq_len": lengths[0]})
+    if is_manifest(place_of(out) / MANIFEST):
+        raise ConfigError(f"{shown(out)}: packed shards are there; choose another folder for those of several lengths")
+    outs = {length: f"{os.fspath(out).rstrip('/')}/{length}" for length in lengths}
+    work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    works = {length: work.of_length(length) for length in lengths}
+    if resume and isinstance(work.paths, MemorySource):
+        raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
+    found = {
+        length: works[length].completed(outs[length], overwrite=overwrite) if resume else None for length in lengths
+    }
+    manifests = {length: manifest for length, manifest in found.items() if manifest is not None}
+    with ExitStack() as stack:
+        folders = {}
+        for length in lengths:
+            if length not in manifests:
+                each = works[length]
+                folder = RunFolder(outs[length], each.config, run=each.description, overwrite=overwrite, resume=resume)
+                folders[length] = stack.enter_context(folder)
+                folder.load(range(len(work.partitions)), tails=True)
+        if folders:
+            numbers = range(len(work.partitions))
+            first, *others = folders.values()
+            work.pack(reader, first, numbers, others=others, threads=threads, split=split, on_progress=on_progress)
+        manifests |= {length: _finish(folder) for length, folder in folders.items()}
+    return {length: manifests[length] for length in lengths}
 
 
 @dataclass(frozen=True, slots=True)

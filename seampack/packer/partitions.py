@@ -2,7 +2,8 @@
 
 The input alone decides them: its files in reading order, their stored sizes, and ``partition_bytes``. A large file of
 lines is divided at lines, a large Parquet or Arrow file between row groups or batches; compressed files, pipes, CSV
-and JSON documents cannot be divided before they are read. Small files share a partition.
+and JSON documents cannot be divided before they are read, and files with groups of documents are not. Small files share
+a partition.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +54,7 @@ def partitions_of(paths: Sequence[str] | MemorySource, config: PackConfig) -> li
 def _pieces(path: str, size: int | None, config: PackConfig) -> Iterator[Piece]:
     """Divide a file into equal parts of less than ``partition_bytes``, if it can be divided."""
     parts = 1
-    if size is not None:
+    if size is not None and config.group_column is None:
         with open_source(path, Format(config.input_format)) as source:
             if source.divisible:
                 most = TableReader(source).groups if source.format in COLUMNAR else size

@@ -138,6 +138,14 @@ class PlanConfig(Config):
         "they are joined end to end (the paper). auto: fill for seamless, pad for the others.",
         choices=Leftover,
     )
+    pad_to_multiple: int = _planning(
+        1,
+        "Pad each segment to a multiple of this, such as 2 x the ranks of context parallelism, or 16 for FP8. seq-len "
+        "must be a multiple too. Needs a token to pad with.",
+        low=1,
+        high=MAX_SEQ_LEN,
+        unit="tokens",
+    )
     max_segments: int | None = _planning(
         None,
         "Most segments of a row, which trainers need that reserve memory for each; by default any number.",
@@ -193,8 +201,14 @@ class PlanConfig(Config):
 
     def check_rules(self) -> None:
         """Check the rules between fields."""
-        if self.strategy == Strategy.OPTIMAL and self.seq_len > MAX_OPTIMAL:
-            raise ConfigError(f"seq_len: expected at most {MAX_OPTIMAL:,} for optimal; got {self.seq_len:,}")
+        if self.seq_len % self.pad_to_multiple:
+            raise ConfigError(
+                f"pad_to_multiple: expected a divisor of seq_len, {self.seq_len:,}; got {self.pad_to_multiple:,}"
+            )
+        if self.strategy == Strategy.OPTIMAL and self.seq_len // self.pad_to_multiple > MAX_OPTIMAL:
+            raise ConfigError(
+                f"seq_len: expected at most {MAX_OPTIMAL * self.pad_to_multiple:,} for optimal; got {self.seq_len:,}"
+            )
         if self.strategy == Strategy.OPTIMAL and self.max_segments is not None:
             raise ConfigError(f"max_segments: expected none for optimal; got {self.max_segments}")
 

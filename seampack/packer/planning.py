@@ -11,6 +11,7 @@ from seampack.io.ragged import offsets_of, positions_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _order_kernels as in_order
+from seampack.packer.blocks import blocks_of, in_blocks, in_tokens
 from seampack.packer.groups import Groups
 from seampack.packer.optimal import fewest_bins, optimal_patterns
 from seampack.packer.plan_config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
@@ -66,7 +67,7 @@ def plan(
         config = config.replace(leftover=Leftover.PAD)
     splits = check_flag("split_groups", split_groups) and config.long_rule != Long.ERROR
     may_be_long = splits or config.long_rule in _SHORTEN
-    joined = Groups.of(checked, groups, config.seq_len, may_be_long=may_be_long)
+    joined = Groups.of(checked, groups, config, may_be_long=may_be_long)
     return plan_window(checked, config, keep_ends=keep_ends, groups=joined)
 
 
@@ -120,6 +121,28 @@ def plan_window(
     The limit bounds memory. If more tokens are in underfull bins (for example, if every document is 0.6 ``seq_len``
     long), waiting would not help: all bins become rows at once.
     """
+    size = config.pad_to_multiple
+    if size == 1:
+        planned = _planned(lengths, config, carry_limit_tokens, bases, groups)
+    else:
+        limit = -(-carry_limit_tokens // size)
+        bases = None if bases is None else bases // size
+        planned = in_tokens(_planned(blocks_of(lengths, size), in_blocks(config), limit, bases, groups), lengths, size)
+    columns = (*planned.rows, planned.repeated, row_order(planned.rows, config, window))
+    dropped = planned.dropped
+    if keep_ends:
+        dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
+    for column in columns:
+        column.flags.writeable = False  # a plan may be shared between threads
+    fewest = None if carry_limit_tokens else planned.fewest_rows
+    over_bound = None if fewest is None else max(0, planned.rows.number - fewest)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, size, over_bound)
+
+
+def _planned(
+    lengths: Int32, config: PlanConfig, carry_limit_tokens: int, bases: Int64 | None, groups: Groups | None
+) -> Planned:
+    """Plan a window by the strategy, and make groups of documents and of rows."""
     units = lengths if groups is None else groups.lengths
     allowed = _allowed(units, config, bases)
     planned = _PLANNERS[Strategy(config.strategy)](allowed, config, carry_limit_tokens)
@@ -129,19 +152,12 @@ def plan_window(
         planned = groups.divide(planned)
     if config.group_rows > 1:
         planned = in_groups(planned, config, last=not carry_limit_tokens)
-    columns = (*planned.rows, planned.repeated, row_order(planned.rows, config, window))
-    dropped = planned.dropped
-    if keep_ends:
-        dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
-    for column in columns:
-        column.flags.writeable = False  # a plan may be shared between threads
-    fewest = None if carry_limit_tokens else planned.fewest_rows
-    over_bound = None if fewest is None else max(0, planned.rows.number - fewest)
-    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, over_bound)
+    return planned
 
 
 def fewest_rows(lengths: Int32, config: PlanConfig) -> int:
     """Return a number of rows that no plan of documents is below, unless it cuts some that fit a row."""
+    lengths, config = blocks_of(lengths, config.pad_to_multiple), in_blocks(config)
     allowed = _allowed(lengths, config, None)
     histogram, whole_rows, _ = kernels.cut_documents(allowed, config.seq_len, config.max_overlap_tokens)
     return whole_rows + fewest_bins(histogram, config.seq_len)

@@ -1,6 +1,6 @@
 """Plans: rows of segments of documents, and the proof that they cover every document."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +110,7 @@ class PackPlan:
     row_order: Int32  # shape (rows,), a permutation
     dropped: Pieces = field(default_factory=empty_pieces)
     carried: Pieces = field(default_factory=empty_pieces)
+    pad_to_multiple: int = 1
     rows_over_bound: int | None = None
     """The most rows that the plan has beyond the fewest in which no document that fits a row is cut, of ``optimal``.
 
@@ -119,6 +120,11 @@ class PackPlan:
     def rows(self) -> int:
         """Number of rows."""
         return self.row_offsets.size - 1
+
+    @property
+    def padding(self) -> Int32:
+        """Padding after each segment, shape (segments,), tokens."""
+        return -self.length % np.int32(self.pad_to_multiple)
 
     def costs(self, linear_cost: int) -> Int64:
         """Return the cost of training on each row, in the order of writing; shape (rows,).
@@ -133,6 +139,13 @@ class PackPlan:
         A step is ``ranks`` consecutive rows; the last rows, if they make no step, do not count. None without a step.
         """
         return imbalance(self.costs(linear_cost), ranks)
+
+    def with_carried(self, lengths: Int32) -> "PackPlan":
+        """Return the plan with more documents, which are carried; ``lengths`` are those of all documents."""
+        more = np.flatnonzero(lengths[self.lengths.size :]).astype(np.int32) + np.int32(self.lengths.size)
+        pieces = Pieces(more, np.zeros_like(more), lengths[more])
+        carried = Pieces(*(np.concatenate(both) for both in zip(self.carried, pieces, strict=True)))
+        return replace(self, lengths=lengths, carried=carried)
 
     def kept_ends(self) -> npt.NDArray[np.bool_]:
         """Return a mask of the segments whose last token is the last of its document, in place of a dropped one."""

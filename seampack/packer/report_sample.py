@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seampack.packer.column_types import IGNORE_INDEX, LABELS, TRAINED, kept_types
+from seampack.packer.column_types import IGNORE_INDEX, LABELS, PADDING, TRAINED, kept_types
 from seampack.packer.manifest import Manifest
 from seampack.packer.rows import Int64, row_reader
 
@@ -78,7 +78,8 @@ def _row(row: dict[str, Any], number: int, mask: str | None, kept: list[str]) ->
     masked = np.zeros(ids.size, np.bool_)
     if mask is not None:
         masked = row[mask] == (IGNORE_INDEX if mask == LABELS else 0)
-    lengths = [int(length) for length in row["seq_lengths"][: len(row["doc_ids"])]]  # without that of the padding
+    spaces = row["seq_lengths"][: len(row["doc_ids"])]  # without that of the padding
+    lengths = [int(length) for length in spaces - row.get(PADDING, 0)]
     share = max(LEAST_TOKENS, MOST_TOKENS // max(1, len(lengths)))
     segments = []
     first = 0
@@ -96,7 +97,7 @@ def _row(row: dict[str, Any], number: int, mask: str | None, kept: list[str]) ->
                 runs=tuple(_runs(ids[first : first + length], flags, share)),
             )
         )
-        first += length
+        first += int(spaces[place])
     return ShownRow(number=number, lengths=tuple(lengths), padding=ids.size - sum(lengths), segments=tuple(segments))
 
 

@@ -68,8 +68,8 @@ def _split(planned: Planned, count: int) -> Planned:
     tokens, segments = np.diff(bounds[row_offsets]), np.diff(row_offsets)
     if bounds[-1] < count:
         raise DataError(
-            f"rows_multiple_of: expected at least {count:,} tokens for {count:,} rows; got {bounds[-1]:,}; give a "
-            "smaller multiple, or rest=drop"
+            f"rows_multiple_of: expected tokens for {count:,} rows; got enough for {bounds[-1]:,}; give a smaller "
+            "multiple, or rest=drop"
         )
     splits: list[int] = []  # counted in tokens from the first row on
     largest = np.lexsort((-tokens, -segments))[: count - segments.size]

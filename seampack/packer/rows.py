@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seampack.io.ragged import offsets_of
+from seampack.packer.column_types import PADDING
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -27,7 +28,13 @@ def list_lengths(table: pa.Table, name: str) -> Int64:
 
 
 def segment_lengths(table: pa.Table) -> Int64:
-    """Return the tokens of each segment, shape (segments,), without the padding, the last length of a padded row."""
+    """Return the tokens of each segment, shape (segments,), without padding."""
+    spaces = _spaces(table)
+    return spaces - flat(table, PADDING) if PADDING in table.column_names else spaces
+
+
+def _spaces(table: pa.Table) -> Int64:
+    """Return the tokens and padding of each segment: ``seq_lengths`` without the padding of a row, its last length."""
     lengths, counts = flat(table, "seq_lengths"), list_lengths(table, "seq_lengths")
     is_padded = counts > list_lengths(table, "doc_ids")
     return np.delete(lengths, np.cumsum(counts)[is_padded] - 1)
@@ -35,7 +42,7 @@ def segment_lengths(table: pa.Table) -> Int64:
 
 def segment_starts(table: pa.Table) -> Int64:
     """Return the index of each segment's first token among all tokens of the rows and their padding."""
-    ends = offsets_of(segment_lengths(table))
+    ends = offsets_of(_spaces(table))
     counts = list_lengths(table, "doc_ids")
     row_starts = offsets_of(list_lengths(table, "input_ids"))[:-1]
     starts: Int64 = ends[:-1] + np.repeat(row_starts - ends[offsets_of(counts)[:-1]], counts)

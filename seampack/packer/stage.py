@@ -25,7 +25,16 @@ from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
-from seampack.packer.windows import End, Parts, Window, WindowPlanner, joined_lengths, no_parts, windows_of_tails
+from seampack.packer.windows import (
+    End,
+    Parts,
+    Window,
+    WindowPlanner,
+    joined_begins,
+    joined_lengths,
+    no_parts,
+    windows_of_tails,
+)
 
 _NAMES = "doc_ids"
 """The field with the names of the documents."""
@@ -53,7 +62,8 @@ class Stage:
         self._field_types = {} if self._is_index else field_types
         self._writer: ShardWriter | None = None
         nothing = {name: Ragged.joined([], np.dtype(kind)) for name, kind in types.items()}
-        no_rows = self._rows(plan([], seq_len=config.seq_len), no_parts(), nothing, joined_fields((), field_types))
+        no_plan = plan([], seq_len=config.seq_len, pad_to_multiple=config.pad_to_multiple)
+        no_rows = self._rows(no_plan, no_parts(), nothing, joined_fields((), field_types))
         self.schema: pa.Schema = next(iter(no_rows)).schema
         """The columns of the rows, also of those that an index means."""
 
@@ -87,7 +97,7 @@ class Stage:
             self._trusts_fast = batch.origin.trusts_fast
             self._folder.quarantine(partition, batch.bad)
         is_alone = end == End.PARTITION and self._partitions == 1 and not receipts
-        window = self._planner.plan(joined_lengths(read), last=is_alone)
+        window = self._planner.plan(joined_lengths(read), last=is_alone, begins=joined_begins(read))
         carried = self._config.carried
         new = [{} if self._is_index else _ragged(token_columns(batch, carried), batch.offsets) for batch in read]
         self._pack(writer, window, new, [{_NAMES: batch.names, **batch.fields} for batch in read])

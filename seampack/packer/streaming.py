@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.ragged import offsets_of
-from seampack.packer.column_types import ADDED_COLUMNS, MASKS
+from seampack.packer.column_types import ADDED_COLUMNS, MASKS, PADDING
 from seampack.packer.config import PackConfig
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.plan_config import PlanConfig
@@ -249,6 +249,7 @@ class _Document:
     columns: dict[str, Array]
     input_bytes: int = 0
     ends_partition: bool = False
+    begins: None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -289,7 +290,7 @@ def _columns(
         raise DataError(
             f"{where}: column {more[0]}: the documents before it have none; choose columns by columns=[...]"
         )
-    if taken := [name for name in names if name in ADDED_COLUMNS]:
+    if taken := [name for name in names if name in (*ADDED_COLUMNS, PADDING)]:
         raise DataError(
             f"{where}: column {taken[0]}: packing adds a column of this name; choose others by columns=[...]"
         )

@@ -117,8 +117,8 @@ def text_blocks(
             raise DataError(f"{source.name}: plain text has no field '{config.chat_columns[part]}'; omit {option}")
         for column in config.carried:
             raise DataError(f"{source.name}: {no_ids_to_carry(column)}")
-        for column in config.kept:
-            raise DataError(f"{source.name}: plain text has no field '{column}'; omit --keep")
+        for column, option in config.kept_options.items():
+            raise DataError(f"{source.name}: plain text has no field '{column}'; omit {option}")
     separator, ends, decoder = _PLAIN.get(source.format, (_NEWLINE, LINE_ENDS, None))
     longest = config.max_document_bytes
     line = 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +15,16 @@ from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
-from seampack.packer.column_types import IGNORE_INDEX, LABELS, MASKS, TRAINED, carried_types, kept_types, pad_of
+from seampack.packer.column_types import (
+    IGNORE_INDEX,
+    LABELS,
+    MASKS,
+    PADDING,
+    TRAINED,
+    carried_types,
+    kept_types,
+    pad_of,
+)
 from seampack.packer.documents import id_type
 from seampack.packer.entries import File, Shard
 from seampack.packer.formats.registry import OutputFormat
@@ -148,6 +158,7 @@ def check_columns(table: pa.Table, path: Place, manifest: Manifest) -> None:
         "input_ids": of_tokens.format(ids),
         **{name: of_tokens.format(pa.type_for_alias(kind)) for name, kind in carried.items()},
         **{name: f"list<item: {pa.type_for_alias(kind)}>" for name, kind in kept.items()},
+        **({PADDING: "list<item: int32>"} if _multiple(manifest) > 1 else {}),
     }
     for values in (stated, given):
         if values != expected:
@@ -181,11 +192,12 @@ def check_segments(table: pa.Table, path: Place, manifest: Manifest) -> None:
         limit = f"{'at most ' * may_lack}{tokens[row]} tokens (of {seq_len}) in its segments"
         raise ShardError(f"{path}: row {row}: expected {limit}; got {in_segments[row]}; pack again")
     is_padded = counts == segments + 1 if manifest.tokenizer.pad_id is not None else False
+    padded = [PADDING] if _multiple(manifest) > 1 else []
     for name, given in (
         ("doc_ids", np.where(is_padded, counts - 1, counts)),
         ("doc_starts", list_lengths(table, "doc_starts")),
         ("repeated", list_lengths(table, "repeated")),
-        *((name, list_lengths(table, name)) for name in kept_types(manifest.config)),
+        *((name, list_lengths(table, name)) for name in (*kept_types(manifest.config), *padded)),
     ):
         if not np.array_equal(given, segments):
             raise ShardError(f"{path}: {name}: expected a value for each segment of seq_lengths; pack again")
@@ -193,6 +205,8 @@ def check_segments(table: pa.Table, path: Place, manifest: Manifest) -> None:
         if not np.array_equal(list_lengths(table, name), tokens):
             raise ShardError(f"{path}: {name}: expected a value for each token id of the rows; pack again")
     lengths, repeated, starts = segment_lengths(table), flat(table, "repeated"), flat(table, "doc_starts")
+    if padded:
+        _check_padding(lengths, flat(table, PADDING), path, manifest)
     outside = np.flatnonzero((repeated < 0) | (repeated > lengths) | (starts < 0))
     if outside.size:
         first = int(outside[0])
@@ -202,20 +216,43 @@ def check_segments(table: pa.Table, path: Place, manifest: Manifest) -> None:
         )
 
 
+def _multiple(manifest: Manifest) -> int:
+    """Return the number of which the length of each segment is a multiple when it is padded."""
+    multiple: int = manifest.config.get("pad_to_multiple", 1)
+    return multiple
+
+
+def _check_padding(lengths: Int64, padding: Int64, path: Place, manifest: Manifest) -> None:
+    """Raise ShardError unless each segment has the least padding that makes it a multiple."""
+    multiple = _multiple(manifest)
+    wrong = np.flatnonzero((padding != -lengths % multiple) | (lengths < 1))
+    if wrong.size:
+        first = int(wrong[0])
+        raise ShardError(
+            f"{path}: segment {first}: expected tokens, and padding to a multiple of {multiple:,}; got "
+            f"{lengths[first]:,} and {padding[first]:,}; pack again"
+        )
+
+
+def _is_padding(table: pa.Table) -> npt.NDArray[np.uint8]:
+    """Return 1 for each position of the rows that is in no segment, else 0."""
+    mask = np.ones(int(list_lengths(table, "input_ids").sum()), np.uint8)
+    kernels.mask_segments(segment_starts(table), segment_lengths(table), 0, mask)
+    return mask
+
+
 def _check_ids(table: pa.Table, path: Place, manifest: Manifest) -> None:
-    """Raise ShardError for an id outside the vocabulary, and for another id than that of padding after the segments."""
+    """Raise ShardError for an id outside the vocabulary, and for another than that of padding outside segments."""
     ids = pc.list_flatten(table["input_ids"]).to_numpy()
     facts = manifest.tokenizer
     if ids.size and int(ids.max()) >= facts.vocab_size:
         raise ShardError(f"{path}: input_ids: expected ids below {facts.vocab_size}; got {ids.max()}; pack again")
     if facts.pad_id is None:
         return
-    tokens = np.diff(offsets_of(segment_lengths(table))[offsets_of(list_lengths(table, "doc_ids"))])
-    ids = ids.reshape(-1, manifest.accounting.seq_len)
-    wrong = (ids != facts.pad_id) & (np.arange(ids.shape[1]) >= tokens[:, None])
-    if wrong.any():
-        row, position = np.argwhere(wrong)[0]
-        raise ShardError(f"{path}: row {row}: expected padding, {facts.pad_id}; got {ids[row, position]}; pack again")
+    wrong = np.flatnonzero((ids != facts.pad_id) & (_is_padding(table) == 1))
+    if wrong.size:
+        row, got = wrong[0] // manifest.accounting.seq_len, ids[wrong[0]]
+        raise ShardError(f"{path}: row {row}: expected padding, {facts.pad_id}; got {got}; pack again")
 
 
 def _check_labels(table: pa.Table, path: Place) -> None:
@@ -242,11 +279,9 @@ def _check_labels(table: pa.Table, path: Place) -> None:
 def _check_carried(table: pa.Table, path: Place, manifest: Manifest) -> None:
     """Raise ShardError for a wrong value of a carried column, as far as the rows can prove it."""
     tokens = list_lengths(table, "input_ids")
-    starts, lengths, repeated = segment_starts(table), segment_lengths(table), flat(table, "repeated")
-    is_padding = np.ones(int(tokens.sum()), np.uint8)
-    kernels.mask_segments(starts, lengths, 0, is_padding)
+    is_padding = _is_padding(table)
     is_repeated = np.zeros(is_padding.size, np.uint8)
-    kernels.mask_segments(starts, repeated, 1, is_repeated)
+    kernels.mask_segments(segment_starts(table), flat(table, "repeated"), 1, is_repeated)
     for name in carried_types(manifest.config):
         values = pc.list_flatten(table[name]).to_numpy()
         rules: list[tuple[str, Any, Any, Any]] = [("padding", is_padding == 1, values == pad_of(name), pad_of(name))]

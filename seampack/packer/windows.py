@@ -12,13 +12,17 @@ from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from seampack.errors import DataError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
+from seampack.packer.groups import Groups
 from seampack.packer.numbering import BITS
 from seampack.packer.planning import check_lengths, check_long, plan_window
 from seampack.packer.plans import MAX_LENGTH, Int64, PackPlan
+
+Mask = npt.NDArray[np.bool_]
 
 
 class HasLengths(Protocol):
@@ -36,16 +40,24 @@ class HasLengths(Protocol):
     def ends_partition(self) -> bool:
         """Whether the partition ends with this batch."""
 
+    @property
+    def begins(self) -> Mask | None:
+        """Whether each document begins a group, or goes on with that of the one before; None without groups."""
+
 
 Batch = TypeVar("Batch", bound=HasLengths)
 
 
 class Parts(NamedTuple):
-    """Parts of documents: number of the document in the stream, first token within it, and length. Shapes (parts,)."""
+    """Parts of documents: number of the document in the stream, first token within it, and length. Shapes (parts,).
+
+    ``group`` is the number of the first document of the group, or of the document without groups.
+    """
 
     document: Int64
     base: Int64
     length: Int64
+    group: Int64
 
     @classmethod
     def joined(cls, several: Iterable["Parts"]) -> "Parts":
@@ -56,7 +68,7 @@ class Parts(NamedTuple):
 
 def no_parts() -> Parts:
     """Return no parts."""
-    return Parts(*(np.empty(0, np.int64) for _ in range(3)))
+    return Parts(*(np.empty(0, np.int64) for _ in Parts._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +104,16 @@ class WindowPlanner:
         self._partition = partition
         self._section = section
         self._documents = documents
+        self._open_group = -1
         self.window = window
         """Number of the next window."""
         self.carried = no_parts() if carried is None else carried
         """The parts that are carried into the next window: the tail, if the section ends here."""
 
-    def plan(self, lengths: Int64, *, last: bool) -> Window:
+    def plan(self, lengths: Int64, *, last: bool, begins: Mask | None = None) -> Window:
         """Plan the carried parts and the next documents of the partition. The ``last`` window carries nothing.
+
+        ``begins``: see ``HasLengths``. The last group is carried, because the next window may go on with it.
 
         Raises DataError for a document or a partition that is too long.
         """
@@ -115,22 +130,34 @@ class WindowPlanner:
                 f"partition {self._partition}: expected at most {1 << BITS:,} documents in one compressed file or "
                 "pipe; divide it"
             )
-        return self.plan_parts(Parts(numbers, np.zeros(lengths.size, np.int64), lengths), last=last)
+        groups = numbers
+        if begins is not None and lengths.size:
+            groups = np.maximum.accumulate(np.where(begins, numbers, self._open_group))
+            self._open_group = int(groups[-1])
+        return self.plan_parts(Parts(numbers, np.zeros(lengths.size, np.int64), lengths, groups), last=last)
 
     def plan_parts(self, new: Parts, *, last: bool) -> Window:
         """Plan the carried parts and new ones. The ``last`` window carries nothing."""
         parts = Parts.joined([self.carried, new])
+        lengths = check_lengths(parts.length)
+        has_groups = self._config.group_column is not None
+        end = lengths.size
+        if has_groups and not last and end and parts.group[-1] == self._open_group:
+            end = int(np.argmax(parts.group == self._open_group))
         plan = plan_window(
-            check_lengths(parts.length),
+            lengths[:end],
             self._config,
             window=(self._partition, self._section, self.window),
             carry_limit_tokens=0 if last else max(1, self._config.window_tokens // 4),
             keep_ends=self._keep_ends,
-            bases=parts.base,
+            bases=None if has_groups else parts.base,
+            groups=Groups.of(lengths[:end], parts.group[:end], self._config, may_be_long=True) if has_groups else None,
         )
+        if end < lengths.size:
+            plan = plan.with_carried(lengths)
         self.window += 1
         document, start, length = (column.astype(np.int64) for column in plan.carried)
-        self.carried = Parts(parts.document[document], parts.base[document] + start, length)
+        self.carried = Parts(parts.document[document], parts.base[document] + start, length, parts.group[document])
         return Window(plan, parts, plan.account(continued=parts.base > 0))
 
 
@@ -145,8 +172,8 @@ class End(Enum):
 def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[list[Batch], End]]:
     """Group batches into windows of at least ``window_tokens`` tokens and documents, and yield what ends with each.
 
-    A section that is not the last of its partition has at least ``partition_bytes`` bytes of input. A partition ends
-    with a batch that says so, or with the last batch.
+    A section that is not the last of its partition has at least ``partition_bytes`` bytes of input, and ends with a
+    group. A partition ends with a batch that says so, or with the last batch.
     """
     window: list[Batch] = []
     tokens = size = 0
@@ -155,7 +182,7 @@ def windows_of(batches: Iterable[Batch], config: PackConfig) -> Iterator[tuple[l
             yield [*window, batch], End.PARTITION
             window, tokens, size = [], 0, 0
             continue
-        if size >= config.partition_bytes:
+        if size >= config.partition_bytes and (batch.begins is None or batch.begins[:1].any()):
             yield window, End.SECTION
             window, tokens, size = [], 0, 0
         elif tokens >= config.window_tokens:
@@ -185,6 +212,12 @@ def joined_lengths(batches: Iterable[HasLengths]) -> Int64:
     return np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in batches)])
 
 
+def joined_begins(batches: Iterable[HasLengths]) -> Mask | None:
+    """Return whether each document of all batches begins a group; None without groups."""
+    several = [batch.begins for batch in batches if batch.begins is not None]
+    return np.concatenate(several) if several else None
+
+
 def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window]:
     """Plan the windows of a stream of documents as ``pack`` does."""
     planner = WindowPlanner(config)
@@ -194,7 +227,7 @@ def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window
         lengths = joined_lengths(window)
         documents += lengths.size
         is_alone = is_last and not tails
-        yield planner.plan(lengths, last=is_alone)
+        yield planner.plan(lengths, last=is_alone, begins=joined_begins(window))
         if end == End.WINDOW or is_alone:
             continue
         tails.append(planner.carried)

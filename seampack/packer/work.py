@@ -18,6 +18,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.group_column import with_groups
 from seampack.packer.journal import Journal, Receipt, changes
 from seampack.packer.manifest import CHAT_TEMPLATE, Manifest, check_notes, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
@@ -30,7 +31,7 @@ from seampack.packer.run_folder import RunFolder, discard_finished
 from seampack.packer.stage import Stage
 from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
-from seampack.packer.windows import windows_of
+from seampack.packer.windows import End, windows_of
 
 _SHOWN = 3
 """Number of names in a message."""
@@ -60,6 +61,8 @@ class Work:
         on_tokenizer: Callable[[TextTokenizer], None] | None,
     ) -> tuple[Self, TextTokenizer | TokenStore | Blend]:
         """Find the inputs, and load the tokenizer, which a token store replaces."""
+        if config.pad_to_multiple > 1 and config.pad is None:
+            raise ConfigError("pad_to_multiple: expected a token to pad with; give --pad, such as the end token")
         notes = check_notes(notes)
         if (tokens := tokens_of(source, config)) is not None:
             return cls._of_tokens(tokens, config, out, tokenizer, notes), tokens
@@ -161,40 +164,79 @@ class Work:
         files = [] if isinstance(self.paths, MemorySource) else self.paths
         return {path for path in files if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
 
+    def of_length(self, seq_len: int) -> Self:
+        """Return the work for rows of another length; the partitions and the windows are the same."""
+        config = self.config.replace(seq_len=seq_len)
+        given = {**self.description["given"], "options": config.to_dict()}
+        return dataclasses.replace(self, config=config, description={**self.description, "given": given})
+
     def pack(
         self,
         tokens: TextTokenizer | TokenStore | Blend,
         folder: RunFolder,
         numbers: Iterable[int],
         *,
+        others: Sequence[RunFolder] = (),
         threads: int | None,
         split: Split | None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Pack the partitions that are not finished, when the receipts of all of them have been read."""
-        journal = folder.journal
-        chosen, same = self.left(journal, numbers), self._unmodified(journal)
+        """Pack the partitions that are not finished, when the receipts of all of them have been read.
+
+        ``others``: folders for rows of other lengths, into which the same windows are packed. Partitions of which the
+        folders have different receipts are packed folder by folder.
+        """
+        folders = (folder, *others)
+        options: dict[str, Any] = {"threads": threads, "split": split, "on_progress": on_progress}
+        states = {number: {each.journal.state(number) for each in folders} for number in numbers}
+        if different := [number for number, several in states.items() if len(several) > 1]:
+            for each in folders:
+                self._pack(tokens, [each], different, **options)
+        self._pack(tokens, folders, [number for number in states if number not in different], **options)
+
+    def _pack(
+        self,
+        tokens: TextTokenizer | TokenStore | Blend,
+        folders: Sequence[RunFolder],
+        numbers: Iterable[int],
+        *,
+        threads: int | None,
+        split: Split | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Pack partitions of which all folders have the same receipts."""
+        journal = folders[0].journal
+        unmodified = [self._unmodified(folder.journal) for folder in folders]
+        same = set.intersection(*unmodified)
+        chosen = sorted({number for folder in folders for number in self.left(folder.journal, numbers)})
 
         def changed(number: int) -> DataError:
             files = [name_of(piece.path) for piece in self.partitions[number] if piece.path not in same]
             names = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
             return DataError(
-                f"{folder.out}: cannot resume: {names} (partition {number}) has changed since the run that "
+                f"{folders[0].out}: cannot resume: {names} (partition {number}) has changed since the run that "
                 f"did not finish; give the same input, or remove {journal.place} to start again"
             )
 
         receipts = {number: tuple(journal.receipts[number]) for number in chosen if number in journal.receipts}
-        # The writing thread ends before the folder is left, so that a failed run writes nothing afterwards.
+        # The writing thread ends before the folders are left, so that a failed run writes nothing afterwards.
         with (
             ThreadPoolExecutor(1, thread_name_prefix="write") as thread,
             closing(self._batches(tokens, chosen, receipts, journal.in_order, threads, split, on_progress)) as batches,
         ):
-            stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
+            partitions = len(self.partitions)
+            stages = [Stage(folder.config, self.facts, folder, partitions=partitions) for folder in folders]
+
+            def run(window: list[TokenBatch], end: End) -> None:
+                for stage in stages:
+                    stage.run(window, end)
+
             pending: Future[None] | None = None
-            for window, end in windows_of(unfinished(batches, receipts, changed), self.config):
+            left = unfinished(batches, receipts, changed)
+            for window, end in windows_of(with_groups(left, self.config), self.config):
                 if pending is not None:
                     pending.result()
-                pending = thread.submit(stage.run, window, end)
+                pending = thread.submit(run, window, end)
             if pending is not None:
                 pending.result()
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from seampack.config import Config, option
 from seampack.errors import DataError, MissingExtraError
 from seampack.io.ragged import offsets_of, positions_of
-from seampack.packer.column_types import IGNORE_INDEX
+from seampack.packer.column_types import IGNORE_INDEX, PADDING
 from seampack.training.columns import RowColumns, row_name
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def collate(
     Columns that are read:
         input_ids: The tokens.
         seq_lengths: Tokens of each segment, and of the padding, if there is any.
+        padding: Padding at the end of each segment that is padded to a multiple. It stays in the batch, so that each
+            segment is a multiple there too: positions go on, and there is no label.
         repeated: Repeated tokens at the start of each segment. Without this column and ``doc_ids``, no row is padded.
         labels: Label of each token; by default its id.
         loss_mask: 0 for tokens that are no label.
@@ -215,6 +217,10 @@ def _read(rows: Any, config: CollateConfig) -> _Batch:
         repeated = np.zeros_like(lengths)
         repeated[~is_padding] = columns.integers("repeated")[0]
         labels[positions_of(lengths) < np.repeat(repeated, lengths)] = IGNORE_INDEX
+    if PADDING in columns:
+        padding = np.zeros_like(lengths)
+        padding[~is_padding] = columns.integers(PADDING)[0]
+        labels[positions_of(lengths) >= np.repeat(lengths - padding, lengths)] = IGNORE_INDEX
     kept = np.repeat(~is_padding, lengths)
     counts = np.diff(offsets_of(~is_padding)[offsets_of(counts)])
     return _Batch(ids[kept], labels[kept], lengths[~is_padding], counts)

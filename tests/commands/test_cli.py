@@ -16,6 +16,7 @@ from seampack import cli
 from seampack._signals import STOPPING
 from seampack._version import __version__
 from seampack.commands import pack as pack_command
+from seampack.commands import packed
 from seampack.commands.report import set_interrupted, set_written
 from seampack.errors import ConfigError
 from seampack.io.formats import CODECS
@@ -254,7 +255,7 @@ def test_an_interrupt_after_the_output_is_complete(call: Run, monkeypatch: pytes
     def interrupt(accounting: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pack_command, "accounting_lines", interrupt)
+    monkeypatch.setattr(packed, "accounting_lines", interrupt)
     message = failed(call("pack", CORPUS, "-o", "out", "--tokenizer", "bundled", "--bos", "none", "--eos", "none"), 130)
     assert message == "interrupted; out is complete"
     seampack.PackedFolder(tmp_path / "out").verify()

@@ -146,6 +146,7 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "extra_tokens": 3,
         "extra_room": "always",
         "leftover": "pad",
+        "pad_to_multiple": 3,
         "max_segments": 7,
         "rows_multiple_of": 2,
         "rest": "drop",
@@ -186,8 +187,8 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text(
         '{"chat": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
     )
-    (tmp_path / "c.jsonl").write_text('{"question": "a", "answer": "b"}')
-    of_pairs = {"prompt_column": "question", "completion_column": "answer"}
+    (tmp_path / "c.jsonl").write_text('{"question": "a", "answer": "b", "topic": "c"}')
+    of_pairs = {"prompt_column": "question", "completion_column": "answer", "group_column": "topic"}
     defaults = {field.name: field.default for field in dataclasses.fields(PackConfig)}
     for file, given in (("a.jsonl", chosen), ("b.jsonl", of_chats), ("c.jsonl", of_pairs)):
         assert call("pack", file, "-o", file[0], *arguments_of(given)).returncode == 0

@@ -95,7 +95,7 @@ def test_segments_are_those_of_the_plan_in_the_order_of_writing(
 ) -> None:
     planned = plan(lengths, seq_len=20, extra_tokens=extra, seed=seed, keep_ends=keep_ends)
     numbers, bases = np.arange(len(lengths)) + (7 << 32), np.arange(len(lengths)) * 11
-    table = index_of(planned, Parts(numbers, bases, planned.lengths.astype(np.int64))).to_pydict()
+    table = index_of(planned, Parts(numbers, bases, planned.lengths.astype(np.int64), numbers)).to_pydict()
     kept = planned.kept_ends()
     for written, row in enumerate(planned.row_order.tolist()):
         segments = range(planned.row_offsets[row], planned.row_offsets[row + 1])

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import seampack
@@ -71,6 +72,11 @@ PLAN_OPTIONS = {
         lambda before, after: before.account().padding - after.account().padding == 10,
         given={"strategy": "ffd"},
     ),
+    "pad_to_multiple": Option(
+        5,
+        lambda before, after: before.padding.max() == 0 < after.padding.max() and not np.any(after.start % 5),
+        given={"max_overlap": 0.0},
+    ),
     "max_segments": Option(1, lambda before, after: max(map(len, rows(before))) > max(map(len, rows(after))) == 1),
     "rows_multiple_of": Option(8, lambda before, after: before.rows % 8 > 0 == after.rows % 8 and after.rows > 8),
     "rest": Option(
@@ -133,7 +139,10 @@ def ids(text: str) -> list[int]:
 
 
 CORPORA = {
-    "texts": "".join(json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}"}) + "\n" for n in range(40)),
+    "texts": "".join(
+        json.dumps({"text": f"seam {n}", "body": "pack", "uid": f"d{n}", "half": str(n // 20)}) + "\n"
+        for n in range(40)
+    ),
     "lines": "one line\nanother line\n\na paragraph\n",
     "ids": '{"input_ids": [1, 2, 3], "other": [7, 8, 9]}\n',
     "long": "".join(json.dumps({"text": f"{n} " + "seam " * (n % 60)}) + "\n" for n in range(900)),
@@ -212,6 +221,12 @@ PACK_OPTIONS = {
     ),
     "keep": Option(
         ("uid",), lambda before, after: "uid" not in before.rows[0] and set(after.column("uid")) > {"d0", "d1"}
+    ),
+    "group_column": Option(
+        "half",
+        # the documents of a half follow each other, and the rows say which half they are of
+        lambda before, after: after.column("doc_ids") == [*range(20, 40), *range(20)] and "half" not in before.rows[0],
+        given={"seq_len": 4096, "shuffle": False},
     ),
     "on_bad": Option(
         "quarantine",

@@ -406,6 +406,7 @@ class Batch:
         self.lengths = np.asarray(lengths, np.int64)
         self.input_bytes = size
         self.ends_partition = False
+        self.begins = None
 
 
 def test_sections_end_at_batches() -> None:

@@ -113,7 +113,7 @@ def test_a_folder_with_a_multiple_is_verified_and_unpacked(rest: str, tmp_path: 
 
 
 def test_fewer_tokens_than_rows() -> None:
-    message = "rows_multiple_of: expected at least 8 tokens for 8 rows; got 5; give a smaller multiple, or rest=drop"
+    message = "rows_multiple_of: expected tokens for 8 rows; got enough for 5; give a smaller multiple, or rest=drop"
     with pytest.raises(DataError, match=message):
         plan([2, 3], rows_multiple_of=8)
     assert plan([2, 3], rows_multiple_of=8, rest="drop").account().dropped == 5

@@ -219,7 +219,7 @@ def test_options_that_contradict_the_store(store: Path, tmp_path: Path, options:
 @pytest.mark.parametrize("option", sorted({*NOT_READING} - {"seq_len"}))
 def test_options_of_planning_are_given_to_pack(tmp_path: Path, option: str) -> None:
     other: dict[str, Any] = {"strategy": "pad", "long": "drop", "extra_room": "always", "leftover": "pad", "pad": END}
-    other |= {"output_format": "npy", "max_overlap": 0.1, "rest": "drop"}
+    other |= {"output_format": "npy", "max_overlap": 0.1, "rest": "drop", "pad_to_multiple": 16}
     default = getattr(PackConfig(), option)
     changed = other.get(option, not default if isinstance(default, bool) else 1 << 20)
     with pytest.raises(ConfigError, match=f"{option}: a token store does not depend on it; give it to pack"):

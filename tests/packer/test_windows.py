@@ -23,6 +23,7 @@ class Batch:
     lengths: Any
     input_bytes: int = 0
     ends_partition: bool = False
+    begins: Any = None
 
 
 def batches(lengths: Any, size: int) -> list[Batch]:
