@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNELS := '*kernels.py,*_bitset.py'
+KERNEL_TESTS := $(addprefix tests/,packer/test_bitset.py packer/test_planning.py packer/test_gather.py \
+	segmenter/test_lattice.py segmenter/test_lexicon.py segmenter/test_units.py)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types wheel jitless docs ci bench bench-training bench-models clean
+.PHONY: demo test lint types wheel jitless coverage docs ci bench bench-training bench-models clean
 
 demo: $(VENV)/.base
 	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
@@ -15,8 +17,7 @@ demo: $(VENV)/.base
 	$(BIN)/seampack compare seampack/data/corpus.jsonl.zst --seq-len 1024
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=
-	$(BIN)/coverage report --omit $(KERNELS) --fail-under 85
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check seampack tests benchmarks examples
@@ -32,11 +33,15 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m pytest -q tests/test_wheel.py
 
-# The kernels once more as plain Python: index errors show, and coverage sees them.
+# The kernels once more as plain Python, where an index error shows.
 jitless: $(VENV)/.dev
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run --append -m pytest -q tests/packer/test_bitset.py tests/packer/test_planning.py \
-		tests/packer/test_gather.py tests/segmenter/test_lattice.py tests/segmenter/test_lexicon.py \
-		tests/segmenter/test_units.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(KERNEL_TESTS)
+
+# The lines that tests reach. Tracing makes the tests slower by half. Kernels are traced as plain Python.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup --cov --cov-report=
+	$(BIN)/coverage report --omit $(KERNELS) --fail-under 85
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run --append -m pytest -q $(KERNEL_TESTS)
 	$(BIN)/coverage report --include $(KERNELS)
 
 # The site, from docs/, with warnings as errors. Its pages load nothing from the network.

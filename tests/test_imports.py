@@ -36,13 +36,14 @@ def command(*arguments: str) -> str:
     return f"import sys; sys.argv[1:] = {list(arguments)!r}\nfrom seampack.cli import main; main()"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "corpus.jsonl").write_text(LINES)
-    (tmp_path / "corpus.csv").write_text("id,text\na,some words\n")
-    pq.write_table(pa.table({"text": ["some words"]}), tmp_path / "corpus.parquet")
-    imported(tmp_path, command("pack", "corpus.jsonl", "-o", "once"))
-    return tmp_path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("imports")
+    (folder / "corpus.jsonl").write_text(LINES)
+    (folder / "corpus.csv").write_text("id,text\na,some words\n")
+    pq.write_table(pa.table({"text": ["some words"]}), folder / "corpus.parquet")
+    imported(folder, command("pack", "corpus.jsonl", "-o", "once"))
+    return folder
 
 
 @pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="kernels are not compiled")
@@ -75,12 +76,12 @@ def folder(tmp_path: Path) -> Path:
     ids=lambda arguments: " ".join(arguments[:3]),
 )
 def test_a_command_imports_only_what_it_uses(folder: Path, arguments: list[str]) -> None:
-    imported(folder, command(*arguments))  # compiles the kernels, if they are not in the cache
-    assert not sorted(imported(folder, command(*arguments)) & set(UNUSED))
+    if imported(folder, command(*arguments)) & set(UNUSED):  # it may have compiled kernels that were not in the cache
+        assert not sorted(imported(folder, command(*arguments)) & set(UNUSED))
 
 
 def test_a_small_input_does_not_load_the_fast_tokenizer(folder: Path) -> None:
-    assert "fastokens" not in imported(folder, command("pack", "corpus.jsonl", "-o", "packed"))
+    assert "fastokens" not in imported(folder, command("pack", "corpus.jsonl", "-o", "packed", "--overwrite"))
     (folder / "large.jsonl").write_text(LINES * 20_000)
     assert "fastokens" in imported(folder, command("pack", "large.jsonl", "-o", "packed", "--overwrite"))
 

@@ -155,15 +155,20 @@ def pairs_table(analysis: Analysis, seq_len: int) -> str:
 
 
 def verdict(analysis: Analysis, seq_len: int) -> str:
-    """Return the outcome in words: which arms differ from naive concatenation, and which do not."""
+    """Return the outcome as a list: which arms differ from naive concatenation, and which do not."""
     found = {arm.name: analysis.difference(seq_len, arm.name) for arm in ALL if arm.name != BASELINE}
     signs = {name: difference.sign for name, difference in found.items() if difference}
     parts = []
     for sign, words in ((-1, "Better than `concat`"), (0, "No difference found"), (1, "Worse than `concat`")):
         names = [name for name, own in signs.items() if own == sign]
         if names:
-            parts.append(f"{words} ({len(names)} of {len(signs)} arms): {'; '.join(names)}.")
-    return " ".join(parts)
+            parts.append(f"- {words} ({len(names)} of {len(signs)} arms): {'; '.join(names)}.")
+    return "\n".join(parts)
+
+
+def folded(title: str, text: str) -> str:
+    """Return a text that opens when its title is clicked, on the site and on GitHub."""
+    return f'<details markdown="1">\n<summary>{title}</summary>\n\n{text}\n\n</details>'
 
 
 def draw_differences(analysis: Analysis, seq_len: int, axes: Any) -> None:
@@ -211,14 +216,12 @@ def section(results: dict[str, Any], document: Path) -> str:
     ]
     for seq_len in analysis.seq_lens:
         parts += [
-            f"**Rows of {seq_len:,} tokens.** {verdict(analysis, seq_len)}",
+            f"**Rows of {seq_len:,} tokens**",
+            verdict(analysis, seq_len),
             differences_table(analysis, seq_len),
-            "Directly compared:",
-            pairs_table(analysis, seq_len),
-            "By position in the document:",
-            groups_table(analysis, seq_len),
-            "What the packings do to the training documents:",
-            packing_table(analysis, seq_len),
+            folded("Arms directly compared", pairs_table(analysis, seq_len)),
+            folded("By position in the document", groups_table(analysis, seq_len)),
+            folded("What the packings do to the training documents", packing_table(analysis, seq_len)),
         ]
     return "\n\n".join(parts)
 

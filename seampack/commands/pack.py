@@ -158,7 +158,7 @@ def pack(
     \b
     seampack pack corpus/ --tokenizer tokenizer.json --seq-len 4096 -o packed/
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer gpt2 -o packed/
-    seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft/
+    seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft
     seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
 
     INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
@@ -310,7 +310,7 @@ def compare(
     is_store = is_token_store(inputs[0])
     if not is_store:
         note_lines(inputs, config.input_format)
-    with live_line() as on_progress:
+    with live_line("planning") as on_progress:
         comparisons = run(
             inputs,
             config,

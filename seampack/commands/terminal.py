@@ -81,16 +81,22 @@ def _line_hidden() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def live_line() -> Iterator[Callable[[Any], None] | None]:
+def live_line(use: str = "packing") -> Iterator[Callable[[Any], None] | None]:
     """Show the progress of a run on one line if standard error is a terminal. Yield its update function, or None.
 
-    The line has the documents, tokens and megabytes a second; if the sizes of the inputs are known, also the share that
-    is read and the time that is left. It disappears at the end.
+    The line has the documents, tokens and bytes a second; if the sizes of the inputs are known, also the share that is
+    read and the time that is left; and the stage that limits the run, of which ``use`` is the name of the last. It fits
+    80 columns, and disappears at the end.
     """
     if not is_terminal(sys.stderr):
         yield None
         return
     from tqdm import tqdm
+
+    stages = {"READ": "reading", "TOKENISE": "tokenising", "USE": use}
+
+    def amount(count: float) -> str:
+        return f"{count:,.0f}" if count < 10_000 else tqdm.format_sizeof(count)
 
     with tqdm(desc="starting", leave=False, dynamic_ncols=True, miniters=0, bar_format="seampack: {desc}") as line:
         first: tuple[float, int] | None = None
@@ -101,12 +107,14 @@ def live_line() -> Iterator[Callable[[Any], None] | None]:
             if first is None:  # an earlier run may have read a part of the input
                 first = now, progress.input_bytes
                 line.n = line.last_print_n = line.initial = progress.stored_bytes
+            limit = "" if progress.limit is None else f", limit: {stages[progress.limit.name]}"
+            line.bar_format = f"{{desc}}{limit}"
             if progress.total_bytes:
                 line.total = max(progress.total_bytes, progress.stored_bytes)
-                line.bar_format = "seampack: {percentage:3.0f}% |{bar}| {desc}, {remaining} left"
+                line.bar_format = f"{{percentage:.0f}}% |{{bar}}| {{desc}}, {{remaining}} left{limit}"
             seconds, size = now - first[0], progress.input_bytes - first[1]
-            rate = f", {size / seconds / 1e6:,.1f} MB/s" if seconds > 0 else ""
-            line.desc = f"{progress.documents:,} documents, {tqdm.format_sizeof(progress.tokens)} tokens{rate}"
+            rate = f", {amount(size / seconds)}B/s" if seconds > 0 else ""
+            line.desc = f"{amount(progress.documents)} documents, {amount(progress.tokens)} tokens{rate}"
             line.update(progress.stored_bytes - line.n)
 
         yield show

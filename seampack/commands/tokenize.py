@@ -55,7 +55,7 @@ def tokenize(
     set_memory_advice("use fewer --threads")
     note_lines(inputs, config.input_format)
     elapsed = stopwatch()
-    with live_line() as on_progress:
+    with live_line("writing") as on_progress:
         manifest = run(
             inputs,
             config,

@@ -94,7 +94,7 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
     split = shared.splitter(packed.manifest.notes.get("pre_segment"))
-    with live_line() as on_progress:
+    with live_line("comparing") as on_progress:
         return verify_against(
             packed, source, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress
         )

@@ -24,6 +24,7 @@ from seampack.packer.memory_sources import MemorySource
 from seampack.packer.partitions import Partition, partitions_of, total_bytes
 from seampack.packer.readers import Block, Ended, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
+from seampack.packer.waits import Wait, Waits
 
 if TYPE_CHECKING:
     from seampack.packer.chats import Chats
@@ -44,6 +45,8 @@ class Progress:
     """Bytes of the files, as they are stored. Those of a mapped table count when it ends."""
     total_bytes: int | None = None
     """Bytes of all files to read, as they are stored; None if they are not known, as of a pipe."""
+    limit: Wait | None = None
+    """The slowest stage, which the others wait for; None if it is not known."""
 
 
 def ordered_map(
@@ -228,9 +231,11 @@ def token_batches(
     blocks = read_partitions(paths, chosen_partitions, config, tokenizer.vocab_size, on_read=count)
     jobs = _jobs(blocks, finished, 0 if is_large else tokenizer.fast_from)
     documents, tokens, size, doubled = counted.documents, counted.tokens, counted.bytes, counted.doubled
+    waits = Waits()
     with ThreadPoolExecutor(workers, thread_name_prefix="tokenize") as pool:
         skipped = {number: before.blocks for number, before in finished.items()}
-        for batch in ordered_map(read, jobs, pool, workers + 4):
+        encoded = ordered_map(read, waits.until(jobs, Wait.READ), pool, workers + 4)
+        for batch in waits.until(encoded, Wait.TOKENISE):
             if skipped.get(batch.origin.partition, 0):
                 skipped[batch.origin.partition] -= 1
                 yield batch
@@ -242,8 +247,9 @@ def token_batches(
             size += batch.origin.bytes
             doubled = Doubled(*map(sum, zip(doubled, batch.doubled, strict=True)))
             if on_progress is not None:
-                on_progress(Progress(documents, tokens, size, stored, total))
+                on_progress(Progress(documents, tokens, size, stored, total, waits.limit))
             yield batch
+            waits.end(Wait.USE)
     _warn_of_doubled(doubled, tokenizer)
 
 

@@ -2,6 +2,7 @@
 
 import doctest
 import io
+import itertools
 import os
 import pty
 import subprocess
@@ -15,6 +16,7 @@ from seampack.commands import terminal
 from seampack.commands.report import note
 from seampack.commands.terminal import ERROR, has_colours, live_line, split_remedy
 from seampack.packer.pipeline import Progress
+from seampack.packer.waits import Wait
 from tests.conftest import CORPUS, command
 
 
@@ -127,15 +129,32 @@ def test_the_live_line(screen: Terminal, monkeypatch: pytest.MonkeyPatch) -> Non
         show(Progress(10, 2_000, 1_000, 500, 4_000))
         monkeypatch.setattr("tqdm.tqdm.mininterval", 0, raising=False)
         note("a message between")
-        show(Progress(1_234, 5_600_000, 9_000, 1_000, 4_000))
+        show(Progress(1_234, 5_600_000, 9_000, 1_000, 4_000, Wait.TOKENISE))
         note("another")
     shown = screen.getvalue()
     assert "seampack: starting" in shown
-    assert " 12% |" in shown
+    assert "\r12% |" in shown
     assert "1,234 documents, 5.60M tokens, " in shown
-    assert " MB/s, " in shown
+    assert "B/s, " in shown
+    assert " left, limit: tokenising" in shown
     assert "\rseampack: a message between\n" in shown
     assert shown.endswith("\r")  # nothing of it is left
+
+
+def test_the_live_line_fits_80_columns(screen: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (80, 24))
+    clock = itertools.count(100, 3)
+    monkeypatch.setattr("seampack.commands.terminal.time.perf_counter", lambda: next(clock))
+    with live_line() as show:
+        assert show is not None
+        show(Progress(0, 0, 0, 0, 10**13, Wait.TOKENISE))
+        show(Progress(123_456_789, 987_654_321_000, 456_000_000, 10**9, 10**13, Wait.TOKENISE))
+        note("a message")  # draws the line again
+        last = screen.getvalue().split("\r")[-1]
+    assert "| 123M documents, 988G tokens, 152MB/s, " in last
+    assert last.endswith(" left, limit: tokenising")
+    assert len(last) <= 80
 
 
 def test_no_live_line_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

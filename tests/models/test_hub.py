@@ -89,8 +89,8 @@ def test_the_problem_of_the_hub(unreachable: Path) -> None:
     assert hub_problem("not a name", "dataset") is not None
 
 
-def test_the_command_names_an_unknown_dataset(run: Run) -> None:
-    done = run("models", "train", "ranmask", "--data", "some/rows", "-o", "out", HF_ENDPOINT=CLOSED)
+def test_the_command_names_an_unknown_dataset(unreachable: Path, call: Run) -> None:
+    done = call("models", "train", "ranmask", "--data", "some/rows", "-o", "out")
     assert done.returncode == 1
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("seampack: some/rows: no such file or folder, and the hub")

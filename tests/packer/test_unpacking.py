@@ -82,7 +82,7 @@ SLOW_TOKENIZER = pytest.mark.filterwarnings("ignore:.*using tokenizers")
 
 
 @EXPECTED_WARNINGS
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(texts=st.lists(TEXT, max_size=12), options=OPTIONS, tokenised=st.booleans())
 def test_every_document_comes_back(texts: list[str], options: dict[str, Any], tokenised: bool) -> None:
     tokens = [TOKENIZER.reference.encode(text, add_special_tokens=False).ids for text in texts]
@@ -112,7 +112,7 @@ def test_every_document_comes_back(texts: list[str], options: dict[str, Any], to
 
 
 @EXPECTED_WARNINGS
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(texts=st.lists(TEXT, max_size=12), options=OPTIONS, losses=LOSSES)
 def test_dropped_tokens_are_counted_and_the_rest_comes_back(
     texts: list[str], options: dict[str, Any], losses: dict[str, Any]

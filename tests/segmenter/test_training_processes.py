@@ -30,7 +30,7 @@ from tests.segmenter.runs import StoppedError, assert_same_arrays
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 
-LONG = QUICK.replace(epochs=10)  # long enough to be stopped on the way
+LONG = QUICK.replace(epochs=4)  # long enough to be stopped on the way
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Columns of rows as numpy arrays, and the file of those that a format cannot hold: ``shard-00000.segments.arrow``."""
+"""Columns of rows as numpy arrays, and the file of those that a format cannot hold: ``NAME.segments.arrow``."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Numpy arrays: the ids, and the offsets of the rows.
 
-shard-00000.npy         shape (rows, length) if all rows have one length, else (ids,)
-shard-00000.rows.npy    row r has the ids offsets[r]:offsets[r + 1] of the flat array
+shard-00000-00000.npy         shape (rows, length) if all rows have one length, else (ids,)
+shard-00000-00000.rows.npy    row r has the ids offsets[r]:offsets[r + 1] of the flat array
 """
 
 import struct
