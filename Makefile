@@ -8,8 +8,9 @@ KERNELS := '*kernels.py,*_bitset.py'
 KERNEL_TESTS := $(addprefix tests/,packer/test_bitset.py packer/test_planning.py packer/test_gather.py \
 	segmenter/test_lattice.py segmenter/test_lexicon.py segmenter/test_units.py)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+READERS := megatron-core mosaicml-streaming brotli catalogue cramjam python-snappy zstd
 
-.PHONY: demo test lint types wheel jitless coverage docs ci bench bench-training bench-models clean
+.PHONY: demo readers test lint types wheel jitless coverage docs ci bench bench-training bench-models clean
 
 demo: $(VENV)/.base
 	$(BIN)/seampack pack seampack/data/corpus.jsonl.zst --seq-len 1024 --overwrite -o out/demo
@@ -18,6 +19,10 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+# The readers of other projects by which the tests read our formats, in their own folder and without what they ask
+# for: 40 MB, and the tests that need them are skipped without them.
+readers: $(VENV)/readers/.complete
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check seampack tests benchmarks examples
@@ -48,7 +53,7 @@ coverage: $(VENV)/.dev
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
-ci: test lint types wheel jitless docs
+ci: readers test lint types wheel jitless docs
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.packing
@@ -76,6 +81,11 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.base
 	$(INSTALL) --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/readers/.complete: $(VENV)/.dev
+	rm -rf $(@D)
+	$(INSTALL) --no-deps --target $(@D) $(READERS)
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.base

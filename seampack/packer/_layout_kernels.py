@@ -9,13 +9,16 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_PILES = 256
+
+
 @inlined
 def _random(state):
-    """Return the next state of SplitMix64 (Steele et al. 2014) and the upper 32 bits of its output."""
-    state += np.uint64(0x9E3779B97F4A7C15)
+    """Return the upper 32 bits of the output of SplitMix64 (Steele et al. 2014), whose state grows by ``_STEP``."""
     mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state, (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(32)
+    return (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(32)
 
 
 def shuffled(size: int, seed: np.uint64) -> Int32:
@@ -25,30 +28,31 @@ def shuffled(size: int, seed: np.uint64) -> Int32:
     is shuffled by Fisher-Yates.
     """
     order = np.empty(size, np.int32)
-    _shuffle(seed, order, np.zeros(257, np.int64))
+    _shuffle(seed, np.empty(size, np.uint8), np.zeros(_PILES + 1, np.int64), order)
     return order
 
 
 @kernel
-def _shuffle(seed, order, ends):
-    state = np.uint64(seed)
-    for _ in range(order.size):
-        state, bits = _random(state)
-        ends[np.int64(bits & np.uint64(255)) + 1] += 1
-    for pile in range(256):
+def _shuffle(seed, piles, ends, order):
+    # Each number has its own state, so that the piles are drawn in vectors. Unsigned indices need no check.
+    for k in range(piles.size):
+        piles[k] = _random(np.uint64(seed) + np.uint64(k + 1) * _STEP) & np.uint64(_PILES - 1)
+    for k in range(piles.size):
+        ends[np.uint64(piles[k]) + np.uint64(1)] += 1
+    for pile in range(_PILES):
         ends[pile + 1] += ends[pile]
-    state = np.uint64(seed)
-    for k in range(order.size):
-        state, bits = _random(state)
-        pile = np.int64(bits & np.uint64(255))
-        order[ends[pile]] = k
+    for k in range(piles.size):
+        pile = np.uint64(piles[k])
+        order[np.uint64(ends[pile])] = k
         ends[pile] += 1
+    state = np.uint64(seed) + np.uint64(order.size) * _STEP
     begin = 0
-    for pile in range(256):
-        for last in range(ends[pile] - 1, begin, -1):
-            state, bits = _random(state)
-            other = begin + np.int64((bits * np.uint64(last - begin + 1)) >> np.uint64(32))
-            order[last], order[other] = order[other], order[last]
+    for pile in range(_PILES):
+        part = order[begin : ends[pile]]
+        for last in range(part.size - 1, 0, -1):
+            state += _STEP
+            other = (_random(state) * np.uint64(last + 1)) >> np.uint64(32)
+            part[last], part[other] = part[other], part[last]
         begin = ends[pile]
 
 

@@ -16,7 +16,7 @@ from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
-from seampack.packer.column_types import LABELS, carried_types
+from seampack.packer.column_types import TRAINED, carried_types
 from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
 from seampack.packer.documents import Split, TokenBatch
@@ -34,8 +34,9 @@ Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 _READING = (
     *("input_format", "text_column", "input_ids_column", "id_column"),
-    *("messages_column", "prompt_column", "completion_column", "tools_column", "chat_template", "train_on", "labels"),
-    *("carry", "keep", "on_bad", "max_document_bytes", "special_tokens_in_text", "partition_bytes"),
+    *("messages_column", "prompt_column", "completion_column", "tools_column", "chat_template"),
+    *("template_variables", "train_on", "labels", "carry", "keep", "on_bad", "max_document_bytes"),
+    *("special_tokens_in_text", "partition_bytes"),
 )
 """Options that decide which documents are read, and as which tokens."""
 _COUNTS = ("documents", "empty_documents", "tokens_in", "dropped", "documents_truncated", "documents_dropped")
@@ -237,7 +238,7 @@ class _Comparing:
         segments, counts = self._index.segments_of(places[documents])
         document = np.repeat(documents, counts)
         for name, values in token_columns(batch, self._carried).items():
-            is_masked = name == LABELS and self._manifest.config.get("labels")
+            is_masked = name in TRAINED and self._manifest.config.get("labels")
             skipped = self._index.repeated[segments] if is_masked else 0
             self._compare_column(name, values, batch, names, covered, segments, document, skipped)
         for name, kept in batch.fields.items():

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from seampack.errors import DataError
-from seampack.packer.chat_template import ChatTemplate, Message, Span, altered
+from seampack.packer.chat_environment import Span
+from seampack.packer.chat_template import ChatTemplate, Message, altered
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 """Characters that no text should have; one that the conversation lacks marks a changed message."""

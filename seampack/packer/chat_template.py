@@ -1,34 +1,28 @@
 """Chat templates: conversations as text, exactly as ``apply_chat_template`` of transformers renders them.
 
-The environment of Jinja is that of transformers: a sandbox, no white space around blocks, the same filters and
-functions, and the block ``{% generation %}``, with which a template marks what the assistant writes.
+``chat_environment.py`` has the environment of Jinja, which is that of transformers.
 """
 
 import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from datetime import datetime
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seampack.errors import ConfigError, DataError, MissingExtraError, is_out_of_memory
+from seampack.errors import ConfigError, DataError, is_out_of_memory
+from seampack.packer.chat_environment import Parts, Span, environment_of_templates
 from seampack.packer.config import FROM_TOKENIZER
 from seampack.packer.special_tokens import Vocabulary, file_beside, read_settings, token_content
 
-Span = tuple[int, int]
-"""Start and end of a part of a text, in characters."""
 Message = dict[str, Any]
 
 _FILE = "chat_template.jinja"
 _TOOL_FILE = "additional_chat_templates/tool_use.jinja"
 _DEFAULT, _TOOL_USE = "default", "tool_use"
-_LEAST_JINJA = (3, 1, 6)
-"""Older versions have known ways out of the sandbox, and templates from the hub are code of strangers."""
+_DATE = "date_string"
+"""The variable by which templates take a date, such as that of Llama 3."""
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _TOKEN_SUFFIX = "_token"  # noqa: S105  # of the names of special tokens
 _REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -45,15 +39,25 @@ class Rendered(NamedTuple):
 class ChatTemplate:
     """A compiled chat template, with the special tokens that it can name, such as ``bos_token``.
 
+    ``variables``: Other names that it can read, such as ``enable_thinking``.
+
     Raises ConfigError if the template is not valid, and MissingExtraError without jinja2.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None, *, name: str = _FILE) -> None:
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        name: str = _FILE,
+    ) -> None:
         self.source = source
         self.marks_assistant = _GENERATION.search(source) is not None
         """Whether the template marks what the assistant writes."""
         self._special_tokens = dict(special_tokens or {})
-        environment, self._tracked = _environment()
+        self._variables = {**self._special_tokens, "documents": None, **(variables or {})}
+        environment, self._tracked = environment_of_templates()
         from jinja2 import TemplateError
 
         try:
@@ -78,12 +82,11 @@ class ChatTemplate:
         self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
     ) -> Rendered:
         """Return a conversation as text, with the marked spans. Raise DataError if the template fails on it."""
-        parts = _Parts()
+        parts = Parts()
         variables = {
-            **self._special_tokens,
+            **self._variables,
             "messages": messages,
             "tools": tools,
-            "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
         try:
@@ -96,24 +99,6 @@ class ChatTemplate:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"the chat template fails on it: {reason}") from error
         return Rendered("".join(parts.parts), parts.marked)
-
-
-class _Parts:
-    """The parts of a text that is being rendered, and its marked spans."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.marked: list[Span] = []
-        self._size = 0
-
-    def append(self, part: str) -> None:
-        """Add the next part."""
-        self.parts.append(part)
-        self._size += len(part)
-
-    def mark(self, part: str) -> None:
-        """Mark the part that follows."""
-        self.marked.append((self._size, self._size + len(part)))
 
 
 def normal_messages(messages: Sequence[Message]) -> list[Message]:
@@ -160,40 +145,45 @@ class ChatTemplates(NamedTuple):
         return " ".join(digests)
 
 
-def load_templates(name: str, vocabulary: Vocabulary) -> ChatTemplates:
+def load_templates(name: str, vocabulary: Vocabulary, variables: Mapping[str, Any] | None = None) -> ChatTemplates:
     """Return the chat templates of a file, or of the files of a tokenizer if ``name`` is ``from-tokenizer``.
 
     As in transformers, ``chat_template.jinja`` is read before ``tokenizer_config.json``, and a template with the name
-    ``tool_use`` is used for conversations with tools.
+    ``tool_use`` is used for conversations with tools. ``variables`` are those of ``ChatTemplate``.
 
-    Raises ConfigError if there is no template or it is not valid, and MissingExtraError without jinja2.
+    Raises ConfigError if there is no template, if it is not valid, or if it never reads one of the variables; and
+    MissingExtraError without jinja2.
     """
-    templates = _loaded(name, vocabulary)
-    if any("strftime_now" in template.source for template in templates):
+    variables = variables or {}
+    templates = _loaded(name, vocabulary, variables)
+    sources = "\n".join(template.source for template in templates)
+    if idle := [each for each in variables if not re.search(rf"\b{each}\b", sources)]:
+        raise ConfigError(f"template_variables: the chat template reads no variable {idle[0]!r}; omit or correct it")
+    if "strftime_now" in sources and _DATE not in variables:
         warnings.warn(
             f"{vocabulary.name}: the chat template can write the date of today: another day gives other tokens, and "
-            "the rows can then be neither resumed nor verified against their source",
+            "the rows can then be neither resumed nor verified against their source; if it reads a variable "
+            f"{_DATE}, fix the date: --template-variable '{_DATE}=\"26 Jul 2024\"'",
             stacklevel=2,
         )
     return templates
 
 
-def _loaded(name: str, vocabulary: Vocabulary) -> ChatTemplates:
+def _loaded(name: str, vocabulary: Vocabulary, variables: Mapping[str, Any]) -> ChatTemplates:
     settings = read_settings(vocabulary)
     special_tokens = _special_tokens(settings)
     if name != FROM_TOKENIZER:
-        template = ChatTemplate(_text(Path(name)), special_tokens, name=name)
+        template = ChatTemplate(_text(Path(name)), special_tokens, variables, name=name)
         return ChatTemplates(template, template)
     sources = _sources(vocabulary, settings)
     if _DEFAULT not in sources:
-        raise ConfigError(
-            f"{vocabulary.name}: no chat template among the files of the tokenizer ({_FILE}, tokenizer_config.json); "
-            "name a file with --chat-template"
-        )
-    plain = ChatTemplate(sources[_DEFAULT], special_tokens, name=vocabulary.name)
+        places = f"among the files of the tokenizer ({_FILE}, tokenizer_config.json)"
+        where = places if vocabulary.settings is None else "in the tokenizer in memory; those of transformers have one"
+        raise ConfigError(f"{vocabulary.name}: no chat template {where}; name a file with --chat-template")
+    plain = ChatTemplate(sources[_DEFAULT], special_tokens, variables, name=vocabulary.name)
     if _TOOL_USE not in sources:
         return ChatTemplates(plain, plain)
-    return ChatTemplates(plain, ChatTemplate(sources[_TOOL_USE], special_tokens, name=vocabulary.name))
+    return ChatTemplates(plain, ChatTemplate(sources[_TOOL_USE], special_tokens, variables, name=vocabulary.name))
 
 
 def _sources(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -228,98 +218,3 @@ def _text(path: Path) -> str:
         raise ConfigError(
             f"{path}: cannot be read as a chat template: {error}; name a file with one, or {FROM_TOKENIZER}"
         ) from error
-
-
-@cache
-def _environment() -> Any:
-    """Return the environment of Jinja, and a function that tracks the marked spans while a template is rendered."""
-    try:
-        import jinja2
-        from jinja2.ext import Extension, loopcontrols
-        from jinja2.nodes import CallBlock
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "chat", "rendering chats") from error
-    if tuple(int(part) for part in re.findall(r"\d+", jinja2.__version__)[:3]) < _LEAST_JINJA:
-        raise MissingExtraError(f"jinja2>={'.'.join(map(str, _LEAST_JINJA))}", "chat", "rendering chats")
-    tracking: ContextVar[_Parts | None] = ContextVar("tracking", default=None)
-
-    class Generation(Extension):
-        """The block ``{% generation %}``."""
-
-        tags = {"generation"}  # noqa: RUF012  # as in Jinja
-
-        def parse(self, parser: Any) -> Any:
-            """Return the node of a block."""
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
-
-        def _marked(self, caller: Any) -> str:
-            text: str = caller()
-            parts = tracking.get()
-            if parts is not None:
-                parts.mark(text)
-            return text
-
-    @contextmanager
-    def tracked(parts: _Parts) -> Iterator[None]:
-        token = tracking.set(parts)
-        try:
-            yield
-        finally:
-            tracking.reset(token)
-
-    class Namespace(jinja2.utils.Namespace):
-        """A namespace without attributes that begin with an underscore."""
-
-        def __init__(*args: Any, **attributes: Any) -> None:  # so that self can be an attribute
-            self, values = args[0], dict(*args[1:], **attributes)
-            for name in values:
-                _refuse_private(name)
-            jinja2.utils.Namespace.__init__(self, values)
-
-        def __setitem__(self, name: str, value: Any) -> None:
-            _refuse_private(name)
-            super().__setitem__(name, value)
-
-    def _refuse_private(name: object) -> None:
-        if isinstance(name, str) and name.startswith("_"):
-            raise jinja2.exceptions.SecurityError(f"a namespace cannot hold {name!r}, which begins with an underscore")
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.exceptions.TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals |= {
-        "raise_exception": raise_exception,
-        "strftime_now": lambda form: datetime.now().strftime(form),
-        "dict": _Dicts(),
-        "namespace": Namespace,
-    }
-    return environment, tracked
-
-
-class _Dicts:
-    """The function ``dict`` of templates, without the attributes of the type."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
-
-    def fromkeys(self, *args: Any) -> dict[Any, Any]:
-        """Return a dictionary with the given keys."""
-        return dict.fromkeys(*args)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: Any = None,
-    sort_keys: bool = False,
-) -> str:
-    """Return a value as JSON. The filter of Jinja would escape characters of HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

@@ -16,11 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import tokenizers
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.bad_records import BadRecord
+from seampack.packer.chat_environment import Span
+from seampack.packer.chat_rules import variables_of
 from seampack.packer.chat_spans import Turns
-from seampack.packer.chat_template import ChatTemplates, Message, Span, normal_messages
+from seampack.packer.chat_template import ChatTemplates, Message, load_templates, normal_messages
 from seampack.packer.column_types import TrainOn
+from seampack.packer.config import FROM_TOKENIZER, PackConfig
+from seampack.packer.special_tokens import Vocabulary
 
 ASSISTANT = "assistant"
 _ROLES = ("system", "user", ASSISTANT, "tool")
@@ -101,7 +105,12 @@ class ChatWriter:
         if isinstance(self._templates, str):
             raise DataError(self._templates)
         template = self._templates.plain if tools is None else self._templates.with_tools
-        text, marked = template.render_marked(messages, tools)
+        try:
+            text, marked = template.render_marked(messages, tools)
+        except DataError as error:
+            empty = next((number for number, message in enumerate(messages, 1) if "content" not in message), None)
+            hint = "" if empty is None else f'; message {empty} has no content: many templates need "", an empty text'
+            raise DataError(f"{error}{hint}") from error
         _check_written(messages, text)
         has_control = self._has_control(messages)
         if not self.has_mask:
@@ -127,6 +136,22 @@ class ChatWriter:
     def _special_pattern(self) -> re.Pattern[str]:
         longest_first = sorted(self._special, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def chat_writer(config: PackConfig, vocabulary: Vocabulary, reference: tokenizers.Tokenizer) -> ChatWriter:
+    """Return what writes conversations as text; prompts of plain text need no template of the tokenizer.
+
+    Raises ConfigError and MissingExtraError as ``load_templates`` does.
+    """
+    templates: ChatTemplates | str
+    try:
+        templates = load_templates(config.chat_template, vocabulary, variables_of(config))
+    except (ConfigError, MissingExtraError) as error:
+        needs_template = config.chat_template != FROM_TOKENIZER or config.template_variables
+        if config.messages_column is not None or needs_template:
+            raise
+        templates = str(error)
+    return ChatWriter(templates, reference, config.train_on)
 
 
 def mask_of(offsets: Sequence[tuple[int, int]], spans: Iterable[Span]) -> npt.NDArray[np.uint8]:

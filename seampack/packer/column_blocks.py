@@ -7,17 +7,25 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
-from seampack.io.ragged import offsets_of
-from seampack.io.records import SHOWN_BYTES, invalid_utf8, too_long
+from seampack.io.records import SHOWN_BYTES, too_long
 from seampack.io.sources import Source
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
 from seampack.packer.chats import Chat, Chats
 from seampack.packer.checksums import block_checksum
+from seampack.packer.column_checks import (
+    check_ids,
+    check_labels,
+    check_mask,
+    check_names,
+    decode_each,
+    list_offsets,
+    null_rows,
+    values_of_each,
+)
 from seampack.packer.column_types import LABELS
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import (
@@ -26,9 +34,7 @@ from seampack.packer.documents import (
     IdKinds,
     Texts,
     TokenBatch,
-    lost,
     no_ids_to_carry,
-    outside_vocabulary,
     text_option,
 )
 from seampack.packer.table_columns import carried_lists, check_carried, check_kept, has_numbers, kept_values
@@ -77,21 +83,21 @@ class ColumnBlock:
         """Return the documents of the block; rows without a document are in ``bad``."""
         wrong: dict[int, str] = {}
         if self.names is not None:
-            _check_names(self.names, wrong)
+            check_names(self.names, wrong)
         if self.content.null_count:
-            wrong.update(dict.fromkeys(_nulls(self.content), "null instead of a document"))
+            wrong.update(dict.fromkeys(null_rows(self.content), "null instead of a document"))
             wrong.update(dict.fromkeys(self.long, too_long(self.longest)))
         fields = {name: kept_values(column, name, self.kept_types[name], wrong) for name, column in self.kept.items()}
         if self.chats:
             return self._decode_chats(fields, wrong)
         if pa.types.is_large_list(self.content.type):
-            _check_ids(self.content, self.vocab_size, wrong)
+            check_ids(self.content, self.vocab_size, wrong)
             for name, column in self.watched.items():
                 if name == LABELS:
-                    _check_labels(column, self.content, wrong)
+                    check_labels(column, self.content, wrong)
                 else:
-                    _check_mask(name, column, wrong)
-            lengths = np.diff(_offsets(self.content))
+                    check_mask(name, column, wrong)
+            lengths = np.diff(list_offsets(self.content))
             lists = {
                 name: carried_lists(column, name, self.carried_types[name], lengths, wrong)
                 for name, column in self.carried.items()
@@ -100,7 +106,7 @@ class ColumnBlock:
             ids = content.flatten().to_numpy()
             return TokenBatch(
                 ids,
-                _offsets(content),
+                list_offsets(content),
                 self._without(self.names, wrong),
                 self._bad(wrong),
                 columns={name: self._without(column, wrong).flatten().to_numpy() for name, column in lists.items()},
@@ -109,7 +115,7 @@ class ColumnBlock:
         try:
             texts = self.content.to_numpy(zero_copy_only=False).tolist()
         except (UnicodeDecodeError, pa.ArrowException):
-            texts = _decode_each(self.content, wrong)
+            texts = decode_each(self.content, wrong)
         if wrong:
             texts = [text for row, text in enumerate(texts) if row not in wrong]
         kept = {name: self._without(column, wrong) for name, column in fields.items()}
@@ -121,7 +127,7 @@ class ColumnBlock:
             try:
                 parts[part] = column.to_pylist()
             except UnicodeDecodeError:
-                parts[part] = _values_of_each(column, wrong)
+                parts[part] = values_of_each(column, wrong)
         kept = [row for row in range(len(self.content)) if row not in wrong]
         chats = [
             Chat(**{part: values[row] for part, values in parts.items()}, is_pair="completion" in parts) for row in kept
@@ -152,82 +158,6 @@ class ColumnBlock:
             return ""
         raw: bytes = self.content.slice(row, 1).cast(pa.large_binary())[0].as_py() or b""
         return raw.decode(errors="backslashreplace")
-
-
-def _nulls(column: pa.Array) -> list[int]:
-    rows: list[int] = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
-    return rows
-
-
-def _decode_each(content: pa.Array, wrong: dict[int, str]) -> list[str | None]:
-    """Decode row by row, and add each row that is not UTF-8 to ``wrong``."""
-    texts: list[str | None] = []
-    for row, raw in enumerate(content.cast(pa.large_binary()).to_pylist()):
-        try:
-            texts.append(None if raw is None else raw.decode())
-        except UnicodeDecodeError as error:
-            texts.append(None)
-            wrong[row] = invalid_utf8(error)
-    return texts
-
-
-def _values_of_each(column: pa.Array, wrong: dict[int, str]) -> list[Any]:
-    """Return the values of a column row by row, and add each row that has a text that is not UTF-8 to ``wrong``."""
-    values: list[Any] = []
-    for row in range(len(column)):
-        try:
-            values.append(column[row].as_py())
-        except UnicodeDecodeError as error:
-            values.append(None)
-            wrong[row] = invalid_utf8(error)
-    return values
-
-
-def _check_names(names: pa.Array, wrong: dict[int, str]) -> None:
-    """Add the rows with a null or invalid UTF-8 as the document's name to ``wrong``."""
-    wrong.update(dict.fromkeys(_nulls(names), "null instead of a document's name") if names.null_count else {})
-    try:
-        names.validate(full=True)
-    except pa.ArrowInvalid:
-        faults: dict[int, str] = {}
-        _decode_each(names, faults)
-        wrong.update({row: f"the document's name: {reason}" for row, reason in faults.items()})
-
-
-def _check_labels(labels: pa.Array, content: pa.Array, wrong: dict[int, str]) -> None:
-    """Add the rows whose labels differ from their token ids to ``wrong``."""
-    if labels.equals(content.cast(labels.type)):
-        return
-    for row, (wanted, ids) in enumerate(zip(labels, content, strict=True)):
-        if wanted.as_py() not in (None, ids.as_py()):
-            wrong.setdefault(row, lost(LABELS))
-
-
-def _check_mask(name: str, mask: pa.Array, wrong: dict[int, str]) -> None:
-    """Add the rows whose mask has a 0 to ``wrong``."""
-    values = mask.flatten()
-    values = values.cast(pa.uint8()) if pa.types.is_boolean(values.type) else values
-    zeros = np.flatnonzero(values.fill_null(1).to_numpy(zero_copy_only=False) == 0)
-    for row in np.searchsorted(_offsets(mask)[1:], zeros, side="right").tolist():
-        wrong.setdefault(row, lost(name))
-
-
-def _check_ids(content: pa.Array, vocab_size: int, wrong: dict[int, str]) -> None:
-    """Add the rows with a token id outside the vocabulary to ``wrong``."""
-    values = content.flatten()
-    ids = values.fill_null(0).to_numpy() if values.null_count else values.to_numpy()
-    if not values.null_count and (not ids.size or (ids.min() >= 0 and ids.max() < vocab_size)):
-        return
-    outside = np.flatnonzero((ids < 0) | (ids >= vocab_size) | values.is_null().to_numpy(zero_copy_only=False))
-    rows = np.searchsorted(_offsets(content)[1:], outside, side="right")
-    for row, index in zip(rows.tolist(), outside.tolist(), strict=True):
-        wrong.setdefault(row, outside_vocabulary(values[index], vocab_size))
-
-
-def _offsets(lists: pa.Array) -> npt.NDArray[np.int64]:
-    import pyarrow.compute as pc  # slow, and texts do not need it
-
-    return offsets_of(pc.list_value_length(lists).fill_null(0).to_numpy())
 
 
 def column_blocks(

@@ -15,8 +15,11 @@ IGNORE_INDEX = -100
 LABELS = "labels"
 ATTENTION_MASK = "attention_mask"
 LOSS_MASK = "loss_mask"
-MASKS = (ATTENTION_MASK, LOSS_MASK, "completion_mask", "assistant_masks")
+LOSS_MASKS = (LOSS_MASK, "completion_mask", "assistant_masks")
+MASKS = (ATTENTION_MASK, *LOSS_MASKS)
 """Names of columns whose values must be 0 or 1."""
+TRAINED = (LABELS, *LOSS_MASKS)
+"""Names of columns that say which tokens to train on: with the option ``labels``, each token once."""
 ADDED_COLUMNS = ("seq_lengths", "doc_ids", "doc_starts", "repeated")
 """Columns of the rows that packing adds."""
 CARRIED_BY = ("carry", "messages_column", "prompt_column", "train_on", "labels")

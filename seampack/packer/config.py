@@ -7,7 +7,7 @@ from functools import partial
 from seampack.config import Group, option
 from seampack.errors import ConfigError
 from seampack.io.formats import Format
-from seampack.packer.chat_rules import check_chats
+from seampack.packer.chat_rules import check_chats, normal_variables
 from seampack.packer.column_types import CARRIED_BY, LABELS, TrainOn, carried_types, kept_types
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.plan_config import Long, PlanConfig
@@ -71,6 +71,11 @@ class PackConfig(PlanConfig):
         "Jinja template that writes conversations: a file, or from-tokenizer: chat_template.jinja or "
         "tokenizer_config.json next to the tokenizer.",
         empty=False,
+    )
+    template_variables: tuple[str, ...] = _tokens(
+        (),
+        "Variable of the chat template: NAME=VALUE with a value in JSON, such as enable_thinking=false or "
+        'effort="low". From Python also as a mapping.',
     )
     train_on: str = _tokens(
         TrainOn.ALL.value,
@@ -146,6 +151,11 @@ class PackConfig(PlanConfig):
     shard_tokens: int = _output(
         1 << 26, "Size of a shard, rounded down to whole rows.", low=1, high=1 << 40, unit="tokens"
     )
+
+    def __post_init__(self) -> None:
+        """Write the variables of the template in one way, then check the fields."""
+        object.__setattr__(self, "template_variables", normal_variables(self.template_variables))
+        PlanConfig.__post_init__(self)
 
     def check_rules(self) -> None:
         """Check the rules between fields."""

@@ -12,7 +12,7 @@ from seampack.errors import ConfigError, DataError
 from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
-from seampack.packer.column_types import ADDED_COLUMNS, IGNORE_INDEX
+from seampack.packer.column_types import ADDED_COLUMNS, IGNORE_INDEX, LOSS_MASKS
 from seampack.packer.plans import PackPlan
 
 _BATCH_TOKENS = 1 << 21
@@ -38,7 +38,8 @@ def apply_plan(
         pads: Padding value of each column, which fills rows up to ``seq_len``; 0 for columns that are not named. By
             default rows are not padded, and rows that are not full are shorter.
         labels: Whether to add ``labels``: the ids as int32, with -100 for repeated tokens and padding. If the table has
-            a column ``labels``, that column is masked instead.
+            a column ``labels``, that column is masked instead. Repeated tokens are 0 in ``loss_mask``,
+            ``completion_mask`` and ``assistant_masks``.
         fields: Arrays with one value for each document; the rows have the value of each segment's document.
 
     Added columns, with one value per segment:
@@ -197,6 +198,8 @@ def _batch(
             kernels.copy_segments(last, ones, targets[ends] + length[ends] - 1, column.dtype.itemsize, out.ctypes.data)
         if pads is not None:
             kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
+        if labels and name in LOSS_MASKS:
+            kernels.mask_segments(targets, repeated, 0, out)
         packed[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
     if labels:
         ids = _values(packed.get("labels", packed["input_ids"]))

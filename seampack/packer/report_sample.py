@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from seampack.packer.column_types import ATTENTION_MASK, IGNORE_INDEX, LABELS, MASKS, kept_types
+from seampack.packer.column_types import IGNORE_INDEX, LABELS, TRAINED, kept_types
 from seampack.packer.manifest import Manifest
 from seampack.packer.rows import Int64, row_reader
 
@@ -60,8 +60,7 @@ class ShownRow:
 
 def mask_column(columns: Any) -> str | None:
     """Return the column, of those of the rows, that says which tokens are trained on; None if there is none."""
-    names = [LABELS, *(name for name in MASKS if name != ATTENTION_MASK)]
-    return next((name for name in names if name in columns), None)
+    return next((name for name in TRAINED if name in columns), None)
 
 
 def shown_rows(table: pa.Table, numbers: Int64, manifest: Manifest) -> Iterator[ShownRow]:

@@ -53,7 +53,7 @@ class Vocabulary(NamedTuple):
     find: Callable[[str], int | None]
     """Returns the id of a token, or None."""
     settings: Mapping[str, Any] | None = None
-    """Its settings, if they are known; by default they are read from ``tokenizer_config.json``."""
+    """The settings of a tokenizer in memory; others are read from ``tokenizer_config.json``."""
 
     def id_of(self, option: str, token: str) -> int:
         """Return the id of the token that an option names. Raise ConfigError if there is no such token."""
@@ -96,7 +96,7 @@ class _Finder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._find = vocabulary.find
-        self._settings = read_settings(vocabulary) if vocabulary.settings is None else vocabulary.settings
+        self._settings = read_settings(vocabulary)
         content = msgspec.json.decode(vocabulary.json, type=_Json)
         self._before, self._after = _added_tokens(content.post_processor)
         self._special = {token["content"] for token in content.added_tokens if token.get("special")}
@@ -173,8 +173,10 @@ def _added_tokens(processor: Mapping[str, Any] | None) -> tuple[list[str], list[
     return before, after
 
 
-def read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return the content of ``tokenizer_config.json`` next to a tokenizer; empty if there is none."""
+def read_settings(vocabulary: Vocabulary) -> Mapping[str, Any]:
+    """Return the settings of a tokenizer: the content of ``tokenizer_config.json`` next to it, if it is in files."""
+    if vocabulary.settings is not None:
+        return vocabulary.settings
     path = file_beside(vocabulary, _SETTINGS)
     if path is None:
         return {}
@@ -187,7 +189,9 @@ def read_settings(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def file_beside(vocabulary: Vocabulary, name: str) -> Path | None:
-    """Return a file next to a tokenizer; None if there is none. Warn if the hub fails."""
+    """Return a file next to a tokenizer; None if there is none, as for one in memory. Warn if the hub fails."""
+    if vocabulary.settings is not None:
+        return None
     path = _fetched(vocabulary.name, name) if vocabulary.folder is None else vocabulary.folder / name
     return path if path is not None and path.is_file() else None
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.ragged import offsets_of
-from seampack.packer.column_types import ADDED_COLUMNS
+from seampack.packer.column_types import ADDED_COLUMNS, MASKS
 from seampack.packer.config import PackConfig
 from seampack.packer.gather import Ragged, gather
 from seampack.packer.plan_config import PlanConfig
@@ -57,8 +57,11 @@ def pack_stream(
     >>> [row["input_ids"].tolist() for row in pack_stream([[1, 2, 3], [4], [5, 6]], seq_len=3, shuffle=False)]
     [[1, 2, 3], [5, 6, 4]]
 
-    Raises ConfigError for an invalid option. The iterator raises DataError for a document that cannot be packed.
+    Raises ConfigError for an invalid option, and DataError for documents that cannot be iterated. The iterator raises
+    DataError for a document that cannot be packed, and for a second iteration over documents that can be read once.
     """
+    if not isinstance(documents, Iterable):
+        raise DataError(f"documents: expected an iterable of lists of token ids; got {type(documents).__name__}")
     if idle := [name for name in options if name in PackConfig.__dataclass_fields__ and name not in _OPTIONS]:
         raise ConfigError(f"{idle[0]}: has no effect on a stream of tokens; expected some of {', '.join(_OPTIONS)}")
     if columns is not None and "input_ids" not in columns:
@@ -88,6 +91,8 @@ class PackStream:
         self._share = share
         self._place = _Place()
         self._resume_at: _Place | None = None
+        self._end: _Place | None = None  # of the last iteration, as long as no other has begun
+        self._has_begun = False
 
     def share(self, number: int, count: int) -> "PackStream":
         """Return the rows of every ``count``-th document from ``number`` on, for one of several processes.
@@ -107,6 +112,16 @@ class PackStream:
         )
 
     def __iter__(self) -> Iterator[Row]:
+        self._end = None
+        return self._rows()
+
+    def _rows(self) -> Iterator[Row]:
+        if self._has_begun and isinstance(self._documents, Iterator):
+            raise DataError(
+                "documents: expected an object that can be iterated again, such as a list or an IterableDataset; "
+                f"got {type(self._documents).__name__}, whose documents have been read"
+            )
+        self._has_begun = True
         self._place, self._resume_at = self._resume_at or _Place(), None
         planner = WindowPlanner(self._config, keep_ends=self._keep_ends)
         planner.begin(0, 0, self._place.documents, window=self._place.window, carried=self._place.parts)
@@ -132,11 +147,16 @@ class PackStream:
                     yield row(place)
             carried = {name: _parts_of(values, offsets, window.plan.carried) for name, values in columns.items()}
             self._place = _Place(start.documents + len(documents), planner.window, planner.carried, carried)
-        self._place = _Place()
+        self._place, self._end = _Place(), self._place
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the place of the current iteration, as plain values: to be saved with a checkpoint."""
-        return {**self._identity(), **(self._resume_at or self._place).to_dict()}
+    def state_dict(self, *, finished: bool = False) -> dict[str, Any]:
+        """Return the place of the current iteration, as plain values: to be saved with a checkpoint.
+
+        After an iteration, this is the beginning of the next one; with ``finished`` the end of the last one, after
+        which no row comes. Workers of a loader need the latter, while others finish.
+        """
+        place = (self._end if finished else None) or self._resume_at or self._place
+        return {**self._identity(), **place.to_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, with the next iteration, after the rows that had been given out.
@@ -148,7 +168,7 @@ class PackStream:
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise DataError(f"state: expected {name} {value}, as now; got {state.get(name)}, from the earlier run")
-        self._resume_at = _Place.from_dict(state)
+        self._resume_at, self._end = _Place.from_dict(state), None
 
     def to_datasets(self) -> "datasets.IterableDataset":
         """Return the rows as a ``datasets.IterableDataset``.
@@ -166,7 +186,7 @@ class PackStream:
         """Return what the rows depend on, besides the documents."""
         config = self._config.to_dict()
         return {
-            "options": {name: config[name] for name in _OPTIONS},
+            **{name: config[name] for name in _OPTIONS},
             "columns": None if self._columns is None else list(self._columns),
             "pads": None if self._pads is None else dict(self._pads),
             "keep_ends": self._keep_ends,
@@ -280,10 +300,21 @@ def _columns(
                 f"{where}: column {name}: expected a list of numbers; got {type(document[name]).__name__}; choose the "
                 "list columns by columns=[...]"
             )
+        _check_values(name, values, where)
     length = columns["input_ids"].size
     if other := [name for name in columns if columns[name].size != length]:
         raise DataError(f"{where}: column {other[0]}: expected {length:,} values; got {columns[other[0]].size:,}")
     return columns
+
+
+def _check_values(name: str, values: Array, where: str) -> None:
+    """Raise DataError for negative or fractional token ids, and for masks with other values than 0 and 1."""
+    if name == "input_ids" and values.size and (values.dtype.kind != "i" or values.min() < 0):
+        wrong = values[0] if values.dtype.kind != "i" else values.min()
+        raise DataError(f"{where}: column {name}: expected integers of at least 0; got {wrong}")
+    if name in MASKS and not ((values == 0) | (values == 1)).all():
+        wrong = values[(values != 0) & (values != 1)][0]
+        raise DataError(f"{where}: column {name}: expected 0 or 1 in a mask; got {wrong}")
 
 
 def _numbers(values: Any) -> Array:

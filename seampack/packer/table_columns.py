@@ -11,11 +11,9 @@ from seampack.io.arrow import arrow_of
 from seampack.io.ragged import offsets_of
 from seampack.io.records import invalid_utf8
 from seampack.io.tables import as_texts, check_text_column
+from seampack.packer.column_checks import Wrong, true_rows
 from seampack.packer.column_types import MASKS, CarriedType, KeptType
 from seampack.packer.documents import other_length
-
-Wrong = dict[int, str]
-"""The reason why a row has no document, by row."""
 
 
 def has_numbers(schema: pa.Schema, name: str) -> bool:
@@ -67,7 +65,7 @@ def carried_lists(column: pa.Array, name: str, kind: str, lengths: npt.NDArray[n
     for row in np.flatnonzero(given != lengths).tolist():
         reasons[row] = other_length(name, int(lengths[row]), int(given[row]))
     if column.null_count:
-        for row in _true(column.is_null()):
+        for row in true_rows(column.is_null()):
             reasons[row] = f"column {name!r}: expected a list of numbers; got null"
     cast, misfits = _cast(values, name, kind, "carry")
     if name in MASKS:
@@ -90,7 +88,7 @@ def kept_values(column: pa.Array, name: str, kind: str, wrong: Wrong) -> pa.Arra
             wrong.setdefault(row, reason)
         return cast
     texts = as_texts(column)
-    for row in _true(texts.is_null()) if texts.null_count else ():
+    for row in true_rows(texts.is_null()) if texts.null_count else ():
         wrong.setdefault(row, f"column {name!r}: expected a value; got null")
     try:
         texts.validate(full=True)
@@ -121,12 +119,7 @@ def _cast(values: pa.Array, name: str, kind: str, option: str) -> tuple[pa.Array
                 )
         cast = pa.array(numbers, target)
     if cast.null_count:
-        for index in _true(cast.is_null()):
+        for index in true_rows(cast.is_null()):
             reasons[index] = f"column {name!r}: expected a number; got null"
         cast = cast.fill_null(0)
     return cast, reasons
-
-
-def _true(mask: pa.Array) -> list[int]:
-    indices: list[int] = np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist()
-    return indices

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.errors import ConfigError, DataError
 from seampack.io.hub import hub_file, hub_reason
 from seampack.io.ragged import lengths_of, offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.columns import framed_columns
-from seampack.packer.config import FROM_TOKENIZER, NONE, PackConfig
+from seampack.packer.config import NONE, PackConfig
 from seampack.packer.documents import Doubled, Split, Texts, TokenBatch, id_type
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.special_tokens import Vocabulary, begin_and_end
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BUNDLED = "bundled"
 IN_MEMORY = "a tokenizer in memory"
 """The name of a tokenizer that was given without one."""
-_SETTINGS = ("bos_token", "eos_token", "cls_token", "sep_token", "add_bos_token")
+_SETTINGS = ("bos_token", "eos_token", "cls_token", "sep_token", "add_bos_token", "chat_template")
 _FILE = "tokenizer.json"
 _CHECK_CHARACTERS = 1 << 15
 
@@ -106,7 +106,11 @@ class TextTokenizer:
         folder = _folder_of(self.name) if settings is None else None
         vocabulary = Vocabulary(self.name, folder, content, self.reference.token_to_id, settings)
         self.bos, self.eos = begin_and_end(config, vocabulary)
-        self.chats = _chat_writer(config, vocabulary, self.reference) if config.reads_chats else None
+        self.chats: ChatWriter | None = None
+        if config.reads_chats:
+            from seampack.packer.chats import chat_writer
+
+            self.chats = chat_writer(config, vocabulary, self.reference)
         self.pad = -1 if config.pad is None else vocabulary.id_of("pad", config.pad)
         self.fingerprint = _fingerprint(content)
 
@@ -212,20 +216,6 @@ class TextTokenizer:
         return begun, sum(map(str.endswith, texts, repeat(eos))) if eos is not None else 0
 
 
-def _chat_writer(config: PackConfig, vocabulary: Vocabulary, reference: tokenizers.Tokenizer) -> "ChatWriter":
-    """Return what writes conversations as text; prompts of plain text need no template of the tokenizer."""
-    from seampack.packer.chat_template import load_templates
-    from seampack.packer.chats import ChatWriter
-
-    try:
-        templates: Any = load_templates(config.chat_template, vocabulary)
-    except (ConfigError, MissingExtraError) as error:
-        if config.messages_column is not None or config.chat_template != FROM_TOKENIZER:
-            raise
-        templates = str(error)
-    return ChatWriter(templates, reference, config.train_on)
-
-
 def recorded_tokenizer(
     facts: TokenizerFacts,
     name: AnyTokenizer | None = None,
@@ -266,6 +256,7 @@ def _described(tokenizer: Any) -> tuple[str, bytes, dict[str, Any]]:
     copied.no_truncation()
     copied.no_padding()
     settings = {name: getattr(tokenizer, name, None) for name in _SETTINGS}
+    settings["extra_special_tokens"] = getattr(tokenizer, "special_tokens_map", {})
     return getattr(tokenizer, "name_or_path", "") or IN_MEMORY, copied.to_str().encode(), settings
 
 

@@ -14,7 +14,7 @@ from seampack.io.places import Place
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.checksums import checksum
-from seampack.packer.column_types import IGNORE_INDEX, LABELS, MASKS, carried_types, kept_types, pad_of
+from seampack.packer.column_types import IGNORE_INDEX, LABELS, MASKS, TRAINED, carried_types, kept_types, pad_of
 from seampack.packer.documents import id_type
 from seampack.packer.entries import File, Shard
 from seampack.packer.formats.registry import OutputFormat
@@ -250,8 +250,8 @@ def _check_carried(table: pa.Table, path: Place, manifest: Manifest) -> None:
     for name in carried_types(manifest.config):
         values = pc.list_flatten(table[name]).to_numpy()
         rules: list[tuple[str, Any, Any, Any]] = [("padding", is_padding == 1, values == pad_of(name), pad_of(name))]
-        if name == LABELS and manifest.config.get("labels"):
-            rules.append(("a repeated token", is_repeated == 1, values == IGNORE_INDEX, IGNORE_INDEX))
+        if name in TRAINED and manifest.config.get("labels"):
+            rules.append(("a repeated token", is_repeated == 1, values == pad_of(name), pad_of(name)))
         if name in MASKS:
             rules.append(("a mask", np.ones(values.size, np.bool_), (values == 0) | (values == 1), "0 or 1"))
         for what, where, is_right, expected in rules:

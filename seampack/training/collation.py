@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from seampack.config import Config, option
 from seampack.errors import DataError, MissingExtraError
-from seampack.io.ragged import lengths_of, offsets_of, positions_of
+from seampack.io.ragged import offsets_of, positions_of
 from seampack.packer.column_types import IGNORE_INDEX
-from seampack.packer.rows import list_lengths
+from seampack.training.columns import RowColumns, row_name
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import torch
     from torch.nn.attention.flex_attention import BlockMask
 
@@ -203,7 +202,7 @@ class _Batch:
 
 def _read(rows: Any, config: CollateConfig) -> _Batch:
     """Return the tokens of the rows without their padding, and their labels."""
-    columns = _Columns(rows)
+    columns = RowColumns(rows)
     ids, row_lengths = columns.integers("input_ids")
     lengths, counts = columns.integers("seq_lengths")
     _check_sums(lengths, counts, row_lengths)
@@ -227,14 +226,14 @@ def _check_sums(lengths: Int64, counts: Int64, row_lengths: Int64) -> None:
         raise DataError("expected at least one row with tokens; got none")
     if lengths.min() < 1:
         row = int(np.repeat(np.arange(counts.size), counts)[lengths.argmin()])
-        raise DataError(f"{_row(row)}: seq_lengths: expected at least 1 token; got {lengths.min()}")
+        raise DataError(f"{row_name(row)}: seq_lengths: expected at least 1 token; got {lengths.min()}")
     sums = np.diff(offsets_of(lengths)[offsets_of(counts)])
     wrong = np.flatnonzero(sums != row_lengths)
     if wrong.size:
         row = int(wrong[0])
         raise DataError(
-            f"{_row(row)}: expected seq_lengths that add up to its {row_lengths[row]:,} tokens; got {sums[row]:,}; do "
-            "not cut or pad rows before they are collated"
+            f"{row_name(row)}: expected seq_lengths that add up to its {row_lengths[row]:,} tokens; got {sums[row]:,}; "
+            "do not cut or pad rows before they are collated"
         )
 
 
@@ -247,7 +246,7 @@ def _padding(counts: Int64, segments: Int64) -> Bools:
     if wrong.size:
         row = int(wrong[0])
         raise DataError(
-            f"{_row(row)}: expected seq_lengths of {segments[row]:,} segments, and of padding; got {counts[row]:,} "
+            f"{row_name(row)}: expected seq_lengths of {segments[row]:,} segments, and of padding; got {counts[row]:,} "
             "lengths"
         )
     mask = np.zeros(int(counts.sum()), np.bool_)
@@ -263,10 +262,6 @@ def _flags(values: Array) -> Bools:
     return values.astype(np.bool_)
 
 
-def _row(number: int) -> str:
-    return f"row {number} of the batch"
-
-
 def _laid_out(batch: _Batch, config: CollateConfig) -> _Batch:
     """Add the padding of the layout; it is a segment."""
     counts = np.array([batch.lengths.size]) if config.layout == Layout.PADDING_FREE else batch.counts
@@ -280,58 +275,3 @@ def _laid_out(batch: _Batch, config: CollateConfig) -> _Batch:
         np.insert(batch.lengths, offsets_of(counts)[short + 1], gaps[short]),
         counts + (gaps > 0),
     )
-
-
-class _Columns:
-    """The columns of rows, each as one flat array and the lengths of the rows' lists."""
-
-    def __init__(self, rows: Any) -> None:
-        if not len(rows):
-            raise DataError("expected at least one row; got none")
-        self._rows = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        self._names = self._rows.column_names if isinstance(self._rows, pa.Table) else list(rows[0])
-        if missing := [name for name in ("input_ids", "seq_lengths") if name not in self._names]:
-            raise DataError(
-                f"expected rows with a column {missing[0]}; got {', '.join(self._names) or 'no column'}; transformers' "
-                "Trainer removes columns unless remove_unused_columns=False"
-            )
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
-
-    def lengths(self, name: str) -> Int64:
-        """Return the number of values in each row."""
-        return list_lengths(self._rows, name) if isinstance(self._rows, pa.Table) else lengths_of(self._lists(name))
-
-    def values(self, name: str) -> Array:
-        """Return all values."""
-        if isinstance(self._rows, pa.Table):
-            values: Array = pc.list_flatten(self._rows[name]).to_numpy()
-            return values
-        return np.concatenate([np.asarray(each) for each in self._lists(name)])
-
-    def integers(self, name: str) -> tuple[Int64, Int64]:
-        """Return all values, and the number of values in each row."""
-        return self.values(name).astype(np.int64), self.lengths(name)
-
-    def per_token(self, name: str, row_lengths: Int64) -> Array:
-        """Return the values of a column that has one for each token. Raise DataError if it has not."""
-        lengths = self.lengths(name)
-        wrong = np.flatnonzero(lengths != row_lengths)
-        if wrong.size:
-            row = int(wrong[0])
-            raise DataError(
-                f"{_row(row)}: {name}: expected a value for each of {row_lengths[row]:,} tokens; got {lengths[row]:,}"
-            )
-        return self.values(name)
-
-    def segments(self, counts: Int64) -> Int64:
-        """Return the number of segments of each row, by a column that has no entry for padding; else ``counts``."""
-        name = next((name for name in ("repeated", "doc_ids") if name in self), None)
-        return counts if name is None else self.lengths(name)
-
-    def _lists(self, name: str) -> list[Any]:
-        try:
-            return [row[name] for row in self._rows]
-        except KeyError as error:
-            raise DataError(f"expected a column {name} in each row of the batch, as in the first") from error

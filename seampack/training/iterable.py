@@ -95,6 +95,7 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
         self._epoch = 0
         self._done = 0  # rows of this epoch that the current iteration has yielded
         self._resume_at = 0
+        self._has_ended = False  # the last iteration, and no other has begun
 
     @property
     def epoch(self) -> int:
@@ -104,13 +105,17 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Begin another epoch with the next iteration. The current one goes on where a loaded state has left it."""
         if epoch != self._epoch:
-            self._epoch, self._done, self._resume_at = epoch, 0, 0
+            self._epoch, self._done, self._resume_at, self._has_ended = epoch, 0, 0, False
 
     def __len__(self) -> int:
         """Return the rows of this rank in an epoch."""
         return len(self._of_rank())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._has_ended = False
+        return self._rows()
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
         self._done, self._resume_at = self._resume_at, 0
         share = self._share()
         order = RowOrder(
@@ -124,11 +129,18 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
             row = self._reader.row(number)
             self._done += 1  # before the row is given away: the loop may ask for the state now
             yield row
-        self._epoch, self._done = self._epoch + 1, 0
+        self._epoch, self._done, self._has_ended = self._epoch + 1, 0, True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place of the current iteration: plain values, to be saved with a checkpoint."""
-        return {"epoch": self._epoch, "rows": self._done or self._resume_at, **self._identity()}
+        """Return the place of the current iteration: plain values, to be saved with a checkpoint.
+
+        After an epoch, this is the beginning of the next one; but the end of the epoch in a worker of a DataLoader,
+        which must give no further row while others finish.
+        """
+        epoch, rows = self._epoch, self._done or self._resume_at
+        if self._has_ended and get_worker_info() is not None:
+            epoch, rows = epoch - 1, len(self._share())
+        return {"epoch": epoch, "rows": rows, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, with the next iteration, after the rows that had been read.
@@ -138,7 +150,7 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise DataError(f"state: expected {name} {value}, as now; got {state.get(name)}, from the earlier run")
-        self._epoch, self._done, self._resume_at = state["epoch"], 0, state["rows"]
+        self._epoch, self._done, self._resume_at, self._has_ended = state["epoch"], 0, state["rows"], False
 
     def _identity(self) -> dict[str, Any]:
         """Return what the order of the rows depends on."""

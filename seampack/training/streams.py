@@ -7,17 +7,18 @@ from seampack.packer.streaming import PackStream
 from seampack.training.iterable import this_worker
 
 try:
-    from torch.utils.data import IterableDataset
+    from torch.utils.data import IterableDataset, get_worker_info
 except ModuleNotFoundError as error:
     from seampack.errors import MissingExtraError
 
-    raise MissingExtraError("torch", "torch", "to_torch") from error
+    raise MissingExtraError("torch", "torch", "seampack.PackedStreamDataset") from error
 
 
 class PackedStreamDataset(IterableDataset[dict[str, Any]]):
     """The rows of a stream, for torch's DataLoader. Each worker packs a share of the documents.
 
-    Ranks take shares of the stream: ``stream.share(rank, world_size).to_torch()``. Their numbers of rows may differ.
+    Ranks take shares of the stream: ``PackedStreamDataset(stream.share(rank, world_size))``. Their numbers of rows may
+    differ.
 
     ``state_dict`` is exact to the row: in a DataLoader without workers, and with workers in torchdata's
     StatefulDataLoader.
@@ -33,7 +34,7 @@ class PackedStreamDataset(IterableDataset[dict[str, Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place of the current iteration; see ``PackStream.state_dict``."""
-        return self._of_worker().state_dict()
+        return self._of_worker().state_dict(finished=get_worker_info() is not None)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the rows that had been given out; see ``PackStream.load_state_dict``."""

@@ -175,9 +175,12 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
         "messages_column": "chat",
         "tools_column": "functions",
         "chat_template": "chat.jinja",
+        "template_variables": ['effort="low"', "think=false"],
         "train_on": "last",
     }
-    (tmp_path / "chat.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+    (tmp_path / "chat.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ effort }}{{ think }}"
+    )
     (tmp_path / "b.jsonl").write_text(
         '{"chat": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
     )
@@ -187,14 +190,14 @@ def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
     for file, given in (("a.jsonl", chosen), ("b.jsonl", of_chats), ("c.jsonl", of_pairs)):
         assert call("pack", file, "-o", file[0], *arguments_of(given)).returncode == 0
         written = json.loads((tmp_path / file[0] / "manifest.json").read_text())["config"]
-        assert written == {**defaults, "carry": [], "keep": [], **given}
+        assert written == {**defaults, "carry": [], "keep": [], "template_variables": [], **given}
     assert {*chosen, *of_chats, *of_pairs} == set(defaults)
 
 
 def arguments_of(options: dict[str, Any]) -> list[Any]:
     arguments: list[Any] = []
     for name, value in options.items():
-        flag = name.replace("_", "-")
+        flag = (name.removesuffix("s") if isinstance(value, list) else name).replace("_", "-")
         if isinstance(value, bool):
             arguments += [f"--{'' if value else 'no-'}{flag}"]
         for each in [] if isinstance(value, bool) else value if isinstance(value, list) else [value]:

@@ -1,10 +1,11 @@
 """Small readers of other projects' formats, written from their published descriptions; and those projects' own."""
 
-import importlib.util
 import json
+import os
 import struct
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 Rows = list[list[int]]
+READERS = Path(sys.prefix) / "readers"
+"""Where ``make readers`` installs packages, beside those of the environment."""
 
 
 def megatron(stem: Path) -> tuple[np.dtype[Any], Rows, list[int]]:
@@ -111,10 +114,12 @@ def trained_on(row: dict[str, list[int]]) -> list[tuple[int, int]]:
 def by_package(package: str, script: str, *arguments: object) -> Any:
     """Return what a script prints as JSON, in a process of its own: these packages change others when imported.
 
-    Skips the test where the package is absent; ``make`` installs it for the tests.
+    Skips the test where the package is absent; ``make readers`` installs it.
     """
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+    if PathFinder.find_spec(package, [*sys.path, str(READERS)]) is None:
+        pytest.skip(f"{package} is not installed: make readers")
     command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    paths = os.pathsep.join([str(READERS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

@@ -15,8 +15,9 @@ import pytest
 import seampack
 from seampack.errors import ConfigError, DataError, MissingExtraError
 from seampack.io.tables import decoded_sizes
-from seampack.packer import chat_template
+from seampack.packer import chat_environment
 from seampack.packer.against import verify_against
+from seampack.packer.chat_template import ChatTemplate
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from tests.packer.chats import answers, chat_tokenizer, slow_mask, source, write_model
@@ -70,7 +71,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 def expected(records: list[dict[str, Any]]) -> dict[str, tuple[list[int], list[int]]]:
     """Return the ids and the mask of each conversation, by its id: transformers' text, and a slow mask of it."""
-    template = chat_template.ChatTemplate(source("qwen3"))
+    template = ChatTemplate(source("qwen3"))
     of_records = {}
     for record in records:
         text = template.render(record["messages"])
@@ -105,7 +106,7 @@ def test_the_mask_survives_packing(model: Path, corpus: Path, tmp_path: Path, st
             ids, mask = (values[start : start + length] for values in documents[name])
             place = slice(end, end + length)
             assert row["input_ids"][place] == ids
-            assert row["loss_mask"][place] == mask
+            assert row["loss_mask"][place] == [0] * repeated + mask[repeated:]
             wanted = [token if is_trained else -100 for token, is_trained in zip(ids, mask, strict=True)]
             assert row["labels"][place] == [-100] * repeated + wanted[repeated:]
             assert kept == ("even" if int(name[1:]) % 2 == 0 else "odd")
@@ -231,7 +232,7 @@ def test_pairs_of_text_have_a_begin_and_an_end_token(model: Path, tmp_path: Path
 
 def test_pairs_of_text_need_no_template_and_no_jinja(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    chat_template._environment.cache_clear()
+    chat_environment.environment_of_templates.cache_clear()
     model = write_model(tmp_path / "model", "chatml")
     path = write_lines(tmp_path / "a.jsonl", [{"prompt": "a", "completion": "b"}])
     seampack.pack(path, out=tmp_path / "out", tokenizer=model, prompt_column="prompt", seq_len=8)
@@ -277,10 +278,25 @@ def test_verify_finds_another_template_and_another_mask(model: Path, corpus: Pat
         verify_against(PackedFolder(tmp_path / "out"), corpus)
 
 
+def test_variables_of_the_template_are_recorded(model: Path, corpus: Path, tmp_path: Path) -> None:
+    variables = {"enable_thinking": False}
+    seampack.pack(corpus, out=tmp_path / "out", tokenizer=model, template_variables=variables, **CHATS)
+    folder = PackedFolder(tmp_path / "out")
+    assert folder.manifest.config["template_variables"] == ["enable_thinking=false"]
+    assert not verify_against(folder, corpus).differences
+    seampack.pack(corpus, out=tmp_path / "thinking", tokenizer=model, **CHATS)
+    trained = [sum(sum(row["loss_mask"]) for row in rows_of(tmp_path / name)) for name in ("out", "thinking")]
+    thoughts = len(chat_tokenizer().encode("<think>\n\n</think>\n\n").ids)
+    repeated = [sum(sum(row["repeated"]) for row in rows_of(tmp_path / name)) for name in ("out", "thinking")]
+    assert repeated[0] == repeated[1]
+    assert trained[1] >= trained[0] + thoughts * len(RECORDS)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"train_on": "last"}, "train_on: has an effect on conversations alone; give messages_column"),
+        ({"template_variables": ["a=1"]}, "template_variables: has an effect on conversations alone"),
         ({"messages_column": "a", "prompt_column": "b"}, "expected one of them; got both"),
         ({"messages_column": "tools"}, "expected different fields; got 'tools' twice"),
         ({"messages_column": "m", "carry": ("x",)}, "carry: conversations have no token ids"),

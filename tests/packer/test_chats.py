@@ -1,6 +1,7 @@
 """Chats: the same text, ids and masks as transformers, for templates of public models."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import seampack
 from seampack.errors import ConfigError, DataError
+from seampack.packer.chat_rules import variables_of
 from seampack.packer.chat_template import ChatTemplate, ChatTemplates, load_templates
 from seampack.packer.chats import Chat, ChatWriter, mask_of
-from seampack.packer.config import FROM_TOKENIZER
+from seampack.packer.config import FROM_TOKENIZER, PackConfig
 from seampack.packer.special_tokens import Vocabulary
 from tests.packer.chats import (
     ANSWERS,
@@ -113,6 +116,51 @@ def test_filters_and_variables_are_those_of_transformers() -> None:
     assert written.text == wrapped.apply_chat_template(messages, tokenize=False, chat_template=FILTERS)
 
 
+VARIABLES = {"bos_token": "<b>", "names": ["é", {"a": None}], "think": False, "effort": "low\n", "depth": 1.5}
+
+
+def test_variables_are_those_of_transformers(wrapped: Any, tmp_path: Path) -> None:
+    text = "".join("{{ %s }}{{ %s | tojson }}{{ %s is false }} " % (name, name, name) for name in VARIABLES)  # noqa: UP031
+    path = write_model(tmp_path, chat_template=text)
+    config = PackConfig(messages_column="messages", template_variables=VARIABLES)
+    vocabulary = Vocabulary(str(path), tmp_path, path.read_bytes(), lambda _: None)
+    template = load_templates(FROM_TOKENIZER, vocabulary, variables_of(config)).plain
+    assert variables_of(config) == VARIABLES
+    assert variables_of(config.replace(seq_len=9)) == VARIABLES
+    expected = wrapped.apply_chat_template([USER], tokenize=False, chat_template=text, **VARIABLES)
+    assert template.render([USER]) == expected
+    with pytest.raises(ConfigError, match="the chat template reads no variable 'enable_thinkng'; omit or correct it"):
+        load_templates(FROM_TOKENIZER, vocabulary, {"enable_thinkng": False})
+
+
+def test_variables_are_the_same_as_text_and_as_a_mapping() -> None:
+    as_text = PackConfig(messages_column="m", template_variables=("think= false", 'effort="a=b"'))
+    as_mapping = PackConfig(messages_column="m", template_variables={"effort": "a=b", "think": False})
+    assert as_text == as_mapping
+    assert as_text.to_dict()["template_variables"] == ['effort="a=b"', "think=false"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["think=False"], "expected NAME=VALUE with a value in JSON, such as .*; got 'think=False'"),
+        (["think"], "expected NAME=VALUE with a value in JSON"),
+        (["a b=1"], "expected different names of variables, other than messages, .*; got 'a b=1'"),
+        (["a=1", "a=2"], "expected different names of variables, .*; got 'a=2'"),
+        (["messages=[]"], "expected different names of variables, other than messages, tools, add_generation_prompt"),
+        ({"day": date(2024, 7, 26)}, r"expected a value that JSON can express; got day=datetime\.date"),
+        ({"x": float("nan")}, "expected a value that JSON can express; got x=nan"),
+        ({1: 2}, "expected different names of variables"),
+        ("think=false", "expected a list; got 'think=false'"),
+        ([1], "template_variables: expected text; got 1"),
+        (None, "template_variables: expected a list; got None"),
+    ],
+)
+def test_what_is_no_variable(given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PackConfig(messages_column="messages", template_variables=given)
+
+
 @pytest.mark.parametrize(
     ("messages", "prompt_end", "answer"),
     [
@@ -167,7 +215,7 @@ USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content"
         (Chat([USER, ANSWER], tools=["x"]), "tools: expected objects with the JSON schema of a tool; got a text"),
         (Chat([USER, ANSWER], tools={"a": 1}), "tools: expected a list of tools; got an object"),
         (Chat([USER, {"role": "critic", "content": "lost"}, ANSWER]), "does not know the role 'critic'"),
-        (Chat([USER, {"role": "assistant"}]), "the chat template fails on it: "),
+        (Chat([USER, {"role": "assistant"}]), "message 2 has no content: many templates need"),
         (Chat([USER, ANSWER, ANSWER]), "fails on it: Conversation roles must alternate"),
         (
             Chat([{"role": "user", "content": [{"type": "text", "text": "lost"}]}, ANSWER]),
@@ -181,7 +229,7 @@ USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content"
     ],
 )
 def test_what_is_no_conversation(chat: Chat, reason: str) -> None:
-    name = {"the chat template fails on it: ": "chatml"}.get(reason, "gemma" if "alternate" in reason else "qwen3")
+    name = "chatml" if "no content" in reason else "gemma" if "alternate" in reason else "qwen3"
     with pytest.raises(DataError) as error:
         writer(name).write(chat)
     assert reason in str(error.value)
@@ -258,7 +306,25 @@ def test_a_tokenizer_without_a_template(tmp_path: Path) -> None:
         load_templates(str(tmp_path / "none.jinja"), vocabulary)
 
 
+def test_a_tokenizer_in_memory_brings_its_template(tmp_path: Path) -> None:
+    """The one of transformers, with the same checksum as that of its files; one of tokenizers has none."""
+    transformers = pytest.importorskip("transformers")
+    path = write_model(tmp_path / "model", "qwen3", image_token="<s>")
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": [USER, {"role": "assistant", "content": "b"}]}))
+    options: dict[str, Any] = {"messages_column": "messages", "seq_len": 64}
+    wrapped = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
+    notes = [
+        seampack.pack(tmp_path / "chats.jsonl", out=tmp_path / name, tokenizer=given, **options).notes
+        for name, given in (("file", path), ("memory", wrapped))
+    ]
+    assert notes[0] == notes[1] != {}
+    with pytest.raises(ConfigError, match="no chat template in the tokenizer in memory; those of transformers have"):
+        seampack.pack(tmp_path / "chats.jsonl", out=tmp_path / "none", tokenizer=chat_tokenizer(), **options)
+
+
 def test_a_template_with_the_date_warns(tmp_path: Path) -> None:
-    path = write_model(tmp_path, chat_template="{{ strftime_now('%d') }}")
+    path = write_model(tmp_path, chat_template="{{ date_string or strftime_now('%d') }}")
+    vocabulary = Vocabulary(str(path), tmp_path, path.read_bytes(), lambda _: None)
     with pytest.warns(UserWarning, match="the chat template can write the date of today"):
-        load_templates(FROM_TOKENIZER, Vocabulary(str(path), tmp_path, path.read_bytes(), lambda _: None))
+        load_templates(FROM_TOKENIZER, vocabulary)
+    assert load_templates(FROM_TOKENIZER, vocabulary, {"date_string": "26"}).plain.render([USER]) == "26"

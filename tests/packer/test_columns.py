@@ -152,17 +152,30 @@ def test_rows_partitions_and_tails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert loaded.features["weights"].feature.dtype == "float32"
 
 
-def test_repeated_tokens_are_masked_in_labels_that_are_carried(tmp_path: Path) -> None:
-    labels = [-100, *range(1, 9)]
-    write(tmp_path / "a.jsonl", [{"input_ids": list(range(9)), "labels": labels}], "jsonl")
-    options: dict[str, Any] = {"carry": ["labels"], "seq_len": 5, "shuffle": False, **UNFRAMED}
+def test_repeated_tokens_are_trained_on_once(tmp_path: Path) -> None:
+    """With --labels, in the labels and the masks that are carried; without, these are carried as they are."""
+    labels, mask = [-100, *range(1, 9)], [0] + [1] * 8
+    columns = {"labels": labels, "loss_mask": mask, "assistant_masks": mask, "attention_mask": [1] * 9, "x": mask}
+    write(tmp_path / "a.jsonl", [{"input_ids": list(range(9)), **columns}], "jsonl")
+    options: dict[str, Any] = {"carry": list(columns), "seq_len": 5, "shuffle": False, **UNFRAMED}
     seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", labels=True, **options)
-    rows = next(PackedFolder(tmp_path / "out").tables())["labels"].to_pylist()
-    assert rows == [[-100, 1, 2, 3, 4], [-100, 5, 6, 7, 8]]
-    PackedFolder(tmp_path / "out").verify()
-    assert PackedFolder(tmp_path / "out").unpack()["labels"].to_pylist() == [labels]
+    folder = PackedFolder(tmp_path / "out")
+    rows = next(folder.tables())
+    assert rows["labels"].to_pylist() == [[-100, 1, 2, 3, 4], [-100, 5, 6, 7, 8]]
+    for name in ("loss_mask", "assistant_masks"):
+        assert rows[name].to_pylist() == [[0, 1, 1, 1, 1], [0, 1, 1, 1, 1]]
+    assert rows["attention_mask"].to_pylist() == rows["x"].to_pylist()[1:] * 2 == [[1] * 5] * 2
+    folder.verify()
+    assert not verify_against(folder, tmp_path / "a.jsonl").differences
+    assert {name: folder.unpack()[name].to_pylist() for name in columns} == {n: [v] for n, v in columns.items()}
     seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "all", **options)
-    assert next(PackedFolder(tmp_path / "all").tables())["labels"].to_pylist()[1] == [4, 5, 6, 7, 8]
+    rows = next(PackedFolder(tmp_path / "all").tables())
+    assert rows["labels"].to_pylist()[1] == [4, 5, 6, 7, 8]
+    assert rows["loss_mask"].to_pylist()[1] == [1] * 5
+    place = rows.column_names.index("loss_mask")
+    write_shard(tmp_path / "out", next(folder.tables()).set_column(place, "loss_mask", rows["loss_mask"]))
+    with pytest.raises(ShardError, match="row 1: loss_mask: expected 0 of a repeated token; got 1"):
+        PackedFolder(tmp_path / "out").verify()
 
 
 @KINDS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seampack.errors import ConfigError, DataError
-from seampack.packer.column_types import IGNORE_INDEX
+from seampack.packer.column_types import ATTENTION_MASK, IGNORE_INDEX, LOSS_MASKS
 from seampack.packer.gather import apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
@@ -93,9 +93,19 @@ def test_every_token_is_a_target_once(case: tuple[list[int], int], options: dict
     options = {**options, "extra_tokens": 0, "drop_last": False, "rest": "split", "long": "window"}
     with enough_tokens():
         planned = plan(lengths, seq_len=seq_len, **options)
-    labels = apply_plan(column(documents(lengths)), planned, labels=True)["labels"].to_pylist()
-    targets = sorted(label for row in labels for label in row if label != IGNORE_INDEX)
-    assert targets == sorted(token for document in documents(lengths) for token in document)
+    table = column(documents(lengths))
+    masks = [[token % 3 != 0 for token in document] for document in documents(lengths)]
+    for name, kind in {**dict.fromkeys(LOSS_MASKS, pa.uint8()), ATTENTION_MASK: pa.bool_()}.items():
+        table = table.append_column(name, pa.array(masks, pa.list_(pa.bool_())).cast(pa.list_(kind)))
+    rows = apply_plan(table, planned, labels=True).to_pylist()
+    tokens = sorted(token for document in documents(lengths) for token in document)
+    assert sorted(label for row in rows for label in row["labels"] if label != IGNORE_INDEX) == tokens
+    for name in LOSS_MASKS:
+        trained = [token for row in rows for token, mask in zip(row["input_ids"], row[name], strict=True) if mask]
+        assert sorted(trained) == [token for token in tokens if token % 3]
+    assert all(row[ATTENTION_MASK] == [token % 3 != 0 for token in row["input_ids"]] for row in rows)
+    again = apply_plan(table, planned).to_pylist()
+    assert all(row[LOSS_MASKS[0]] == [int(token % 3 != 0) for token in row["input_ids"]] for row in again)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,14 @@ PACK_OPTIONS = {
         given=CHATS,
         corpus="chats",
     ),
+    "template_variables": Option(
+        ("enable_thinking=false",),  # the model does not write the empty thoughts
+        lambda before, after: (
+            before.documents == after.documents and sum(before.column("loss_mask")) > sum(after.column("loss_mask")) > 0
+        ),
+        given={**CHATS, "train_on": "last", "chat_template": str(TEMPLATES / "qwen3.jinja")},
+        corpus="chats",
+    ),
     "train_on": Option(
         "last",
         lambda before, after: sum(before.column("loss_mask")) > sum(after.column("loss_mask")) > 0,

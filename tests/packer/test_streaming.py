@@ -195,11 +195,33 @@ def test_documents_of_hugging_face() -> None:
             "document 1: expected a column labels; got input_ids",
         ),
         ([{"input_ids": [1], "doc_ids": [1]}], "document 0: column doc_ids: packing adds a column of this name"),
+        ([[1], [3, -5]], "document 1: column input_ids: expected integers of at least 0; got -5"),
+        ([[1.5]], r"document 0: column input_ids: expected integers of at least 0; got 1\.5"),
+        (
+            [{"input_ids": [1, 2], "loss_mask": [1, 2]}],
+            "document 0: column loss_mask: expected 0 or 1 in a mask; got 2",
+        ),
     ],
 )
 def test_documents_that_cannot_be_packed(tokens: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         list(pack_stream(tokens))
+
+
+def test_documents_that_can_be_read_once() -> None:
+    """A second iteration is refused: it would give no rows, or lack those of the first."""
+    stream = pack_stream(iter(TOKENS), **WINDOWS)
+    expected = plain(pack_stream(TOKENS, **WINDOWS))
+    assert plain(stream) == expected
+    with pytest.raises(DataError, match=r"expected an object that can be iterated again, .*; got list_iterator, whose"):
+        list(stream)
+    state = pack_stream(TOKENS, **WINDOWS)
+    before = plain(islice(state, 9))
+    again = pack_stream(iter(TOKENS), **WINDOWS)
+    again.load_state_dict(state.state_dict())
+    assert before + plain(again) == expected
+    with pytest.raises(DataError, match="documents: expected an iterable of lists of token ids; got int"):
+        pack_stream(5)  # type: ignore[arg-type]
 
 
 def test_options_are_checked() -> None:
@@ -212,7 +234,7 @@ def test_options_are_checked() -> None:
         with pytest.raises(ConfigError, match=message):
             pack_stream([], **options)
     state = pack_stream([[1]], **WINDOWS).state_dict()
-    with pytest.raises(DataError, match=r"state: expected options .*, as now; got"):
+    with pytest.raises(DataError, match="state: expected seq_len 2048, as now; got 32, from the earlier run"):
         pack_stream([[1]]).load_state_dict(state)
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -241,21 +241,28 @@ def test_states_of_other_runs_are_refused(folders: dict[str, Path]) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # torchdata looks at deprecated names of torch
 def test_a_stateful_loader_goes_on_with_workers(folders: dict[str, Path]) -> None:
-    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+    """Also where a worker has given all its rows, and others have not."""
+    from torchdata.stateful_dataloader import StatefulDataLoader
 
-    def loader() -> Any:
+    def loader(**options: Any) -> Any:
         dataset = seampack.PackedIterableDataset(folders["arrow"], seed=2)
-        return loaders.StatefulDataLoader(dataset, batch_size=3, num_workers=2, collate_fn=list)
+        return StatefulDataLoader(dataset, batch_size=3, num_workers=2, collate_fn=list, **options)
 
-    whole = [keys(batch) for batch in loader()]
-    first = loader()
-    batches = iter(first)
-    before = [keys(batch) for batch in islice(batches, 5)]
-    state = first.state_dict()
-    del batches
-    second = loader()
-    second.load_state_dict(state)
-    assert before + [keys(batch) for batch in second] == whole
+    kept = loader(persistent_workers=True)
+    whole, next_epoch = ([keys(batch) for batch in kept] for _ in range(2))
+    assert sorted(chain.from_iterable(whole)) == sorted(chain.from_iterable(next_epoch))
+    assert whole != next_epoch
+    for place in (5, len(whole) - 1):
+        first = loader()
+        batches = iter(first)
+        before = [keys(batch) for batch in islice(batches, place)]
+        assert before == whole[:place]
+        state = first.state_dict()
+        del batches
+        second = loader(persistent_workers=True)
+        second.load_state_dict(state)
+        assert before + [keys(batch) for batch in second] == whole
+        assert [keys(batch) for batch in second] == next_epoch
 
 
 def test_ranks_are_not_guessed(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

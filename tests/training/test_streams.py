@@ -39,13 +39,17 @@ def test_a_loader_goes_on() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # torchdata looks at deprecated names of torch
 def test_a_stateful_loader_goes_on_with_workers() -> None:
-    kind = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
-    whole = ids(loader(2, kind))
-    first = loader(2, kind)
-    batches = iter(first)
-    before = ids(islice(batches, 5))
-    state = first.state_dict()
-    del batches
-    second = loader(2, kind)
-    second.load_state_dict(state)
-    assert before + ids(second) == whole
+    """Also where a worker has packed its share, and others have not."""
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    whole = ids(loader(2, StatefulDataLoader))
+    for place in (5, len(whole) - 1):
+        first = loader(2, StatefulDataLoader)
+        batches = iter(first)
+        before = ids(islice(batches, place))
+        state = first.state_dict()
+        del batches
+        second = loader(2, StatefulDataLoader)
+        second.load_state_dict(state)
+        assert before + ids(second) == whole
+    assert ids(second) == whole
