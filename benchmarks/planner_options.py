@@ -75,6 +75,17 @@ def cost(lengths: npt.NDArray[np.int32], seq_len: int) -> list[str]:
     return cells
 
 
+def floor_of_worst(steps: npt.NDArray[np.int64]) -> float:
+    """Return a ratio of dearest row and mean that the worst step has in any order of the rows of these steps.
+
+    Of any order, take the ``k`` steps with the dearest rows. Their dearest rows cost at least as much as the rows 0,
+    ``ranks``, ``2 ranks``, ... of the sorted ones, and all their rows at most as much as the first ``k ranks``.
+    """
+    costs = np.sort(steps.ravel())[::-1].reshape(steps.shape)
+    ratios = costs[:, 0].cumsum() * steps.shape[1] / costs.sum(axis=1).cumsum()
+    return float(ratios.max())
+
+
 def balance(lengths: npt.NDArray[np.int32], seq_len: int) -> list[str]:
     """Return the number of rows and, for each number of ranks, the imbalance of shuffled and of balanced rows."""
     options: dict[str, Any] = {"seq_len": seq_len, "strategy": "best_fit"}
@@ -89,7 +100,7 @@ def balance(lengths: npt.NDArray[np.int32], seq_len: int) -> list[str]:
         costs = plan.costs(seampack.PlanConfig().linear_cost)
         steps = costs[: costs.size // ranks * ranks].reshape(-1, ranks)
         worst = float((steps.max(axis=1) / steps.mean(axis=1)).max())
-        cells.append(f"{before:.3f} to {after:.3f} (worst step {worst:.3f})")
+        cells.append(f"{before:.3f} to {after:.3f} (worst step {worst:.3f}, floor {floor_of_worst(steps):.3f})")
     return cells
 
 

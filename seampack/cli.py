@@ -12,6 +12,7 @@ On a terminal, the remedy of an error or warning is on a second line.
 
 import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -37,7 +38,7 @@ from seampack.commands.tokenize import tokenize
 from seampack.commands.tokenizer import tokenizer
 from seampack.commands.unpack import unpack
 from seampack.commands.verify import verify
-from seampack.errors import SeampackError, is_out_of_memory
+from seampack.errors import SeampackError, is_out_of_memory, reason_of_os
 
 _INTERRUPTED = 128 + signal.SIGINT
 _CLOSED_PIPE = 141  # 128 + SIGPIPE
@@ -81,13 +82,12 @@ class _Group(click.Group):
             _fail(f"out of memory{memory_advice(ctx)}", 1)
         except OSError as error:
             out = written(ctx)
-            if error.errno == errno.EPIPE and not error.filename:
-                discard(sys.stdout)
-                sys.exit(_CLOSED_PIPE if out is None else 0)
-            if out is None:
-                raise
+            if not _is_of_stdout(error) or (out is None and error.errno != errno.EPIPE):
+                _fail_of_os(error)
             discard(sys.stdout)
-            warn(f"standard output cannot be written: {error.strerror or error}; {out} is complete")
+            if error.errno == errno.EPIPE:
+                sys.exit(_CLOSED_PIPE if out is None else 0)
+            warn(f"standard output cannot be written: {reason_of_os(error)}; {out} is complete")
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         """Run the command line and exit."""
@@ -116,9 +116,27 @@ class _Group(click.Group):
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
         except OSError as error:
-            file = f"{error.filename}: " if error.filename else ""
-            _fail(f"{file}{error.strerror or error}", 1)
+            _fail_of_os(error)
         sys.exit(0)
+
+
+def _is_of_stdout(error: OSError) -> bool:
+    """Return whether an error is of standard output: a pipe that nobody reads, or a report that cannot be written.
+
+    Files have a name in their errors. Other errors without one, as of a connection, are not raised by ``click.echo``.
+    """
+    if error.filename:
+        return False
+    if error.errno == errno.EPIPE:
+        with suppress(OSError, ValueError, AttributeError):  # not a file, closed, or None
+            pipe = select.poll()
+            pipe.register(sys.stdout.fileno(), select.POLLOUT)
+            return any(state & select.POLLERR for _, state in pipe.poll(0))
+        return False
+    raised = error.__traceback__
+    while raised is not None and raised.tb_next is not None:
+        raised = raised.tb_next
+    return raised is not None and raised.tb_frame.f_code is click.echo.__code__
 
 
 def _open_closed_descriptors() -> None:
@@ -141,6 +159,11 @@ def _end(code: int) -> NoReturn:
 
         util._exit_function()  # type: ignore[attr-defined]
     os._exit(code)
+
+
+def _fail_of_os(error: OSError) -> NoReturn:
+    file = f"{error.filename}: " if error.filename else ""
+    _fail(f"{file}{reason_of_os(error)}", 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -11,6 +11,8 @@ A message says what is wrong, where, what was expected, what was found, and how 
 on one line and exits with code 1.
 """
 
+import os
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out; torch raises RuntimeErrors for it."""
@@ -19,6 +21,14 @@ def is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
+
+
+def reason_of_os(error: BaseException) -> str:
+    """Return the reason of an error of the system in words; libraries such as Arrow put their own text around it."""
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 class SeampackError(Exception):

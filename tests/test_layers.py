@@ -42,7 +42,8 @@ LAYERS: dict[str, set[str]] = {
     "_memory": set(),
     "_pandas": set(),
     "_signals": set(),
-    "_threads": {"seampack.config"},
+    "_cgroups": set(),
+    "_threads": {"seampack._cgroups", "seampack.config"},
     "_jit": {"numpy", "seampack._compiler"},
     "_compiler": {"llvmlite", "numba", "numpy", "seampack._jit"},
     "config": {"seampack.errors"},
@@ -66,7 +67,8 @@ LAYERS: dict[str, set[str]] = {
     "packer/plan_config": FLOOR,
     "packer/planning": PLANNING,
     "packer/plans": PLANNING,
-    "packer/ray": {*FLOOR, "seampack.packer", "seampack._memory", "seampack._pandas", "ray"},
+    "packer/ray": {*FLOOR, "seampack.packer", "seampack.io", "ray"},
+    "packer/ray_worker": {*FLOOR, "seampack.packer", "seampack.io", "seampack._memory", "seampack._pandas"},
     "packer/row_groups": PLANNING,
     "packer/windows": PLANNING,
     "segmenter": {*FLOOR, "seampack.io", "seampack.segmenter", "seampack._memory", "numpy", "pyarrow", "msgspec"},
@@ -83,7 +85,7 @@ LAYERS: dict[str, set[str]] = {
     "models/registry": {*FLOOR, "seampack.models"},
     "models/sources": {*FLOOR, "seampack.io"},
     "commands": {*FLOOR, "seampack.commands", "seampack.io", "seampack.packer", "seampack.segmenter", "seampack.models"}
-    | {"seampack._jit", "seampack._memory", "seampack._pandas", "click"},
+    | {"seampack._cgroups", "seampack._jit", "seampack._memory", "seampack._pandas", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},
 }
 WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}

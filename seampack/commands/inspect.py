@@ -7,7 +7,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
-from seampack.commands.report import accounting_lines, print_json, row_text, warn
+from seampack.commands.report import accounting_lines, echo_sources, print_json, row_text, warn
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
 
@@ -101,6 +101,7 @@ def _show_manifest(manifest: "Manifest") -> None:
         megabytes = sum(each.bytes for each in manifest.inputs) / 1e6
         names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
         click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
+    echo_sources(manifest.notes)
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
@@ -132,6 +133,6 @@ def _decoder(facts: "TokenizerFacts", name: str | None) -> Callable[[Any], str] 
             raise
         warn(f"the rows are shown as ids: {error}; give --tokenizer")
         return None
-    if tokenizer.fingerprint != facts.fingerprint:
+    if not tokenizer.is_recorded_as(facts.fingerprint):
         warn("this is not the tokenizer that the folder was packed with")
     return tokenizer.decode

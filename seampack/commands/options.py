@@ -135,7 +135,11 @@ def with_formats(command: Command) -> Command:
 
 as_json = option("--json", "as_json", is_flag=True, group=Group.RUN, help="Print the result as JSON.")
 threads = option(
-    "--threads", group=Group.RUN, type=Integer(min=1), default=None, help="Number of threads; by default one per core."
+    "--threads",
+    group=Group.RUN,
+    type=Integer(min=1),
+    default=None,
+    help="Number of threads; by default one per core that the process may use.",
 )
 
 # seampack pack, compare, inspect and tokenizer

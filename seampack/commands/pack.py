@@ -11,6 +11,7 @@ from seampack.commands.grouped import PATH, GroupedCommand, option
 from seampack.commands.inspect import report_on
 from seampack.commands.report import (
     accounting_lines,
+    echo_sources,
     note,
     note_lines,
     print_json,
@@ -39,16 +40,6 @@ _NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format"
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
-_MIX_COLUMNS = {
-    "name": "source",
-    "weight": "weight",
-    "share": "share",
-    "tokens": "tokens",
-    "documents": "documents",
-    "epochs": "epochs",
-    "documents_unused": "documents unused",
-    "tokens_unused": "tokens unused",
-}
 
 
 @click.command(cls=GroupedCommand)
@@ -176,6 +167,8 @@ def pack(
     set_memory_advice(_MEMORY_ADVICE)
     if is_url(out):
         set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
+    if engine == "ray" or partition is not None:
+        set_interrupted("interrupted; finished partitions are kept: the same command goes on after them")
     _warn_of_idle_options(config)
     if mix_repeat and not mix:
         raise click.UsageError("--mix-repeat needs --mix NAME=WEIGHT")
@@ -255,8 +248,7 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
         print_json(manifest.to_dict() | times)
         return
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
-    if "mix" in manifest.notes:
-        click.echo(table(manifest.notes["mix"]["sources"], _MIX_COLUMNS))
+    echo_sources(manifest.notes)
     click.echo(accounting_lines(manifest.accounting.to_dict()))
     if manifest.quarantined:
         click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
@@ -272,12 +264,7 @@ def _time_line(times: dict[str, float]) -> str:
 @shared.corpus
 @shared.tokenizer
 @option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
-@option(
-    "--optimal",
-    is_flag=True,
-    group=Group.PLANNING,
-    help="Compare the strategy optimal too, which takes seconds.",
-)
+@option("--optimal", is_flag=True, group=Group.PLANNING, help="Compare the strategy optimal too, which takes seconds.")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json

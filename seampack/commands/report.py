@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -114,6 +114,14 @@ def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
         padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True))
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def echo_sources(notes: Mapping[str, Any]) -> None:
+    """Print what was taken of each source, if the notes are those of a blend."""
+    from seampack.packer.mixes import SOURCE_COLUMNS, noted_sources
+
+    if sources := noted_sources(notes):
+        click.echo(table(sources, SOURCE_COLUMNS))
 
 
 def _cell(key: str, value: Any) -> str:

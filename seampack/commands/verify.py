@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     multiple=True,
     type=PATH,
     metavar="INPUT",
-    help="Also compare every token with the source: a file, glob or folder, as for pack, or - for standard input. Can "
-    "be repeated; give the inputs in the order in which they were packed.",
+    help="Also compare every token with the source: a file, glob or folder, as for pack, or - for standard input; or a "
+    "token store. Can be repeated; give the inputs in the order in which they were packed, and those of a blend as "
+    "NAME=STORE.",
 )
 @click.option(
     "--tokenizer",
@@ -44,7 +45,8 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
     rows.
 
-    With --against, the source is read and tokenised again, with the options in the manifest. Each document must be in
+    With --against, the source is read and tokenised again, with the options in the manifest; a token store is only
+    read. Each document must be in
     the rows exactly once (repeated tokens apart), with its id and all its tokens at their positions, and what was
     dropped must be as counted. Each kind of difference is shown on one line. The exit code is 1 if there is any.
 
@@ -91,13 +93,14 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
 
     keep_freed_memory()
     from seampack.packer.against import verify_against
+    from seampack.packer.mixes import noted_sources, pairs
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
-    split = shared.splitter(packed.manifest.notes.get("pre_segment"))
+    is_blend = bool(noted_sources(packed.manifest.notes))
+    split = shared.splitter(None if is_blend else packed.manifest.notes.get("pre_segment"))
+    given = pairs(source, "--against", "NAME=STORE") if is_blend else source
     with live_line("comparing") as on_progress:
-        return verify_against(
-            packed, source, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress
-        )
+        return verify_against(packed, given, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress)
 
 
 def verified_line(manifest: "Manifest") -> str:

@@ -20,14 +20,15 @@ import pyarrow as pa
 
 from seampack._signals import uninterrupted
 from seampack.config import check_flag
-from seampack.errors import DataError, ShardError
+from seampack.errors import DataError, ShardError, reason_of_os
 from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hidden_path
 from seampack.io.formats import codec_of_name
 from seampack.io.places import Place, is_url, local_path, shown
 from seampack.io.sources import STDIN
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash; a drive has one letter
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_ERRORS = (*_FULL, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -40,8 +41,9 @@ def writing(out: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _cannot_be_written(out: str | os.PathLike[str], error: Exception) -> ShardError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return ShardError(f"{os.fspath(out)}: cannot be written: {reason}; the output is unchanged")
+    full = isinstance(error, OSError) and error.errno in _FULL
+    remedy = "; make room there, or choose another disk" if full else ""
+    return ShardError(f"{os.fspath(out)}: cannot be written: {reason_of_os(error)}; the output is unchanged{remedy}")
 
 
 def sync(path: Path) -> None:
@@ -130,7 +132,7 @@ def output_stream(out: str | os.PathLike[str]) -> Iterator[Any]:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ShardError(f"standard output: cannot be written: {error.strerror}") from error
+            raise ShardError(f"standard output: cannot be written: {reason_of_os(error)}") from error
         return
     with staged_path(Path(out)) as partial, writing(out), partial.open("wb") as file:
         codec = codec_of_name(out)
@@ -290,12 +292,16 @@ def staging_of(
 
 
 @contextmanager
-def staged_folder(out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool) -> Iterator[Path]:
+def staged_folder(
+    out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, uploads: bool = False
+) -> Iterator[Path]:
     """Yield a hidden folder to write into; it is renamed to ``out`` when the block succeeds.
+
+    ``uploads``: whether ``out`` may be an address, to which the folder is then uploaded.
 
     Raises ShardError if ``out`` must not be replaced or cannot be written; ``out`` is then unchanged.
     """
-    staging = StagedFolder(out, kind, overwrite=overwrite)
+    staging = (staging_of if uploads else StagedFolder)(out, kind, overwrite=overwrite)
     try:
         staging.open()
         try:

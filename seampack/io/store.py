@@ -228,6 +228,7 @@ class UploadedFolder(StagedFolder):
         probe.write_bytes(b"-")
         self._store.upload(probe, _PROBE)
         self._store.delete(_PROBE)
+        probe.unlink()  # or it would be uploaded again if the folder is the root
 
     def publish(self) -> None:
         """Copy all files to the address, several at a time: the marker is last, and an old one is removed first."""

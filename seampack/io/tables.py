@@ -4,6 +4,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain, islice
 from typing import Any, Self
 
 import numpy as np
@@ -135,17 +136,28 @@ class TableReader:
 
         The metadata of Parquet report the size of rows as stored, which may be a thousandth of their decoded size.
         """
+        rows = _FEW_ROWS
+        for group in self._chosen:
+            file, batches = self._opened_group(group, columns)
+            for batch in batches:
+                yield batch
+                per_row = sum(map(_size_in_memory, batch.columns)) / max(1, batch.num_rows)
+                rows = int(max(1, min(4 * rows, size / max(1, per_row), _ROWS)))
+                file.reader.set_batch_size(rows)
+
+    def _opened_group(self, group: int, columns: Sequence[str]) -> tuple[Any, Iterator[pa.RecordBatch]]:
+        """Return the reader of a row group, and its batches, of which the first has one row."""
         import pyarrow.parquet as pq
 
-        repeated = _repeated_texts(self._parquet.metadata, columns)
-
+        batches = self._parquet.iter_batches(1, [group], columns, use_threads=False)
+        # The first row is read before the metadata of its columns: where they are damaged, reading raises an error, but
+        # pyarrow's access to them would end the process.
+        first = list(islice(batches, 1))
+        repeated = _repeated_texts(self._parquet.metadata, group, columns) if first else []
+        if not repeated:
+            return self._parquet, chain(first, batches)
         file = pq.ParquetFile(_mapped(self._file), metadata=self._parquet.metadata, read_dictionary=repeated)
-        rows = _FEW_ROWS
-        for batch in file.iter_batches(rows, self._chosen, columns, use_threads=False):
-            yield batch
-            per_row = sum(map(_size_in_memory, batch.columns)) / max(1, batch.num_rows)
-            rows = int(max(1, min(4 * rows, size / max(1, per_row), _ROWS)))
-            file.reader.set_batch_size(rows)
+        return file, file.iter_batches(1, [group], columns, use_threads=False)
 
 
 def _check_places(batch: pa.RecordBatch) -> None:
@@ -174,16 +186,17 @@ def _share(groups: int, part: tuple[int, int]) -> range:
     return range(groups * number // parts, groups * (number + 1) // parts)
 
 
-def _repeated_texts(metadata: Any, columns: Sequence[str]) -> list[str]:
-    """Return the columns of Parquet that have a dictionary, and after it little more than indices into it."""
-    repeated = set()
-    for group in range(metadata.num_row_groups):
-        chunks = (metadata.row_group(group).column(index) for index in range(metadata.num_columns))
-        for chunk in chunks:
-            if chunk.path_in_schema in columns and chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
-                indices = chunk.total_compressed_size - (chunk.data_page_offset - chunk.dictionary_page_offset)
-                if indices <= _INDEX_BYTES * chunk.num_values:
-                    repeated.add(chunk.path_in_schema)
+def _repeated_texts(metadata: Any, group: int, columns: Sequence[str]) -> list[str]:
+    """Return the columns of a row group that have a dictionary, and after it little more than indices into it."""
+    repeated = []
+    for index in range(metadata.num_columns):
+        if metadata.schema.column(index).path not in columns:
+            continue
+        chunk = metadata.row_group(group).column(index)
+        if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
+            indices = chunk.total_compressed_size - (chunk.data_page_offset - chunk.dictionary_page_offset)
+            if indices <= _INDEX_BYTES * chunk.num_values:
+                repeated.append(chunk.path_in_schema)
     return sorted(repeated)
 
 

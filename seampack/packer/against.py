@@ -24,6 +24,7 @@ from seampack.packer.entries import Input
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import CHAT_TEMPLATE, Manifest
 from seampack.packer.memory_sources import opened
+from seampack.packer.noted_stores import stores_of
 from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int32, Int64
@@ -87,31 +88,35 @@ def verify_against(
 ) -> Outcome:
     """Compare every token of a packed folder with the documents that it was packed from.
 
-    The source is read and tokenised again with the recorded options. Memory use is that of ``PackedFolder.segments``
-    (about 110 bytes per segment), with an id column about 150 bytes more per document, and of the blocks that are read.
+    The source is read and tokenised again with the recorded options; a token store is only read. Memory use is that of
+    ``PackedFolder.segments`` (about 110 bytes per segment), with an id column about 150 bytes more per document, and of
+    the blocks that are read.
 
     Args:
         folder: The packed folder; ``verify`` has checked it.
-        source: Paths, globs, folders, or ``"-"`` for standard input; or the documents in memory that were packed.
+        source: Paths, globs, folders, or ``"-"`` for standard input; or the documents in memory that were packed; or
+            the folder of a token store. Of a blend, its token stores by name.
         tokenizer: The tokenizer that packed the folder, if it is no longer at the recorded place.
         threads: Number of worker threads; by default all cores.
         split: The function that cut texts into pieces, if the folder was packed with one.
         on_progress: Called after each batch of documents.
 
-    Raises ConfigError for another tokenizer, and for a mix of several sources; DataError for a source that cannot be
-    read, and ShardError if the segments of a document do not follow each other.
+    Raises ConfigError for another tokenizer or token store; DataError for a source that cannot be read, and ShardError
+    if the segments of a document do not follow each other.
     """
-    if "mix" in folder.manifest.notes:
-        raise ConfigError(f"{folder.folder}: a blend of several sources is not compared with one; omit --against")
-    paths = opened(source)
     config = _recorded(folder.manifest)
-    facts = folder.manifest.tokenizer
-    text_tokenizer = recorded_tokenizer(facts, tokenizer, config, input_bytes=known_bytes(paths))
-    _check_template(text_tokenizer, folder.manifest)
     comparing = _Comparing(folder)
     inputs: list[Input] = []
-    with closing(
-        token_batches(
+    tokens = stores_of(source, folder.folder, folder.manifest, config)
+    if tokens is not None:
+        reading = tokens.batches(checks=True, on_progress=on_progress)
+    else:
+        paths = opened(source)
+        text_tokenizer = recorded_tokenizer(
+            folder.manifest.tokenizer, tokenizer, config, input_bytes=known_bytes(paths)
+        )
+        _check_template(text_tokenizer, folder.manifest)
+        reading = token_batches(
             paths,
             text_tokenizer,
             config,
@@ -120,7 +125,7 @@ def verify_against(
             on_bad=comparing.skip,
             on_progress=on_progress,
         )
-    ) as batches:
+    with closing(reading) as batches:
         for batch in batches:
             if batch.origin.inputs is None:
                 comparing.add(batch)

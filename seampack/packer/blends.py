@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seampack.errors import ConfigError
+from seampack.errors import ConfigError, ShardError
 from seampack.io.arrow import arrow_of
+from seampack.io.places import is_url
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
 from seampack.packer.columns import joined_fields
@@ -21,8 +22,9 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Origin, TokenBatch
 from seampack.packer.entries import Input, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.mixes import Mix, take, targets
-from seampack.packer.numbering import numbers_of
+from seampack.packer.gather import Ragged
+from seampack.packer.mixes import MIX, Mix, take, targets
+from seampack.packer.numbering import numbers_of, places_of
 from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Counted, Progress
 from seampack.packer.plans import Int64
@@ -30,8 +32,6 @@ from seampack.packer.store_manifest import is_token_store
 from seampack.packer.token_store import NAMES, TokenStore, named_types
 from seampack.packer.tokenizing import AnyTokenizer
 
-MIX = "mix"
-"""Note of a packed folder with what was taken of each source of its blend."""
 _BLOCK_TOKENS = 1 << 21
 _MOST = 1 << 30
 """Documents that a blend may have: about 30 bytes of memory are needed for each."""
@@ -50,14 +50,14 @@ class Blend:
                     f"mix: {name}: {os.fspath(place)}: expected a token store; make one with: seampack tokenize"
                 )
         self._mix = mix
+        self._is_index = config.output_format == OutputFormat.INDEX
         self._stores = {name: TokenStore(place) for name, place in mix.stores.items()}
         self._first = next(iter(self._stores.values()))
         self.name = f"the mix of {', '.join(mix.stores)}"
-        if config.output_format == OutputFormat.INDEX:
-            raise ConfigError("output_format: an index is of one token store; got a mix; omit --index-only")
         for name, store in self._stores.items():
             self._check(name, store)
-        lengths = {name: _lengths(store) for name, store in self._stores.items()}
+        self._refuse_twice()
+        lengths = {name: store.lengths() for name, store in self._stores.items()}
         wanted = targets(
             [store.manifest.tokens for store in self._stores.values()],
             [mix.weights[name] for name in self._stores],
@@ -68,6 +68,7 @@ class Blend:
             name: take(lengths[name], target, (config.seed, place))
             for place, ((name, _), target) in enumerate(zip(lengths.items(), wanted, strict=True))
         }
+        self._refuse_nothing(wanted)
         sizes = [lengths[name][taken.documents] for name, taken in self._taken.items()]
         progress = [
             (np.cumsum(size) - size / 2) / max(1, int(size.sum())) for size in sizes
@@ -98,16 +99,36 @@ class Blend:
                     "tokenise the sources alike"
                 )
 
+    def _refuse_twice(self) -> None:
+        """Raise ConfigError for a store that two sources name, whose documents would be repeated without a word."""
+        names: dict[str, str] = {}
+        for name, store in self._stores.items():
+            if (other := names.setdefault(store.fingerprint, name)) != name:
+                raise ConfigError(
+                    f"mix: {name}: {store.folder}: the same token store as {other}; name it once, with the sum of both "
+                    "weights"
+                )
+
     def _refuse_too_many(self, wanted: list[int]) -> None:
         counts = [
             (target // store.manifest.tokens + 1) * store.manifest.documents
             for target, store in zip(wanted, self._stores.values(), strict=True)
         ]
         if sum(counts) > _MOST:
+            name = max(zip(counts, self._stores, strict=True))[1]
             raise ConfigError(
-                f"mix: these weights would repeat documents to {sum(counts):,}; expected at most {_MOST:,}; give a "
-                "source that is too large a larger weight"
+                f"mix: {name}: with these weights, the blend would have more than {_MOST:,} documents, most of them of "
+                "this source; give the others larger weights"
             )
+
+    def _refuse_nothing(self, wanted: list[int]) -> None:
+        """Raise ConfigError for a source whose share is less than half of its first document."""
+        for (name, taken), target in zip(self._taken.items(), wanted, strict=True):
+            if not taken.documents.size:
+                raise ConfigError(
+                    f"mix: {name}: its share of the blend would be {target:,} tokens, which is no document; give it a "
+                    "larger weight, or omit it"
+                )
 
     def _numbers(self, name: str) -> Int64:
         counts = [partition.documents for partition in self._stores[name].manifest.partitions]
@@ -122,7 +143,7 @@ class Blend:
             accounts.append(
                 {
                     "name": name,
-                    "folder": str(self._stores[name].folder.resolve()),
+                    "folder": self._stores[name].absolute,
                     "fingerprint": self._stores[name].fingerprint,
                     "weight": self._mix.weights[name],
                     "documents": int(size.size),
@@ -134,6 +155,11 @@ class Blend:
                 }
             )
         return accounts
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each store by name."""
+        return {name: store.fingerprint for name, store in self._stores.items()}
 
     @property
     def paths(self) -> list[str]:
@@ -186,8 +212,7 @@ class Blend:
         """Yield the documents of partitions; each ends with a batch without documents. Raise as ``TokenStore``."""
         documents, tokens, size = counted.documents, counted.tokens, counted.bytes
         if checks:
-            for store in self._stores.values():
-                store.verify()
+            self.verify()
         for partition in range(self._bounds.size - 1) if chosen is None else chosen:
             first, last = (int(bound) for bound in self._bounds[partition : partition + 2])
             before = np.cumsum(self._length[first:last]) - self._length[first:last]
@@ -207,33 +232,53 @@ class Blend:
             yield TokenBatch(nothing, np.zeros(1, np.int64), origin=Origin(partition=partition, inputs=inputs))
 
     def _block(self, start: int, stop: int, partition: int) -> TokenBatch:
-        """Return documents of the blend."""
-        source, epoch = self._source[start:stop], self._epoch[start:stop]
+        """Return documents of the blend; those of an index without their tokens, which are not looked at."""
         offsets = offsets_of(self._length[start:stop])
-        values = {name: np.empty(int(offsets[-1]), dtype) for name, dtype in self._first.columns.items()}
-        types = named_types(self._first.config)
-        fields = []
-        places = [np.flatnonzero(source == number) for number in range(len(self._stores))]
-        for (name, store), mine in zip(self._stores.items(), places, strict=True):
-            columns, own = store.documents(self._number[start:stop][mine])
-            for column, out in values.items():
-                lists = columns[column]
-                kernels.copy_segments(
-                    lists.addresses, lists.lengths, offsets[mine], out.dtype.itemsize, out.ctypes.data
-                )
-            if NAMES in own:
-                own[NAMES] = _names(name, own[NAMES], epoch[mine])
-            fields.append(own)
-        back = arrow_of(np.argsort(np.concatenate(places), kind="stable"))
-        joined = {name: column.take(back) for name, column in joined_fields(fields, types).items()}
+        if self._is_index:
+            nothing = np.broadcast_to(np.empty(1, self._first.dtype), int(offsets[-1]))
+            return TokenBatch(nothing, offsets, origin=Origin(b"", nothing.nbytes, partition))
+        columns, fields = self._documents(np.arange(start, stop))
+        values: dict[str, Any] = {}
+        for name, lists in columns.items():
+            values[name] = out = np.empty(int(offsets[-1]), lists.dtype)
+            kernels.copy_segments(lists.addresses, lists.lengths, offsets[:-1], out.dtype.itemsize, out.ctypes.data)
         ids = values.pop("input_ids")
         origin = Origin(b"", ids.nbytes, partition)
-        return TokenBatch(ids, offsets, joined.pop(NAMES, None), origin=origin, columns=values, fields=joined)
+        return TokenBatch(ids, offsets, fields.pop(NAMES, None), origin=origin, columns=values, fields=fields)
 
+    def documents(self, numbers: Int64) -> tuple[dict[str, Ragged], dict[str, pa.Array]]:
+        """Return documents by their numbers in the blend; see ``TokenStore.documents``."""
+        places = places_of(numbers, np.diff(self._bounds).tolist())
+        if (places < 0).any():
+            raise ShardError(f"{self.name}: no document {int(numbers[places.argmin()])} in the blend")
+        return self._documents(places)
 
-def _lengths(store: TokenStore) -> Int64:
-    """Return the lengths of all documents of a store."""
-    return np.concatenate([np.empty(0, np.int64), *(batch.lengths for batch in store.batches())])
+    def _documents(self, places: Int64) -> tuple[dict[str, Ragged], dict[str, pa.Array]]:
+        """Return the documents at some places of the blend."""
+        source, number, epoch = self._source[places], self._number[places], self._epoch[places]
+        columns, fields, order = [], [], []
+        for place, (name, store) in enumerate(self._stores.items()):
+            mine = np.flatnonzero(source == place)
+            lists, values = store.documents(number[mine])
+            if NAMES in values:
+                values[NAMES] = _names(name, values[NAMES], epoch[mine])
+            columns.append(lists)
+            fields.append(values)
+            order.append(mine)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        joined = joined_fields(fields, named_types(self._first.config))
+        return (
+            {
+                name: Ragged.joined([lists[name] for lists in columns], dtype).taken(back)
+                for name, dtype in self._first.columns.items()
+            },
+            {name: values.take(arrow_of(back)) for name, values in joined.items()},
+        )
+
+    def verify(self) -> None:
+        """Compare all files of the stores with their checksums. Raise ShardError for another."""
+        for store in self._stores.values():
+            store.verify()
 
 
 def _bounds(groups: Int64) -> Int64:
@@ -258,7 +303,7 @@ def tokens_of(source: Any, config: PackConfig) -> TokenStore | Blend | None:
     items = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(items, list | tuple) or not all(isinstance(item, str | os.PathLike) for item in items):
         return None
-    stores = [item for item in items if is_token_store(item)]
+    stores = [item for item in items if (len(items) == 1 or not is_url(item)) and is_token_store(item)]
     if not stores:
         return None
     if len(items) > 1:

@@ -259,7 +259,7 @@ def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
         return column
     kind = schema.field(column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not is_list or not pa.types.is_integer(kind.value_type):
+    if not is_list or not (pa.types.is_integer(kind.value_type) or pa.types.is_null(kind.value_type)):
         raise DataError(f"{name}: column {column!r}: expected lists of integers; got {kind}")
     return column
 
@@ -274,5 +274,6 @@ def _chat_columns(name: str, schema: pa.Schema, config: PackConfig) -> dict[str,
 def _normal(column: pa.Array) -> pa.Array:
     """Return a column as large strings or large lists."""
     if hasattr(column.type, "value_type") and not pa.types.is_dictionary(column.type):
-        return column.cast(pa.large_list(column.type.value_type))
+        kind = column.type.value_type
+        return column.cast(pa.large_list(pa.int64() if pa.types.is_null(kind) else kind))  # only empty lists
     return as_texts(column)

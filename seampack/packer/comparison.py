@@ -16,6 +16,7 @@ from seampack.packer.documents import TokenBatch
 from seampack.packer.memory_sources import opened
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.plan_config import PAPER, Strategy
+from seampack.packer.planning import fewest_rows
 from seampack.packer.plans import imbalance
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import plan_stream
@@ -37,7 +38,7 @@ class Comparison:
     imbalance: float | None = None
     """Cost of the dearest rows of all steps of ``balance`` ranks over the mean cost; None without such steps."""
     rows_over_bound: int | None = None
-    """Most rows beyond the fewest of each planning window, for ``optimal``; None for other strategies."""
+    """The most rows beyond the fewest in which no document that fits a row is cut, for ``optimal``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the accounting with the strategy and seconds, for JSON and tables."""
@@ -115,13 +116,19 @@ def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> 
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     costs = [np.empty(0, np.int64)]
-    over_bound: int | None = None
+    read: list[npt.NDArray[np.int32]] = []
+    bounds: list[int | None] = []
+    if config.strategy == Strategy.OPTIMAL:
+        batches = list(batches)
+        read = [lengths for lengths, *_ in batches]
     for window in plan_stream((_Lengths(lengths.astype(np.int64), *facts) for lengths, *facts in batches), config):
         accounting += window.accounting
-        if window.plan.rows_over_bound is not None:
-            over_bound = (over_bound or 0) + window.plan.rows_over_bound
+        bounds.append(window.plan.rows_over_bound)
         if config.balance is not None:
             costs.append(window.plan.costs(config.linear_cost))
     seconds = time.process_time() - started
+    over_bound = bounds[0] if len(bounds) == 1 else None
+    if read and over_bound is None:  # several windows, whose bounds prove nothing about all documents
+        over_bound = max(0, accounting.rows - fewest_rows(np.concatenate(read), config))
     ratio = None if config.balance is None else imbalance(np.concatenate(costs), config.balance)
     return Comparison(name, accounting, seconds, ratio, over_bound)

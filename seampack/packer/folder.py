@@ -15,7 +15,9 @@ from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.indexed import IndexedRows
 from seampack.packer.manifest import Manifest
 from seampack.packer.names import MANIFEST
+from seampack.packer.noted_stores import Stores
 from seampack.packer.segments import SegmentIndex, index_segments
+from seampack.packer.store_manifest import MARKER
 from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
 
 _COLUMNS = ("input_ids", *ADDED_COLUMNS)
@@ -25,19 +27,21 @@ class PackedFolder:
     """A folder that ``pack`` completed, local or at an address such as ``s3://bucket/folder``.
 
     Of a remote folder, shards are copied into temporary files as they are needed. Of an index, the rows are made from
-    its token store, which is at ``store`` if it was moved.
+    its token store, which is at ``store`` if it was moved; of a blend, ``store`` has the places by name.
 
     Raises ShardError if the manifest is missing (the run that wrote the folder did not finish) or damaged, or if a
     shard that it lists is missing.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], store: Stores | None = None) -> None:
         self.folder = place_of(folder)
         if not self.folder.is_dir():
             raise ShardError(f"{self.folder}: no such folder")
+        present = {entry.name for entry in self.folder.iterdir() if entry.is_file()}
+        if MARKER in present and MANIFEST not in present:
+            raise ShardError(f"{self.folder}: a token store, not packed rows; pack it with: seampack pack")
         self.manifest = Manifest.read(self.folder / MANIFEST)
         self.shards = self.manifest.shards
-        present = {entry.name for entry in self.folder.iterdir() if entry.is_file()}
         for shard in self.shards:
             for file in shard.files:
                 if file.file not in present:
@@ -94,14 +98,18 @@ class PackedFolder:
             raise ShardError(f"{self.folder}: expected no index, because the folder has no rows; got {index}")
         raise ShardError(f"{self.folder}: expected a row from 0 to {self.rows - 1}; got {index}")
 
+    def verify_store(self) -> None:
+        """Compare the token stores of an index with their checksums. Raise ShardError for another."""
+        if self._indexed is not None:
+            self._indexed.store.verify()
+
     def verify(self) -> None:
         """Check every file of the folder against the manifest, and the manifest against the rows.
 
         Raises ShardError at the first difference. Folders of format version 1 have checksums of the shards only.
         """
         verify_files(self.folder, self.manifest)
-        if self._indexed is not None:
-            self._indexed.store.verify()
+        self.verify_store()
         verify_rows(self.folder, self.manifest, self.tables())
 
     def segments(self) -> SegmentIndex:

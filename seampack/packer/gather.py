@@ -120,6 +120,10 @@ class Ragged:
             parts.append(cls.of_values(values.to_numpy(zero_copy_only=False), offsets))
         return cls.joined(parts, np.dtype(kind.value_type.to_pandas_dtype()))
 
+    def taken(self, places: npt.NDArray[np.int64]) -> "Ragged":
+        """Return the lists at some places."""
+        return Ragged(self.addresses[places], self.lengths[places], self.dtype, self.buffers)
+
     @classmethod
     def joined(cls, parts: Sequence["Ragged"], dtype: np.dtype[Any]) -> "Ragged":
         """Return the lists of all parts, whose values have one type."""

@@ -67,7 +67,7 @@ class Groups:
             np.clip(planned.repeated[segment] - inside, 0, parts.length).astype(np.int32),
             self._parts(planned.dropped)[1],
             self._parts(planned.carried)[1],
-            planned.rows_over_bound,
+            planned.fewest_rows,
         )
 
     def _parts(self, pieces: Pieces) -> tuple[Int64, Pieces]:

@@ -1,7 +1,8 @@
-"""Indexed rows: a plan whose segments refer to the documents of a token store, and the rows that it means."""
+"""Indexed rows: a plan whose segments refer to the documents of a token store or a blend, and the rows that it means.
 
-import os
-from collections.abc import Mapping
+A blend is drawn again when its index is opened, so that an index of a blend is that of a store.
+"""
+
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from seampack.io.ragged import offsets_of
 from seampack.packer.column_types import carried_types, kept_types, pad_of
 from seampack.packer.gather import gather
 from seampack.packer.manifest import Manifest
+from seampack.packer.noted_stores import Stores, noted_stores
 from seampack.packer.plans import Int32, Int64, PackPlan, Pieces
 from seampack.packer.rows import list_lengths
-from seampack.packer.token_store import NAMES, STORE, TokenStore
+from seampack.packer.token_store import NAMES
 from seampack.packer.windows import Parts
 
 _COLUMNS = {
@@ -49,25 +51,13 @@ def index_of(plan: PackPlan, parts: Parts) -> pa.RecordBatch:
 
 
 class IndexedRows:
-    """The rows of a packed folder that has only an index.
+    """The rows of a packed folder that has only an index, of a token store or of a blend of several.
 
-    Raises ShardError if the store is missing or damaged, or is not the one that was packed.
+    Raises ShardError if a store is missing or damaged, or is not the one that was packed.
     """
 
-    def __init__(self, folder: Place, manifest: Manifest, store: str | os.PathLike[str] | None = None) -> None:
-        noted: Any = manifest.notes.get(STORE)
-        if not isinstance(noted, Mapping) or not {"folder", "fingerprint"} <= noted.keys():
-            raise ShardError(f"{folder}: the manifest is damaged: {STORE}: expected a folder and a fingerprint")
-        place = noted["folder"] if store is None else os.fspath(store)
-        try:
-            self.store = TokenStore(place)
-        except ShardError as error:
-            raise ShardError(f"{folder}: an index, whose tokens are in a token store: {error}") from error
-        if self.store.fingerprint != noted["fingerprint"]:
-            raise ShardError(
-                f"{folder}: an index of another token store: expected {noted['fingerprint']}; {place} is "
-                f"{self.store.fingerprint}; pack again"
-            )
+    def __init__(self, folder: Place, manifest: Manifest, store: Stores | None = None) -> None:
+        self.store = noted_stores(folder, manifest, store)
         self._manifest = manifest
         self._carried, self._kept = carried_types(manifest.config), kept_types(manifest.config)
         pads = {name: pad_of(name) for name in self._carried}

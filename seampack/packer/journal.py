@@ -6,7 +6,8 @@
                   quarantine-00003-00000.jsonl  its records that could not be read
                   output/                       the future folder NAME
 
-A receipt is written when everything that it names is on the disk. So a run that is killed loses at most the sections
+Receipts and ``run.json`` have their own checksums. A receipt is written when everything that it names is on the
+disk. So a run that is killed loses at most the sections
 that it was working on.
 """
 
@@ -14,7 +15,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from seampack.errors import ConfigError, ShardError
 from seampack.io.arrow import arrow_of
 from seampack.io.output import sync, writing
 from seampack.io.ragged import offsets_of
-from seampack.packer.checksums import Checksum, checksum
+from seampack.packer.checksums import Checksum, checksum, digest
 from seampack.packer.documents import Origin
 from seampack.packer.entries import File, Input, Shard
 from seampack.packer.windows import Parts
@@ -35,6 +35,8 @@ from seampack.packer.windows import Parts
 OUTPUT = "output"
 RUN = "run.json"
 _SHOWN = 300
+_OWN = "own_checksum"
+"""The entry of a file of this module with the checksum of the others."""
 _RECEIPT = "receipt-{}-{}.json"
 _COLUMN, _FIELD = "column ", "field "
 """What the columns of a tail with a value for each token, and for each part, begin with."""
@@ -108,6 +110,8 @@ class Journal:
     def __init__(self, folder: Path, out: str) -> None:
         self._folder = folder
         self.out = out
+        self.place = str(folder)
+        """The folder in messages."""
         self.receipts: dict[int, list[Receipt]] = {}
 
     @property
@@ -122,31 +126,31 @@ class Journal:
 
     def begin(self, run: Mapping[str, Any]) -> None:
         """Write what the run was given, if no other process of it has done so."""
-        partial = self._folder / f"run-{os.getpid()}.partial"
+        # Processes of several containers or machines may have the same number.
+        partial, path = self._folder / f"run-{os.urandom(8).hex()}.partial", self._folder / RUN
         with writing(self.out):
-            partial.write_text(json.dumps(run, indent=1))
+            partial.write_text(_with_checksum(run))
             sync(partial)
             try:
-                with suppress(FileExistsError):
-                    os.link(partial, self._folder / RUN)
+                os.link(partial, path)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                if not path.exists():
+                    partial.replace(path)
             finally:
-                partial.unlink()
+                partial.unlink(missing_ok=True)
             sync(self._folder)
 
     def read_run(self) -> dict[str, Any]:
         """Return what the run was given. Raise ShardError if it is missing or damaged."""
-        run = self._read(RUN)
-        entries = run if isinstance(run, dict) else {}
-        if not all(isinstance(entries.get(name), dict) for name in ("given", "tokenizer", "modified")):
-            raise self._damaged(RUN, "expected what a run was given")
-        return entries
+        return self._read(RUN)
 
     def check(self, run: Mapping[str, Any]) -> None:
         """Raise ConfigError if the earlier run was given something else."""
         if changed := list(changes(self.read_run()["given"], run["given"])):
             raise ConfigError(
-                f"{self.out}: cannot resume: {'; '.join(changed)}; give the same, or remove {self._folder} to start "
-                "again"
+                f"{self.out}: cannot resume: {'; '.join(changed)}; give the same, or remove {self.place} to start again"
             )
 
     def load(self, partitions: Iterable[int]) -> None:
@@ -154,11 +158,14 @@ class Journal:
         self.receipts = {}
         for number in partitions:
             receipts: list[Receipt] = []
-            while (self._folder / (name := _RECEIPT.format(f"{number:05d}", f"{len(receipts):05d}"))).is_file():
+            while (self._folder / (name := receipt_name(number, len(receipts)))).is_file():
                 try:
-                    receipts.append(msgspec.convert(self._read(name), Receipt))
+                    receipt = msgspec.convert(self._read(name), Receipt)
                 except msgspec.ValidationError as error:
                     raise self._damaged(name, str(error)) from error
+                if self.name_of(receipt) != name:
+                    raise self._damaged(name, f"it has the content of {self.name_of(receipt)}")
+                receipts.append(receipt)
             if receipts:
                 self.receipts[number] = receipts
 
@@ -184,7 +191,7 @@ class Journal:
     @staticmethod
     def name_of(receipt: Receipt) -> str:
         """Return the name of the file of a receipt."""
-        return _RECEIPT.format(f"{receipt.partition:05d}", f"{receipt.section:05d}")
+        return receipt_name(receipt.partition, receipt.section)
 
     def write_tail(self, tail: Tail, partition: int, section: int) -> File:
         """Write the tail of a section."""
@@ -217,26 +224,37 @@ class Journal:
             {name: column.combine_chunks() for name, column in fields.items()},
         )
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            return msgspec.json.decode((self._folder / name).read_bytes())
+            content: Any = msgspec.json.decode((self._folder / name).read_bytes())
         except (OSError, msgspec.DecodeError) as error:
             raise self._damaged(name, str(error)) from error
+        if not isinstance(content, dict) or content.pop(_OWN, None) != digest(content):
+            raise self._damaged(name, "its checksum is another")
+        return content
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         path = self._folder / name
         with writing(self.out):
             partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(content, indent=1))
+            partial.write_text(_with_checksum(content))
             sync(partial)
             partial.replace(path)
             sync(self._folder)
 
     def _damaged(self, name: str, reason: str) -> ShardError:
         return ShardError(
-            f"{self.out}: cannot go on: {self._folder / name} is damaged: {reason}; remove {self._folder} and pack "
-            "again"
+            f"{self.out}: cannot go on: {self.place}/{name} is damaged: {reason}; remove {self.place} and pack again"
         )
+
+
+def receipt_name(partition: int, section: int) -> str:
+    """Return the name of the file of a receipt."""
+    return _RECEIPT.format(f"{partition:05d}", f"{section:05d}")
+
+
+def _with_checksum(content: Mapping[str, Any]) -> str:
+    return json.dumps({**content, _OWN: digest(content)}, indent=1)
 
 
 def changes(before: Any, now: Mapping[str, Any], inside: str = "") -> Iterator[str]:

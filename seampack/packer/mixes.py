@@ -13,6 +13,29 @@ from seampack.errors import ConfigError
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.plans import Int64
 
+MIX = "mix"
+"""Note of a packed folder with what was taken of each source of its blend."""
+SOURCE_COLUMNS = {
+    "name": "source",
+    "weight": "weight",
+    "share": "share",
+    "tokens": "tokens",
+    "documents": "documents",
+    "epochs": "epochs",
+    "documents_unused": "documents unused",
+    "tokens_unused": "tokens unused",
+}
+"""The entries of a source in that note which are shown, and their headings."""
+
+
+def noted_sources(notes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what was taken of each source of a blend, for tables; none if a folder is no blend."""
+    noted = notes.get(MIX)
+    sources = noted.get("sources") if isinstance(noted, Mapping) else None
+    if not isinstance(sources, list) or not all(isinstance(each, dict) for each in sources):
+        return []
+    return [each for each in sources if each.keys() >= SOURCE_COLUMNS.keys()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
@@ -44,22 +67,23 @@ class Mix:
     def parsed(cls, inputs: Iterable[str], weights: Iterable[str], *, repeat: bool) -> "Mix":
         """Return the mix of ``NAME=STORE`` and ``NAME=WEIGHT``. Raise ConfigError for other text."""
         return cls(
-            stores=_pairs(inputs, "inputs", "NAME=STORE"),
-            weights={name: _number(value) for name, value in _pairs(weights, "mix", "NAME=WEIGHT").items()},
+            stores=pairs(inputs, "inputs", "NAME=STORE"),
+            weights={name: _number(value) for name, value in pairs(weights, "mix", "NAME=WEIGHT").items()},
             repeat=repeat,
         )
 
 
-def _pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
+    """Return the values of ``NAME=VALUE`` by name. Raise ConfigError, naming the option, for other text."""
+    found: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not (name and equals and value) or "/" in name:
             raise ConfigError(f"{option}: expected {form} in a mix; got {item!r}")
-        if name in pairs:
+        if name in found:
             raise ConfigError(f"{option}: expected each name once; got {name!r} twice")
-        pairs[name] = value
-    return pairs
+        found[name] = value
+    return found
 
 
 def _number(text: str) -> Any:

@@ -43,8 +43,7 @@ def optimal_patterns(histogram: Int64, seq_len: int) -> tuple[bin_kernels.Patter
 
     Raises MissingExtraError without scipy.
     """
-    tokens = int(histogram @ np.arange(histogram.size))
-    bound = -(-tokens // seq_len)
+    bound = _bins_of_tokens(histogram, seq_len)
     patterns = bin_kernels.ffd_patterns(histogram, seq_len, 0, True, seq_len)
     fewest = int(patterns[-1].sum())
     if fewest <= bound * (1 + GAP / 10) or fewest <= bound:
@@ -54,7 +53,7 @@ def optimal_patterns(histogram: Int64, seq_len: int) -> tuple[bin_kernels.Patter
     for _ in range(_ROUNDS):
         solution = _solve(left, seq_len)
         if not made:
-            bound = max(bound, int(np.ceil(solution.bound - 1e-6 * (1 + solution.bound))))
+            bound = max(bound, _whole(solution.bound))
             if fewest <= bound:
                 break
         before = int(left.sum())
@@ -67,6 +66,22 @@ def optimal_patterns(histogram: Int64, seq_len: int) -> tuple[bin_kernels.Patter
         if fewest <= bound or not 0 < left.sum() < before:
             break
     return patterns, bound
+
+
+def fewest_bins(histogram: Int64, seq_len: int) -> int:
+    """Return a number of bins that no packing of the pieces is below. Raise MissingExtraError without scipy."""
+    bound = _bins_of_tokens(histogram, seq_len)
+    made = int(bin_kernels.ffd_patterns(histogram, seq_len, 0, True, seq_len)[-1].sum())
+    return bound if made <= bound else max(bound, _whole(_solve(histogram, seq_len).bound))
+
+
+def _bins_of_tokens(histogram: Int64, seq_len: int) -> int:
+    return -(-int(histogram @ np.arange(histogram.size)) // seq_len)
+
+
+def _whole(bound: float) -> int:
+    """Return the whole number of bins that a bound proves, of which errors of floating point are far below 1e-6."""
+    return int(np.ceil(bound - 1e-6 * (1 + bound)))
 
 
 class _Solution(NamedTuple):

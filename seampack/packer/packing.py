@@ -26,7 +26,7 @@ from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
 from seampack.packer.run_folder import RunFolder
-from seampack.packer.shared_folders import shared_folder, unfinished_folder
+from seampack.packer.shared_folders import run_at_address, shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.work import Inputs, Work, refuse_pipes
@@ -82,10 +82,20 @@ def pack(
     work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     if resume and isinstance(work.paths, MemorySource):
         raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
-    if resume and (manifest := work.completed(out)) is not None:
+    if resume and (manifest := work.completed(out, overwrite=overwrite)) is not None:
         return manifest
+    numbers = range(len(work.partitions))
+    if (place := run_at_address(out)) is not None:
+        if not resume:
+            raise ShardError(
+                f"{shown(out)}: processes that did not finish have left partitions in {place}; go on with --resume, or "
+                f"remove {place} to start again"
+            )
+        with shared_folder(out, work.config, work.description, overwrite=overwrite) as folder:
+            folder.load(numbers, tails=False)
+            work.pack(reader, folder, numbers, threads=threads, split=split, on_progress=on_progress)
+        return merge(out, overwrite=overwrite)
     with RunFolder(out, work.config, run=work.description, overwrite=overwrite, resume=resume) as folder:
-        numbers = range(len(work.partitions))
         folder.load(numbers, tails=True)
         work.pack(reader, folder, numbers, threads=threads, split=split, on_progress=on_progress)
         return _finish(folder)
@@ -140,7 +150,7 @@ def pack_partitions(
     if outside := set(numbers) - set(range(len(work.partitions))):
         raise ConfigError(f"chosen: expected numbers from 0 to {len(work.partitions) - 1:,}; got {min(outside)}")
     tokens = 0
-    if work.completed(out) is None:
+    if work.completed(out, overwrite=overwrite) is None:
         with shared_folder(out, work.config, work.description, overwrite=overwrite) as folder:
             for number in numbers:
                 folder.claim(number)

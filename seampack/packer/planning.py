@@ -12,7 +12,7 @@ from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _order_kernels as in_order
 from seampack.packer.groups import Groups
-from seampack.packer.optimal import optimal_patterns
+from seampack.packer.optimal import fewest_bins, optimal_patterns
 from seampack.packer.plan_config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
 from seampack.packer.plans import MAX_LENGTH, Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
 from seampack.packer.row_groups import in_groups, row_order, set_aside
@@ -135,7 +135,16 @@ def plan_window(
         dropped = dropped._replace(start=dropped.start - (dropped.start > 0).astype(np.int32))
     for column in columns:
         column.flags.writeable = False  # a plan may be shared between threads
-    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, planned.rows_over_bound)
+    fewest = None if carry_limit_tokens else planned.fewest_rows
+    over_bound = None if fewest is None else max(0, planned.rows.number - fewest)
+    return PackPlan(config.seq_len, lengths, *columns, dropped, planned.carried, over_bound)
+
+
+def fewest_rows(lengths: Int32, config: PlanConfig) -> int:
+    """Return a number of rows that no plan of documents is below, unless it cuts some that fit a row."""
+    allowed = _allowed(lengths, config, None)
+    histogram, whole_rows, _ = kernels.cut_documents(allowed, config.seq_len, config.max_overlap_tokens)
+    return whole_rows + fewest_bins(histogram, config.seq_len)
 
 
 def _allowed(lengths: Int32, config: PlanConfig, bases: Int64 | None) -> Int32:
@@ -189,10 +198,10 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> P
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
     pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
-    over_bound = None
+    fewest = None
     if config.strategy == Strategy.OPTIMAL:
-        patterns, bound = optimal_patterns(histogram, seq_len)
-        over_bound = int(patterns[-1].sum()) - bound
+        patterns, fewest_of_pieces = optimal_patterns(histogram, seq_len)
+        fewest = whole_rows + fewest_of_pieces
     elif config.strategy == Strategy.BEST_FIT:
         groups, entries = bin_kernels.best_fit_groups(histogram, seq_len, config.most_segments)
         opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
@@ -228,9 +237,9 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> P
         rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + bins, rows)
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:
-        return Planned(rows, repeated, cut, rest, over_bound)
+        return Planned(rows, repeated, cut, rest, fewest)
     dropped = Pieces(*(np.concatenate(both) for both in zip(cut, rest, strict=True)))
-    return Planned(rows, repeated, dropped, empty_pieces(), over_bound)
+    return Planned(rows, repeated, dropped, empty_pieces(), fewest)
 
 
 def _plan_in_order(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> Planned:

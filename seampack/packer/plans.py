@@ -71,7 +71,8 @@ class Planned(NamedTuple):
     repeated: Int32
     dropped: Pieces
     carried: Pieces
-    rows_over_bound: int | None = None
+    fewest_rows: int | None = None
+    """A number of rows that no plan of the same documents is below, unless it cuts some; of ``optimal``."""
 
 
 def row_costs(row_offsets: Int64, length: Int32, linear_cost: int) -> Int64:
@@ -110,7 +111,9 @@ class PackPlan:
     dropped: Pieces = field(default_factory=empty_pieces)
     carried: Pieces = field(default_factory=empty_pieces)
     rows_over_bound: int | None = None
-    """Most rows, or bins that are carried or filled, beyond the fewest that hold the same pieces; of ``optimal``."""
+    """The most rows that the plan has beyond the fewest in which no document that fits a row is cut, of ``optimal``.
+
+    None for other strategies, and for windows that carry documents."""
 
     @property
     def rows(self) -> int:

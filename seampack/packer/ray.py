@@ -6,14 +6,15 @@ must be a place that all workers and this process can write to, and the inputs a
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Self
 
-from seampack._memory import keep_freed_memory
-from seampack._pandas import leave_out_pandas
 from seampack._threads import thread_count
-from seampack.errors import ConfigError, MissingExtraError, SeampackError, ShardError
+from seampack.config import check_integer
+from seampack.errors import ConfigError, MissingExtraError, ShardError
+from seampack.io.places import is_url
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.journal import Receipt
@@ -21,12 +22,15 @@ from seampack.packer.manifest import Manifest
 from seampack.packer.packing import merge
 from seampack.packer.partitions import stored_bytes
 from seampack.packer.pipeline import Progress
+from seampack.packer.ray_worker import Job, Result, Worker
 from seampack.packer.shared_folders import shared_folder
 from seampack.packer.tokenizing import BUNDLED, TextTokenizer
-from seampack.packer.work import Inputs, Work, load_tokenizer, refuse_pipes
+from seampack.packer.work import Inputs, Work, refuse_pipes
 
 _TRIES = 4
-"""Number of workers that may die in a partition before the run stops."""
+"""Number of workers that may die in a partition, or at their start, before the run stops."""
+_PATIENCE_SECONDS = 60.0
+"""Time without any worker after which the run says that it waits."""
 
 
 def pack(
@@ -64,26 +68,28 @@ def pack(
     ray = _ray()
     config = PackConfig.given(config, **options)
     work, tokens = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
+    threads = thread_count(threads)
+    if workers is not None:
+        check_integer("workers", workers, low=1)
     refuse_pipes(work.paths)
     if not isinstance(tokens, TextTokenizer):
         raise ConfigError(f"{tokens.name}: a token store is not packed by Ray; it is fast to pack without")
-    if (manifest := work.completed(out)) is not None:
+    if (manifest := work.completed(out, overwrite=overwrite)) is not None:
         return manifest
     numbers = range(len(work.partitions))
     with shared_folder(out, config, work.description, overwrite=overwrite) as folder:
         folder.load(numbers, tails=False)
-        done = folder.journal.in_order
-        left = [number for number in numbers if not folder.journal.is_complete(number)]
-    job = _Job(work, os.fspath(out), os.fspath(tokenizer), overwrite, split, thread_count(threads), os.getcwd())
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=address, log_to_driver=False, logging_level="warning", include_dashboard=False)
-    try:
-        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
-        _Pool(ray, job, min(count, len(left))).pack(left, _Counts(work, left, done, on_progress))
-    finally:
-        if started:
-            ray.shutdown()
+        left = work.left(folder.journal, numbers)
+        done = [receipt for number in set(numbers).difference(left) for receipt in folder.journal.receipts[number]]
+    counts = _Counts(work, left, done, on_progress)
+    job = Job(work, os.fspath(out), os.fspath(tokenizer), overwrite, split, threads, os.getcwd())
+    if left:
+        with _cluster(ray, address):
+            count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
+            _check_size(ray, threads)
+            with _Pool(ray, job, min(count, len(left))) as pool:
+                pool.pack(left, counts)
+        _check_place(job, left)
     return merge(out, overwrite=overwrite)
 
 
@@ -95,17 +101,37 @@ def _ray() -> Any:
     return ray
 
 
-class _Job(NamedTuple):
-    """What a worker needs to pack a partition."""
+@contextmanager
+def _cluster(ray: Any, address: str | None) -> Iterator[None]:
+    """Use the caller's cluster; otherwise, connect to one, or start one here."""
+    started = not ray.is_initialized()
+    if started:
+        ray.init(address=address, log_to_driver=False, logging_level="warning", include_dashboard=False)
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
 
-    work: Work
-    out: str
-    tokenizer: str
-    overwrite: bool
-    split: Split | None
-    threads: int
-    folder: str
-    """The working folder, in which relative paths are found."""
+
+def _check_size(ray: Any, threads: int) -> None:
+    """Raise ConfigError if no machine has the CPUs of a worker, which would wait for ever."""
+    largest = int(max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0))
+    if 0 < largest < threads:  # 0: the machines will be started when they are needed
+        raise ConfigError(f"threads: expected at most {largest}, the CPUs of the largest machine; got {threads}")
+
+
+def _check_place(job: Job, numbers: list[int]) -> None:
+    """Raise ShardError if the receipts of the workers are not where this process sees them."""
+    if is_url(job.out):
+        return
+    with shared_folder(job.out, job.work.config, job.work.description, overwrite=job.overwrite) as folder:
+        folder.load(numbers, tails=False)
+        if absent := [number for number in numbers if not folder.journal.is_complete(number)]:
+            raise ShardError(
+                f"{job.out}: workers have packed {len(absent):,} partition(s) that are not there; give a folder that "
+                "all machines share, or an address such as s3://bucket/folder"
+            )
 
 
 class _Counts:
@@ -133,101 +159,96 @@ class _Counts:
 
 
 class _Pool:
-    """Workers, each of which packs one partition at a time."""
+    """Workers, each of which packs one partition at a time. A context manager, at whose end no worker is left."""
 
-    def __init__(self, ray: Any, job: _Job, workers: int) -> None:
+    def __init__(self, ray: Any, job: Job, workers: int) -> None:
         self._ray = ray
         self._job = ray.put(job)
-        self._kind = ray.remote(num_cpus=job.threads)(_Worker)
-        self._idle = [self._new() for _ in range(workers)]
+        self._kind = ray.remote(num_cpus=job.threads)(Worker)
+        self._starting: dict[Any, Any] = {}
+        """Workers that have not answered yet. They get no partition: if the cluster is full, they wait for a CPU."""
+        self._workers: set[Any] = set()
+        self._deaths: Counter[int | None] = Counter()
         self._warned: set[str] = set()
+        for _ in range(workers):
+            self._start()
 
-    def _new(self) -> Any:
-        return self._kind.remote(self._job)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in list(self._workers):
+            self._remove(worker)
+
+    def _start(self) -> None:
+        worker = self._kind.remote(self._job)
+        self._workers.add(worker)
+        self._starting[worker.ready.remote()] = worker
+
+    def _remove(self, worker: Any) -> None:
+        """End a worker, also one that only seems to be dead: it must not go on with its partition."""
+        self._workers.discard(worker)
+        with suppress(Exception):
+            self._ray.kill(worker)
 
     def pack(self, numbers: list[int], counts: _Counts) -> None:
         """Pack partitions. Raise the error of a worker; raise ShardError if workers die again and again."""
-        waiting = numbers[::-1]
-        deaths = dict.fromkeys(numbers, 0)
+        waiting, idle = numbers[::-1], list[Any]()
         running: dict[Any, tuple[Any, int]] = {}
         while waiting or running:
-            while waiting and self._idle:
-                worker, number = self._idle.pop(), waiting.pop()
-                running[worker.pack.remote(number)] = worker, number
-            (ended,), _ = self._ray.wait(list(running))
-            worker, number = running.pop(ended)
-            try:
-                result = self._ray.get(ended)
-            except self._ray.exceptions.RayActorError as error:
-                deaths[number] += 1
-                if deaths[number] == _TRIES:
-                    raise ShardError(
-                        f"{_TRIES} workers have died in partition {number}, the last one so: {_short(error)}; if "
-                        "memory was short, give fewer workers; finished partitions are kept"
-                    ) from error
-                waiting.append(number)
-                self._idle.append(self._new())
-                continue
-            for message in result.warnings:
-                if message not in self._warned:
-                    self._warned.add(message)
-                    warnings.warn(message, stacklevel=3)
-            if result.error is not None:
-                raise result.error
-            counts.add(result.counts, number)
-            self._idle.append(worker)
+            while waiting and idle:
+                free, first = idle.pop(), waiting.pop()
+                running[free.pack.remote(first)] = free, first
+            for ended in self._ended([*running, *self._starting], patience=None if running else _PATIENCE_SECONDS):
+                worker, number = running.pop(ended) if ended in running else (self._starting.pop(ended), None)
+                try:
+                    result = self._ray.get(ended)
+                except self._ray.exceptions.RayTaskError:
+                    raise
+                except self._ray.exceptions.RayError as error:
+                    self._replace(worker, number, error)
+                    waiting += [] if number is None else [number]
+                    continue
+                if number is not None:
+                    self._take(result, number, counts)
+                idle.append(worker)
+
+    def _ended(self, tasks: list[Any], patience: float | None) -> list[Any]:
+        """Return the first task that has ended; none, with a warning, if all only wait for a worker to start."""
+        ended: list[Any] = self._ray.wait(tasks, timeout=patience)[0]
+        if not ended:
+            self._warn(
+                f"no worker has started in {patience:.0f} seconds: the cluster has no free CPU; give fewer --threads "
+                "for a worker, or wait"
+            )
+        return ended
+
+    def _replace(self, worker: Any, number: int | None, error: Exception) -> None:
+        """Start a worker instead of one that has died in a partition, or at its start."""
+        self._remove(worker)
+        self._deaths[number] += 1
+        if self._deaths[number] == _TRIES:
+            where = "at their start" if number is None else f"in partition {number}"
+            raise ShardError(
+                f"{_TRIES} workers have died {where}, the last one so: {_short(error)}; if memory was short, give "
+                "fewer workers; finished partitions are kept"
+            ) from error
+        self._start()
+
+    def _take(self, result: Result, number: int, counts: _Counts) -> None:
+        """Count what a worker has packed. Raise its error."""
+        for message in result.warnings:
+            self._warn(message)
+        if result.error is not None:
+            raise result.error
+        counts.add(result.counts, number)
+
+    def _warn(self, message: str) -> None:
+        """Warn, once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, stacklevel=4)
 
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-class _Result(NamedTuple):
-    """What a worker returns."""
-
-    counts: tuple[int, int, int]
-    """Documents, tokens and bytes of the partition."""
-    error: SeampackError | None
-    warnings: list[str]
-
-
-class _Worker:
-    """Packs partitions in a separate process."""
-
-    def __init__(self, job: _Job) -> None:
-        keep_freed_memory()
-        leave_out_pandas()
-        with suppress(OSError):  # another machine may lack the folder; absolute paths and addresses need none
-            os.chdir(job.folder)
-        self._job = job
-        self._tokenizer: TextTokenizer | None = None
-
-    def pack(self, number: int) -> _Result:
-        """Pack a partition. An error that a user can mend is part of the result."""
-        counts, error = (0, 0, 0), None
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                counts = self._pack(number)
-            except SeampackError as failed:
-                error = failed
-            except OSError as failed:
-                error = ShardError(f"{failed.filename or 'a file'}: {failed.strerror or failed}")
-        return _Result(counts, error, [str(warning.message) for warning in caught])
-
-    def _pack(self, number: int) -> tuple[int, int, int]:
-        job, work = self._job, self._job.work
-        if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(
-                job.tokenizer, work.config, sum(work.description["given"]["sizes"].values())
-            )
-        with shared_folder(job.out, work.config, work.description, overwrite=job.overwrite) as folder:
-            folder.claim(number)
-            folder.load([number], tails=False)
-            work.pack(self._tokenizer, folder, [number], threads=job.threads, split=job.split)
-            receipts = folder.journal.receipts[number]
-        return (
-            sum(receipt.documents for receipt in receipts),
-            sum(receipt.tokens for receipt in receipts),
-            sum(receipt.bytes for receipt in receipts),
-        )

@@ -19,7 +19,7 @@ from seampack.packer.manifest import is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.names import MANIFEST, is_packed_name
 from seampack.packer.partitions import Partition, Piece
-from seampack.packer.store_manifest import is_stored_name, is_token_store
+from seampack.packer.store_manifest import holds_tokens, is_stored_name
 from seampack.packer.text_blocks import TextBlock, text_blocks
 
 Block = TextBlock | ColumnBlock | BadBlock
@@ -27,7 +27,7 @@ Block = TextBlock | ColumnBlock | BadBlock
 
 def _refuse_packed(path: str) -> None:
     """Raise DataError for a shard of a packed folder, whose rows are not documents, or a file of a token store."""
-    if path != STDIN and is_stored_name(posixpath.basename(shown(path))) and is_token_store(place_of(path).parent):
+    if path != STDIN and is_stored_name(posixpath.basename(shown(path))) and holds_tokens(place_of(path).parent):
         raise DataError(f"{place_of(path).parent}: a token store; pack it alone, by the name of its folder")
     if path == STDIN or not is_packed_name(posixpath.basename(shown(path))):
         return

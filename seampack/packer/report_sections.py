@@ -10,6 +10,7 @@ import numpy as np
 from seampack.packer.accounting import COMPARED, Accounting, described, percent
 from seampack.packer.comparison import Comparison
 from seampack.packer.manifest import Manifest
+from seampack.packer.mixes import SOURCE_COLUMNS, noted_sources
 from seampack.packer.report_facts import TOKEN_COST, Distribution, Facts
 from seampack.packer.report_markup import Markup, element, histogram, joined, table
 
@@ -25,7 +26,21 @@ def accounting_section(manifest: Manifest) -> Markup:
     return joined(
         element("p", "tokens in = tokens out - repeated + dropped, exactly."),
         table("Where every token went", ["count", "number", "remark"], rows, numbers=" n"),
+        _sources(manifest),
     )
+
+
+def _sources(manifest: Manifest) -> Markup:
+    """Return what was taken of each source of a blend."""
+    sources = noted_sources(manifest.notes)[:_LISTED]
+    if not sources:
+        return Markup("")
+    rows = [[_cell(each[key]) for key in SOURCE_COLUMNS] for each in sources]
+    return table("Sources of the blend", list(SOURCE_COLUMNS.values()), rows, numbers=" nnnnnnn")
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def documents_section(manifest: Manifest, facts: Facts) -> Markup:

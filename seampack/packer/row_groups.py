@@ -54,7 +54,7 @@ def set_aside(planned: Planned, count: int) -> tuple[Planned, Pieces]:
         np.add.reduceat(tokens[order], firsts).astype(np.int32) if firsts.size else tokens,
     )
     return Planned(
-        planned.rows.trimmed(count), planned.repeated[:first], dropped, empty_pieces(), planned.rows_over_bound
+        planned.rows.trimmed(count), planned.repeated[:first], dropped, empty_pieces(), planned.fewest_rows
     ), aside
 
 

@@ -38,10 +38,13 @@ PACKED = FolderKind(
 )
 
 
-def discard_unfinished(out: str | os.PathLike[str]) -> None:
-    """Remove what a run that was killed at its very end has left next to its complete output."""
+def discard_finished(out: str | os.PathLike[str]) -> None:
+    """Remove what a run that was killed at its very end has left next to its complete output.
+
+    What another run has left, which did not finish, stays.
+    """
     root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
-    if root.is_dir() and is_unlocked(root):
+    if root.is_dir() and not (root / OUTPUT).exists() and is_unlocked(root):
         with writing(out):
             shutil.rmtree(root)
 
@@ -167,7 +170,7 @@ class RunFolder:
             if path.stat().st_size != file.bytes:
                 raise ShardError(
                     f"{self.out}: cannot go on: {path} is damaged: expected a file of {file.bytes:,} bytes; remove "
-                    f"{self._staging.root} and pack again"
+                    f"{self.journal.place} and pack again"
                 )
 
     def claim(self, partition: int) -> None:

@@ -12,7 +12,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.journal import OUTPUT, Journal
 from seampack.packer.manifest import is_manifest
 from seampack.packer.names import MANIFEST
-from seampack.packer.run_folder import PACKED, RunFolder, discard_unfinished
+from seampack.packer.run_folder import PACKED, RunFolder, discard_finished
 
 
 def shared_folder(
@@ -24,6 +24,15 @@ def shared_folder(
 
         return UploadedRun(out, config, run, overwrite=overwrite)
     return RunFolder(out, config, run=run, overwrite=overwrite, shared=True)
+
+
+def run_at_address(out: str | os.PathLike[str]) -> str | None:
+    """Return the folder of a run that several processes share at an address; None if there is none that goes on."""
+    if not is_url(out):
+        return None
+    from seampack.packer.uploaded_run import place_of_run, run_at
+
+    return place_of_run(out) if run_at(out) is not None else None
 
 
 def unfinished_folder(out: str | os.PathLike[str], *, overwrite: bool) -> RunFolder | None:
@@ -39,12 +48,14 @@ def unfinished_folder(out: str | os.PathLike[str], *, overwrite: bool) -> RunFol
         where = shown(out)
     else:
         root = staging_of(out, PACKED, overwrite=True, inside=OUTPUT).root
-        if Journal.has_receipts(root) and (root / OUTPUT).is_dir():
+        where = str(root)
+        if (root / OUTPUT).is_dir():
+            if not Journal.has_receipts(root):
+                raise ShardError(f"{shown(out)}: no partition in {where} is finished; pack them with --partition")
             run = Journal(root, shown(out)).read_run()
             return RunFolder(out, _config_of(run, out), run=run, overwrite=overwrite, resume=True)
-        where = str(root)
     if is_manifest(place_of(out) / MANIFEST):
-        discard_unfinished(out)
+        discard_finished(out)
         return None
     raise ShardError(f"{shown(out)}: no partitions to merge in {where}; pack them with --partition")
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -12,7 +11,7 @@ import msgspec
 from seampack._version import __version__
 from seampack.errors import SeampackError, ShardError
 from seampack.io.output import FolderKind
-from seampack.io.places import Place, is_url
+from seampack.io.places import Place, place_of
 from seampack.packer.checksums import digest
 from seampack.packer.config import PackConfig
 from seampack.packer.entries import File, Input, TokenizerFacts
@@ -80,7 +79,7 @@ class StoreManifest:
         return dataclasses.asdict(self) | {"digest": self.fingerprint}
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Place) -> Self:
         """Read a manifest file. Raise ShardError if it is missing, damaged, or of a later format."""
         try:
             content = msgspec.json.decode(path.read_bytes())
@@ -139,7 +138,12 @@ TOKENS = FolderKind(
 
 
 def is_token_store(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is the folder of a token store, of any version, or damaged."""
-    if is_url(path) or not (marker := Path(path) / MARKER).is_file():
-        return False
-    return is_marker(marker) or marker.with_name(partition_name(0)).is_file()
+    """Return whether a path or an address is the folder of a token store, of any version, or damaged."""
+    folder = place_of(path)
+    return folder.is_dir() and holds_tokens(folder)
+
+
+def holds_tokens(folder: Place) -> bool:
+    """Return whether a folder is a token store, of any version, or damaged."""
+    marker = folder / MARKER
+    return marker.is_file() and (is_marker(marker) or (folder / partition_name(0)).is_file())

@@ -24,7 +24,8 @@ def has_numbers(schema: pa.Schema, name: str) -> bool:
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         return False
     item = kind.value_type
-    return bool(pa.types.is_integer(item) or pa.types.is_floating(item) or pa.types.is_boolean(item))
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return any(is_kind(item) for is_kind in numbers)  # of null, if all lists are empty
 
 
 def check_carried(source: str, schema: pa.Schema, name: str, kind: str) -> None:

@@ -5,7 +5,8 @@
           quarantine.jsonl     records that could not be read
 
 A store has the partitions and blocks of its corpus, so that packing it gives the shards of packing the corpus. Its
-files are mapped into memory; a plan needs the lengths of the documents only.
+files are mapped into memory; a plan needs the lengths of the documents only. Of a store at an address, a partition is
+copied to the disk while it is read.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from seampack.errors import ConfigError, ShardError
 from seampack.io.arrow import arrow_of
-from seampack.io.places import is_url, shown
+from seampack.io.places import on_disk, place_of
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import listed
 from seampack.packer.checksums import checksum
@@ -87,9 +88,8 @@ class TokenStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        if is_url(folder):
-            raise ShardError(f"{shown(folder)}: expected a token store on this machine; copy it first")
+        self.folder = place_of(folder)
+        """The folder; of one at an address, each partition is copied to the disk while it is read."""
         self.manifest = StoreManifest.read(self.folder / MARKER)
         self.name = str(self.folder)
         self.fingerprint = self.manifest.fingerprint
@@ -102,16 +102,22 @@ class TokenStore:
                 f"{', '.join(self.manifest.columns)}; tokenise again"
             )
         self._opened: dict[int, _Opened] = {}
+        files = {entry.name: entry for entry in self.folder.iterdir() if entry.is_file()}
         for each in self._files():
-            path = self.folder / each.file
-            if not path.is_file() or path.stat().st_size != each.bytes:
+            if each.file not in files or files[each.file].stat().st_size != each.bytes:
                 raise ShardError(
-                    f"{path}: expected a file of {each.bytes:,} bytes: it is missing or damaged; {TOKENISE_AGAIN}"
+                    f"{self.folder / each.file}: expected a file of {each.bytes:,} bytes: it is missing or damaged; "
+                    f"{TOKENISE_AGAIN}"
                 )
 
     @property
     def _with_labels(self) -> PackConfig:
         return with_labels(self.config)
+
+    @property
+    def absolute(self) -> str:
+        """The absolute path of the folder, or its address without credentials."""
+        return str(self.folder.resolve() if isinstance(self.folder, Path) else self.folder)
 
     @property
     def paths(self) -> list[str]:
@@ -131,7 +137,7 @@ class TokenStore:
     @property
     def notes(self) -> dict[str, Any]:
         """What a folder that is packed from the store notes of it."""
-        return {**self.manifest.notes, STORE: {"folder": str(self.folder.resolve()), "fingerprint": self.fingerprint}}
+        return {**self.manifest.notes, STORE: {"folder": self.absolute, "fingerprint": self.fingerprint}}
 
     def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""
@@ -183,9 +189,7 @@ class TokenStore:
         """
         documents, tokens, size = counted.documents, counted.tokens, counted.bytes
         for number in range(len(self.manifest.partitions)) if chosen is None else chosen:
-            if checks:
-                self.verify([number])
-            for block in self._partition(number).blocks:
+            for block in self._partition(number, checks=checks).blocks:
                 documents += block.offsets.size - 1
                 tokens += block.ids.size
                 size += block.input_bytes
@@ -195,6 +199,8 @@ class TokenStore:
             nothing = TokenBatch(np.empty(0, self.dtype), np.zeros(1, np.int64))
             inputs = self.manifest.partitions[number].inputs
             yield dataclasses.replace(nothing, origin=Origin(partition=number, inputs=inputs))
+            if not isinstance(self.folder, Path):
+                del self._opened[number]  # and the copy with it, when its documents are packed
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -243,25 +249,40 @@ class TokenStore:
         fields = joined_fields([_fields(block) for block in blocks], named_types(self.config))
         return ragged, {name: values.take(arrow_of(places)) for name, values in fields.items()}
 
-    def verify(self, partitions: Iterable[int] | None = None) -> None:
-        """Compare the files of partitions, by default all files, with their checksums. Raise ShardError for another."""
-        stored = self.manifest.partitions
-        for each in self._files() if partitions is None else [stored[number] for number in partitions]:
-            if checksum(self.folder / each.file) != each.checksum:
-                raise ShardError(f"{self.folder / each.file}: the checksum differs: it is damaged; {TOKENISE_AGAIN}")
+    def lengths(self) -> Int64:
+        """Return the lengths of all documents. All partitions are then open."""
+        partitions = map(self._partition, range(len(self.manifest.partitions)))
+        blocks = (block.lengths for opened in partitions for block in opened.blocks)
+        return np.concatenate([np.empty(0, np.int64), *blocks])
+
+    def verify(self) -> None:
+        """Compare all files with their checksums. Raise ShardError for another."""
+        for number in range(len(self.manifest.partitions)):
+            self._partition(number, checks=True)
+        for each in self.manifest.files:
+            with on_disk(self.folder / each.file) as path:
+                self._check(each, path)
+
+    def _check(self, file: StoredPartition | File, path: Path) -> None:
+        if checksum(path) != file.checksum:
+            raise ShardError(f"{self.folder / file.file}: the checksum differs: it is damaged; {TOKENISE_AGAIN}")
 
     def _files(self) -> Sequence[StoredPartition | File]:
         return *self.manifest.partitions, *self.manifest.files
 
-    def _partition(self, number: int) -> "_Opened":
-        if number not in self._opened:
-            path = self.folder / self.manifest.partitions[number].file
+    def _partition(self, number: int, *, checks: bool = False) -> "_Opened":
+        is_copy = not isinstance(self.folder, Path)  # compared when it is made
+        if number not in self._opened or (checks and not is_copy):
+            stated = self.manifest.partitions[number]
+            path = self.folder / stated.file
             try:
-                blocks = list(self._blocks(path, number))
+                with on_disk(path) as local:  # mapped, which a temporary file outlives
+                    if checks or is_copy:
+                        self._check(stated, local)
+                    blocks = list(self._blocks(local, number))
             except (OSError, ValueError, LookupError, pa.ArrowException) as error:
                 raise ShardError(f"{path}: the token store is damaged: {error}; {TOKENISE_AGAIN}") from error
             firsts = offsets_of(np.array([block.offsets.size - 1 for block in blocks], np.int64))
-            stated = self.manifest.partitions[number]
             got = (int(firsts[-1]), sum(block.ids.size for block in blocks))
             if got != (stated.documents, stated.tokens):
                 raise ShardError(

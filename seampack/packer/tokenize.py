@@ -52,7 +52,7 @@ def tokenize(
     """Tokenise a corpus of any size into the token store ``out``, which ``pack`` packs without the tokenizer.
 
     Args:
-        out: A folder on this machine.
+        out: A folder, or an address, to which the folder is uploaded when it is complete, ``tokens.json`` last.
         config, options: The fields of PackConfig that decide the documents, such as ``text_column`` or ``eos``; those
             of planning and writing are given to ``pack``.
         source, tokenizer, threads, overwrite, split, notes, on_tokenizer, on_progress: See ``pack``.
@@ -71,7 +71,7 @@ def tokenize(
         on_tokenizer(loaded)
     if loaded.chats is not None:
         noted[CHAT_TEMPLATE] = loaded.chats.digest
-    with staged_folder(out, TOKENS, overwrite=overwrite) as folder:
+    with staged_folder(out, TOKENS, overwrite=overwrite, uploads=True) as folder:
         store = _Store(folder, os.fspath(out), config, loaded)
         with (
             ThreadPoolExecutor(1, thread_name_prefix="write") as thread,

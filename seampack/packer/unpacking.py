@@ -78,6 +78,7 @@ def unpack(
     for shard in packed.shards:
         for file in shard.files:
             check_file(packed.folder / file.file, file)
+    packed.verify_store()
     facts = packed.manifest.tokenizer
     decoder = None if ids else Decoder(recorded_tokenizer(facts, tokenizer, exact=tokenizer is None))
     index = packed.segments()

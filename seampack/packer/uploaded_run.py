@@ -7,6 +7,8 @@ only the run needs to ``_run/``, the receipt last. Without ``manifest.json``, th
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,23 +18,38 @@ from seampack.io.places import shown
 from seampack.io.store import store_of
 from seampack.packer.config import PackConfig
 from seampack.packer.entries import Shard
-from seampack.packer.journal import RUN, Journal, Tail
+from seampack.packer.journal import RUN, Journal, Tail, receipt_name
 from seampack.packer.manifest import Manifest
 from seampack.packer.names import MANIFEST
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
 
 _RUN_FILES = "_run/"
+_FEW = 100
+"""Number of files that are looked for one by one, not in a list of all."""
 
 
 def run_at(out: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return what the run at an address was given; None if there is none that is not merged yet."""
+    """Return what the run at an address was given; None if there is none that is not merged yet.
+
+    The manifest is removed when a run begins, and written when it is merged, before the files of the run are removed.
+    """
     store = store_of(out)
     if not store.exists(_RUN_FILES + RUN):
         return None
+    if store.exists(MANIFEST):
+        store.delete_folder(_RUN_FILES)  # merge was killed before it could
+        return None
     with tempfile.TemporaryDirectory() as folder:
         store.download(_RUN_FILES + RUN, Path(folder) / RUN)
-        return Journal(Path(folder), shown(out)).read_run()
+        journal = Journal(Path(folder), shown(out))
+        journal.place = place_of_run(out)
+        return journal.read_run()
+
+
+def place_of_run(out: str | os.PathLike[str]) -> str:
+    """Return the folder of a run at an address, for messages."""
+    return f"{shown(out).rstrip('/')}/{_RUN_FILES}".rstrip("/")
 
 
 class UploadedRun(RunFolder):
@@ -49,6 +66,7 @@ class UploadedRun(RunFolder):
         self._temporary = tempfile.TemporaryDirectory(prefix="seampack-")
         super().__init__(Path(self._temporary.name) / "out", config, run=run, shared=True)
         self.out = self.journal.out = shown(out)
+        self.journal.place = place_of_run(out)
 
     def __enter__(self) -> Self:
         try:
@@ -59,9 +77,8 @@ class UploadedRun(RunFolder):
         return self
 
     def _begin(self) -> None:
-        names = self._store.names()
-        has_begun = _RUN_FILES + RUN in names
-        if names and not self._allows_others and not has_begun:
+        has_begun = self._store.exists(_RUN_FILES + RUN)
+        if not has_begun and not self._allows_others and (names := self._store.names()):
             raise ShardError(f"{self.out}: the folder is not empty ({names[0]}); use --overwrite or another folder")
         root = self._staging.root
         root.mkdir(parents=True)
@@ -81,9 +98,10 @@ class UploadedRun(RunFolder):
     def load(self, partitions: Iterable[int], *, tails: bool) -> None:
         """Download the receipts of partitions, and if they are needed, tails and quarantines; then read them."""
         wanted = set(partitions)
-        for name in self._store.names(f"{_RUN_FILES}receipt-"):
-            if int(name.split("-")[1]) in wanted:
-                self._fetch(name.removeprefix(_RUN_FILES))
+        for partition in wanted:  # the folder is not listed: it has the files of all partitions
+            with suppress(FileNotFoundError):
+                for section in count():
+                    self._fetch(receipt_name(partition, section))
         if tails:
             self.journal.load(sorted(wanted))
             for receipt in self.journal.in_order:
@@ -113,10 +131,11 @@ class UploadedRun(RunFolder):
         self._store.upload(self._staging.root / name, _RUN_FILES + name)
 
     def _check_shards(self, shards: Iterable[Shard]) -> None:
-        there = {*self._store.names("shard-"), *(path.name for path in self._folder.iterdir())}
-        for file in (file for shard in shards for file in shard.files):
-            if file.file not in there:
-                raise ShardError(f"{self.out}/{file.file}: the shard is missing; something has removed it")
+        names = {file.file for shard in shards for file in shard.files} - {path.name for path in self._folder.iterdir()}
+        listed = {*self._store.names("shard-")} if len(names) > _FEW else None
+        for name in sorted(names):
+            if not (self._store.exists(name) if listed is None else name in listed):
+                raise ShardError(f"{self.out}/{name}: the shard is missing; something has removed it")
 
     def _publish(self, manifest: Manifest) -> None:
         """Write the other files to the address, the manifest last; remove those of the run and of an earlier folder."""

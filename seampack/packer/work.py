@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from seampack._version import __version__
-from seampack.errors import ConfigError
+from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.places import is_url, local_path, place_of, shown
 from seampack.io.sources import STDIN, name_of, size_of
 from seampack.packer.blends import Blend, tokens_of
@@ -18,19 +18,22 @@ from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.journal import Receipt, changes
+from seampack.packer.journal import Journal, Receipt, changes
 from seampack.packer.manifest import CHAT_TEMPLATE, Manifest, check_notes, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
 from seampack.packer.names import MANIFEST
 from seampack.packer.partitions import Partition, Piece, partitions_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.planning import plan
-from seampack.packer.resuming import counted, finished, unfinished
-from seampack.packer.run_folder import RunFolder, discard_unfinished
+from seampack.packer.resuming import counted, finished, modified_inputs, read_once, unfinished
+from seampack.packer.run_folder import RunFolder, discard_finished
 from seampack.packer.stage import Stage
 from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer
 from seampack.packer.windows import windows_of
+
+_SHOWN = 3
+"""Number of names in a message."""
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -105,32 +108,58 @@ class Work:
         """The manifest's description of the tokenizer."""
         return TokenizerFacts(**self.description["tokenizer"])
 
-    def completed(self, out: str | os.PathLike[str]) -> Manifest | None:
+    def completed(self, out: str | os.PathLike[str], *, overwrite: bool) -> Manifest | None:
         """Return the manifest of an output that a run which was given the same has completed, or None.
 
-        A run may be killed after it has completed its output, when its caller does not know yet.
+        A run may be killed after it has completed its output, when its caller does not know yet. Files that were
+        modified since, and pipes, are compared with the checksums of the manifest.
+
+        Raises ShardError if the output is of a run that was given something else, and ``overwrite`` is not set.
         """
         path, given = place_of(out) / MANIFEST, self.description["given"]
         if not is_manifest(path):
             return None
         manifest = Manifest.read(path)
-        sizes = {each.path: 0 for each in manifest.inputs if each.path in given["sizes"]}
-        for each in manifest.inputs:
-            if each.path in sizes:
-                sizes[each.path] += each.bytes
+        inputs = read_once(manifest.inputs)
         before = {
             "seampack": manifest.seampack_version,
             "inputs": [each.path for each in manifest.inputs if each.part == 0],
-            "sizes": sizes,
+            "sizes": {name: sum(each.bytes for each in inputs[name]) for name in given["sizes"] if name in inputs},
             "partitions": len(manifest.partitions),
             "tokenizer": manifest.tokenizer.fingerprint,
             "options": dict(manifest.config),
             "notes": dict(manifest.notes),
         }
-        if list(changes(before, given)):
-            return None
-        discard_unfinished(out)
-        return manifest
+        changed = list(changes(before, given))
+        files = [] if isinstance(self.paths, MemorySource) else self.paths
+        if overwrite and any(size_of(file) is None for file in files):
+            return None  # a pipe can be read only once
+        if not changed:
+            changed = [f"{name} has changed" for name in modified_inputs(files, inputs, path)]
+        if not changed:
+            discard_finished(out)
+            return manifest
+        if not overwrite:
+            raise ShardError(
+                f"{shown(out)}: the folder is complete, but something else was packed: {'; '.join(changed)}; use "
+                "--overwrite or another folder"
+            )
+        return None
+
+    def left(self, journal: Journal, numbers: Iterable[int]) -> list[int]:
+        """Return the partitions that are not finished, or that have a file which was modified since."""
+        same = self._unmodified(journal)
+        return [
+            number
+            for number in numbers
+            if not (journal.is_complete(number) and all(piece.path in same for piece in self.partitions[number]))
+        ]
+
+    def _unmodified(self, journal: Journal) -> set[str]:
+        """Return the paths of the files that were not modified since the run began. Their sizes are the same."""
+        now, before = self.description["modified"], journal.read_run()["modified"]
+        files = [] if isinstance(self.paths, MemorySource) else self.paths
+        return {path for path in files if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
 
     def pack(
         self,
@@ -144,15 +173,16 @@ class Work:
     ) -> None:
         """Pack the partitions that are not finished, when the receipts of all of them have been read."""
         journal = folder.journal
-        now, before = self.description["modified"], journal.read_run()["modified"]
-        # The sizes are known to be the same.
-        files = [] if isinstance(self.paths, MemorySource) else self.paths
-        same = {path for path in files if now.get(name_of(path)) == before.get(name_of(path), is_url(path))}
-        chosen = [
-            number
-            for number in numbers
-            if not (journal.is_complete(number) and all(piece.path in same for piece in self.partitions[number]))
-        ]
+        chosen, same = self.left(journal, numbers), self._unmodified(journal)
+
+        def changed(number: int) -> DataError:
+            files = [name_of(piece.path) for piece in self.partitions[number] if piece.path not in same]
+            names = ", ".join(files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
+            return DataError(
+                f"{folder.out}: cannot resume: {names} (partition {number}) has changed since the run that "
+                f"did not finish; give the same input, or remove {journal.place} to start again"
+            )
+
         receipts = {number: tuple(journal.receipts[number]) for number in chosen if number in journal.receipts}
         # The writing thread ends before the folder is left, so that a failed run writes nothing afterwards.
         with (
@@ -161,7 +191,7 @@ class Work:
         ):
             stage = Stage(self.config, self.facts, folder, partitions=len(self.partitions))
             pending: Future[None] | None = None
-            for window, end in windows_of(unfinished(batches, receipts), self.config):
+            for window, end in windows_of(unfinished(batches, receipts, changed), self.config):
                 if pending is not None:
                     pending.result()
                 pending = thread.submit(stage.run, window, end)

@@ -1,5 +1,6 @@
 """The command line as a whole: help, exit codes, standard output and standard error."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from seampack import cli
 from seampack._signals import STOPPING
 from seampack._version import __version__
 from seampack.commands import pack as pack_command
-from seampack.commands.report import set_interrupted
+from seampack.commands.report import set_interrupted, set_written
 from seampack.errors import ConfigError
 from seampack.io.formats import CODECS
 from tests.conftest import CORPUS, Run, command, commands, obey_interrupts
@@ -219,6 +220,28 @@ def test_a_complete_folder_is_a_success(tmp_path: Path, target: str, message: by
     result = shell(f"{SEAMPACK} pack {CORPUS} -o out --tokenizer bundled --bos none --eos none {target}", tmp_path)
     assert (result.stderr, result.returncode) == (message, 0)
     seampack.PackedFolder(tmp_path / "out").verify()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EIO, "?", "report.html"), "report.html: Input/output error"),
+        (OSError(errno.EIO, "?"), "Input/output error"),
+        (BrokenPipeError(errno.EPIPE, "?"), "Broken pipe"),
+    ],
+    ids=["file", "other", "socket"],
+)
+def test_an_error_of_another_file_after_the_output_is_complete(
+    call: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
+) -> None:
+    """It is not taken for one of standard output, which would be no failure."""
+
+    def fail(**options: Any) -> None:
+        set_written("out")
+        raise error
+
+    monkeypatch.setattr(pack_command.pack, "callback", fail)
+    assert failed(call("pack", CORPUS, "-o", "out"), 1) == message
 
 
 def test_standard_error_takes_no_file_of_the_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 import seampack
+from seampack import _threads
+from seampack._cgroups import cpu_limit, memory_limit
 from seampack.commands import diagnosis, packages
-from seampack.commands.machine import cpu_limit, memory_limit
 from seampack.commands.packages import Requirement, missing_of_extras, parsed
 from tests.conftest import DATA, Run
 
@@ -120,3 +122,13 @@ def test_limits_of_control_groups(
     assert cpu_limit(tmp_path, tmp_path / "own") == cores
     assert memory_limit(tmp_path, tmp_path / "own") == memory
     assert cpu_limit(tmp_path, tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(("limit", "count"), [(None, 8), (0.5, 1), (2.0, 2), (2.5, 3), (64.0, 8)])
+def test_a_container_gets_the_threads_that_it_may_use(
+    monkeypatch: pytest.MonkeyPatch, limit: float | None, count: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(_threads, "cpu_limit", lambda: limit)
+    assert _threads.thread_count(None) == count
+    assert _threads.thread_count(7) == 7

@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from datasets import Dataset
+from tokenizers import Tokenizer
 
+import seampack
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
-from tests.conftest import CORPUS, Run
+from tests.conftest import CORPUS, DATA, Run
 from tests.faulty import UNFRAMED, failed
 from tests.packer.tampering import make_version_1
 
@@ -312,6 +314,16 @@ def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) ->
     shown = call("inspect", "out", "--row", 0, "--tokenizer", "t.json")
     assert shown.stderr == b"seampack: warning: this is not the tokenizer that the folder was packed with\n"
     assert "none.json: no such tokenizer" in failed(call("inspect", "out", "--row", 0, "--tokenizer", "none.json"))
+
+
+def test_a_tokenizer_in_memory_is_that_of_its_file(call: Run, tmp_path: Path) -> None:
+    """Whatever the white space of the file."""
+    (tmp_path / "a.txt").write_text("seam pack " * 50)
+    stored = json.dumps(json.loads((DATA / "tokenizer.json").read_text()), indent=9)
+    (tmp_path / "t.json").write_text(stored)
+    seampack.pack(tmp_path / "a.txt", out=tmp_path / "out", tokenizer=Tokenizer.from_str(stored))
+    shown = call("inspect", "out", "--row", 0, "--tokenizer", "t.json")
+    assert (shown.returncode, shown.stderr) == (0, b"")
 
 
 def test_words_are_not_crossed_by_tokens(call: Run, tmp_path: Path) -> None:

@@ -211,6 +211,11 @@ def test_a_full_disk_names_the_folder(tmp_path: Path) -> None:
         staged_folder(tmp_path / "out", KIND, overwrite=False),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        pytest.raises(ShardError, match=r"cannot be written: No space left on device; .*; make room there, or choose"),
+        staged_folder(tmp_path / "out", KIND, overwrite=False),
+    ):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")  # Arrow
     with pytest.raises(FileNotFoundError, match="elsewhere"), staged_folder(tmp_path / "out", KIND, overwrite=False):
         raise FileNotFoundError(errno.ENOENT, "no such file", "elsewhere")  # an error of another file
     assert list(tmp_path.iterdir()) == []

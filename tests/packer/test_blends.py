@@ -1,6 +1,7 @@
 """Blends: the shares are those of the weights to a document, everywhere; what is repeated or left out is counted."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seampack
-from seampack.errors import ConfigError
+from seampack.errors import ConfigError, ShardError
 from seampack.packer import blends
 from seampack.packer.against import verify_against
 from seampack.packer.blends import Blend
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
-from seampack.packer.mixes import Mix, take, targets
+from seampack.packer.mixes import Mix, noted_sources, take, targets
 from tests.conftest import Run
 from tests.faulty import failed
+from tests.packer.tampering import edit_manifest
 
 UNFRAMED = {"bos": "none", "eos": "none"}
-LENGTHS = {"web": [9, 0, 40, 3, 12, 7, 25], "code": [5, 5, 5, 8], "books": [100, 30]}
+LENGTHS = {"web": [9, 0, 40, 3, 12, 7, 25], "code": [5, 5, 5, 8], "books": [30, 12, 18, 40, 30]}
 
 
 def documents(name: str) -> list[list[int]]:
@@ -81,7 +83,7 @@ def test_targets_are_exact_shares(sources: list[tuple[int, int]], repeat: bool) 
 
 
 @pytest.mark.parametrize("repeat", [False, True])
-@pytest.mark.parametrize("weights", [(0.7, 0.3, 0.5), (1, 1, 1), (0.01, 5, 2)])
+@pytest.mark.parametrize("weights", [(0.7, 0.3, 0.5), (1, 1, 1), (4, 5, 6)])
 def test_shares_hold_everywhere(stores: dict[str, str], weights: tuple[float, ...], repeat: bool) -> None:
     mix = Mix(stores=stores, weights=dict(zip(stores, weights, strict=True)), repeat=repeat)
     read = blended(mix, seed=3)
@@ -126,7 +128,7 @@ def test_the_manifest_accounts_for_each_source(stores: dict[str, str], tmp_path:
     assert code.items() >= {"name": "code", "weight": 1, "documents": 4, "tokens": 23, "epochs": 1.0}.items()
     assert (code["documents_unused"], code["tokens_unused"]) == (0, 0)
     assert web["tokens"] + web["tokens_unused"] == sum(LENGTHS["web"])
-    assert books["documents"] + books["documents_unused"] == 2
+    assert books["documents"] + books["documents_unused"] == 5
     assert sum(each["tokens"] for each in noted["sources"]) == manifest.accounting.tokens_in
     sources = Counter(dict.fromkeys(stores, 0))
     for table in PackedFolder(tmp_path / "out").tables():
@@ -134,7 +136,7 @@ def test_the_manifest_accounts_for_each_source(stores: dict[str, str], tmp_path:
             for source, length in zip(row["source"], row["seq_lengths"], strict=True):
                 sources[source] += length
     assert sources == {each["name"]: each["tokens"] for each in noted["sources"]}
-    with pytest.raises(ConfigError, match="a blend of several sources is not compared with one"):
+    with pytest.raises(ConfigError, match="a blend is compared with its token stores, each as NAME=STORE"):
         verify_against(PackedFolder(tmp_path / "out"), stores["web"])
 
 
@@ -184,12 +186,57 @@ def test_what_a_mix_cannot_be(stores: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(ConfigError, match=r"mix: a: .*a\.jsonl: expected a token store; make one with: seampack tok"):
         seampack.pack(Mix(stores={"a": tmp_path / "a.jsonl"}, weights={"a": 1}), out=tmp_path / "out")
-    mix = Mix(stores=stores, weights=dict.fromkeys(stores, 1))
-    with pytest.raises(ConfigError, match="an index is of one token store; got a mix"):
-        seampack.pack(mix, out=tmp_path / "out", output_format="index")
     huge = Mix(stores=stores, weights={"web": 1e-12, "code": 1, "books": 1}, repeat=True)
-    with pytest.raises(ConfigError, match="these weights would repeat documents to"):
+    with pytest.raises(ConfigError, match=r"mix: .*: with these weights, the blend would have more than 1,073,741"):
         seampack.pack(huge, out=tmp_path / "out")
+    little = Mix(stores=stores, weights={"web": 1e-9, "code": 1, "books": 1})
+    with pytest.raises(ConfigError, match=r"mix: web: its share of the blend would be 0 tokens, which is no document"):
+        seampack.pack(little, out=tmp_path / "out")
+    shutil.copytree(stores["web"], tmp_path / "copy")
+    same = Mix(stores={"web": stores["web"], "copy": tmp_path / "copy"}, weights={"web": 1, "copy": 2})
+    with pytest.raises(ConfigError, match=r"mix: copy: .*copy: the same token store as web; name it once, with"):
+        seampack.pack(same, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_index_of_a_blend_has_the_rows_of_the_folder(stores: dict[str, str], tmp_path: Path, named: bool) -> None:
+    if not named:
+        for name in LENGTHS:
+            table = pa.table({"input_ids": documents(name), "source": [name] * len(LENGTHS[name])})
+            seampack.tokenize(table, out=tmp_path / name, keep=("source",), **UNFRAMED)
+        stores = {name: str(tmp_path / name) for name in LENGTHS}
+    mix = Mix(stores=stores, weights={"web": 0.3, "code": 5, "books": 2}, repeat=True)
+    given: dict[str, Any] = {"seq_len": 16, "seed": 5, "partition_bytes": 1 << 16, "window_tokens": 2000}
+    full = seampack.pack(mix, out=tmp_path / "full", **given)
+    index = seampack.pack(mix, out=tmp_path / "index", output_format="index", **given)
+    assert (index.columns, index.accounting, index.partitions) == (full.columns, full.accounting, full.partitions)
+    packed, indexed = PackedFolder(tmp_path / "full"), PackedFolder(tmp_path / "index")
+    indexed.verify()
+    rows = [pa.concat_tables(each.tables()).combine_chunks() for each in (packed, indexed)]
+    assert rows[0].equals(rows[1])
+    assert indexed.unpack().equals(packed.unpack())
+    for folder in (packed, indexed):
+        assert verify_against(folder, stores).differences == ()
+
+
+def test_an_index_of_a_blend_needs_its_stores(stores: dict[str, str], tmp_path: Path) -> None:
+    moved = {name: tmp_path / f"moved {name}" for name in stores}
+    for name, folder in stores.items():
+        shutil.copytree(folder, tmp_path / name)
+    mix = Mix(stores={name: tmp_path / name for name in stores}, weights=dict.fromkeys(stores, 1))
+    seampack.pack(mix, out=tmp_path / "index", seq_len=16, output_format="index")
+    for name in stores:
+        (tmp_path / name).rename(moved[name])
+    with pytest.raises(ShardError, match=r"an index, whose tokens are in token stores: mix: web: .*expected a token"):
+        PackedFolder(tmp_path / "index")
+    PackedFolder(tmp_path / "index", store=moved).verify()
+    with pytest.raises(ShardError, match="an index of several token stores; expected them by name; got "):
+        PackedFolder(tmp_path / "index", store=moved["web"])
+    with pytest.raises(ShardError, match=r"mix: web: .*another token store than the one that was packed: expected"):
+        PackedFolder(tmp_path / "index", store=moved | {"web": moved["code"], "code": moved["web"]})
+    edit_manifest(tmp_path / "index", mix={"sources": []})
+    with pytest.raises(ShardError, match="the manifest is damaged: mix: expected the sources of a blend"):
+        PackedFolder(tmp_path / "index")
 
 
 def test_commands(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
@@ -201,6 +248,12 @@ def test_commands(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
     header, *lines = packed.stdout.decode().splitlines()[:4]
     assert header.split()[:4] == ["source", "weight", "share", "tokens"]
     assert [line.split()[0] for line in lines] == [each["name"] for each in noted] == list(stores)
+    shown = call("inspect", "out", "--html", "report.html").stdout.decode().splitlines()
+    assert [header, *lines] == shown[shown.index(header) :][:4]
+    page = (tmp_path / "report.html").read_text()
+    assert "Sources of the blend" in page
+    assert all(f'<th scope="row">{name}</th>' in page for name in stores)
+    assert noted_sources({"mix": "of my own"}) == noted_sources({"mix": {"sources": [{}]}}) == []
     for arguments, message in (
         ([*inputs, "--mix", "web=heavy"], "mix: expected a number greater than 0 as the weight of 'web'; got 'heavy'"),
         ([*inputs, "--mix", "web"], "mix: expected NAME=WEIGHT in a mix; got 'web'"),

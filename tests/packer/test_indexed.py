@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,17 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, ShardError
+from seampack.packer.against import verify_against
 from seampack.packer.folder import PackedFolder
+from seampack.packer.indexed import index_of
 from seampack.packer.plan_config import Strategy
+from seampack.packer.planning import plan
+from seampack.packer.unpacking import unpack
+from seampack.packer.windows import Parts
 from seampack.training.dataset import PackedDataset
 from tests.conftest import Run
 from tests.faulty import failed
+from tests.packer.chats import chat_tokenizer
 from tests.packer.corpus import END, UNFRAMED, sample, write_corpus
 from tests.packer.tampering import edit_manifest, flip
 
@@ -82,6 +89,25 @@ def test_an_index_has_the_rows_of_the_folder(
         assert indexed.row(packed.rows - 1) == packed.row(packed.rows - 1)
 
 
+@given(st.lists(st.integers(0, 90), max_size=30), st.integers(0, 3), st.integers(0, 9), st.booleans())
+def test_segments_are_those_of_the_plan_in_the_order_of_writing(
+    lengths: list[int], extra: int, seed: int, keep_ends: bool
+) -> None:
+    planned = plan(lengths, seq_len=20, extra_tokens=extra, seed=seed, keep_ends=keep_ends)
+    numbers, bases = np.arange(len(lengths)) + (7 << 32), np.arange(len(lengths)) * 11
+    table = index_of(planned, Parts(numbers, bases, planned.lengths.astype(np.int64))).to_pydict()
+    kept = planned.kept_ends()
+    for written, row in enumerate(planned.row_order.tolist()):
+        segments = range(planned.row_offsets[row], planned.row_offsets[row + 1])
+        document = [planned.doc[segment] for segment in segments]
+        assert table["documents"][written] == [numbers[each] for each in document]
+        assert table["starts"][written] == [
+            bases[each] + planned.start[segment] for each, segment in zip(document, segments, strict=True)
+        ]
+        for name, column in (("lengths", planned.length), ("repeated", planned.repeated), ("keeps_end", kept)):
+            assert table[name][written] == [column[segment] for segment in segments]
+
+
 def test_documents_and_training(store: Path, tmp_path: Path) -> None:
     for name, output_format in (("full", "arrow"), ("index", "index")):
         seampack.pack(store, out=tmp_path / name, seq_len=64, shard_tokens=2000, output_format=output_format)
@@ -118,6 +144,31 @@ def test_another_store_is_refused(store: Path, tmp_path: Path) -> None:
     seampack.tokenize(tmp_path / "a.jsonl", out=tmp_path / "store", overwrite=True, id_column="id")
     with pytest.raises(ShardError, match=r"index: an index of another token store: expected xxh3_128:.*; pack again"):
         PackedFolder(tmp_path / "index")
+
+
+def test_a_store_that_changed_is_not_unpacked(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    seampack.pack(tmp_path / "store", out=tmp_path / "index", output_format="index")
+    flip(tmp_path / "store/tokens-00000.arrow")
+    with pytest.raises(ShardError, match=r"tokens-00000\.arrow: the checksum differs: it is damaged; tokenise again"):
+        unpack(tmp_path / "index", tmp_path / "documents.jsonl")
+    assert not (tmp_path / "documents.jsonl").exists()
+
+
+def test_comparing_with_another_store(store: Path, numbered: Path, tmp_path: Path) -> None:
+    seampack.pack(numbered, out=tmp_path / "packed", seq_len=64)
+    packed = PackedFolder(tmp_path / "packed")
+    outcome = verify_against(packed, numbered)
+    assert (outcome.differences, outcome.tokens) == ((), packed.manifest.accounting.tokens_in)
+    write_corpus(tmp_path / "a.jsonl", TEXTS[::-1] * 6)
+    seampack.tokenize(tmp_path / "a.jsonl", out=tmp_path / "other")
+    assert {each.kind for each in verify_against(packed, tmp_path / "other").differences} >= {"tokens", "input"}
+    with pytest.raises(ConfigError, match=r"store: id_column: expected that of the folder, None; got a token"):
+        verify_against(packed, store)
+    ids = pa.table({"input_ids": [[1, 2, 3]]})
+    seampack.tokenize(ids, out=tmp_path / "ids", tokenizer=chat_tokenizer(), eos="none")
+    with pytest.raises(ConfigError, match=r"ids: tokenizer: expected that of the folder, sha256:"):
+        verify_against(packed, tmp_path / "ids")
 
 
 def test_an_index_needs_a_store(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from seampack.errors import ConfigError, MissingExtraError
 from seampack.io.ragged import offsets_of
 from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _pattern_kernels as kernels
+from seampack.packer import optimal
 from seampack.packer._kernels import first_pieces
+from seampack.packer.comparison import compare_lengths
 from seampack.packer.config import PackConfig
 from seampack.packer.planning import plan
 from seampack.packer.windows import plan_stream
@@ -48,6 +50,53 @@ def test_between_the_bound_and_first_fit_decreasing(case: tuple[int, list[int]])
     fewest = fewest_bins(lengths, seq_len)
     assert planned.rows - planned.rows_over_bound <= fewest <= planned.rows
     assert planned.rows <= plan(lengths, seq_len=seq_len, strategy="ffd").rows
+
+
+pieces_beyond_ffd = st.integers(12, 60).flatmap(
+    lambda n: st.tuples(st.just(n), st.lists(st.integers(n // 6, n // 2), min_size=4, max_size=10))
+)
+
+
+@settings(max_examples=60)
+@given(pieces_beyond_ffd, st.integers(2, 4))
+def test_prices_between_few_lengths_prove_a_bound_too(case: tuple[int, list[int]], knots: int) -> None:
+    seq_len, lengths = case
+    histogram = np.bincount(lengths, minlength=seq_len + 1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(optimal, "_KNOTS", knots)
+        bound = optimal._whole(optimal._solve(histogram, seq_len).bound)
+        assert optimal.fewest_bins(histogram, seq_len) <= fewest_bins(lengths, seq_len)
+    assert 0 < bound <= fewest_bins(lengths, seq_len)
+
+
+@settings(max_examples=15)
+@given(
+    pieces_beyond_ffd,
+    st.fixed_dictionaries(
+        {
+            "rows_multiple_of": st.sampled_from([1, 4]),
+            "rest": st.sampled_from(["split", "drop"]),
+            "leftover": st.sampled_from(["auto", "fill"]),
+            "long": st.sampled_from(["split", "truncate", "drop"]),
+        }
+    ),
+)
+def test_the_excess_is_that_of_the_rows(case: tuple[int, list[int]], options: dict[str, Any]) -> None:
+    seq_len, lengths = case
+    planned = plan([*lengths, 3 * seq_len], seq_len=seq_len, strategy="optimal", **options)
+    long = {"split": 3, "truncate": 1, "drop": 0}[options["long"]]
+    assert planned.rows_over_bound is not None
+    assert planned.rows <= fewest_bins(lengths, seq_len) + long + planned.rows_over_bound
+
+
+@settings(max_examples=15)
+@given(pieces_beyond_ffd)
+def test_the_bound_of_a_comparison_is_that_of_all_windows(case: tuple[int, list[int]]) -> None:
+    seq_len, lengths = case
+    config = PackConfig(seq_len=seq_len, strategy="optimal", window_tokens=2 * seq_len)
+    compared = compare_lengths([np.array([length], np.int32) for length in lengths], config)
+    assert compared.rows_over_bound is not None
+    assert compared.accounting.rows - compared.rows_over_bound <= fewest_bins(lengths, seq_len)
 
 
 @given(st.dictionaries(st.integers(1, 12), st.floats(0, 1), min_size=1, max_size=6), st.integers(1, 30))
@@ -148,7 +197,14 @@ def test_a_stream_and_a_comparison(tmp_path: Any) -> None:
     windows = list(plan_stream(batches(lengths, 100), config))
     assert len(windows) > 2
     assert sum(window.accounting.tokens_in for window in windows) == lengths.sum()
-    assert all(window.plan.rows_over_bound is not None for window in windows)
+    assert all(window.plan.rows_over_bound is None for window in windows[:-1])
+    compared = compare_lengths(
+        (lengths[first : first + 100].astype(np.int32) for first in range(0, 4_000, 100)), config
+    )
+    assert compared.accounting.rows == sum(window.plan.rows for window in windows)
+    whole = plan(lengths, config=config.replace(window_tokens=1 << 24))
+    assert whole.rows_over_bound is not None
+    assert compared.rows_over_bound == compared.accounting.rows - whole.rows + whole.rows_over_bound
     (tmp_path / "a.txt").write_text("".join("seam " * (n // 2) + "\n" for n in lengths[:800].tolist()))
     given: dict[str, Any] = {"seq_len": 64, "tokenizer": "bundled"}
     optimal, ffd = seampack.compare(tmp_path / "a.txt", strategies=["optimal", "ffd"], **given)

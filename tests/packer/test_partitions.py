@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from seampack.packer import packing
 from seampack.packer.against import verify_against
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
+from seampack.packer.journal import Journal
 from seampack.packer.memory_sources import opened
 from seampack.packer.numbering import BITS, numbers_of, places_of
 from seampack.packer.packing import merge, pack_partitions
@@ -331,6 +333,14 @@ def test_merging_nothing(tmp_path: Path) -> None:
         merge(tmp_path / "out")
 
 
+def test_merging_a_run_without_a_finished_partition(source: Path) -> None:
+    """An earlier output is not taken for its result."""
+    seampack.pack(source, out=source.parent / "out", **OPTIONS)
+    pack_some(source, lambda count: [], overwrite=True, seq_len=32)
+    with pytest.raises(ShardError, match=r"no partition in .*\.out\.partial is finished; pack them with --partition"):
+        merge(source.parent / "out", overwrite=True)
+
+
 @pytest.mark.parametrize(
     "name", ["run.json", "receipt-00001-00000.json", "tail-00001-00000.arrow", "output/shard-00001-00000.arrow"]
 )
@@ -356,7 +366,9 @@ def test_merging_what_another_version_has_packed(source: Path) -> None:
     pack_some(source, lambda count: [0])
     path = source.parent / ".out.partial" / "run.json"
     run = json.loads(path.read_text())
-    path.write_text(json.dumps(run | {"given": run["given"] | {"seampack": "9.9", "options": {"new": 1}}}))
+    run = run | {"given": run["given"] | {"seampack": "9.9", "options": {"new": 1}}}
+    path.unlink()
+    Journal(path.parent, "out").begin({name: run[name] for name in ("given", "tokenizer", "modified")})
     with pytest.raises(ConfigError, match=r"seampack 9\.9 has packed the partitions; expected .*; merge them with"):
         merge(source.parent / "out")
 
@@ -494,6 +506,12 @@ def test_the_command(source: Path, call: Run) -> None:
     assert "standard input: expected files, which several processes can read" in failed(
         call("pack", "-", "-o", "x", *COMMAND, "--partition", "0/2", stdin=b"a\n")
     )
+
+
+def test_an_interrupt_says_how_to_go_on(source: Path, call: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "pack_partitions", mock.Mock(side_effect=KeyboardInterrupt))
+    message = failed(call("pack", "corpus.txt", "-o", "out", *COMMAND, "--partition", "0/2"), 130)
+    assert message == "interrupted; finished partitions are kept: the same command goes on after them"
 
 
 @pytest.mark.parametrize("share", ["2/2", "1", "/", "-1/2", "1/0", "a/b", "1/2/3", "0/2 "])

@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,11 @@ import pytest
 import seampack
 from benchmarks import kills
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
+from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
+from seampack.packer.packing import pack_partitions
+from seampack.packer.ray_worker import Job, Worker
+from seampack.packer.work import Work
 from tests.packer.corpus import UNFRAMED
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
@@ -158,6 +164,70 @@ def test_one_process_completes_what_ray_began(corpus: Path, whole: dict[str, byt
         engine.pack(corpus, out=corpus.parent / "out", workers=1, split=split, on_progress=stop, **OPTIONS)
     seampack.pack(corpus, out=corpus.parent / "out", resume=True, split=split, **OPTIONS)
     assert kills.contents(corpus.parent / "out") == whole
+
+
+def test_more_workers_than_the_cluster_has_room_for(corpus: Path, whole: dict[str, bytes]) -> None:
+    """Those that do not start get no partition."""
+    engine.pack(corpus, out=corpus.parent / "out", workers=5, split=split, **OPTIONS)
+    assert kills.contents(corpus.parent / "out") == whole
+
+
+def test_a_cluster_that_is_full_is_named(
+    corpus: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_PATIENCE_SECONDS", 0.1)
+    other = ray.remote(num_cpus=2)(KillsItsProcess).remote(corpus.parent, 0)
+    end = threading.Timer(1, lambda: ray.kill(other))
+    end.start()
+    with pytest.warns(match="no worker has started in .* seconds: the cluster has no free CPU"):
+        engine.pack(corpus, out=corpus.parent / "out", workers=2, split=split, **OPTIONS)
+    end.join()
+    assert kills.contents(corpus.parent / "out") == whole
+
+
+def test_workers_that_no_machine_can_run(corpus: Path) -> None:
+    with pytest.raises(ConfigError, match="threads: expected at most 2, the CPUs of the largest machine; got 3"):
+        engine.pack(corpus, out=corpus.parent / "out", threads=3, **OPTIONS)
+    with pytest.raises(ConfigError, match="workers: expected an integer of at least 1; got 0"):
+        engine.pack(corpus, out=corpus.parent / "out", workers=0, **OPTIONS)
+
+
+def test_a_finished_partition_whose_file_has_changed_is_refused(corpus: Path) -> None:
+    given = OPTIONS | {"split": split}
+    pack_partitions(corpus, out=corpus.parent / "out", chosen=lambda count: [0], **given)
+    content = corpus.read_bytes()
+    corpus.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
+    with pytest.raises(DataError, match=r"cannot resume: .*corpus\.jsonl \(partition 0\) has changed since"):
+        engine.pack(corpus, out=corpus.parent / "out", workers=1, **given)
+
+
+def test_a_worker_on_another_machine_has_the_same_program_tokenizer_and_files(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PackConfig(**OPTIONS)
+    work, _ = Work.begin(corpus, config, corpus.parent / "out", "bundled", {}, None)
+    job = Job(work, str(corpus.parent / "out"), "bundled", False, split, 1, str(corpus.parent))
+    (corpus.parent / "other.txt").write_text("seam pack " * 50)
+    seampack.train_tokenizer(corpus.parent / "other.txt", corpus.parent / "t.json", vocab_size=257)
+    other = Worker(job._replace(tokenizer=str(corpus.parent / "t.json"))).pack(0)
+    assert re.search(r"t\.json: another tokenizer on .*; expected the same on every machine", str(other.error))
+    with monkeypatch.context() as patch:
+        patch.setattr("seampack.packer.ray_worker.__version__", "9.9")
+        assert re.search(r": expected seampack .*, as where the run began; got 9\.9", str(Worker(job).pack(0).error))
+    corpus.write_text('{"text": "another corpus"}\n')
+    message = r"corpus\.jsonl: expected [\d,]+ bytes, as where the run began; got 27 on .*; workers need the same files"
+    assert re.search(message, str(Worker(job).pack(0).error))
+    corpus.unlink()
+    assert "; got no file on " in str(Worker(job).pack(0).error)
+
+
+def test_a_folder_that_machines_do_not_share_is_named(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, check_place, out = engine.Job, engine._check_place, str(corpus.parent / "out")
+    elsewhere = str(corpus.parent / "elsewhere")
+    monkeypatch.setattr(engine, "Job", lambda work, out, *rest: begin(work, elsewhere, *rest))
+    monkeypatch.setattr(engine, "_check_place", lambda job, *rest: check_place(job._replace(out=out), *rest))
+    with pytest.raises(ShardError, match=r"out: workers have packed \d+ partition\(s\) that are not there; give"):
+        engine.pack(corpus, out=out, workers=1, split=split, **OPTIONS)
 
 
 def test_errors_of_workers_are_those_of_one_process(corpus: Path) -> None:

@@ -8,7 +8,8 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from contextlib import suppress
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -318,6 +319,20 @@ def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}:")):
         read(tmp_path / name)
+
+
+def test_any_damage_of_the_metadata_of_parquet_is_an_error_at_most(tmp_path: Path) -> None:
+    """pyarrow ends the process if it is asked for damaged metadata of a column, instead of raising an error."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": ["one", "two\nlines", ""], "id": [1, 2, 3]}), sink, store_schema=False)
+    data = sink.getvalue()
+    first = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    for place, bit in product(range(first, len(data)), (0, 6)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << bit
+        (tmp_path / "a.parquet").write_bytes(changed)
+        with suppress(DataError):
+            read(tmp_path / "a.parquet")
 
 
 def test_options_that_contradict_the_input(tmp_path: Path) -> None:

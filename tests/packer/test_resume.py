@@ -1,11 +1,15 @@
 """Runs that do not finish, and go on: the same bytes as a run that was not interrupted."""
 
+import errno
 import fcntl
 import gzip
 import json
 import os
 import random
+import re
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +27,7 @@ from seampack.packer import readers
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.journal import Journal
+from seampack.packer.packing import merge, pack_partitions
 from seampack.packer.planning import plan
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.tokenizing import TextTokenizer
@@ -151,7 +156,10 @@ def change(path: Path, offset: int) -> None:
 
 def test_a_changed_byte_is_refused(unfinished: Path) -> None:
     change(unfinished, 70_000)
-    with pytest.raises(DataError, match="cannot resume: the input of partition 1 has changed"):
+    with pytest.raises(
+        DataError,
+        match=r"out: cannot resume: .*corpus\.txt \(partition 1\) has changed since .*; give the same input, or",
+    ):
         resume(unfinished)
 
 
@@ -197,6 +205,25 @@ def test_damage_is_named(unfinished: Path, name: str) -> None:
         resume(unfinished)
 
 
+@pytest.mark.parametrize("name", ["run.json", "receipt-00001-00000.json"])
+def test_any_changed_number_or_word_is_found(unfinished: Path, name: str) -> None:
+    path = unfinished.parent / ".out.partial" / name
+    content = path.read_text()
+    for word in list(re.finditer(r"\d+|true|[a-z]{3,}", content))[::7]:
+        changed = {"true": "false"}.get(word[0], str(int(word[0]) + 1) if word[0].isdigit() else "abc")
+        path.write_text(content[: word.start()] + changed + content[word.end() :])
+        with pytest.raises(ShardError, match=f"cannot go on: .*{name} is damaged: "):
+            resume(unfinished)
+
+
+def test_a_receipt_of_another_partition_is_found(unfinished: Path) -> None:
+    """Otherwise, the documents of one would be twice in the rows, and those of the other not at all."""
+    folder = unfinished.parent / ".out.partial"
+    shutil.copy(folder / "receipt-00000-00000.json", folder / "receipt-00001-00000.json")
+    with pytest.raises(ShardError, match=r"00001-00000\.json is damaged: it has the content of receipt-00000-00000"):
+        resume(unfinished)
+
+
 def test_a_changed_tail_is_found(unfinished: Path) -> None:
     path = unfinished.parent / ".out.partial" / "tail-00000-00000.arrow"
     change(path, path.stat().st_size // 2)
@@ -238,6 +265,63 @@ def test_a_complete_output_is_left_alone(tmp_path: Path) -> None:
     corpus.write_text("one\ntwo\nthree\n")
     with pytest.raises(ShardError, match="use --overwrite"):
         resume(corpus)
+
+
+@pytest.mark.filterwarnings("ignore:.*given twice")
+def test_a_complete_output_is_compared_with_files_that_were_modified(corpus: Path) -> None:
+    """Also a file that is divided, or given twice."""
+    inputs = [corpus, corpus]
+    made = seampack.pack(inputs, out=corpus.parent / "out", **OPTIONS)
+    os.utime(corpus)
+    assert seampack.pack(inputs, out=corpus.parent / "out", resume=True, **OPTIONS) == made
+    change(corpus, corpus.stat().st_size // 2)
+    for pack in (
+        lambda: seampack.pack(inputs, out=corpus.parent / "out", resume=True, **OPTIONS),
+        lambda: pack_partitions(inputs, out=corpus.parent / "out", chosen=range, **OPTIONS),
+    ):
+        with pytest.raises(ShardError, match=r"something else was packed: .*corpus.* has changed; use --overwrite or"):
+            pack()
+    change(corpus, corpus.stat().st_size // 2)
+    assert seampack.pack(inputs, out=corpus.parent / "out", resume=True, **OPTIONS) == made
+
+
+def test_a_complete_output_is_compared_with_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def feed(text: str, **options: Any) -> seampack.Manifest:
+        (tmp_path / "fed").write_text(text)
+        with (tmp_path / "fed").open() as file:
+            monkeypatch.setattr(sys, "stdin", file)
+            return seampack.pack("-", out=tmp_path / "out", resume=True, **OPTIONS | options)
+
+    made = feed("one\ntwo\n")
+    assert feed("one\ntwo\n") == made
+    for text in ("one\ntwx\n", "one\n", "one\ntwo\nthree\n", ""):
+        with pytest.raises(ShardError, match="something else was packed: standard input has changed; use --overwrite"):
+            feed(text)
+    assert feed("one\ntwo\nthree\n", overwrite=True).accounting.documents == 3
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ShardError, match="standard input has changed"):
+        seampack.pack("-", out=tmp_path / "out", resume=True, **OPTIONS)
+
+
+def test_a_complete_output_says_what_else_was_packed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n")
+    seampack.pack(tmp_path / "a.txt", out=tmp_path / "out", **OPTIONS)
+    with pytest.raises(ShardError, match=r"complete, but .*: options seq_len was 64, is now 32; use --overwrite"):
+        seampack.pack(tmp_path / "a.txt", out=tmp_path / "out", resume=True, **OPTIONS | {"seq_len": 32})
+
+
+def test_what_another_run_has_finished_is_kept(tmp_path: Path) -> None:
+    """A run that finds its output complete removes only what it has left itself."""
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(texts()) + "\n")
+    seampack.pack(corpus, out=tmp_path / "out", **OPTIONS)
+    other = OPTIONS | {"seq_len": 32}
+    pack_partitions(corpus, out=tmp_path / "out", chosen=lambda count: [0], overwrite=True, **other)
+    receipts = sorted((tmp_path / ".out.partial").glob("receipt-*"))
+    resume(corpus)
+    assert sorted((tmp_path / ".out.partial").glob("receipt-*")) == receipts != []
+    with pytest.raises(ShardError, match="partitions are not finished: 1, 2"):
+        merge(tmp_path / "out", overwrite=True)
 
 
 def test_bad_records_are_quarantined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +428,26 @@ def test_partitions_cost_little_fill(strategy: str, partitions: int) -> None:
     assert (total.tokens_in, total.documents) == (whole.tokens_in, whole.documents)
     assert total.fill > whole.fill - 0.001
     assert (total.documents_fit_but_cut or 0) <= (whole.documents_fit_but_cut or 0) + 0.001 * lengths.size
+
+
+@pytest.mark.parametrize("error", [None, PermissionError(errno.EPERM, "no links")])
+def test_processes_of_the_same_number_begin_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    """As in containers that share a folder, also on a file system without links."""
+    link = os.link
+
+    def begun_by_another(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        Journal(tmp_path, "out").begin({"first": True})
+        if error is not None:
+            raise error
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", begun_by_another)
+    Journal(tmp_path, "out").begin({"first": False})
+    assert Journal(tmp_path, "out").read_run() == {"first": True}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_receipts_are_written_whole(tmp_path: Path) -> None:

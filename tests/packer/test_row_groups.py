@@ -1,16 +1,18 @@
 """Groups of rows: multiples, steps that cost alike, and what they are worth."""
 
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import seampack
+from benchmarks.planner_options import floor_of_worst
 from seampack.errors import DataError
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
@@ -117,3 +119,14 @@ def test_fewer_tokens_than_rows() -> None:
     assert plan([2, 3], rows_multiple_of=8, rest="drop").account().dropped == 5
     assert plan([2, 3], rows_multiple_of=5).length.tolist() == [1] * 5
     assert plan([], rows_multiple_of=8).rows == 0
+
+
+@settings(max_examples=40)
+@given(st.integers(2, 3), st.lists(st.integers(1, 60), min_size=4, max_size=6))
+def test_no_order_has_a_lower_sum_or_a_worst_step_below_the_floor(ranks: int, costs: list[int]) -> None:
+    costs = sorted(costs, reverse=True)[: len(costs) // ranks * ranks]
+    orders = [np.array(order).reshape(-1, ranks) for order in permutations(costs)]
+    least = np.array(costs).reshape(-1, ranks).max(axis=1).sum()
+    assert all(steps.max(axis=1).sum() >= least for steps in orders)
+    floor = min((steps.max(axis=1) / steps.mean(axis=1)).max() for steps in orders)
+    assert floor_of_worst(orders[0]) <= floor + 1e-9

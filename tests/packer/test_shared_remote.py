@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -11,7 +12,7 @@ import seampack
 from benchmarks import kills
 from seampack.errors import ConfigError, ShardError
 from seampack.io.places import place_of
-from seampack.io.store import store_of
+from seampack.io.store import RemoteStore, store_of
 from seampack.packer.against import verify_against
 from seampack.packer.packing import merge, pack_partitions
 from seampack.packer.unpacking import unpack
@@ -61,7 +62,7 @@ def test_processes_give_the_local_bytes(corpus: str, bucket: str, tmp_path: Path
     part(corpus, out, 1, 2)
     with pytest.raises(ShardError, match=r"s3://.*/out: \d of \d partitions are not finished: 0, 2, "):
         merge(out)
-    with pytest.raises(ConfigError, match="cannot resume: options seq_len was 64, is now 32"):
+    with pytest.raises(ConfigError, match=r"options seq_len was 64, is now 32; .* or remove s3://.*/out/_run to"):
         part(corpus, out, 0, 2, seq_len=32)
     names = store_of(out).names()
     assert "_run/run.json" in names
@@ -86,11 +87,38 @@ def test_processes_give_the_local_bytes(corpus: str, bucket: str, tmp_path: Path
 def test_an_old_folder_is_replaced_only_if_allowed(corpus: str, bucket: str) -> None:
     out = f"{bucket}/out"
     seampack.pack(corpus, out=out, **OPTIONS | {"seq_len": 32})
-    with pytest.raises(ShardError, match=r"the folder is not empty .*; use --overwrite or another folder"):
+    with pytest.raises(ShardError, match=r"options seq_len was 32, is now 64; use --overwrite or another"):
         part(corpus, out, 0, 1)
     part(corpus, out, 0, 1, overwrite=True)
     assert not store_of(out).exists("manifest.json")  # its shards are being replaced
     merge(out, overwrite=True)
+    seampack.PackedFolder(out).verify()
+
+
+def test_one_process_completes_what_several_began(corpus: str, bucket: str, tmp_path: Path) -> None:
+    seampack.pack(tmp_path / "corpus.jsonl", out=tmp_path / "local", **OPTIONS)
+    out = f"{bucket}/out"
+    part(corpus, out, 1, 2)
+    with pytest.raises(ShardError, match=r"have left partitions in s3://.*/out/_run; go on with --resume, or remove"):
+        seampack.pack(corpus, out=out, overwrite=True, **OPTIONS)
+    seampack.pack(corpus, out=out, resume=True, **OPTIONS)
+    assert files(out) == files(str(tmp_path / "local"))
+
+
+def test_a_merge_that_was_killed_at_its_end(
+    corpus: str, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some files of the run are removed already; the folder is complete."""
+    out = f"{bucket}/out"
+    part(corpus, out, 0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteStore, "delete_folder", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            merge(out)
+    store_of(out).delete("_run/receipt-00001-00000.json")
+    assert merge(out) == seampack.PackedFolder(out).manifest
+    assert not store_of(out).names("_run/")
+    part(corpus, out, 0, 1)  # nothing is left to do
     seampack.PackedFolder(out).verify()
 
 

@@ -97,3 +97,18 @@ def test_names_that_are_not_utf8_are_bad_records(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"id,text\nx,a\n\xe9,b\n")
     with pytest.raises(DataError, match=r"a\.csv, row 2: the document's name: invalid UTF-8 at byte 1 \(0xe9\)"):
         seampack.pack(tmp_path / "a.csv", out=tmp_path / "out", seq_len=8, id_column="id")
+
+
+def test_a_table_of_empty_documents_alone(tmp_path: Path) -> None:
+    """Its lists are of nulls: no writer knows another type for them. A null is no token."""
+    pq.write_table(pa.table({"input_ids": [[], []], "labels": [[], []]}), tmp_path / "empty.parquet")
+    pq.write_table(pa.table({"input_ids": [[], [None]]}), tmp_path / "null.parquet")
+    pq.write_table(pa.table({"input_ids": [[1, 2]], "labels": [[1, 2]]}), tmp_path / "full.parquet")
+    inputs = [tmp_path / "empty.parquet", tmp_path / "full.parquet"]
+    for options in ({}, {"carry": ["labels"]}):
+        out = tmp_path / f"out-{len(options)}"
+        manifest = seampack.pack(inputs, out=out, eos="none", bos="none", **options)
+        assert (manifest.accounting.documents, manifest.accounting.empty_documents) == (3, 2)
+        assert ids_of(out) == [[1, 2]]
+    with pytest.raises(DataError, match=r"null\.parquet, row 2: "):
+        seampack.pack(tmp_path / "null.parquet", out=tmp_path / "out")
