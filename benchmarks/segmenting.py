@@ -41,6 +41,7 @@ from seampack.segmenter.decoders import DECODERS, DEFAULT
 from seampack.segmenter.evaluate import score_words, split_line
 from seampack.segmenter.lexicon import words_of
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.peers import measure as measure_peer
 from seampack.segmenter.peers import run_peers
 from seampack.segmenter.scripts import text_in_form
 from seampack.segmenter.spans import Spans
@@ -68,16 +69,22 @@ CHINESE = {
     "sighan_as_test": "SIGHAN 2005 AS test (traditional)",
 }
 """The tests of the bundled model for Chinese."""
+
+THAI = {**{name: TESTS[name] for name in ("th", "best")}, "wisesight": ("wisesight1000", "wisesight1000, Thai")}
+"""The tests on which the bundled Thai model is compared with other programs."""
+
 Row = dict[str, str]
 
 
 def texts_and_gold(data: Path, name: str) -> tuple[list[str], list[list[str]]]:
-    """Return the raw texts and their gold words, line by line."""
-    gold = [split_line(line) for line in (data / name / "gold.txt").read_text("utf-8").splitlines()]
-    raw = (data / name / "raw.txt").read_text("utf-8").splitlines()
+    """Return the raw texts and their gold words, line by line, without zero-width spaces."""
+    gold, raw = (
+        (data / name / file).read_text("utf-8").translate({0x200B: None, 0xFEFF: None}).splitlines()
+        for file in ("gold.txt", "raw.txt")
+    )
     if len(raw) != len(gold):
         raise SystemExit(f"{name}: {len(raw)} raw and {len(gold)} gold lines")
-    return raw, gold
+    return raw, list(map(split_line, gold))
 
 
 def f1(segmented: list[list[str]], gold: list[list[str]]) -> tuple[float, float]:
@@ -128,7 +135,7 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
         }
         names = (*DECODERS, "student", "student and lexicon")
         row |= {name: f"{f1(by_decoder[name], gold)[0]:.1f}" if name in by_decoder else "" for name in names}
-        best = by_decoder.get(DEFAULT, by_decoder["student"])
+        best = by_decoder.get(Segmenter.load(folder).decoder, by_decoder["student"])
         rows.append({**row, "default, no punctuation": f"{f1(best, gold)[1]:.1f}"})
         print(" | ".join(rows[-1].values()), flush=True)
     return rows
@@ -257,6 +264,32 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def thai_rows(options: argparse.Namespace) -> list[Row]:
+    """Return the F1 of the bundled Thai model, with and without its lexicon, and of the installed peers."""
+    rows = []
+    segmenter = Segmenter.load("th")
+    for folder, title in THAI.values():
+        raw, gold = texts_and_gold(options.data, folder)
+        ours = [
+            measure_peer(name, lambda lexicon=lexicon: functools.partial(segmenter.segment, lexicon=lexicon), gold, raw)  # type: ignore[misc]
+            for name, lexicon in (("th, student and lexicon (default)", True), ("th, student alone", False))
+        ]
+        for result in [*ours, *run_peers(gold, raw, "th")]:
+            scores = result.to_dict()
+            rows.append(
+                {
+                    "segmenter": result.name,
+                    "test": title,
+                    "F1": f"{100 * scores['words_f1']:.1f}",
+                    "F1, no punctuation": f"{100 * scores['no_punctuation_f1']:.1f}",
+                    "words for each gold word": f"{result.scores.words.predicted / result.scores.words.gold:.2f}",
+                    "characters per CPU-s": f"{scores['characters_per_second']:,}",
+                }
+            )
+            print(" | ".join(rows[-1].values()), flush=True)
+    return rows
+
+
 def speed_rows(options: argparse.Namespace) -> list[Row]:
     """Return the characters per CPU second of the kernels, the language models and the student."""
     raw, _ = texts_and_gold(options.data, "ud_zh_gsdsimp_test")
@@ -307,6 +340,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "costs": cost_rows,
     "agreement": agreement_rows,
     "peers": peer_rows,
+    "thai": thai_rows,
     "speed": speed_rows,
 }
 

@@ -76,6 +76,7 @@ LAYERS: dict[str, set[str]] = {
     "segmenter/_kernels": KERNELS,
     "segmenter/_lexicon_kernels": {*KERNELS, "seampack.segmenter._student_kernels"},
     "segmenter/_student_kernels": KERNELS,
+    "segmenter/_thai_kernels": {*KERNELS, "seampack.segmenter._student_kernels", "seampack.segmenter._unit_kernels"},
     "segmenter/_unit_kernels": KERNELS,
     "models": {*FLOOR, "seampack.io", "seampack.models", "numpy", "pyarrow", "datasets", "torch", "transformers"}
     | {"xxhash", "safetensors", "scipy", "sklearn", "tokenizers", "tqdm", "pygad", "rouge_score", "sacrebleu"},

@@ -12,12 +12,6 @@ KIND_SCRIPT, KIND_NUMBER, KIND_LETTERS, KIND_OTHER = range(4)
 
 _POINTS = (0x2E, 0xFF0E)  # decimal points: "." and its full-width form
 
-# Thai code points that tie a unit to the one before or after it.
-_LEADING_VOWELS = (0x0E40, 0x0E44)  # from and to: written before their consonant
-_FOLLOWING_VOWELS = (0x0E30, 0x0E32, 0x0E33, 0x0E45)  # written after their consonant
-_OPEN_VOWELS = (0x0E31, 0x0E37)  # marks that another letter must follow
-_THANTHAKHAT = 0x0E4C  # silences its consonant
-
 
 @allocating_kernel
 def find_units(points, classes, starts):
@@ -88,29 +82,6 @@ def find_units(points, classes, starts):
             count += 1
         offsets[text + 1] = count
     return begin[:count], end[:count], kind[:count], key[:count], spaced[:count], offsets
-
-
-@allocating_kernel
-def find_bonds(points, begin, end, kind, spaced):
-    """Return flags of the units after which Thai spelling allows no word to end, shape (units,).
-
-    These are the units before a following vowel or a silenced consonant, after a leading vowel, and with a vowel mark
-    that another letter must follow. ``points``: code points of all texts, concatenated.
-    """
-    bonds = np.zeros(begin.size, np.uint8)
-    for unit in range(begin.size - 1):
-        if kind[unit] != KIND_SCRIPT or kind[unit + 1] != KIND_SCRIPT or spaced[unit + 1] == 1:
-            continue
-        following = points[begin[unit + 1]]
-        if _LEADING_VOWELS[0] <= points[begin[unit]] <= _LEADING_VOWELS[1] or following in _FOLLOWING_VOWELS:
-            bonds[unit] = 1
-        for k in range(begin[unit] + 1, end[unit]):
-            if points[k] in _OPEN_VOWELS:
-                bonds[unit] = 1
-        for k in range(begin[unit + 1] + 1, end[unit + 1]):
-            if points[k] == _THANTHAKHAT:
-                bonds[unit] = 1
-    return bonds
 
 
 @allocating_kernel

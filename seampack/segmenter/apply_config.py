@@ -105,7 +105,8 @@ class DecodeConfig(Config):
     )
     decoder: str | None = option(
         None,
-        "Method that combines both directions of the language model; implies --exact. Default: posterior.",
+        "Method that combines both directions of the language model; implies --exact. By default the one that training "
+        "chose, or posterior.",
         choices=Decoder,
     )
     threshold: float | None = option(

@@ -17,6 +17,7 @@ from seampack._version import __version__
 from seampack.errors import ShardError
 from seampack.io.artifact import ArtifactKind, to_bytes
 from seampack.io.output import staged_path, writing
+from seampack.segmenter.apply_config import Decoder
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.scripts import HanForm
 
@@ -101,6 +102,8 @@ def _check_description(description: dict[str, Any]) -> None:
         raise ValueError(f"parts: expected a list with some of {', '.join(PARTS)}; got {parts!r}")
     if description.get("han_form") not in (None, *HanForm):
         raise ValueError(f"han_form: expected {' or '.join(HanForm)} or null; got {description['han_form']!r}")
+    if description.get("decoder") not in (None, *Decoder):
+        raise ValueError(f"decoder: expected {', '.join(Decoder)} or nothing; got {description['decoder']!r}")
     if "lexicon" in parts:
         _check_lexicon(description)
     if "teacher" not in parts:

@@ -20,8 +20,9 @@ class TrainConfig(Config):
 
     script: str = option(
         "zh",
-        "Characters that words consist of: zh, ja, th, latin, symbols (all but white space), or characters and ranges "
-        "such as a-zé.",
+        "Characters that words consist of: zh, ja, ja-runs (a run of katakana is one word), th, th-clusters (letters "
+        "that Thai spelling does not separate are one unit), latin, symbols (all but white space), or characters and "
+        "ranges such as a-zé.",
         empty=False,
     )
     longest: int = option(
@@ -122,4 +123,11 @@ class LexiconConfig(Config):
         low=1,
         high=LONGEST,
         unit="units",
+    )
+    join: float | None = option(
+        None,
+        "Also count two or three neighbouring words as one, if their association is at least this value: 0 if they are "
+        "independent, 1 if they occur only together. For Thai 0.5. By default, no words are joined.",
+        low=0,
+        high=1,
     )

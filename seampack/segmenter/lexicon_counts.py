@@ -12,6 +12,7 @@ from seampack.errors import DataError, ShardError
 from seampack.segmenter import artifact
 from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import LONGEST, LexiconConfig
+from seampack.segmenter.joined_words import Sequence, joined_counts, sequences
 from seampack.segmenter.lexicon import to_arrays
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.scripts import text_in_form
@@ -55,16 +56,24 @@ def build_lexicon(
     folder = Path(out)
     check_folder(folder, overwrite=overwrite)
     decode = DecodeConfig(exact=config.exact, lexicon=False)
+    alphabet, form = Alphabet(segmenter.script), segmenter.han_form
     found: Counter[str] = Counter()
+    neighbours: Counter[Sequence] = Counter()
     characters = 0
     for batch in lines:
         characters += sum(map(len, batch))
-        for words in segmenter.decode(batch, decode).words(batch):
+        spans = segmenter.decode(batch, decode)
+        for words in spans.words(batch):
             found.update(words)
+        if config.join is not None:
+            neighbours.update(sequences(batch, spans, alphabet))
     in_form: Counter[str] = Counter()  # as the segmenter reads them
     for word, count in found.items():
-        in_form[text_in_form(word, segmenter.han_form)] += count
-    arrays = _kept(in_form, Alphabet(segmenter.script), config)
+        in_form[text_in_form(word, form)] += count
+    joined_in_form: Counter[Sequence] = Counter()
+    for parts_of_word, count in neighbours.items():
+        joined_in_form[tuple(text_in_form(part, form) for part in parts_of_word)] += count
+    arrays = _kept(in_form, joined_in_form, alphabet, config)
     facts = {
         "format_version": artifact.LEXICON_VERSION,
         "config": config.to_dict(),
@@ -82,19 +91,21 @@ def build_lexicon(
     return artifact.load_description(folder)
 
 
-def _kept(found: Counter[str], alphabet: Alphabet, config: LexiconConfig) -> artifact.Arrays:
+def _kept(
+    found: Counter[str], neighbours: Counter[Sequence], alphabet: Alphabet, config: LexiconConfig
+) -> artifact.Arrays:
     """Return the most frequent words of the script as arrays. Raise DataError if there are none."""
-    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    single = _of_script(found, alphabet)
+    total = sum(single.values())
+    candidates = Counter(single)
+    if config.join is not None:
+        candidates.update(joined_counts(single, neighbours, config.join))
+    ranked = sorted(candidates.items(), key=lambda item: (-item[1], item[0]))
     words, counts = np.array([word for word, _ in ranked], object), np.array([count for _, count in ranked], np.int64)
-    units, _ = alphabet.units(words.tolist())
-    sizes = np.diff(units.offsets)
-    is_word = np.ones(counts.size, np.bool_)
-    is_word[np.repeat(np.arange(counts.size), sizes)[units.single]] = False  # digits, punctuation, foreign words
-    words, counts, sizes = words[is_word], counts[is_word], sizes[is_word]
-    total = counts.sum()
+    sizes = np.diff(alphabet.units(words.tolist())[0].offsets)
     if config.longest is None:
         by_size = np.bincount(sizes, counts, LONGEST + 1)
-        longest = min(int(np.searchsorted(np.cumsum(by_size), _COVERED * total)), LONGEST)
+        longest = min(int(np.searchsorted(np.cumsum(by_size), _COVERED * counts.sum())), LONGEST)
     else:
         longest = config.longest
     is_kept = (counts >= config.least_count) & (sizes <= longest)
@@ -102,7 +113,17 @@ def _kept(found: Counter[str], alphabet: Alphabet, config: LexiconConfig) -> art
     if not words.size:
         raise DataError(
             f"no word is left for the lexicon: expected words of the script, found {config.least_count} times; "
-            f"got {int(total):,} words in all; give more text, or a lower least_count"
+            f"got {total:,} words in all; give more text, or a lower least_count"
         )
-    unknown = (total - counts[counts > 1].sum()) / total  # words seen once are as many as words not seen (Good-Turing)
-    return to_arrays(words.tolist(), counts, longest, max(float(unknown), 1 / float(total + 1)))
+    seen = sum(single[word] for word in words if single[word] > 1)
+    unknown = (total - seen) / total  # words seen once are as many as words not seen (Good-Turing)
+    return to_arrays(words.tolist(), counts, longest, max(unknown, 1 / (total + 1)))
+
+
+def _of_script(found: Counter[str], alphabet: Alphabet) -> Counter[str]:
+    """Return the words of the script, without digits, punctuation and foreign words."""
+    words = list(found)
+    units, _ = alphabet.units(words)
+    is_word = np.ones(len(words), np.bool_)
+    is_word[np.repeat(np.arange(len(words)), np.diff(units.offsets))[units.single]] = False
+    return Counter({words[number]: found[words[number]] for number in np.flatnonzero(is_word).tolist()})

@@ -77,6 +77,11 @@ class Segmenter:
         """Whether the segmenter has a lexicon."""
         return "lexicon" in self.description["parts"]
 
+    @property
+    def decoder(self) -> str:
+        """The decoder of the language models, if none is given: chosen in training, or ``decoders.DEFAULT``."""
+        return str(self.description.get("decoder") or decoders.DEFAULT)
+
     @cached_property
     def student(self) -> Student:
         """The fast student. Raises ShardError if it is missing or damaged."""
@@ -156,7 +161,8 @@ class Segmenter:
         exact = config.uses_language_models or not self.has_student
         lattices = self._lattices(units, exact, config.lexicon)
         if lattices is not None and config.threshold is None:
-            ends = decoders.DECODERS[config.decoder or decoders.DEFAULT](lattices)
+            own = self.decoder if exact else decoders.DEFAULT
+            ends = decoders.DECODERS[config.decoder or own](lattices)
             ends[units.forced_ends] = 1
         else:
             threshold = 0.5 if config.threshold is None else config.threshold

@@ -22,12 +22,18 @@ class Peer:
 
     name: str
     package: str | None
-    scripts: tuple[str, ...]  # supported scripts; empty: all
+    scripts: tuple[str, ...]  # languages of the supported scripts; empty: all
     prepare: Callable[[list[str], str], Split]
 
     def fits(self, script: str) -> bool:
         """Return whether the segmenter supports the script and is installed."""
-        return (not self.scripts or script in self.scripts) and (self.package is None or bool(find_spec(self.package)))
+        is_supported = not self.scripts or _language(script) in self.scripts
+        return is_supported and (self.package is None or bool(find_spec(self.package)))
+
+
+def _language(script: str) -> str:
+    """Return the language of a script preset."""
+    return {"ja-runs": "ja", "th-clusters": "th"}.get(script, script)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def _budoux(texts: list[str], script: str) -> Split:
         "ja": budoux.load_default_japanese_parser,
         "th": budoux.load_default_thai_parser,
     }
-    parser = load[script]()
+    parser = load[_language(script)]()
     return lambda batch: [parser.parse(text) for text in batch]
 
 

@@ -26,6 +26,7 @@ from seampack.io.ragged import offsets_of
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
+from seampack.segmenter.decoder_choice import DecoderChoice, choose_decoder
 from seampack.segmenter.decoders import Lattices
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form, points_in_form
@@ -153,7 +154,7 @@ def train(
             if runs[-1].finds_words:
                 break
         best = max(runs, key=lambda run: run.kappa)
-        student = _distilled([best.lattices], 1, units, distill or DistillConfig(seed=best.config.seed))
+        student, choices = _distilled([best.lattices], 1, units, distill or DistillConfig(seed=best.config.seed))
         facts = {
             "script": config.script,
             "han_form": form,
@@ -166,6 +167,7 @@ def train(
             },
             "training_cpu_seconds": {direction: result["cpu_seconds"] for direction, result in best.results.items()},
             "agreement": best.agreement,
+            **choices[0].facts,
             "runs": [
                 {"seed": run.config.seed, "word_cost": run.config.word_cost, "agreement": run.agreement} for run in runs
             ],
@@ -191,8 +193,8 @@ def distill(
     """Train one student on the output of one or more teachers for a text, and return its description.
 
     The output is that of ``exact``: a teacher with a lexicon uses it. The probabilities and the decisions of several
-    teachers are averaged. Each teacher reads Chinese characters in its own form; the student learns the text as it is,
-    or with ``keep_teacher`` as that teacher reads it.
+    teachers are averaged. For each teacher, the decoder is chosen anew. Each teacher reads Chinese characters in its
+    own form; the student learns the text as it is, or with ``keep_teacher`` as that teacher reads it.
 
     Args:
         teachers: Segmenters with language models.
@@ -225,7 +227,7 @@ def distill(
     with locked(folder):
         check_folder(folder, overwrite=overwrite)
         lattices = (teacher.model_lattices(own) for teacher, own in zip(teachers, read, strict=True))
-        student = _distilled(lattices, len(teachers), units, config)
+        student, choices = _distilled(lattices, len(teachers), units, config)
         facts = {
             "script": scripts[0],
             "han_form": form,
@@ -235,21 +237,25 @@ def distill(
         }
         parts = {"student": student.to_arrays()}
         if keep_teacher:
-            facts = {**artifact.facts(teachers[0].description), "student": facts}
+            facts = {**artifact.facts(teachers[0].description), **choices[0].facts, "student": facts}
             parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
         artifact.save(folder, facts, parts)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return artifact.load_description(folder)
 
 
-def _distilled(all_lattices: Iterable[Lattices], teachers: int, units: Units, config: DistillConfig) -> Student:
-    """Return a student trained on the mean of the teachers' end probabilities and decisions."""
+def _distilled(
+    all_lattices: Iterable[Lattices], teachers: int, units: Units, config: DistillConfig
+) -> tuple[Student, list[DecoderChoice]]:
+    """Return a student trained on the mean of the teachers' end probabilities and decisions, and their decoders."""
     probabilities = np.zeros(units.key.size, np.float32)
     decisions = np.zeros(units.key.size, np.float32)
+    choices = []
     for lattices in all_lattices:
+        choices.append(choose_decoder(lattices, units.key))
         probabilities += lattices.end_posteriors().astype(np.float32) / teachers
-        decisions += decoders.DECODERS[decoders.DEFAULT](lattices) / np.float32(teachers)
-    return train_student(units, np.minimum(probabilities, 1), decisions, config)
+        decisions += decoders.DECODERS[choices[-1].decoder](lattices) / np.float32(teachers)
+    return train_student(units, np.minimum(probabilities, 1), decisions, config), choices
 
 
 def _joined_units(

@@ -1,6 +1,7 @@
 """Units, the smallest parts of a text that a segmenter sees. The text itself is never changed.
 
-A unit is one character of the script (with the marks that combine with it), a run of digits, a run of letters of
+A unit is one character of the script (with the marks that combine with it; in the script ``th-clusters``, with all
+letters that Thai spelling does not separate from it), a run of digits, a run of letters of
 another script, or one other character. White space is not part of any unit: it separates words. So do the zero-width
 spaces, one of which is the byte order mark.
 """
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from seampack.errors import ConfigError
 from seampack.io.ragged import lengths_of, offsets_of
+from seampack.segmenter import _thai_kernels as thai
 from seampack.segmenter import _unit_kernels as kernels
 from seampack.segmenter._unit_kernels import (
     DIGIT,
@@ -31,11 +33,16 @@ RANGES = {
     "zh": "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3005\u3007\u25cb",
     "ja": "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3005\u3007"
     "\u3041-\u3096\u30a1-\u30fa\u30fc\uff66-\uff9f",
+    "ja-runs": "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u3005\u3007\u3041-\u3096",
     "th": "\u0e01-\u0e3a\u0e40-\u0e4e",
+    "th-clusters": "\u0e01-\u0e3a\u0e40-\u0e4e",
     "latin": "A-Za-z\u00c0-\u024f\u1e00-\u1eff'",
     "symbols": "!-~\u00a1-\uffff\U00010000-\U0010ffff",
 }
-"""Characters of each script preset: code points and ranges. ``symbols`` is everything except white space."""
+"""Characters of each script preset: code points and ranges. ``symbols`` is everything except white space.
+
+``ja-runs`` lacks katakana, so that each run of it is one unit and a word by itself. The units of ``th-clusters`` are
+the clusters of ``_thai_kernels``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +85,11 @@ class Alphabet:
 
     def __init__(self, script: str) -> None:
         self.script = script
+        self._has_clusters = script == "th-clusters"
         self._class = np.zeros(0x110000, np.uint8)
         for first, last in _ranges(RANGES.get(script, script)):
             self._class[first : last + 1] = SCRIPT
+        self._is_thai = bool((self._class[0x0E01:0x0E4F] == SCRIPT).any())
         self._class[0x1F1E6:0x1F200] = REGIONAL
         self._class[0x1F3FB:0x1F400] = MARK  # skin tones
         self._class[[0x200C, 0x200D]] = JOINER
@@ -108,7 +117,12 @@ class Alphabet:
     def units_of(self, points: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> Units:
         """Return the units of texts given as ``code_points``."""
         begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
-        bonds = kernels.find_bonds(points, begin, end, kind, spaced)
+        if not self._is_thai:
+            return Units(begin, end, kind, key, spaced, np.zeros(begin.size, np.uint8), offsets)
+        bonds = thai.find_bonds(points, begin, end, kind, spaced)
+        if self._has_clusters:
+            first, end, key, offsets = thai.find_clusters(points, begin, end, key, bonds, offsets)
+            begin, kind, spaced, bonds = begin[first], kind[first], spaced[first], np.zeros(first.size, np.uint8)
         return Units(begin, end, kind, key, spaced, bonds, offsets)
 
 

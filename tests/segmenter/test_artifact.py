@@ -41,6 +41,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda d: d.update(parts=["pupil"]), "parts: expected a list .* got .'pupil'"),
         (lambda d: d.update(script=5), "script: expected a preset or characters; got 5"),
         (lambda d: d.update(han_form="old"), "han_form: expected simplified or traditional or null; got .old"),
+        (lambda d: d.update(decoder="best"), "decoder: expected posterior, .* or nothing; got 'best'"),
         (lambda d: d.update(script="z-a"), "script: expected 'zh', as in config; got 'z-a'"),
         (lambda d: d.update(script="z-a", parts=["student"]), "script: the range z-a runs backwards"),
         (lambda d: d.update(script="th"), "script: expected 'zh', as in config; got 'th'"),

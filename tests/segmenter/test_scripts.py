@@ -116,9 +116,9 @@ def test_a_lexicon_counts_both_forms_of_a_word_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "text", "script", "remedy"),
     [
-        ("zh", THAI, "Thai", "--script th"),
+        ("zh", THAI, "Thai", "--script th-clusters"),
         ("zh", LAO, "Lao", "--script 'ກ-ໟ'"),
-        ("zh", JAPANESE, "Japanese", "--script ja"),
+        ("zh", JAPANESE, "Japanese", "--script ja-runs"),
         ("th", SIMPLIFIED, "Chinese", "--script zh"),
         ("th", TRADITIONAL, "Chinese", "--script zh"),
     ],

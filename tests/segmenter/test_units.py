@@ -1,5 +1,6 @@
 """Units cover every character except white space, in order."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -12,7 +13,8 @@ from seampack.segmenter import _unit_kernels as kernels
 from seampack.segmenter._unit_kernels import KIND_LETTERS, KIND_NUMBER, KIND_OTHER, KIND_SCRIPT
 from seampack.segmenter.units import Alphabet, Units
 
-ALPHABETS = {script: Alphabet(script) for script in ("zh", "ja", "th", "latin", "symbols", "a-cß")}
+SCRIPTS = ("zh", "ja", "ja-runs", "th", "th-clusters", "latin", "symbols", "a-cß")
+ALPHABETS = {script: Alphabet(script) for script in SCRIPTS}
 TEXT = st.text(
     st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d\u200b\ufeff👩👍🏽🇩🇪é\u0301\t\n。，")),
     max_size=30,
@@ -81,8 +83,8 @@ def bonded(texts: list[str]) -> list[list[str]]:
 def test_thai_spelling_bonds_units() -> None:
     assert bonded(["มานะ", "เงิน", "ศุกร์", "สัตว์", "มือ", "พันธุ์"]) == [
         ["มา", "นะ"],
-        ["เงิ", "น"],
-        ["ศุ", "กร์"],
+        ["เงิน"],
+        ["ศุกร์"],
         ["สัตว์"],
         ["มือ"],
         ["พันธุ์"],
@@ -90,17 +92,91 @@ def test_thai_spelling_bonds_units() -> None:
     assert bonded(["ไ ป", "แ", "2า", "กa์", "", "า"]) == [["ไ", "ป"], ["แ"], ["2", "า"], ["ก", "a์"], [], ["า"]]
 
 
-@given(st.lists(st.text("กขเไะาำๅัืิุ่้์ 2a", max_size=12), max_size=3))
-def test_bonds_are_as_a_pattern_finds_them(texts: list[str]) -> None:
+_M = "[ัิ-ฺ็-๎]*"
+_BASE, _CONSONANT = "[ก-ะาำเ-ๆ]", "[ก-ฮ]"
+_SHORT = f"(?:[ข-ะาำเ-ๆ]{_M}็{_M}|[เ-ไ]{_M}ก{_M}็{_M})"
+_LONE = "(?![ัิ-ฺ็-๎])"
+_YA = f"ย{_LONE}(?![าำๅ])"
+_BONDS = [
+    f"[เ-ไ]{_M}(?={_BASE})",
+    f"{_BASE}{_M}(?=[ะาำๅ])",
+    f"{_BASE}{_M}(?={_BASE}{_M}์)",
+    f"{_BASE}{_M}[ัื]{_M}(?={_BASE})",
+    f"{_BASE}{_M}(?={_CONSONANT}{_BASE}{_M}์)",
+    f"{_SHORT}(?={_CONSONANT})",
+    f"{_SHORT}อ(?={_CONSONANT})",
+    f"เ{_M}{_BASE}{_M}ิ{_M}(?={_CONSONANT})",
+    f"เ{_M}{_CONSONANT}?{_BASE}{_M}ี{_M}(?={_YA})",
+    f"เ{_M}{_CONSONANT}(?={_CONSONANT}{_M}(?:ี{_M}{_YA}|า{_LONE}ะ))",
+    f"เ{_M}{_CONSONANT}(?={_CONSONANT}{_M}ื{_M}อ{_LONE})",
+]
+"""Text up to a place where Thai spelling allows no word to end, and what follows it."""
+
+
+def without_ends(text: str) -> set[int]:
+    """The places of a text where Thai spelling allows no word to end."""
+    matches = (re.compile(pattern).match(text, at) for pattern in _BONDS for at in range(len(text)))
+    return {match.end() for match in matches if match}
+
+
+THAI = st.text("กขยรอวเแะาๅำัืิี็ุ่์ๆ 2a", max_size=14)
+
+
+@given(st.lists(THAI, max_size=3))
+def test_bonds_are_as_patterns_find_them(texts: list[str]) -> None:
     units, starts = ALPHABETS["th"].units(texts)
+    for text, first, last, start in zip(texts, units.offsets[:-1], units.offsets[1:], starts[:-1], strict=True):
+        found = (units.end[first:last] - start)[units.bonds[first:last] == 1]
+        assert found.tolist() == sorted(without_ends(text))
+
+
+@given(st.lists(THAI, max_size=3))
+def test_clusters_are_the_units_that_bonds_join(texts: list[str]) -> None:
+    clusters, _ = ALPHABETS["th-clusters"].units(texts)
+    units, _ = ALPHABETS["th"].units(texts)
+    is_first = np.ones(units.key.size, np.bool_)
+    is_first[1:] = units.bonds[:-1] == 0
+    assert clusters.begin.tolist() == units.begin[is_first].tolist()
+    assert clusters.end.tolist() == units.end[units.bonds == 0].tolist()
+    assert clusters.kind.tolist() == units.kind[is_first].tolist()
+    assert clusters.spaced.tolist() == units.spaced[is_first].tolist()
+    assert not clusters.bonds.any()
+    assert clusters.offsets.tolist() == np.append(0, np.cumsum(is_first))[units.offsets].tolist()
+    keys: dict[str, int] = {}
     joined = "".join(texts)
-    at = np.searchsorted(starts, units.begin, side="right") - 1
-    for unit in range(units.key.size - 1):
-        inside = at[unit] == at[unit + 1] and not units.spaced[unit + 1]
-        of_script = units.kind[unit] == units.kind[unit + 1] == KIND_SCRIPT
-        one, other = (joined[units.begin[u] : units.end[u]] for u in (unit, unit + 1))
-        bound = one[0] in "เแโใไ" or other[0] in "ะาำๅ" or "์" in other[1:] or {*one[1:]} & {"ั", "ื"}
-        assert units.bonds[unit] == (inside and of_script and bool(bound))
+    for begin, end, key, kind in zip(clusters.begin, clusters.end, clusters.key.tolist(), clusters.kind, strict=True):
+        if kind == KIND_SCRIPT:
+            assert keys.setdefault(joined[begin:end], key) == key
+    assert len(set(keys.values())) == len(keys)
+
+
+@given(THAI)
+def test_a_word_has_the_same_clusters_as_within_its_text(text: str) -> None:
+    alphabet = ALPHABETS["th-clusters"]
+    units, _ = alphabet.units([text])
+    for first in range(units.key.size):
+        for last in range(first, min(first + 4, units.key.size)):
+            if units.spaced[first + 1 : last + 1].any():
+                break
+            word = text[units.begin[first] : units.end[last]]
+            alone, _ = alphabet.units([word])
+            assert alone.key.tolist() == units.key[first : last + 1].tolist()
+
+
+def test_runs_of_katakana_are_words() -> None:
+    assert pieces("日本のメディアーで", "ja-runs") == [
+        ("日", KIND_SCRIPT),
+        ("本", KIND_SCRIPT),
+        ("の", KIND_SCRIPT),
+        ("メディアー", KIND_LETTERS),
+        ("で", KIND_SCRIPT),
+    ]
+
+
+def test_thai_clusters() -> None:
+    text = "เรียนเปลี่ยนเครือข่ายเดินก็อยู่เก็บล็อกศาสตร์จันทร์ไปตัวเพราะเวทียาว"
+    clusters = "เรีย น เปลี่ย น เครือ ข่า ย เดิน ก็ อ ยู่ เก็บ ล็อก ศา สตร์ จันทร์ ไป ตัว เพราะ เว ที ยา ว"
+    assert [text for text, _ in pieces(text, "th-clusters")] == clusters.split()
 
 
 def test_keys_tell_equal_units() -> None:
@@ -125,5 +201,5 @@ def test_a_script_given_by_its_characters() -> None:
     assert all(unicodedata.category(c)[0] == "L" for c in "abßd")
     with pytest.raises(ConfigError, match="the range z-a runs backwards"):
         Alphabet("z-a")
-    with pytest.raises(ConfigError, match="expected zh, ja"):
+    with pytest.raises(ConfigError, match="expected zh, ja, ja-runs, th, th-clusters"):
         Alphabet("")
