@@ -43,7 +43,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def obey_interrupts() -> None:
-    """Undo the inherited settings of a test run that ignores Ctrl-C, in the background of a script, or SIGHUP, by nohup."""
+    """Undo what a test run inherits: in the background of a script it ignores Ctrl-C, and with nohup SIGHUP."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
