@@ -191,7 +191,7 @@ def test_a_store_keeps_groups_together(corpus: Path, tmp_path: Path) -> None:
     seampack.pack(tmp_path / "store", out=tmp_path / "index", seq_len=256, output_format="index")
     assert_together(tmp_path / "index")
     seampack.tokenize(corpus, out=tmp_path / "plain", **{**READING, "group_column": None})
-    with pytest.raises(ConfigError, match="plain: kept: expected that of the folder, {'repo': 'string'}; got"):
+    with pytest.raises(ConfigError, match=r"plain: kept: expected that of the folder, {'repo': 'string'}; got"):
         verify_against(PackedFolder(tmp_path / "out"), tmp_path / "plain")
     with pytest.raises(ConfigError, match="group_column: a mix draws documents one by one"):
         seampack.pack(Mix(stores={"a": tmp_path / "store"}, weights={"a": 1.0}), out=tmp_path / "mix")
