@@ -156,7 +156,10 @@ def gather(
     if labels and "input_ids" not in columns:
         raise ConfigError(f"labels: expected a column 'input_ids' to make them from; got {', '.join(columns)}")
     if pads is None and plan.pad_to_multiple > 1:
-        raise ConfigError(f"pads: expected padding values, because of pad_to_multiple={plan.pad_to_multiple}")
+        raise ConfigError(
+            f"pads: expected values to pad with, because of pad_to_multiple={plan.pad_to_multiple}, "
+            "such as {'input_ids': 0, 'labels': -100}"
+        )
     for name, column in columns.items():
         _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
     kept_ends = plan.kept_ends() if plan.dropped.document.size else None

@@ -132,6 +132,8 @@ def pack_lengths(
     Raises what ``pack`` raises, and ConfigError for a length that is there twice.
     """
     threads = thread_count(threads)
+    if isinstance(seq_lens, str) or not isinstance(seq_lens, Sequence):
+        raise ConfigError(f"seq_lens: expected several lengths, such as [2048, 8192]; got {seq_lens!r}")
     lengths = sorted(set(seq_lens))
     if not lengths or len(lengths) < len(seq_lens):
         raise ConfigError(f"seq_lens: expected different lengths; got {', '.join(map(str, seq_lens)) or 'none'}")

@@ -67,6 +67,8 @@ def pack_stream(
     if columns is not None and "input_ids" not in columns:
         raise ConfigError(f"columns: expected input_ids among them; got {', '.join(columns) or 'none'}")
     config = PackConfig.given(config, **options)
+    if config.pad_to_multiple > 1 and pads is None:
+        raise ConfigError("pad_to_multiple: expected values to pad with, such as pads={'input_ids': 0, 'labels': -100}")
     return PackStream(documents, config, columns=columns, pads=pads, keep_ends=keep_ends)
 
 

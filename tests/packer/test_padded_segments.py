@@ -195,7 +195,7 @@ def test_what_cannot_be_padded(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\n")
     with pytest.raises(ConfigError, match="pad_to_multiple: expected a token to pad with; give --pad"):
         seampack.pack(tmp_path / "a.txt", out=tmp_path / "out", seq_len=32, pad_to_multiple=8)
-    with pytest.raises(ConfigError, match="pads: expected padding values, because of pad_to_multiple=2"):
-        list(seampack.pack_stream([[1]], seq_len=4, pad_to_multiple=2))
+    with pytest.raises(ConfigError, match="pads: expected values to pad with, because of pad_to_multiple=2"):
+        apply_plan(pa.table({"input_ids": [[1]]}), seampack.plan([1], seq_len=4, pad_to_multiple=2))
     with pytest.raises(ConfigError, match="keep: expected names of different columns"):
         seampack.PackConfig(keep=("padding",))

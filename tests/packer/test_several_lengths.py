@@ -106,6 +106,9 @@ def test_lengths_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
     for lengths, got in (((), "none"), ((16, 16), "16, 16")):
         with pytest.raises(ConfigError, match=f"seq_lens: expected different lengths; got {got}"):
             seampack.pack_lengths(corpus, out=tmp_path / "out", seq_lens=lengths, **GIVEN)
+    for wrong in (16, "16"):
+        with pytest.raises(ConfigError, match="seq_lens: expected several lengths, such as"):
+            seampack.pack_lengths(corpus, out=tmp_path / "out", seq_lens=wrong, **GIVEN)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="pad_to_multiple: expected a divisor of seq_len, 20"):
         seampack.pack_lengths(corpus, out=tmp_path / "out", seq_lens=(16, 20), **GIVEN, pad=END, pad_to_multiple=8)
     seampack.pack(corpus, out=tmp_path / "out", seq_len=32, **GIVEN)

@@ -227,6 +227,7 @@ def test_documents_that_can_be_read_once() -> None:
 def test_options_are_checked() -> None:
     for options, message in [
         ({"tokenizer": "gpt2"}, "tokenizer: no such option"),
+        ({"pad_to_multiple": 4}, "pad_to_multiple: expected values to pad with, such as pads="),
         ({"text_column": "a"}, "text_column: has no effect on a stream of tokens; expected some of seq_len"),
         ({"columns": ["labels"]}, "columns: expected input_ids among them; got labels"),
         ({"seq_len": 0}, "seq_len: expected an integer from 1"),
