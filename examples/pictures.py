@@ -88,7 +88,7 @@ def lattice(name: str) -> str:
     """Return the words that the bundled Chinese segmenter considers in a text, with their probabilities."""
     theme, segmenter = THEMES[name], seampack.Segmenter.load("zh")
     units, _ = segmenter.units([TEXT])
-    posteriors = segmenter.lexicon.lattices(units, segmenter.student.end_log_odds(units)).posteriors()
+    posteriors = segmenter.lexicon.with_student(units, segmenter.student.end_log_odds(units)).posteriors()
     words = segmenter.spans([TEXT])
     chosen = {(int(a), int(b)) for a, b in zip(words.begin, words.end, strict=True)}
     picture = Picture(720, 230, f"The lattice of {TEXT}")

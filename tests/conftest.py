@@ -43,8 +43,9 @@ def command(*arguments: object) -> list[str]:
 
 
 def obey_interrupts() -> None:
-    """Undo the inherited setting of a test run in the background of a script, which ignores Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Undo what a test run inherits: in the background of a script it ignores Ctrl-C, and with nohup SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -23,18 +23,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def files_of(folder: str) -> set[str]:
+    """The files in a folder of the project, relative to its top."""
+    paths = (path for path in (TOP / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(TOP).as_posix() for path in paths}
+
+
 def test_wheel(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert {name.split("/")[0] for name in names} == {"seampack", f"seampack-{seampack.__version__}.dist-info"}
-    here = {
-        path.relative_to(TOP).as_posix()
-        for path in (TOP / "seampack").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert {name for name in names if name.startswith("seampack/")} == here
+    assert {name for name in names if name.startswith("seampack/")} == files_of("seampack")
     assert len(names) == len(set(names))
     assert {"seampack/py.typed", "seampack/data/tokenizer.json", "seampack/data/corpus.jsonl.zst"} <= set(names)
     base = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
@@ -44,11 +45,14 @@ def test_wheel(built: Path) -> None:
 
 
 def test_source_distribution(built: Path) -> None:
+    """It holds the package and all that its tests read, and no link."""
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         members = archive.getmembers()
     assert not [member.name for member in members if member.issym() or member.islnk()]
-    assert any(member.name.endswith("/tests/naive.py") for member in members)
+    top = {path.name for path in TOP.iterdir() if path.is_file() and not path.name.startswith((".", "cli.py"))}
+    expected = top.union(*map(files_of, ("benchmarks", "docs", "examples", "seampack", "tests")))
+    assert {member.name.split("/", 1)[1] for member in members} - {".gitignore", "PKG-INFO"} == expected - {"PKG-INFO"}
 
 
 def test_installed_wheel_packs(built: Path, tmp_path: Path) -> None:

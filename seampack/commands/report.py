@@ -15,6 +15,7 @@ from seampack.io.formats import Format, format_of_name
 from seampack.io.places import shown
 from seampack.packer.accounting import described, percent
 
+_DIGITS = {"plan_seconds": 4}  # as the comparison rounds them, so that all have the same form
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
 
 
@@ -125,7 +126,7 @@ def echo_sources(notes: Mapping[str, Any]) -> None:
 
 
 def _cell(key: str, value: Any) -> str:
-    return percent(value) if key == "fill" else readable(value)
+    return percent(value) if key == "fill" else readable(value, _DIGITS.get(key, 3))
 
 
 def readable(value: Any, digits: int = 3) -> str:

@@ -97,9 +97,7 @@ class Work:
         tokens.refuse_tokenizer(tokenizer)
         refuse_own_input([os.path.dirname(path) for path in tokens.paths], tokens.paths, out)
         config = tokens.config_for(config)
-        sizes: dict[str, int] = {}
-        for each in tokens.inputs:
-            sizes[each.path] = sizes.get(each.path, 0) + each.bytes
+        sizes = {name: sum(each.bytes for each in parts) for name, parts in read_once(tokens.inputs).items()}
         names = [each.path for each in tokens.inputs if each.part == 0]
         partitions = [tuple(map(Piece, paths)) for paths in tokens.partitions]
         notes = {**notes, **tokens.notes}

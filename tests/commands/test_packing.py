@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,7 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     cut = {strategy: row[headings.index("fit but cut")] for strategy, row in cells.items()}
     assert (cut["best_fit"], cut["ffd"], cut["pad"]) == ("0", "0", "0")
     assert int(cut["concat"].replace(",", "")) > 0
+    assert all(re.fullmatch(r"[\d,]+\.\d{4}", row[-1]) for row in cells.values())  # seconds have one form
     truncated = {strategy: row[headings.index("truncated")] for strategy, row in cells.items()}
     assert truncated["seamless"] == "0" != truncated["paper"]
 
