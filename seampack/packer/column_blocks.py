@@ -194,7 +194,7 @@ def table_blocks(
         check_carried(table.name, table.schema, find_column(table.name, table.schema, name, option="--carry"), kind)
     for name, kind in config.kept.items():
         option = config.kept_options[name]
-        check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option=option), kind)
+        check_kept(table.name, table.schema, find_column(table.name, table.schema, name, option=option), kind, option)
     read = list(dict.fromkeys([*columns.values(), *watched, *packed, *chats.values()]))
     row = 1 + table.first_row
     for batch in table.slices(read, min(BLOCK_BYTES, config.partition_bytes)):

@@ -77,7 +77,11 @@ def kept_types(options: Mapping[str, Any]) -> dict[str, str]:
         return _types(option, declared, lambda name: KeptType.STRING.value, KeptType)
 
     group = options.get("group_column")
-    return types("group_column", () if group is None else (group,)) | types("keep", options.get("keep", ()))
+    groups, kept = types("group_column", () if group is None else (group,)), types("keep", options.get("keep", ()))
+    for name, kind in groups.items():
+        if name != group and kept.get(name, kind) != kind:
+            raise ConfigError(f"keep: expected {group}, the type in group_column; got {name}:{kept[name]}")
+    return groups | kept
 
 
 def _chat_types(options: Mapping[str, Any]) -> dict[str, str]:

@@ -99,8 +99,9 @@ class PackConfig(PlanConfig):
     )
     group_column: str | None = _input(
         None,
-        "Field or column of documents that stay together: those that follow each other with the same value share a "
-        "row. It is kept too. A group longer than a row is an error, unless the option long says what becomes of it.",
+        "Field or column of documents that stay together, NAME or NAME:TYPE as in keep: those that follow each other "
+        "with the same value share a row. It is kept too. A group longer than a row is an error, unless the option "
+        "long says what becomes of it.",
     )
     on_bad: str = _input(
         OnBad.STOP.value,
@@ -239,9 +240,14 @@ class PackConfig(PlanConfig):
         return kept_types({"keep": self.keep, "group_column": self.group_column})
 
     @property
+    def group_name(self) -> str | None:
+        """Name of the column of groups, without its type; None without groups."""
+        return next(iter(kept_types({"group_column": self.group_column})), None)
+
+    @property
     def kept_options(self) -> dict[str, str]:
         """The option that names each kept column, by name."""
-        groups = {} if self.group_column is None else {self.group_column: "--group-column"}
+        groups = {} if self.group_name is None else {self.group_name: "--group-column"}
         return {**dict.fromkeys(self.kept, "--keep"), **groups}
 
     @property

@@ -16,13 +16,14 @@ def with_groups(batches: Iterable[TokenBatch], config: PackConfig) -> Iterator[T
 
     Raises DataError for a group of several documents that has more tokens than ``config.most_tokens_of_group``.
     """
-    if config.group_column is None:
+    name = config.group_name
+    if name is None:
         yield from batches
         return
-    groups = _Groups(config.group_column, config)
+    groups = _Groups(name, config)
     for batch in batches:
         if batch.ends_partition:
-            groups = _Groups(config.group_column, config)
+            groups = _Groups(name, config)
         yield groups.marked(batch)
 
 

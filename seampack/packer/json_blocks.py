@@ -212,6 +212,8 @@ class JsonDecoder:
         reason = problem(line, error, self._column)
         for column, option in self._options.items():
             if reason.startswith((f"field '{column}'", f"field '{column}[")) and column not in MASKS:
+                if reason.endswith("got null"):
+                    return reason  # no type has it
                 return f"{reason}; name another type with {option} {column}:TYPE"
         return reason
 

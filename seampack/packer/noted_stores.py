@@ -17,7 +17,7 @@ Stores = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 _MOVED = "; if it was moved, put it back, or name its place: seampack.PackedFolder(folder, store=...)"
 _DRAWN_BY = ("seed", "partition_bytes")
 """Options that decide the documents of a blend, and their numbers."""
-_COLUMNS = ("id_column", "carry", "keep", "messages_column", "prompt_column", "completion_column")
+_COLUMNS = ("id_column", "carry", "kept", "messages_column", "prompt_column", "completion_column")
 """Options that decide the columns of a token store."""
 
 
@@ -59,8 +59,11 @@ def _drawn_again(manifest: Manifest, places: Mapping[str, str | os.PathLike[str]
     """Draw the blend of a packed folder again. Raise ConfigError as ``Blend`` does, and for other stores."""
     noted = manifest.notes[MIX]
     sources = {each["name"]: each for each in noted["sources"]}
+    stores = {name: each["folder"] for name, each in sources.items()}
+    if places is not None:  # in the order of the blend, which decides its documents
+        stores = {name: places[name] for name in sorted(places, key=[*sources, *places].index)}
     mix = Mix(
-        stores={name: each["folder"] for name, each in sources.items()} if places is None else places,
+        stores=stores,
         weights={name: each["weight"] for name, each in sources.items()},
         repeat=noted["repeat"],
     )

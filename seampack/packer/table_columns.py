@@ -41,13 +41,16 @@ def check_carried(source: str, schema: pa.Schema, name: str, kind: str) -> None:
         )
 
 
-def check_kept(source: str, schema: pa.Schema, name: str, kind: str) -> None:
-    """Raise DataError unless a column has texts, or numbers where its type is one. Texts are parsed as numbers."""
+def check_kept(source: str, schema: pa.Schema, name: str, kind: str, option: str) -> None:
+    """Raise DataError unless a column has texts, or numbers where its type is one. Texts are parsed as numbers.
+
+    ``option`` is the one that names the column.
+    """
     given = schema.field(name).type
     is_number = pa.types.is_integer(given) or pa.types.is_floating(given)
     if is_number and kind == KeptType.STRING:
         wanted = KeptType.FLOAT64 if pa.types.is_floating(given) else KeptType.INT64
-        raise DataError(f"{source}: column {name!r}: expected texts; got {given}; give --keep {name}:{wanted}")
+        raise DataError(f"{source}: column {name!r}: expected texts; got {given}; give {option} {name}:{wanted}")
     if not is_number:
         check_text_column(source, schema, name)
 
@@ -68,7 +71,7 @@ def carried_lists(column: pa.Array, name: str, kind: str, lengths: npt.NDArray[n
     if column.null_count:
         for row in true_rows(column.is_null()):
             reasons[row] = f"column {name!r}: expected a list of numbers; got null"
-    cast, misfits = _cast(values, name, kind, "carry")
+    cast, misfits = _cast(values, name, kind)
     if name in MASKS:
         numbers = cast.to_numpy(zero_copy_only=False)
         for index in np.flatnonzero((numbers != 0) & (numbers != 1)).tolist():
@@ -84,7 +87,7 @@ def kept_values(column: pa.Array, name: str, kind: str, wrong: Wrong) -> pa.Arra
     """Return the values of a kept column in its type; rows that do not fit are added to ``wrong``."""
     if kind != KeptType.STRING:
         is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        cast, reasons = _cast(column if is_number else as_texts(column), name, kind, "keep")
+        cast, reasons = _cast(column if is_number else as_texts(column), name, kind)
         for row, reason in reasons.items():
             wrong.setdefault(row, reason)
         return cast
@@ -102,7 +105,7 @@ def kept_values(column: pa.Array, name: str, kind: str, wrong: Wrong) -> pa.Arra
     return texts
 
 
-def _cast(values: pa.Array, name: str, kind: str, option: str) -> tuple[pa.Array, Wrong]:
+def _cast(values: pa.Array, name: str, kind: str) -> tuple[pa.Array, Wrong]:
     """Return values in another type, with 0 for those that do not fit, and the reasons by index."""
     reasons: Wrong = {}
     target = pa.type_for_alias(kind)
@@ -115,8 +118,7 @@ def _cast(values: pa.Array, name: str, kind: str, option: str) -> tuple[pa.Array
                 numbers[index] = values[index].cast(target).as_py()
             except pa.ArrowInvalid:
                 reasons[index] = (
-                    f"column {name!r}: expected values of {kind}; got {values[index]}; name another type with "
-                    f"--{option} {name}:TYPE"
+                    f"column {name!r}: expected values of {kind}; got {values[index]}; name another type: {name}:TYPE"
                 )
         cast = pa.array(numbers, target)
     if cast.null_count:

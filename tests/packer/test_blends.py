@@ -217,6 +217,8 @@ def test_an_index_of_a_blend_has_the_rows_of_the_folder(stores: dict[str, str], 
     assert indexed.unpack().equals(packed.unpack())
     for folder in (packed, indexed):
         assert verify_against(folder, stores).differences == ()
+        in_another_order = dict(reversed(stores.items()))
+        assert verify_against(folder, in_another_order).differences == ()
 
 
 def test_an_index_of_a_blend_needs_its_stores(stores: dict[str, str], tmp_path: Path) -> None:

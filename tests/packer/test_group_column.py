@@ -190,6 +190,9 @@ def test_a_store_keeps_groups_together(corpus: Path, tmp_path: Path) -> None:
     assert_together(tmp_path / "out")
     seampack.pack(tmp_path / "store", out=tmp_path / "index", seq_len=256, output_format="index")
     assert_together(tmp_path / "index")
+    seampack.tokenize(corpus, out=tmp_path / "plain", **{**READING, "group_column": None})
+    with pytest.raises(ConfigError, match=r"plain: kept: expected that of the folder, {'repo': 'string'}; got"):
+        verify_against(PackedFolder(tmp_path / "out"), tmp_path / "plain")
     with pytest.raises(ConfigError, match="group_column: a mix draws documents one by one"):
         seampack.pack(Mix(stores={"a": tmp_path / "store"}, weights={"a": 1.0}), out=tmp_path / "mix")
 
@@ -204,8 +207,16 @@ def test_groups_are_compared_where_they_can_be(corpus: Path) -> None:
 def test_groups_of_numbers_in_a_table(tmp_path: Path) -> None:
     table = pa.table({"text": ["seam"] * 9, "n": [1, 1, 2, 2, 2, 1, 3, 3, 3]})
     pq.write_table(table, tmp_path / "a.parquet")
-    given: dict[str, Any] = {"group_column": "n", "keep": ("n:int64",), "seq_len": 8, "shuffle": False, **UNFRAMED}
-    seampack.pack(tmp_path / "a.parquet", out=tmp_path / "out", **given)
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    given: dict[str, Any] = {"seq_len": 8, "shuffle": False, **UNFRAMED}
+    for name in ("a.parquet", "a.jsonl"):
+        with pytest.raises(DataError, match=r"'n'.* --group-column n:"):
+            seampack.pack(tmp_path / name, out=tmp_path / "untyped", group_column="n", **given)
+        seampack.pack(tmp_path / name, out=tmp_path / "typed" / name, group_column="n:int64", **given)
+    seampack.pack(tmp_path / "a.parquet", out=tmp_path / "out", group_column="n", keep=("n:int64",), **given)
+    for name in ("a.parquet", "a.jsonl"):
+        typed, kept = (next(iter(PackedFolder(tmp_path / each).tables())) for each in (f"typed/{name}", "out"))
+        assert typed.equals(kept)
     rows = next(iter(PackedFolder(tmp_path / "out").tables())).to_pylist()
     runs = [[0, 1], [2, 3, 4], [5], [6, 7, 8]]
     assert all(any(set(run) <= set(row["doc_ids"]) for row in rows) for run in runs)
@@ -236,6 +247,8 @@ def test_a_long_group_is_split_where_that_is_asked(tmp_path: Path) -> None:
         ({"max_segments": 3}, "max_segments: expected none with group_column"),
         ({"rows_multiple_of": 3}, "rest: expected drop, with rows_multiple_of, with group_column"),
         ({"group_column": "body", "text_column": "body"}, "expected columns that no other option names; got 'body'"),
+        ({"group_column": "g:int64", "keep": ("g:float64",)}, "keep: expected g:int64, the type in group_column"),
+        ({"group_column": "g:int"}, "group_column: expected NAME or NAME:TYPE"),
         ({"group_column": "padding"}, "group_column: expected names of different columns"),
     ],
 )
@@ -248,6 +261,7 @@ def test_options_that_part_groups(options: dict[str, Any], message: str) -> None
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"text": "a"}\n', "a.jsonl:1: .*'g'.*--group-column"),
+        ("a.jsonl", '{"text": "a", "g": null}\n', "a.jsonl:1: field 'g': expected str, got null; skip such records"),
         ("a.txt", "a\n", "plain text has no field 'g'; omit --group-column"),
         ("a.csv", "text\na\n", "a.csv: .*'g'.*--group-column"),
     ],
