@@ -73,6 +73,9 @@ CHINESE = {
 THAI = {**{name: TESTS[name] for name in ("th", "best")}, "wisesight": ("wisesight1000", "wisesight1000, Thai")}
 """The tests on which the bundled Thai model is compared with other programs."""
 
+OWN = "own decoder, no punctuation"
+"""The scores of the decoder of a model, or of its student if it has no language models."""
+
 Row = dict[str, str]
 
 
@@ -135,8 +138,8 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
         }
         names = (*DECODERS, "student", "student and lexicon")
         row |= {name: f"{f1(by_decoder[name], gold)[0]:.1f}" if name in by_decoder else "" for name in names}
-        best = by_decoder.get(Segmenter.load(folder).decoder, by_decoder["student"])
-        rows.append({**row, "default, no punctuation": f"{f1(best, gold)[1]:.1f}"})
+        own = by_decoder.get(Segmenter.load(folder).decoder, by_decoder["student"])
+        rows.append({**row, OWN: f"{f1(own, gold)[1]:.1f}"})
         print(" | ".join(rows[-1].values()), flush=True)
     return rows
 
@@ -364,7 +367,7 @@ def with_means(rows: list[Row]) -> list[Row]:
         seeds = [row for row in rows if re.fullmatch(rf"{test}-\d+", row["model"])]
         if len(seeds) > 1:
             row = {**dict.fromkeys(seeds[0], ""), "model": f"{test}, mean ± s.d.", "test": seeds[0]["test"]}
-            for name in ("kappa", *DECODERS, "student", "default, no punctuation"):
+            for name in ("kappa", *DECODERS, "student", OWN):
                 values = [float(seed[name]) for seed in seeds]
                 digits = 2 if name == "kappa" else 1
                 row[name] = f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"

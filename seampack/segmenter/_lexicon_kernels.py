@@ -17,10 +17,10 @@ def _extended(code, key):
 
 @allocating_kernel
 def fill_table(key, offsets, scores, slots, values):
-    """Put words into a hash table: the code of each word into ``slots``, 0 where free, its score into ``values``.
+    """Put words into a hash table: the code of each word into ``slots``, 0 where free, its scores into ``values``.
 
-    Word ``w`` is the units ``offsets[w]:offsets[w + 1]`` with the keys ``key``. The table has a power of two of slots,
-    some of them free.
+    Word ``w`` is the units ``offsets[w]:offsets[w + 1]`` with the keys ``key``, its scores are ``scores[w]``. The table
+    has a power of two of slots, some of them free.
     """
     mask = np.uint64(slots.size - 1)
     for word in range(offsets.size - 1):
@@ -35,38 +35,39 @@ def fill_table(key, offsets, scores, slots, values):
 
 
 @allocating_kernel
-def word_scores(key, offsets, table, unknown, joining, most, scores):
+def word_scores(key, offsets, table, unseen, unknown, most, scores):
     """Fill the inside of ``scores``, shape (units, K), with the lexicon's scores of all segments, as a lattice.
 
-    A word that the lexicon lacks has the score of its best cut into words of the lexicon and single units, minus
-    ``joining``. Such words of more than ``most`` units are skipped.
+    A word of several units that the lexicon lacks has the score ``unknown`` plus the scores of its units in such words.
+    Such words of more than ``most`` units are skipped.
 
-    ``table``: slots and values of ``fill_table``. ``unknown``: score of a unit that is no word of the lexicon.
+    ``table``: slots and values of ``fill_table``; the values of a unit are its scores as a word and in an unknown word.
+    ``unseen``: the values of other units, shape (2,).
     """
     slots, values = table
     mask = np.uint64(slots.size - 1)
     longest = scores.shape[1]
-    cut = np.empty(scores.shape)  # score of the best cut of each segment
+    spelled = np.empty(key.size)  # score of each unit in an unknown word
     for stretch in range(offsets.size - 1):
         stop = offsets[stretch + 1]
         for start in range(stop - 1, offsets[stretch] - 1, -1):
             code = np.uint64(0)
+            spelling = unknown
             for length in range(1, min(longest, stop - start) + 1):
                 code = _extended(code, key[start + length - 1])
                 slot = (code >> np.uint64(1)) & mask
                 while slots[slot] != code and slots[slot] != np.uint64(0):
                     slot = (slot + np.uint64(1)) & mask
                 is_known = slots[slot] == code
-                best = unknown if length == 1 else _MINUS_INFINITY
-                for first in range(1, length):
-                    best = max(best, cut[start, first - 1] + cut[start + first, length - first - 1])
-                score = best - (joining if length > 1 else 0.0)
+                if length == 1:
+                    spelled[start] = np.float64(values[slot, 1] if is_known else unseen[1])
+                spelling += spelled[start + length - 1]
                 if is_known:
-                    score = np.float64(values[slot])
-                    best = max(best, score)
-                cut[start, length - 1] = best
-                if is_known or length <= most:
-                    scores[start, length - 1] = score
+                    scores[start, length - 1] = values[slot, 0]
+                elif length == 1:
+                    scores[start, 0] = unseen[0]
+                elif length <= most:
+                    scores[start, length - 1] = spelling
 
 
 @allocating_kernel

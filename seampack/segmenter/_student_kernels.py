@@ -64,12 +64,13 @@ def end_logits(key, spaced, settled, offsets, table, scale, hidden_bias, output,
 
 
 @allocating_kernel
-def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, memories):
-    """Update the parameters in one pass of AdaGrad over the places, in order; return the mean cross-entropy.
+def train_places(key, stretches, places, targets, block, rate, drop, seed, parameters, memories):
+    """Update the parameters by AdaGrad on a block of the places, in order; return the mean cross-entropy.
 
-    ``stretches``: first unit and end of the stretch of each place, shape (places,) each. ``parameters``: table, hidden
-    bias and output weights; the last output weight is the bias. ``memories``: their sums of squared gradients, one per
-    row of the table.
+    ``stretches``: first unit and end of the stretch of each place, shape (places,) each. ``block``: its first place and
+    the place after it; all blocks of an epoch have the same ``seed``. ``parameters``: table, hidden bias and output
+    weights; the last output weight is the bias. ``memories``: their sums of squared gradients, one per row of the
+    table.
     """
     low, high = stretches
     table, hidden_bias, output = parameters
@@ -79,9 +80,9 @@ def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, m
     rows = np.empty(FEATURES, np.int64)
     hidden = np.empty(width, np.float32)
     gradient = np.empty(width, np.float32)
-    state = np.uint64(seed)
+    state = np.uint64(seed) + np.uint64(block[0] * FEATURES) * np.uint64(0x9E3779B97F4A7C15)
     loss = 0.0
-    for index in range(places.size):
+    for index in range(block[0], block[1]):
         place = places[index]
         used = 0
         for which in range(FEATURES):
@@ -120,4 +121,4 @@ def train_epoch(key, stretches, places, targets, rate, drop, seed, parameters, m
             step = rate * weight / np.sqrt(table_memory[rows[f]])
             for k in range(width):
                 table[rows[f], k] -= step * gradient[k]
-    return loss / max(1, places.size)
+    return loss / max(1, block[1] - block[0])

@@ -112,9 +112,10 @@ class LexiconConfig(Config):
     exact: bool = option(
         False, "Count the words of the language models instead of those of the fast student; 100 times slower."
     )
+    lexicon: bool = option(True, "Find the words with the lexicon that the segmenter already has.")
     least_count: int = option(2, "Lowest count of a word that is kept.", low=1, high=1 << 30)
     most_words: int = option(
-        100_000, "Number of words to keep, the most frequent ones.", low=1, high=1 << 24, unit="words"
+        30_000, "Number of words to keep, the most frequent ones.", low=1, high=1 << 24, unit="words"
     )
     longest: int | None = option(
         None,

@@ -45,10 +45,12 @@ class Lattices:
         return total
 
     def product(self) -> Scores:
-        """Return the weighted sum of both directions' log-probabilities, shape (units, K)."""
+        """Return the weighted mean of both directions' log-probabilities, shape (units, K)."""
         if self.weight in (0, 1):  # 0 times minus infinity would be NaN
-            return 2 * (self.forward if self.weight == 1 else self.backward)
-        return np.float32(2 * self.weight) * self.forward + np.float32(2 * (1 - self.weight)) * self.backward
+            return self.forward if self.weight == 1 else self.backward
+        shares = np.array([self.weight, 1 - self.weight])  # of 64 bits: the mean of finite scores is finite
+        mean: Scores = (shares[0] * self.forward + shares[1] * self.backward).astype(np.float32)
+        return mean
 
     def end_posteriors(self) -> npt.NDArray[np.float64]:
         """Return the probability that a word ends after each unit, shape (units,), from the mean posteriors."""
@@ -64,11 +66,11 @@ class Lattices:
     def n_best(self, count: int) -> tuple[Ends, npt.NDArray[np.float64]]:
         """Return the ``count`` best segmentations of each chunk by ``product``, best first.
 
-        The result holds their ends, shape (count, units), and their scores, shape (count, chunks). If a chunk has fewer
-        segmentations, its last one is repeated.
+        The result holds their ends, shape (count, units), and the weighted sums of their log-probabilities, twice the
+        mean, shape (count, chunks). If a chunk has fewer segmentations, its last one is repeated.
         """
         scores = self.product()
-        scores[scores <= IMPOSSIBLE / 2] = -np.inf  # no segmentation of any rank has a forbidden segment
+        scores = np.where(scores <= IMPOSSIBLE / 2, np.float32(-np.inf), scores)  # no rank has a forbidden segment
         ends = np.empty((count, scores.shape[0]), np.uint8)
         totals = np.empty((count, self.offsets.size - 1))
         kernels.n_best(scores, self.offsets, count, ends, totals)
@@ -78,7 +80,7 @@ class Lattices:
             totals[rank, missing] = totals[rank - 1, missing]
             units = np.repeat(missing, sizes)
             ends[rank, units] = ends[rank - 1, units]
-        return ends, totals
+        return ends, 2 * totals
 
     def agreement(self, places: npt.NDArray[np.bool_]) -> float | None:
         """Return Cohen's kappa of both directions at the flagged places, shape (units,); see ``kappa``."""

@@ -33,8 +33,8 @@ def build_lexicon(
 ) -> dict[str, Any]:
     """Count the words of raw text and write the segmenter with them as its lexicon; return its description.
 
-    Words are found without the lexicon that the segmenter may already have. Text is read once, in batches; the counts
-    of all different words are held in memory.
+    Words are found as ``Segmenter.spans`` finds them, by default with the lexicon that the segmenter already has; the
+    new one replaces it. Text is read once, in batches; the counts of all different words are held in memory.
 
     Args:
         segmenter: A segmenter with a student.
@@ -45,7 +45,8 @@ def build_lexicon(
 
     Raises:
         DataError: The text has no words that can be kept.
-        ShardError: The segmenter has no student, or the folder cannot be written or would be overwritten.
+        ShardError: The segmenter has no student, or the folder cannot be written, would be overwritten, or was removed
+            meanwhile.
     """
     config = LexiconConfig.given(config)
     if not segmenter.has_student:
@@ -55,7 +56,7 @@ def build_lexicon(
         )
     folder = Path(out)
     check_folder(folder, overwrite=overwrite)
-    decode = DecodeConfig(exact=config.exact, lexicon=False)
+    decode = DecodeConfig(exact=config.exact, lexicon=config.lexicon)
     alphabet, form = Alphabet(segmenter.script), segmenter.han_form
     found: Counter[str] = Counter()
     neighbours: Counter[Sequence] = Counter()
@@ -73,28 +74,32 @@ def build_lexicon(
     joined_in_form: Counter[Sequence] = Counter()
     for parts_of_word, count in neighbours.items():
         joined_in_form[tuple(text_in_form(part, form) for part in parts_of_word)] += count
-    arrays = _kept(in_form, joined_in_form, alphabet, config)
+    arrays, unknown = _kept(in_form, joined_in_form, alphabet, config)
     facts = {
         "format_version": artifact.LEXICON_VERSION,
         "config": config.to_dict(),
         "characters": characters,
         "words": int(arrays["counts"].size),
         "longest": int(arrays["longest"][0]),
-        "unknown": float(arrays["unknown"][0]),
+        "unknown": unknown,
     }
-    with locked(folder):
+    with locked(folder) as check:
         check_folder(folder, overwrite=overwrite)
         own = [part for part in segmenter.description["parts"] if part != "lexicon"]
         parts = {part: artifact.load_part(segmenter.folder, part, segmenter.description) for part in own}
         description = {**artifact.facts(segmenter.description), "lexicon": facts}
+        check()
         artifact.save(folder, description, {**parts, "lexicon": arrays})
     return artifact.load_description(folder)
 
 
 def _kept(
     found: Counter[str], neighbours: Counter[Sequence], alphabet: Alphabet, config: LexiconConfig
-) -> artifact.Arrays:
-    """Return the most frequent words of the script as arrays. Raise DataError if there are none."""
+) -> tuple[artifact.Arrays, float]:
+    """Return the most frequent words of the script as arrays, and the share of running words that they lack.
+
+    Raises DataError if there are none.
+    """
     single = _of_script(found, alphabet)
     total = sum(single.values())
     candidates = Counter(single)
@@ -117,7 +122,7 @@ def _kept(
         )
     seen = sum(single[word] for word in words if single[word] > 1)
     unknown = (total - seen) / total  # words seen once are as many as words not seen (Good-Turing)
-    return to_arrays(words.tolist(), counts, longest, max(unknown, 1 / (total + 1)))
+    return to_arrays(words.tolist(), counts, longest), max(unknown, 1 / (total + 1))
 
 
 def _of_script(found: Counter[str], alphabet: Alphabet) -> Counter[str]:

@@ -18,6 +18,9 @@ from seampack.segmenter.units import Units
 Float = npt.NDArray[np.float32]
 Offsets = npt.NDArray[np.int64]
 
+_BLOCK = 1 << 16
+"""Places of a call of the training kernel: about half a second, in which a signal has to wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Student:
@@ -130,17 +133,19 @@ def train_student(units: Units, probabilities: Float, decisions: Float, config: 
     for epoch in range(config.epochs):
         order = rng.permutation(where.places.size)
         rate = config.learning_rate * (1 - epoch / config.epochs)
-        kernels.train_epoch(
-            units.key,
-            (where.first[order], where.end[order]),
-            where.places[order],
-            targets[order],
-            np.float32(rate),
-            config.drop_features,
-            np.uint64(rng.integers(1 << 62)),
-            (table, hidden_bias, output),
-            memories,
-        )
+        seed = np.uint64(rng.integers(1 << 62))
+        shuffled = (where.first[order], where.end[order]), where.places[order], targets[order]
+        for begin in range(0, order.size, _BLOCK):
+            kernels.train_places(
+                units.key,
+                *shuffled,
+                (begin, min(begin + _BLOCK, order.size)),
+                np.float32(rate),
+                config.drop_features,
+                seed,
+                (table, hidden_bias, output),
+                memories,
+            )
     largest = float(np.quantile(np.abs(table), 0.9999)) or 1.0
     scale = largest / 127
     return Student(np.clip(np.rint(table / scale), -127, 127).astype(np.int8), scale, hidden_bias, output)

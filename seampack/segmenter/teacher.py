@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -61,22 +62,32 @@ class Teacher:
         """
         corpus = ChunkCorpus.of(units, self.vocabulary, max(self.config.chunk_units, _CHUNK_UNITS))
         workers = min(self.threads, len(DIRECTIONS))
+        stop = Event()
         with _torch_threads(self.threads // workers), ThreadPoolExecutor(workers) as pool:
-            forward, mirrored = pool.map(self._scores, self._models, (corpus, corpus.reversed()))
+            try:
+                forward, mirrored = pool.map(self._scores, self._models, (corpus, corpus.reversed()), (stop, stop))
+            except BaseException:  # also an interrupt; the pool waits for its threads, which end after their batch
+                stop.set()
+                raise
         backward = np.empty_like(mirrored)
         kernels.reverse_lattice(mirrored, corpus.offsets, backward)
         for scores in (forward, backward):
             kernels.forbid_bonds(scores, corpus.offsets, units.bonds, IMPOSSIBLE)
         return Lattices(forward, backward, corpus.offsets, self.config.forward_weight)
 
-    def _scores(self, model: SegmentalLM, corpus: ChunkCorpus) -> npt.NDArray[np.float32]:
-        """Return the lattice of one direction, shape (units, K). Each batch has chunks of similar length."""
+    def _scores(self, model: SegmentalLM, corpus: ChunkCorpus, stop: Event) -> npt.NDArray[np.float32]:
+        """Return the lattice of one direction, shape (units, K); it stays incomplete once ``stop`` is set.
+
+        Each batch has chunks of similar length.
+        """
         lengths = np.diff(corpus.offsets)
         order = np.argsort(lengths, kind="stable")
         batch_numbers = np.cumsum(lengths[order]) // _BATCH_UNITS
         lattice = np.empty((corpus.ids.size, model.longest), np.float32)
         with torch.inference_mode():
             for group in np.split(order, np.flatnonzero(np.diff(batch_numbers)) + 1) if order.size else []:
+                if stop.is_set():
+                    break
                 chunks, sizes, single, offsets = corpus.batch(group)
                 scores = model(chunks, sizes, single).numpy()
                 rows = np.repeat(corpus.offsets[group] - offsets[:-1], lengths[group]) + np.arange(offsets[-1])

@@ -33,7 +33,7 @@ from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_fo
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
 from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
-from seampack.segmenter.training_processes import CORPUS, OnReport, Run, train_directions
+from seampack.segmenter.training_processes import CORPUS, OnReport, Run, checked, train_directions
 from seampack.segmenter.units import Alphabet, Units, code_points
 
 _LEAST_CHUNKS = 10
@@ -116,7 +116,7 @@ def train(
         ConfigError: An option is invalid.
         DataError: The text has nothing to learn from.
         ShardError: The folder cannot be written, would be overwritten, is in use by another run, has nothing to resume,
-            or has checkpoints of another text or other options.
+            has checkpoints of another text or other options, or was removed meanwhile.
         MissingExtraError: gensim is not installed.
         SeampackError: A training process was killed.
     """
@@ -133,7 +133,7 @@ def train(
             f"the text is too short to train on: expected at least {_LEAST_CHUNKS} chunks; got {corpus.chunks} with "
             f"{units.key.size:,} units"
         )
-    with locked(folder):
+    with locked(folder) as check:
         check_folder(folder, overwrite=overwrite, resume=resume)
         checkpoints = folder / CHECKPOINT
         if resume and not has_checkpoints(folder):
@@ -149,7 +149,7 @@ def train(
             if number:
                 again = f"seed {run.config.seed} and a word cost of {run.config.word_cost:g}"
                 warnings.warn(f"{folder}: {runs[-1].failure}; training again with {again}", stacklevel=2)
-            train_directions(run, workers, on_report)
+            train_directions(run, workers, checked(check, on_report))
             runs.append(_Trained.of(run, vocabulary, units, corpus, workers))
             if runs[-1].finds_words:
                 break
@@ -176,6 +176,7 @@ def train(
             "student": student.to_arrays(),
             "teacher": {"vocabulary": vocabulary.keys.view(np.int64), **best.state},
         }
+        check()
         artifact.save(folder, facts, parts)
         shutil.rmtree(checkpoints)
         return artifact.load_description(folder)
@@ -207,7 +208,8 @@ def distill(
     Raises:
         DataError: There is no teacher, the teachers have different scripts, or the text has nothing to learn from.
         ConfigError: ``keep_teacher`` is set and there are several teachers.
-        ShardError: The folder cannot be written, would be overwritten, is in use by another run, or holds a teacher.
+        ShardError: The folder cannot be written, would be overwritten, is in use by another run, holds a teacher, or
+            was removed meanwhile.
     """
     config = DistillConfig.given(config)
     if not teachers:
@@ -224,7 +226,7 @@ def distill(
     forms = [teachers[0].han_form if keep_teacher else None, *(teacher.han_form for teacher in teachers)]
     checks = [teacher.script_check for teacher in teachers]
     (units, *read), form = _joined_units(lines, Alphabet(scripts[0]), checks, forms)
-    with locked(folder):
+    with locked(folder) as check:
         check_folder(folder, overwrite=overwrite)
         lattices = (teacher.model_lattices(own) for teacher, own in zip(teachers, read, strict=True))
         student, choices = _distilled(lattices, len(teachers), units, config)
@@ -239,6 +241,7 @@ def distill(
         if keep_teacher:
             facts = {**artifact.facts(teachers[0].description), **choices[0].facts, "student": facts}
             parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
+        check()
         artifact.save(folder, facts, parts)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return artifact.load_description(folder)

@@ -2,9 +2,11 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from seampack.config import check_flag
 from seampack.errors import ShardError
@@ -42,9 +44,13 @@ def has_checkpoints(folder: Path) -> bool:
     return any(path.suffix in (".pt", ".done") for path in (folder / CHECKPOINT).glob("*"))
 
 
+Check = Callable[[], None]
+"""Raises ShardError if the locked folder was removed. Another run may then write into a folder of this name."""
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Create the folder and lock it. Raise ShardError if another run holds the lock.
+def locked(folder: Path) -> Iterator[Check]:
+    """Create the folder and lock it; give a check to call before writing. Raise ShardError if another run locks it.
 
     The lock is released when this process and its workers, which join it with ``share_lock``, have ended.
     """
@@ -57,19 +63,36 @@ def locked(folder: Path) -> Iterator[None]:
             # first exclusive, to exclude other runs, then shared with the workers, which may outlive their parent
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if not os.fstat(file.fileno()).st_nlink:
+            if not _is_at(file, path):
                 raise BlockingIOError("the lock file was removed by a run that ended just now")
         except BlockingIOError as error:
             raise ShardError(f"{folder}: another run is writing into this folder") from error
         try:
-            yield
+            yield partial(_check, file, path)
         finally:
-            path.unlink(missing_ok=True)
+            if _is_at(file, path):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
-def share_lock(folder: Path) -> Iterator[None]:
+def share_lock(folder: Path) -> Iterator[Check]:
     """Hold the lock of the folder jointly with the run that owns it. Raise OSError if there is no lock."""
-    with (folder / _LOCK).open() as file:
+    path = folder / _LOCK
+    with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield
+        yield partial(_check, file, path)
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Return whether an open file still has its path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _check(file: IO[str], path: Path) -> None:
+    if not _is_at(file, path):
+        raise ShardError(
+            f"{path.parent}: the folder was removed while this run was writing into it; nothing was saved; run again"
+        )

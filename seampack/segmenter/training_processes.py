@@ -19,7 +19,7 @@ from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.direction_trainer import DirectionTrainer, Report, load_state
 from seampack.segmenter.teacher import DIRECTIONS
-from seampack.segmenter.training_folder import share_lock
+from seampack.segmenter.training_folder import Check, share_lock
 
 CORPUS = "corpus.npz"
 OnReport = Callable[[Report], None] | None
@@ -44,6 +44,17 @@ class Run:
 
     def _path(self, direction: str, ending: str) -> Path:
         return self.checkpoints / f"{direction}{f'.retry{self.retry}' if self.retry else ''}.{ending}"
+
+
+def checked(check: Check, on_report: OnReport) -> Callable[[Report], None]:
+    """Return a function that passes a report on and checks the lock of the folder, before a checkpoint is written."""
+
+    def report(progress: Report) -> None:
+        if on_report is not None:
+            on_report(progress)
+        check()
+
+    return report
 
 
 def train_directions(run: Run, threads: int, on_report: OnReport) -> None:
@@ -129,9 +140,9 @@ def _work(run: Run, direction: str, threads: int, reports: Any) -> None:
     """Train one direction; put its reports into the queue, then None or the error that ended training."""
     keep_freed_memory()
     try:
-        with share_lock(run.checkpoints.parent):
+        with share_lock(run.checkpoints.parent) as check:
             _end_with_parent()
-            train_direction(run, direction, threads, reports.put)
+            train_direction(run, direction, threads, checked(check, reports.put))
         reports.put(None)
     except SeampackError as error:
         reports.put(error)

@@ -141,9 +141,6 @@ def test_teachers_are_checked(name: str, value: Any, message: str, tmp_path: Pat
         ("counts", np.array([1.5, 2]), "counts: expected 2 integers above 0; got float64"),
         ("longest", np.array([0]), r"longest: expected an integer from 1 to 32; got \[0\]"),
         ("longest", np.array([4, 4]), "longest: expected an integer from 1 to 32"),
-        ("unknown", np.array([0.0]), r"unknown: expected a share above 0; got \[0.0\]"),
-        ("unknown", np.array([np.nan]), "damaged: unknown: expected finite numbers"),
-        ("unknown", None, "no 'unknown'"),
     ],
 )
 def test_lexicons_are_checked(name: str, value: Any, message: str, tmp_path: Path) -> None:

@@ -219,6 +219,17 @@ def test_combined_scores_against_every_segmentation(data: st.DataObject, name: s
         assert total(mine, segments(ends[where])) == near(max(total(mine, one) for one in every))
 
 
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=6), st.floats(0, 1))
+def test_the_product_of_finite_scores_is_finite(values: list[float], weight: float) -> None:
+    forward, backward = np.array([values, values[::-1]], np.float32)[..., None]
+    lattices = Lattices(forward, backward, np.array([0, len(values)]), weight)
+    with np.errstate(all="raise", under="ignore"):
+        scores = lattices.product()
+    assert np.isfinite(scores).all()
+    assert scores.dtype == np.float32
+    assert ((np.minimum(forward, backward) <= scores) & (scores <= np.maximum(forward, backward))).all()
+
+
 @given(st.data())
 def test_the_likelier_direction_against_every_segmentation(data: st.DataObject) -> None:
     lattices = two_lattices(data)

@@ -17,7 +17,7 @@ from seampack.errors import DataError, ShardError
 from seampack.segmenter.config import DistillConfig, LexiconConfig
 from seampack.segmenter.decoders import IMPOSSIBLE, Lattices
 from seampack.segmenter.dictionary import Dictionary
-from seampack.segmenter.lexicon import Lexicon
+from seampack.segmenter.lexicon import Lexicon, words_of
 from seampack.segmenter.lexicon_counts import build_lexicon
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.units import Alphabet
@@ -33,25 +33,12 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     return Segmenter.load(tiny.save(tmp_path_factory.mktemp("models") / "known", lexicon=WORDS))
 
 
-def cuts(word: str) -> list[list[str]]:
-    """All ways to cut a word."""
-    places = range(1, len(word))
-    chosen = itertools.chain.from_iterable(itertools.combinations(places, count) for count in range(len(word)))
-    return [[word[a:b] for a, b in itertools.pairwise([0, *places, len(word)])] for places in chosen]
-
-
-def word_score(word: str, counts: dict[str, int], unknown: float) -> float:
-    """Score of a word: known, or its best cut into known words and single units, with the penalty of unknown words."""
-    total = sum(counts.values())
-
-    def known_score(part: str) -> float:
-        if part in counts:
-            return math.log(counts[part] / total)
-        return math.log(0.5 / total) if len(part) == 1 else -math.inf
-
+def word_score(word: str, counts: dict[str, int], factor: float) -> float:
+    """Score of a word: known, a single unit, or spelled by the units of the different known words."""
     if word in counts or len(word) == 1:
-        return known_score(word)
-    return max(sum(map(known_score, parts)) for parts in cuts(word)) - math.log(0.1 / unknown)
+        return math.log(counts.get(word, 0.5) / sum(counts.values()))
+    ended = [unit for known in counts for unit in (*known, "end")]
+    return math.log(factor) + sum(math.log((ended.count(unit) or 0.5) / len(ended)) for unit in (*word, "end"))
 
 
 counted = st.dictionaries(st.text("研究生", min_size=1, max_size=3), st.integers(1, 99), min_size=1)
@@ -61,18 +48,15 @@ counted = st.dictionaries(st.text("研究生", min_size=1, max_size=3), st.integ
     counts=counted,
     text=st.text("研究生命", min_size=1, max_size=8),
     longest=st.integers(1, 5),
-    unknown=st.floats(0.01, 1),
     data=st.data(),
 )
-def test_the_lattice_scores_each_segment(
-    counts: dict[str, int], text: str, longest: int, unknown: float, data: st.DataObject
-) -> None:
+def test_the_lattice_scores_each_segment(counts: dict[str, int], text: str, longest: int, data: st.DataObject) -> None:
     odds = st.one_of(st.floats(-9, 9, width=32), st.just(np.inf))
     log_odds = np.array(
         [*data.draw(st.lists(odds, min_size=len(text) - 1, max_size=len(text) - 1)), np.inf], np.float32
     )
     units, _ = ALPHABET.units([text])
-    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest, unknown)
+    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest)
     lattices = lexicon.with_student(units, log_odds)
     assert lattices.offsets.tolist() == [0, *(np.flatnonzero(np.isinf(log_odds)) + 1).tolist()]
     with np.errstate(over="ignore"):
@@ -81,7 +65,7 @@ def test_the_lattice_scores_each_segment(
         for start in range(begin, stop):
             for end in range(start + 1, min(stop, start + longest) + 1):
                 student = np.log(1 - ends[start : end - 1]).sum() + np.log(ends[end - 1])
-                expected = 0.5 * student + word_score(text[start:end], counts, unknown)
+                expected = 0.5 * student + word_score(text[start:end], counts, 2)
                 assert lattices.forward[start, end - start - 1] == pytest.approx(expected, abs=1e-3)
 
 
@@ -98,11 +82,10 @@ def model_score(scores: np.ndarray, start: int, end: int) -> float:
     text=st.text("研究生命1，", min_size=1, max_size=8),
     longest=st.integers(1, 5),
     widest=st.integers(1, 3),
-    unknown=st.floats(0.01, 1),
     seed=st.integers(0, 99),
 )
 def test_the_lattices_of_language_models_with_a_lexicon(
-    counts: dict[str, int], text: str, longest: int, widest: int, unknown: float, seed: int
+    counts: dict[str, int], text: str, longest: int, widest: int, seed: int
 ) -> None:
     units, _ = ALPHABET.units([text])
     text = "".join(text[begin] for begin in units.begin)  # a run of digits is one unit
@@ -113,7 +96,7 @@ def test_the_lattices_of_language_models_with_a_lexicon(
         for start, end in itertools.combinations(range(len(text) + 1), 2):
             if 1 < end - start <= widest and units.single[start:end].any():
                 scores[start, end - start - 1] = IMPOSSIBLE
-    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest, unknown)
+    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest)
     combined = lexicon.with_models(units, Lattices(forward, backward, offsets, weight=0.3))
     assert combined.offsets is offsets
     assert combined.weight == 0.3
@@ -127,7 +110,7 @@ def test_the_lattices_of_language_models_with_a_lexicon(
             for model, found in ((forward, combined.forward), (backward, combined.backward)):
                 expected = IMPOSSIBLE
                 if is_possible:
-                    expected = 0.5 * model_score(model, start, end) + 0.3 * word_score(word, counts, unknown)
+                    expected = 0.5 * model_score(model, start, end) + 0.3 * word_score(word, counts, 0.1)
                 assert found[start, end - start - 1] == pytest.approx(expected, abs=1e-3)
 
 
@@ -148,8 +131,8 @@ def test_nothing_is_lost_and_batches_change_nothing(known: Segmenter, texts: lis
     ("words", "found"),
     [
         (WORDS, ["研究", "生命", "的", "起源"]),
-        ({"究生": 50, "命的": 40, "研": 9, "起": 9}, ["研", "究生", "命的", "起", "源"]),
-        ({"研究生命": 5, "研究": 90, "生": 10, "命": 10, "的": 90}, ["研究生命", "的", "起", "源"]),
+        ({"究生": 50, "命的": 40, "研": 9, "起": 50, "源": 50}, ["研", "究生", "命的", "起", "源"]),
+        ({"研究生命": 5, "研究": 90, "生": 10, "命": 10, "的": 90}, ["研究生命", "的", "起源"]),
     ],
 )
 def test_known_words_are_found_where_the_student_is_undecided(
@@ -229,7 +212,7 @@ def test_the_words_of_a_text_are_counted(tmp_path: Path) -> None:
         "unknown": pytest.approx(1 / 7),
     }
     lexicon = Segmenter.load(tmp_path / "out").lexicon
-    assert sorted(np.exp(lexicon.values[lexicon.slots != 0]).tolist()) == pytest.approx([0.5, 0.5])
+    assert np.exp(lexicon.values[lexicon.slots != 0]) == pytest.approx(np.array([[0.5, 0.25], [0.5, 0.25]]))
 
 
 def test_words_seen_once_stand_for_words_not_seen(tmp_path: Path) -> None:
@@ -241,7 +224,22 @@ def test_words_seen_once_stand_for_words_not_seen(tmp_path: Path) -> None:
     assert facts["unknown"] == pytest.approx(1 / 5)
 
 
-def test_a_lexicon_replaces_the_earlier_one_and_ignores_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exact", [False, True])
+def test_words_are_counted_as_they_are_found(exact: bool, tmp_path: Path) -> None:
+    if exact:
+        pytest.importorskip("torch")
+    earlier = {"研究生命": 10**6, "的起源": 10**6, "研": 1}
+    segmenter = Segmenter.load(tiny.save(tmp_path / "m", teacher=True, lexicon=earlier))
+    for lexicon in (False, True):
+        folder, config = tmp_path / f"{lexicon}", LexiconConfig(exact=exact, lexicon=lexicon, longest=4)
+        build_lexicon(segmenter, [[tiny.TEXT] * 3], folder, config)
+        counted = words_of(load_file(folder / "lexicon.safetensors"))
+        (found,) = segmenter.segment([tiny.TEXT], exact=exact, lexicon=lexicon)
+        assert sorted(counted) == sorted({word for word in found if len(word) <= 4})
+    assert sorted(counted) == ["的起源", "研究生命"]
+
+
+def test_a_lexicon_replaces_the_earlier_one(tmp_path: Path) -> None:
     segmenter = Segmenter.load(tiny.save(tmp_path / "m", lexicon={"生命": 500}, end_bias=1e4))
     with pytest.raises(ShardError, match="holds a segmenter; replace it with --overwrite"):
         build_lexicon(segmenter, [[tiny.TEXT] * 3], tmp_path / "m")
@@ -289,8 +287,9 @@ def test_a_new_student_learns_from_the_lexicon_and_has_none(tmp_path: Path) -> N
     from seampack.segmenter.training import distill
 
     config = DistillConfig(table_bits=8, width=4, epochs=20, drop_features=0)
+    others = {chr(point): 1 for point in range(ord("一"), ord("一") + 500)}
     for word in ("研究生命", "生命的起"):
-        teacher = Segmenter.load(tiny.save(tmp_path / "m", teacher=True, lexicon={word: 10**6, "研": 1}))
+        teacher = Segmenter.load(tiny.save(tmp_path / "m", teacher=True, lexicon={word: 10**6, **others}))
         distill([teacher], [[tiny.TEXT] * 50], tmp_path / word, config=config)
         student = Segmenter.load(tmp_path / word)
         assert student.segment([tiny.TEXT]) == teacher.segment([tiny.TEXT], exact=True)

@@ -5,11 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from seampack.errors import ConfigError, DataError, ShardError
+from seampack.segmenter import student
 from seampack.segmenter.config import DistillConfig, TrainConfig
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.student import train_student
+from seampack.segmenter.units import Alphabet
 
 pytest.importorskip("torch")
 
@@ -111,3 +115,13 @@ def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str
         train([["text"]], **{"config": TINY, "out": tmp_path / "out", **arguments})
     assert str(error.value) == message
     assert not (tmp_path / "out").exists()
+
+
+def test_blocks_of_training_places_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    units, _ = Alphabet("zh").units(["研究生命的起源", "生命，研究"])
+    targets = (np.arange(units.key.size) % 2).astype(np.float32)
+    config = DistillConfig(table_bits=8, epochs=3)
+    whole = train_student(units, targets, targets, config).to_arrays()
+    monkeypatch.setattr(student, "_BLOCK", 3)
+    for name, array in train_student(units, targets, targets, config).to_arrays().items():
+        assert np.array_equal(array, whole[name])

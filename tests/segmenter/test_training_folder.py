@@ -15,10 +15,12 @@ from seampack.segmenter.model import Segmenter
 
 pytest.importorskip("torch")
 
-from seampack.segmenter import direction_trainer
+from seampack.segmenter import direction_trainer, training
 from seampack.segmenter.direction_trainer import Report
+from seampack.segmenter.student import Student
 from seampack.segmenter.training import distill, train
 from seampack.segmenter.training_folder import CHECKPOINT
+from tests.segmenter import tiny
 from tests.segmenter.language import QUICK, sentences
 from tests.segmenter.runs import StoppedError, assert_same_arrays, contents, train_until
 
@@ -156,6 +158,43 @@ def test_two_runs_into_one_folder(quick: Path, tmp_path: Path) -> None:
         with pytest.raises(ShardError, match="another run is writing into this folder"):
             distill([Segmenter.load(quick)], [sentences(50)[0]], tmp_path / "model")
     assert not (quick / ".training").exists()
+
+
+@pytest.mark.parametrize("is_used_again", [False, True])
+def test_a_folder_that_is_removed_under_a_run(is_used_again: bool, quick: Path, tmp_path: Path) -> None:
+    """The run ends with a message and writes nothing into the folder that another run has now."""
+    folder = tmp_path / "m"
+
+    def remove(report: Report) -> None:
+        if report.step == 5:
+            shutil.rmtree(folder)
+            if is_used_again:
+                train_until("forward", 10, folder)
+                before.update(contents(folder))
+
+    before: dict[str, bytes] = {}
+    with pytest.raises(ShardError, match="m: the folder was removed while this run was writing into it"):
+        train([sentences(100)[0]], QUICK, folder, threads=1, on_report=remove)
+    assert folder.exists() == is_used_again
+    if is_used_again:
+        assert contents(folder) == before
+        train([sentences(100)[0]], QUICK, folder, threads=1, resume=True)
+        assert_same_arrays(folder, quick)
+
+
+def test_a_finished_model_is_not_written_into_a_removed_folder(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m"
+
+    def student(*_: object) -> Student:
+        shutil.rmtree(folder)
+        return tiny.student()
+
+    monkeypatch.setattr(training, "train_student", student)
+    with pytest.raises(ShardError, match="m: the folder was removed while this run was writing into it"):
+        distill([Segmenter.load(quick)], [sentences(50)[0]], folder)
+    assert not folder.exists()
 
 
 def test_a_lock_without_its_file_locks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from seampack.segmenter import training_processes
 from seampack.segmenter.direction_trainer import Report
 from seampack.segmenter.training import train
 from seampack.segmenter.training_folder import CHECKPOINT
+from tests.segmenter import tiny
 from tests.segmenter.language import QUICK, sentences
 from tests.segmenter.runs import StoppedError, assert_same_arrays
 
@@ -107,6 +108,37 @@ def test_ctrl_c_ends_training_without_noise(tmp_path: Path) -> None:
         train([texts], LONG, tmp_path / "m", resume=True, threads=1)
     train([texts], LONG, tmp_path / "whole", threads=1)
     assert_same_arrays(tmp_path / "m", tmp_path / "whole")
+
+
+def busy(process: int) -> float:
+    """The CPU seconds of the threads of a process besides its main thread."""
+    ticks = 0
+    for thread in Path(f"/proc/{process}/task").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (thread / "stat").read_text().rpartition(")")[2].split()
+            ticks += 0 if int(thread.name) == process else int(fields[11]) + int(fields[12])  # user and system
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@linux
+def test_signals_end_a_run_while_the_language_models_compute(tmp_path: Path) -> None:
+    raw, model = tmp_path / "raw.txt", tiny.save(tmp_path / "m", teacher=True, hidden=256)
+    raw.write_text(f"{tiny.TEXT * 200}\n" * 400, "utf-8")  # half a minute of work
+    lines = {
+        signal.SIGINT: command("segment", "distill", raw, "--teacher", model, "-o", tmp_path / "student"),
+        signal.SIGTERM: command("segment", "apply", "--exact", raw, "-m", model, "-o", tmp_path / "words"),
+    }
+    for number, line in lines.items():
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, preexec_fn=obey_interrupts)
+        deadline = time.monotonic() + 60
+        while busy(process.pid) < 0.2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(number)
+        try:
+            _, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
+        assert (process.returncode, errors) == (128 + number, b"seampack: interrupted; the output is unchanged\n")
 
 
 @linux

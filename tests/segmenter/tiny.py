@@ -35,7 +35,7 @@ def save(
     config = CONFIG.replace(**changes)
     facts: dict[str, Any] = {"script": "zh", "config": config.to_dict()}
     if lexicon is not None:
-        parts["lexicon"] = to_arrays([*lexicon], np.array([*lexicon.values()]), 4, 0.02)
+        parts["lexicon"] = to_arrays([*lexicon], np.array([*lexicon.values()]), 4)
         facts["lexicon"] = {"format_version": artifact.LEXICON_VERSION}
     if teacher:
         import torch
