@@ -7,7 +7,7 @@ from benchmarks.svg import DOCUMENT_COLOURS, THEMES, Picture, Theme, save
 from examples.strategies import DOCUMENTS, SEQ_LEN, plan_of
 
 CELL, LINE, PANELS = 22, 24, 4
-TEXT = "研究生命的起源"
+TEXT = "北京大学生前来应聘"
 LETTER = "#1b1b1b"
 
 
@@ -92,19 +92,19 @@ def lattice(name: str) -> str:
     words = segmenter.spans([TEXT])
     chosen = {(int(a), int(b)) for a, b in zip(words.begin, words.end, strict=True)}
     picture = Picture(720, 230, f"The lattice of {TEXT}")
-    step, base = 90, 150
+    step, base = 630 / len(TEXT), 150
     for place, character in enumerate(TEXT):
         picture.text(45 + step * place + step / 2, base + 34, character, theme.ink, size=26, anchor="middle")
     for place in range(len(TEXT) + 1):
-        picture.parts.append(f'<circle cx="{45 + step * place}" cy="{base}" r="4" fill="{theme.ink}"/>')
+        picture.parts.append(f'<circle cx="{45 + step * place:g}" cy="{base}" r="4" fill="{theme.ink}"/>')
     for begin, length in sorted(zip(*posteriors.round(2).nonzero(), strict=True)):
         probability, end = float(posteriors[begin, length]), int(begin + length + 1)
         left, right, is_word = 45 + step * begin, 45 + step * end, (int(begin), end) in chosen
-        top = base - 52 * (length + 1)
+        top, middle = base - 52 * (length + 1), (left + right) / 2
         colour = theme.accent if is_word else theme.faint
         dash = "" if is_word else 'stroke-dasharray="4 4"'
-        picture.path(f"M{left} {base} Q{(left + right) / 2:g} {top} {right} {base}", colour, 1 + 3 * probability, dash)
-        picture.text((left + right) / 2, (base + top) / 2 - 6, f"{probability:.2f}", colour, size=12, anchor="middle")
+        picture.path(f"M{left:g} {base} Q{middle:g} {top} {right:g} {base}", colour, 1 + 3 * probability, dash)
+        picture.text(middle, (base + top) / 2 - 6, f"{probability:.2f}", colour, size=12, anchor="middle")
     picture.text(0, 222, "Arcs are possible words with their probability; the solid ones are the result.", theme.faint)
     return picture.render()
 
