@@ -426,7 +426,7 @@ def test_another_config_is_refused(source: Path) -> None:
 
 def test_a_finished_process_does_nothing_again(source: Path) -> None:
     first = pack_some(source)
-    receipts = {path: path.stat().st_mtime_ns for path in (source.parent / ".out.partial").glob("receipt-*")}
+    receipts = {path: path.stat().st_mtime_ns for path in (source.parent / ".out.partial").glob("receipt-*.json")}
     assert pack_some(source) == first
     assert {path: path.stat().st_mtime_ns for path in receipts} == receipts
     manifest = merge(source.parent / "out")
@@ -468,7 +468,7 @@ def test_each_partition_decides_whether_to_trust_the_fast_path(source: Path, mon
     wrong = [text for text in texts()[300:] if len(text) > 300]
     monkeypatch.setattr(TextTokenizer, "_agree", lambda self, sample: not any(text in wrong for text in sample))
     pack_some(source, lambda count: reversed(range(count)))
-    receipts = sorted((source.parent / ".out.partial").glob("receipt-*"))
+    receipts = sorted((source.parent / ".out.partial").glob("receipt-*.json"))
     assert [json.loads(path.read_text())["trusts_fast"] for path in receipts] == [True, True, False, False]
     merge(source.parent / "out")
     assert kills.contents(source.parent / "out") == kills.contents(source.parent / "expected")

@@ -103,7 +103,7 @@ def test_the_same_bytes(
     assert not hidden(tmp_path)
     pack_until_killed(monkeypatch, after, corpus, **options)
     assert hidden(tmp_path) == [".out.partial"]
-    receipts = len(list((tmp_path / ".out.partial").glob("receipt-*")))
+    receipts = len(list((tmp_path / ".out.partial").glob("receipt-*.json")))
     assert receipts == after or (after is None and receipts > 3)
     seampack.pack(corpus, out=tmp_path / "out", resume=True, **options)
     assert kills.contents(tmp_path / "out") == kills.contents(tmp_path / "whole")
@@ -317,9 +317,9 @@ def test_what_another_run_has_finished_is_kept(tmp_path: Path) -> None:
     seampack.pack(corpus, out=tmp_path / "out", **OPTIONS)
     other = OPTIONS | {"seq_len": 32}
     pack_partitions(corpus, out=tmp_path / "out", chosen=lambda count: [0], overwrite=True, **other)
-    receipts = sorted((tmp_path / ".out.partial").glob("receipt-*"))
+    receipts = sorted((tmp_path / ".out.partial").glob("receipt-*.json"))
     resume(corpus)
-    assert sorted((tmp_path / ".out.partial").glob("receipt-*")) == receipts != []
+    assert sorted((tmp_path / ".out.partial").glob("receipt-*.json")) == receipts != []
     with pytest.raises(ShardError, match="partitions are not finished: 1, 2"):
         merge(tmp_path / "out", overwrite=True)
 
