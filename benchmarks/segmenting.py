@@ -184,10 +184,11 @@ def _by_kind(segmenter: Segmenter, raw: list[str]) -> dict[str, list[list[str]]]
     units, starts = segmenter.units(raw)
     lattices = segmenter.model_lattices(units, lexicon=False)
     exact = {"exact, no lexicon": lattices, "exact": segmenter.lexicon.with_models(units, lattices)}
+    decode = DECODERS[segmenter.decoder]
     return {
         "student alone": segmenter.segment(raw, lexicon=False),
         "default": segmenter.segment(raw),
-        **{kind: Spans.of_ends(DECODERS[DEFAULT](both), units, starts).words(raw) for kind, both in exact.items()},
+        **{kind: Spans.of_ends(decode(both), units, starts).words(raw) for kind, both in exact.items()},
     }
 
 
