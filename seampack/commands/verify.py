@@ -37,9 +37,17 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Place of the tokenizer that packed the folder; by default where it was. Another tokenizer is refused.",
 )
+@shared.stores
 @shared.threads
 @shared.as_json
-def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool) -> None:
+def verify(
+    folder: str,
+    source: tuple[str, ...],
+    tokenizer: str | None,
+    stores: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Verify a packed folder.
 
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
@@ -64,7 +72,7 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     set_interrupted("interrupted")
     result: dict[str, object] = {"folder": shown(folder)}
     try:
-        packed = PackedFolder(folder)
+        packed = PackedFolder(folder, stores or None)
         packed.verify()
         compared = _compare(packed, source, tokenizer, threads) if source else None
     except ShardError as error:

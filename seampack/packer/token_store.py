@@ -110,6 +110,10 @@ class TokenStore:
                     f"{TOKENISE_AGAIN}"
                 )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without open files; another process opens them again."""
+        return {**self.__dict__, "_opened": {}}
+
     @property
     def _with_labels(self) -> PackConfig:
         return with_labels(self.config)
