@@ -213,7 +213,7 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         try:
             process.stdin.write(GOOD.encode() * 10_000)  # about fifty blocks
             process.stdin.flush()
-            for _ in range(600):
+            for _ in range(2400):
                 if list(tmp_path.glob(".out.partial/output/shard-00000-00001.arrow")):
                     break
                 time.sleep(0.05)
