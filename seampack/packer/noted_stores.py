@@ -61,7 +61,10 @@ def _drawn_again(manifest: Manifest, places: Mapping[str, str | os.PathLike[str]
     sources = {each["name"]: each for each in noted["sources"]}
     stores = {name: each["folder"] for name, each in sources.items()}
     if places is not None:  # in the order of the blend, which decides its documents
-        stores = {name: places[name] for name in sorted(places, key=[*sources, *places].index)}
+        if places.keys() != sources.keys():
+            got = ", ".join(places) or "none"
+            raise ConfigError(f"mix: expected the sources of the blend by name, {', '.join(sources)}; got {got}")
+        stores = {name: places[name] for name in sources}
     mix = Mix(
         stores=stores,
         weights={name: each["weight"] for name, each in sources.items()},

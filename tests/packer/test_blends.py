@@ -138,6 +138,10 @@ def test_the_manifest_accounts_for_each_source(stores: dict[str, str], tmp_path:
     assert sources == {each["name"]: each["tokens"] for each in noted["sources"]}
     with pytest.raises(ConfigError, match="a blend is compared with its token stores, each as NAME=STORE"):
         verify_against(PackedFolder(tmp_path / "out"), stores["web"])
+    for named in ({"wob": stores["web"]} | stores, {"web": stores["web"]}):
+        message = rf"^mix: expected the sources of the blend by name, web, code, books; got {', '.join(named)}$"
+        with pytest.raises(ConfigError, match=message):
+            verify_against(PackedFolder(tmp_path / "out"), named)
 
 
 def test_a_blend_is_resumed_and_repeated_documents_unpacked(stores: dict[str, str], tmp_path: Path) -> None:
