@@ -1,6 +1,7 @@
 """``seampack verify``: check a packed folder by itself, and against its source."""
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from seampack.commands.grouped import PATH
 from seampack.commands.report import note, print_json, set_interrupted, set_memory_advice
 from seampack.commands.terminal import live_line
 from seampack.errors import ShardError
-from seampack.io.places import shown
+from seampack.io.places import place_of, shown
 
 if TYPE_CHECKING:
     from seampack.packer.against import Outcome
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @shared.threads
 @shared.as_json
 def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool) -> None:
-    """Verify a packed folder.
+    """Verify a packed folder, or each of those that pack has made for several lengths of rows.
 
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
     rows.
@@ -59,32 +60,61 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     from seampack._pandas import leave_out_pandas
 
     leave_out_pandas()
-    from seampack.packer.folder import PackedFolder
+    from seampack.io.sources import STDIN
+    from seampack.packer.folder import folders_inside
 
     set_interrupted("interrupted")
+    inside = folders_inside(place_of(folder))
+    if len(inside) > 1 and STDIN in source:
+        raise click.UsageError(f"--against -: standard input can be read only once; name one folder in {shown(folder)}")
+    outcomes = [
+        _outcome(each, source, tokenizer, threads, as_json=as_json, name=f"{shown(each)}: " if inside else "")
+        for each in inside or [folder]
+    ]
+    if as_json:
+        results = [result for result, _ in outcomes]
+        print_json(results if inside else results[0])
+    errors = [error for _, error in outcomes if error is not None]
+    if errors and not inside:
+        raise errors[0]
+    for error in errors:
+        note(str(error))
+    if errors:
+        raise ShardError(f"{shown(folder)}: {len(errors)} of {len(outcomes)} folders are not verified")
+
+
+def _outcome(
+    folder: str | os.PathLike[str],
+    source: tuple[str, ...],
+    tokenizer: str | None,
+    threads: int | None,
+    *,
+    as_json: bool,
+    name: str,
+) -> tuple[dict[str, object], ShardError | None]:
+    """Verify a folder. Return the result for JSON and the error, if there is one; print the rest after ``name``."""
+    from seampack.packer.folder import PackedFolder
+
     result: dict[str, object] = {"folder": shown(folder)}
     try:
         packed = PackedFolder(folder)
         packed.verify()
         compared = _compare(packed, source, tokenizer, threads) if source else None
     except ShardError as error:
-        if as_json:
-            print_json({**result, "verified": False, "differences": [{"kind": "folder", "message": str(error)}]})
-        raise
+        return {**result, "verified": False, "differences": [{"kind": "folder", "message": str(error)}]}, error
     differences = compared.differences if compared else ()
-    if as_json:
-        if compared:
-            result |= {"documents": compared.documents, "tokens": compared.tokens}
-        listed = [dataclasses.asdict(difference) for difference in differences]
-        print_json({**result, "verified": not differences, "differences": listed})
-    else:
-        click.echo(verified_line(packed.manifest))
+    if compared:
+        result |= {"documents": compared.documents, "tokens": compared.tokens}
+    listed = [dataclasses.asdict(difference) for difference in differences]
+    if not as_json:
+        click.echo(name + verified_line(packed.manifest))
     for difference in differences:
-        note(str(difference))
-    if differences:
-        raise ShardError(f"{shown(folder)}: differs from its source")
-    if compared and not as_json:
-        click.echo(f"verified: {compared.tokens:,} tokens of {compared.documents:,} documents against the source")
+        note(name + str(difference))
+    if compared and not differences and not as_json:
+        tokens = f"{compared.tokens:,} tokens of {compared.documents:,} documents"
+        click.echo(f"{name}verified: {tokens} against the source")
+    error = ShardError(f"{shown(folder)}: differs from its source") if differences else None
+    return {**result, "verified": not differences, "differences": listed}, error
 
 
 def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | None, threads: int | None) -> "Outcome":

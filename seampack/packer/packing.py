@@ -26,6 +26,7 @@ from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
+from seampack.packer.plan_config import different_lengths
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shared_folders import run_at_address, shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
@@ -132,11 +133,7 @@ def pack_lengths(
     Raises what ``pack`` raises, and ConfigError for a length that is there twice.
     """
     threads = thread_count(threads)
-    if isinstance(seq_lens, str) or not isinstance(seq_lens, Sequence):
-        raise ConfigError(f"seq_lens: expected several lengths, such as [2048, 8192]; got {seq_lens!r}")
-    lengths = sorted(set(seq_lens))
-    if not lengths or len(lengths) < len(seq_lens):
-        raise ConfigError(f"seq_lens: expected different lengths; got {', '.join(map(str, seq_lens)) or 'none'}")
+    lengths = sorted(different_lengths(seq_lens))
     config = PackConfig.given(config, **{**options, "seq_len": lengths[0]})
     if is_manifest(place_of(out) / MANIFEST):
         raise ConfigError(f"{shown(out)}: packed shards are there; choose another folder for those of several lengths")
