@@ -35,6 +35,13 @@ _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
+def _unless_mixed(context: click.Context, argument: click.Parameter, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the inputs. Raise click.MissingParameter if there are none, and no mix."""
+    if not inputs and not context.params.get("mix"):
+        raise click.MissingParameter(ctx=context, param=argument)
+    return inputs
+
+
 def _seq_len(outcome: str) -> Callable[[shared.Command], shared.Command]:
     """Add ``--seq-len``, of which several lengths have an outcome."""
     return option(
@@ -51,7 +58,7 @@ def _seq_len(outcome: str) -> Callable[[shared.Command], shared.Command]:
 
 
 @click.command(cls=GroupedCommand)
-@shared.corpus
+@click.argument("inputs", type=PATH, nargs=-1, metavar="INPUT...", callback=_unless_mixed)
 @option(
     "-o",
     "--out",
@@ -113,9 +120,12 @@ def _seq_len(outcome: str) -> Callable[[shared.Command], shared.Command]:
 @option(
     "--mix",
     multiple=True,
-    metavar="NAME=WEIGHT",
+    is_eager=True,
+    metavar="INPUT=WEIGHT",
     group=Group.INPUT,
-    help="Share of the tokens of an input, which is then NAME=STORE, a token store. Can be repeated.",
+    help="An input, in place of INPUT..., and its share of the tokens: a token store, or a corpus, which is tokenised "
+    "for this run. Its name is that of the file or folder; for other names, give NAME=INPUT ... --mix NAME=WEIGHT. Can "
+    "be repeated.",
 )
 @option(
     "--mix-repeat",
@@ -161,6 +171,7 @@ def pack(
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer gpt2 -o packed/
     seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft
     seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
+    seampack pack --mix books.jsonl=0.3 --mix web.jsonl.zst=0.7 -o mixed/
 
     INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
     """
@@ -182,11 +193,12 @@ def pack(
         set_interrupted("interrupted; finished partitions are kept: the same command goes on after them")
     _warn_of_idle_options(config)
     if mix_repeat and not mix:
-        raise click.UsageError("--mix-repeat needs --mix NAME=WEIGHT")
+        raise click.UsageError("--mix-repeat needs --mix INPUT=WEIGHT")
     source: Any = Mix.parsed(inputs, mix, repeat=mix_repeat) if mix else inputs
-    is_store = bool(mix) or is_token_store(inputs[0])
+    places = list(source.stores.values()) if mix else [*inputs]
+    is_store = all(map(is_token_store, places if mix else places[:1]))
     if not is_store:
-        note_lines(inputs, config.input_format)
+        note_lines([place for place in places if not is_token_store(place)], config.input_format)
     elapsed = stopwatch()
     given: dict[str, Any] = {
         "tokenizer": tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),

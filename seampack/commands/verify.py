@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     type=PATH,
     metavar="INPUT",
     help="Also compare every token with the source: a file, glob or folder, as for pack, or - for standard input; or a "
-    "token store. Can be repeated; give the inputs in the order in which they were packed, and those of a blend as "
-    "NAME=STORE.",
+    "token store. Can be repeated; give the inputs in the order in which they were packed, and those of a mix as "
+    "NAME=INPUT.",
 )
 @click.option(
     "--tokenizer",
@@ -67,9 +67,10 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     inside = folders_inside(place_of(folder))
     if len(inside) > 1 and STDIN in source:
         raise click.UsageError(f"--against -: standard input can be read only once; name one folder in {shown(folder)}")
+    folders: list[str | os.PathLike[str]] = [*inside] or [folder]
     outcomes = [
         _outcome(each, source, tokenizer, threads, as_json=as_json, name=f"{shown(each)}: " if inside else "")
-        for each in inside or [folder]
+        for each in folders
     ]
     if as_json:
         results = [result for result, _ in outcomes]
@@ -113,8 +114,8 @@ def _outcome(
     if compared and not differences and not as_json:
         tokens = f"{compared.tokens:,} tokens of {compared.documents:,} documents"
         click.echo(f"{name}verified: {tokens} against the source")
-    error = ShardError(f"{shown(folder)}: differs from its source") if differences else None
-    return {**result, "verified": not differences, "differences": listed}, error
+    differs = ShardError(f"{shown(folder)}: differs from its source") if differences else None
+    return {**result, "verified": not differences, "differences": listed}, differs
 
 
 def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | None, threads: int | None) -> "Outcome":
@@ -126,9 +127,8 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
     from seampack.packer.mixes import noted_sources, pairs
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
-    is_blend = bool(noted_sources(packed.manifest.notes))
-    split = shared.splitter(None if is_blend else packed.manifest.notes.get("pre_segment"))
-    given = pairs(source, "--against", "NAME=STORE") if is_blend else source
+    split = shared.splitter(packed.manifest.notes.get("pre_segment"))
+    given = pairs(source, "--against", "NAME=INPUT") if noted_sources(packed.manifest.notes) else source
     with live_line("comparing") as on_progress:
         return verify_against(packed, given, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress)
 
