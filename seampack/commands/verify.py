@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 @shared.threads
 @shared.as_json
 def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool) -> None:
-    """Verify a packed folder, or each of those that pack has made for several lengths of rows.
+    """Verify a packed folder.
 
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
-    rows.
+    rows. Of the output of several --seq-len, verifies the folder of each.
 
     With --against, the source is read and tokenised again, with the options in the manifest; a token store is only
     read. Each document must be in
