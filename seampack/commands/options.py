@@ -213,6 +213,17 @@ def note_special_tokens(tokenizer: "TextTokenizer") -> None:
     note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")
 
 
+stores = option(
+    "--store",
+    "stores",
+    type=PATH,
+    group=Group.RUN,
+    multiple=True,
+    metavar="STORE",
+    help="Place of the token store of an index, if it was moved; of a blend, NAME=STORE for each store that was moved. "
+    "Can be repeated.",
+)
+
 # seampack segment
 
 raw = click.argument("inputs", type=PATH, nargs=-1, required=True, metavar="RAW...")

@@ -38,9 +38,17 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Place of the tokenizer that packed the folder; by default where it was. Another tokenizer is refused.",
 )
+@shared.stores
 @shared.threads
 @shared.as_json
-def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool) -> None:
+def verify(
+    folder: str,
+    source: tuple[str, ...],
+    tokenizer: str | None,
+    stores: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Verify a packed folder.
 
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
@@ -69,7 +77,7 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
         raise click.UsageError(f"--against -: standard input can be read only once; name one folder in {shown(folder)}")
     folders: list[str | os.PathLike[str]] = [*inside] or [folder]
     outcomes = [
-        _outcome(each, source, tokenizer, threads, as_json=as_json, name=f"{shown(each)}: " if inside else "")
+        _outcome(each, source, stores, tokenizer, threads, as_json=as_json, name=f"{shown(each)}: " if inside else "")
         for each in folders
     ]
     if as_json:
@@ -87,6 +95,7 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
 def _outcome(
     folder: str | os.PathLike[str],
     source: tuple[str, ...],
+    stores: tuple[str, ...],
     tokenizer: str | None,
     threads: int | None,
     *,
@@ -98,7 +107,7 @@ def _outcome(
 
     result: dict[str, object] = {"folder": shown(folder)}
     try:
-        packed = PackedFolder(folder)
+        packed = PackedFolder(folder, stores or None)
         packed.verify()
         compared = _compare(packed, source, tokenizer, threads) if source else None
     except ShardError as error:

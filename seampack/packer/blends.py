@@ -31,8 +31,9 @@ from seampack.packer.numbering import numbers_of, places_of
 from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Counted, Progress
 from seampack.packer.plans import Int64
+from seampack.packer.store_files import NAMES, named_types
 from seampack.packer.store_manifest import is_token_store
-from seampack.packer.token_store import NAMES, TokenStore, named_types
+from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import AnyTokenizer
 
 _BLOCK_TOKENS = 1 << 21

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from seampack.errors import ShardError
+from seampack.errors import ConfigError, ShardError
 from seampack.io.places import Place, on_disk, place_of
 from seampack.packer.column_types import ADDED_COLUMNS
 from seampack.packer.entries import Shard
@@ -30,10 +30,10 @@ class PackedFolder:
     """A folder that ``pack`` completed, local or at an address such as ``s3://bucket/folder``.
 
     Of a remote folder, shards are copied into temporary files as they are needed. Of an index, the rows are made from
-    its token store, which is at ``store`` if it was moved; of a blend, ``store`` has the places by name.
+    its token store, which is at ``store`` if it was moved; of a blend, ``store`` has the places of moved ones by name.
 
     Raises ShardError if the manifest is missing (the run that wrote the folder did not finish) or damaged, or if a
-    shard that it lists is missing.
+    shard that it lists is missing; ConfigError for a ``store`` of a folder that has its rows.
     """
 
     def __init__(self, folder: str | os.PathLike[str], store: Stores | None = None) -> None:
@@ -55,6 +55,8 @@ class PackedFolder:
                 if file.file not in present:
                     raise ShardError(f"{self.folder / file.file}: the shard is missing; pack again")
         is_index = self.manifest.config["output_format"] == OutputFormat.INDEX
+        if store is not None and not is_index:
+            raise ConfigError(f"store: {self.folder} is no index: it has its rows, and needs no token store; omit it")
         self._indexed = IndexedRows(self.folder, self.manifest, store) if is_index else None
 
     @property

@@ -23,6 +23,7 @@ from seampack.packer.names import QUARANTINE
 from seampack.packer.option_groups import NOT_READING, READING
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.shards import described
+from seampack.packer.store_files import schema_of, with_labels, write_block
 from seampack.packer.store_manifest import (
     MARKER,
     TOKENS,
@@ -30,7 +31,6 @@ from seampack.packer.store_manifest import (
     StoreManifest,
     partition_name,
 )
-from seampack.packer.token_store import schema_of, with_labels, write_block
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.work import Inputs, facts_of, refuse_own_input
 

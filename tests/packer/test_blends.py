@@ -138,9 +138,9 @@ def test_the_manifest_accounts_for_each_source(stores: dict[str, str], tmp_path:
     assert sources == {each["name"]: each["tokens"] for each in noted["sources"]}
     with pytest.raises(ConfigError, match="a blend is compared with its sources, each as NAME=INPUT"):
         verify_against(PackedFolder(tmp_path / "out"), stores["web"])
-    for named in ({"wob": stores["web"]} | stores, {"web": stores["web"]}):
-        message = rf"^mix: expected the sources of the blend by name, web, code, books; got {', '.join(named)}$"
-        with pytest.raises(ConfigError, match=message):
+    unknown, missing = {"wob": stores["web"]} | stores, {"web": stores["web"], "books": stores["books"]}
+    for named, message in ((unknown, "no source is named 'wob'"), (missing, "the source 'code' is missing")):
+        with pytest.raises(ConfigError, match=f"^mix: {message}; the sources are web, code, books$"):
             verify_against(PackedFolder(tmp_path / "out"), named)
 
 
@@ -222,7 +222,7 @@ def test_an_index_of_a_blend_has_the_rows_of_the_folder(stores: dict[str, str], 
         assert verify_against(folder, in_another_order).differences == ()
 
 
-def test_an_index_of_a_blend_needs_its_stores(stores: dict[str, str], tmp_path: Path) -> None:
+def test_an_index_of_a_blend_needs_its_stores(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
     moved = {name: tmp_path / f"moved {name}" for name in stores}
     for name, folder in stores.items():
         shutil.copytree(folder, tmp_path / name)
@@ -233,8 +233,19 @@ def test_an_index_of_a_blend_needs_its_stores(stores: dict[str, str], tmp_path: 
     with pytest.raises(ShardError, match=r"an index, whose tokens are in token stores: mix: web: .*expected a token"):
         PackedFolder(tmp_path / "index")
     PackedFolder(tmp_path / "index", store=moved).verify()
-    with pytest.raises(ShardError, match="an index of several token stores; expected them by name; got "):
+    with pytest.raises(ConfigError, match="is an index of a blend; expected its stores by name; got "):
         PackedFolder(tmp_path / "index", store=moved["web"])
+    moved["code"].rename(tmp_path / "code")
+    inputs = [f"--store={name}={moved[name]}" for name in ("web", "books")]
+    assert call("verify", "index", *inputs).returncode == 0
+    message = failed(call("verify", "index", inputs[0]))
+    assert message.endswith("if it was moved, put it back, or name its place: --store NAME=STORE, or store= in Python")
+    for arguments, expected in (
+        (["--store", "moved"], "store: expected NAME=STORE in a mix; got 'moved'"),
+        (["--store", "x=y"], "mix: no source is named 'x'; the sources are web, code, books"),
+    ):
+        assert expected in failed(call("verify", "index", *arguments))
+    (tmp_path / "code").rename(moved["code"])
     with pytest.raises(ShardError, match=r"mix: web: .*another token store than the one that was packed: expected"):
         PackedFolder(tmp_path / "index", store=moved | {"web": moved["code"], "code": moved["web"]})
     edit_manifest(tmp_path / "index", mix={"sources": []})

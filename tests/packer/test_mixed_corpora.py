@@ -242,7 +242,7 @@ def test_a_changed_corpus_is_another(corpora: dict[str, str], tmp_path: Path) ->
     pq.write_table(pa.Table.from_pylist(records("web")[1:]), corpora["web"])
     with pytest.raises(ConfigError, match=r"mix: web: .*web.parquet: another corpus than the one that was packed"):
         verify_against(PackedFolder(tmp_path / "out"), {"web": corpora["web"]})
-    with pytest.raises(ConfigError, match="mix: expected the sources of the blend by name, web; got wob"):
+    with pytest.raises(ConfigError, match="mix: no source is named 'wob'; the sources are web"):
         verify_against(PackedFolder(tmp_path / "out"), {"wob": corpora["web"]})
 
 
