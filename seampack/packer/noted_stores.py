@@ -9,7 +9,7 @@ from seampack.io.places import Place, shown
 from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.manifest import Manifest
-from seampack.packer.mixes import MIX, Mix, noted_sources, pairs
+from seampack.packer.mixes import MIX, TokenisedMix, noted_sources, pairs
 from seampack.packer.token_store import STORE, TokenStore
 
 Stores = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Sequence[str]
@@ -41,7 +41,7 @@ def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig
     """
     if noted_sources(manifest.notes):
         if not isinstance(source, Mapping):
-            raise ConfigError(f"{folder}: a blend is compared with its token stores, each as {_BY_NAME}")
+            raise ConfigError(f"{folder}: a blend is compared with its sources, each as NAME=INPUT")
         return _drawn_again(manifest, source)
     tokens = tokens_of(source, config)
     if not isinstance(tokens, TokenStore):
@@ -57,24 +57,35 @@ def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig
     return tokens
 
 
+def check_sources(places: Mapping[str, Any], manifest: Manifest) -> None:
+    """Raise ConfigError for names that are not those of the sources of a blend."""
+    names = [each["name"] for each in manifest.notes[MIX]["sources"]]
+    listed = f"the sources are {', '.join(names)}"
+    if unknown := [name for name in places if name not in names]:
+        raise ConfigError(f"mix: no source is named {unknown[0]!r}; {listed}")
+    if missing := [name for name in names if name not in places]:
+        raise ConfigError(f"mix: the source {missing[0]!r} is missing; {listed}")
+
+
 def _drawn_again(manifest: Manifest, places: Mapping[str, str | os.PathLike[str]]) -> Blend:
     """Draw the blend of a packed folder again. Raise ConfigError as ``Blend`` does, and for other stores."""
     noted = manifest.notes[MIX]
     sources = {each["name"]: each for each in noted["sources"]}
-    if unknown := [name for name in places if name not in sources]:
-        raise ConfigError(f"mix: no source is named {unknown[0]!r}; the sources are {', '.join(sources)}")
-    mix = Mix(
+    check_sources(places, manifest)
+    mix = TokenisedMix(
         # in the order of the blend, which decides its documents
-        stores={name: places[name] for name in sources if name in places},
+        stores={name: places[name] for name in sources},
         weights={name: each["weight"] for name, each in sources.items()},
         repeat=noted["repeat"],
+        corpora={name: each["input"] for name, each in sources.items() if "input" in each},
     )
     blend = Blend(mix, PackConfig(**{name: manifest.config[name] for name in _DRAWN_BY}))
     for name, fingerprint in blend.fingerprints.items():
         if fingerprint != sources[name]["fingerprint"]:
+            other = "another corpus" if name in mix.corpora else "another token store"
             raise ConfigError(
-                f"mix: {name}: {shown(mix.stores[name])}: another token store than the one that was packed: expected "
-                f"{sources[name]['fingerprint']}; got {fingerprint}"
+                f"mix: {name}: {mix.corpora.get(name) or shown(mix.stores[name])}: {other} than the one that was "
+                f"packed: expected {sources[name]['fingerprint']}; got {fingerprint}"
             )
     return blend
 

@@ -106,7 +106,7 @@ def _refuse_planning(config: PackConfig) -> None:
             raise ConfigError(f"{field.name}: a token store does not depend on it; give it to pack")
 
 
-def _special_tokens(tokenizer: TextTokenizer) -> dict[str, int]:
+def special_tokens_of(tokenizer: TextTokenizer) -> dict[str, int]:
     """Return the ids of the added tokens, and of those around documents, by name."""
     added = {token.content: number for number, token in tokenizer.reference.get_added_tokens_decoder().items()}
     return added | {each.name: each.id for each in (tokenizer.bos, tokenizer.eos) if each.name is not None}
@@ -178,7 +178,7 @@ class _Store:
         with writing(self._out):
             manifest = StoreManifest(
                 tokenizer=facts_of(tokenizer),
-                special_tokens=_special_tokens(tokenizer),
+                special_tokens=special_tokens_of(tokenizer),
                 config={name: options[name] for name in READING},
                 columns={each.name: str(each.type) for each in self._schema},
                 quarantined=self._quarantined,
