@@ -268,7 +268,7 @@ def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Ru
     (hidden,) = tmp_path.iterdir()
     assert hidden.name == ".out.partial"
     assert "manifest.json" not in contents(hidden / "output")
-    assert failed(call("inspect", "out")) == "out: no such folder"
+    assert failed(call("inspect", "out")) == "out: no such folder; a run that did not finish is in .out.partial"
     assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(
         call("inspect", hidden / "output")
     )
