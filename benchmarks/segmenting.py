@@ -13,9 +13,9 @@ test are trained with ``--seed 1`` and ``--seed 2``:
     train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 0.5 -o models/br-cost0.5-0    # and other costs
     train DATA/letters/raw.txt --script latin --longest 8 --word-cost 0.5 -o models/letters-cost0.5-0  # the same
 
-``zh-0`` and ``th-0`` are the bundled models, described in NOTICE; ``br-0`` and ``letters-0`` have the costs 0.5 and 2. ``benchmarks/letters.py`` makes ``letters``. Training
-never reads gold; docs/segmenter.md describes how the defaults were chosen. Rows are kept in
-``benchmarks/results/segmenting.json``, including rows of models that no longer exist.
+``zh-0`` and ``th-0`` are the bundled models, described in NOTICE; ``br-0`` and ``letters-0`` have the costs 0.5 and 2.
+``benchmarks/letters.py`` makes ``letters``. Training never reads gold; docs/segmenter.md describes how defaults were
+chosen. Rows are kept in ``benchmarks/results/segmenting.json``, including rows of models that no longer exist.
 """
 
 import argparse
