@@ -7,7 +7,9 @@ Rows, cuts and balance are the same on every machine; times are CPU seconds of p
 """
 
 import argparse
+import math
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "planner.md"
 SEQ_LENS = (2048, 8192)
 BALANCED_SEQ_LENS = (2048, 8192, 32_768)
 RANKS = (8, 64)
+SHARES = (0.5, 1, 1.5)
+"""Limits of the segments of a row, by the mean number of segments."""
 
 ARMS: dict[str, dict[str, Any]] = {
     "padded to 16": {"pad_to_multiple": 16},
@@ -31,7 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "a multiple of 64, dropped": {"rows_multiple_of": 64, "rest": "drop"},
     "keep_order": {"strategy": "keep_order"},
     "keep_order, look-back 100": {"strategy": "keep_order", "look_back": 100},
-    "groups of 3": {"split_groups": True},
+    "groups of 3": {},
     "optimal": {"strategy": "optimal"},
 }
 
@@ -42,9 +46,20 @@ def drawn(seq_len: int) -> npt.NDArray[np.int32]:
 
 
 def planned(lengths: npt.NDArray[np.int32], arm: str, options: dict[str, Any]) -> seampack.PackPlan:
-    """Plan by an arm; in groups, three consecutive documents have a label."""
-    groups = np.arange(lengths.size) // 3 if arm.startswith("groups") else None
+    """Plan by an arm."""
+    groups = groups_of(lengths, options["seq_len"]) if arm.startswith("groups") else None
     return seampack.plan(lengths, groups=groups, **options)
+
+
+def groups_of(lengths: npt.NDArray[np.int32], seq_len: int, most: int = 3) -> npt.NDArray[np.int64]:
+    """Return labels of groups of consecutive documents: up to ``most`` of them, as many as fit a row together."""
+    labels = np.empty(lengths.size, np.int64)
+    label, count, tokens = -1, most, 0
+    for document, length in enumerate(lengths.tolist()):
+        if count == most or tokens + length > seq_len:
+            label, count, tokens = label + 1, 0, 0
+        labels[document], count, tokens = label, count + 1, tokens + length
+    return labels
 
 
 def cost(lengths: npt.NDArray[np.int32], seq_len: int) -> list[str]:
@@ -74,6 +89,26 @@ def cost(lengths: npt.NDArray[np.int32], seq_len: int) -> list[str]:
             parts.append(f"{plan.rows_over_bound / plan.rows:.2%} over the bound")
         cells.append(", ".join([*parts, seconds]))
     return cells
+
+
+def few_segments(lengths: npt.NDArray[np.int32], seq_len: int, mean: float, most: int) -> list[str]:
+    """Return the limit, the fewest rows that there can be, and how many more each strategy makes."""
+    ends = lengths[lengths % seq_len > 0] % seq_len
+    whole = int((lengths // seq_len).sum())
+    bound = whole + max(-(-int(ends.sum(dtype=np.int64)) // seq_len), -(-ends.size // most))
+    cells = [f"{most} ({most / mean:.2f} x mean)", f"{bound:,}"]
+    for strategy in ("best_fit", "ffd", "seamless"):
+        plan = seampack.plan(lengths, seq_len=seq_len, strategy=strategy, max_overlap=0, max_segments=most)
+        cells.append(f"{plan.rows / bound - 1:+.2%}")
+    return cells
+
+
+def limits(lengths: npt.NDArray[np.int32], seq_len: int) -> Iterator[list[str]]:
+    """Yield the results of limits below, at and above the mean number of segments of the rows that are not whole."""
+    ends = lengths % seq_len
+    mean = np.count_nonzero(ends) / math.ceil(ends.sum(dtype=np.int64) / seq_len)
+    for most in sorted({max(2, math.ceil(mean * share)) for share in SHARES}):
+        yield few_segments(lengths, seq_len, mean, most)
 
 
 def floor_of_worst(steps: npt.NDArray[np.int64]) -> float:
@@ -118,6 +153,12 @@ def main() -> None:
     costs = measure.table(["documents", "number", "row", "best_fit", *ARMS], rows)
     measure.write_between(PAGE, "costs", costs)
     print(costs)
+    rows = [
+        [name, f"{n:,}", *cells] for name, lengths in corpora.items() for n in SEQ_LENS for cells in limits(lengths, n)
+    ]
+    segments = measure.table(["documents", "row", "N", "bound", "best_fit", "ffd", "seamless"], rows)
+    measure.write_between(PAGE, "segments", segments)
+    print(segments)
     rows = [[name, f"{n:,}", *balance(lengths, n)] for name, lengths in corpora.items() for n in BALANCED_SEQ_LENS]
     balances = measure.table(["documents", "row", "rows", *(f"{ranks} ranks" for ranks in RANKS)], rows)
     measure.write_between(PAGE, "balance", balances)

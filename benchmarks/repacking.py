@@ -3,11 +3,12 @@
     python -m benchmarks.repacking [--documents 10000000] [--write]
 
 Documents have drawn lengths (mean about 100 tokens) and random ids of two bytes. The store takes 2 bytes a token, and
-as much again while it is made.
+as much again while it is made. Each number is the median of several runs.
 """
 
 import argparse
 import shutil
+import statistics
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from seampack.io.ragged import offsets_of
 PAGE = Path(__file__).parent.parent / "docs" / "stores.md"
 VOCABULARY = 8_192
 PER_FILE = 1_000_000
+REPEATS = 5
 RUNS = (
     ("the first plan", ("--seq-len", "2048")),
     ("another length", ("--seq-len", "8192")),
@@ -56,8 +58,8 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=10_000_000)
     parser.add_argument("--write", action="store_true", help="write the table to the page")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         store = make_store(folder, arguments.documents)
         tokens = seampack.TokenStore(store).manifest.tokens
         rows = []
@@ -66,15 +68,18 @@ def main() -> None:
                 if kind == "rows" and label != RUNS[0][0]:
                     continue
                 out = folder / "packed"
-                used = measure.process(
-                    ["seampack", "pack", str(store), "-o", str(out), "--overwrite", *options, *flags]
-                )
+                command = ["seampack", "pack", str(store), "-o", str(out), "--overwrite", *options, *flags]
+                runs = [measure.process(command) for _ in range(REPEATS)]
+                cpu = statistics.median(run.cpu_seconds for run in runs)
+                wall = statistics.median(run.wall_seconds for run in runs)
                 size = sum(path.stat().st_size for path in out.iterdir())
-                command = f"{label}: `{' '.join((*options, *flags))}`"
-                rows.append([command, f"{used.cpu_seconds:.2f}", f"{used.wall_seconds:.2f}", f"{size / 1e6:,.0f}"])
+                name = f"{label}: `{' '.join((*options, *flags))}`"
+                rows.append([name, f"{cpu:.2f}", f"{wall:.2f}", f"{size / 1e6:,.0f}"])
                 print(rows[-1], flush=True)
     text = measure.table(("run", "CPU s", "s", "MB written"), rows)
-    text += f"\n\n{arguments.documents:,} documents, {tokens:,} tokens; {measure.machine(('numpy', 'pyarrow'))}."
+    many = f"medians of {REPEATS} runs, on a machine that others use too"
+    machine = measure.machine(("numpy", "pyarrow"))
+    text += f"\n\n{arguments.documents:,} documents, {tokens:,} tokens; {many}; {machine}."
     if arguments.write:
         measure.write_between(PAGE, "repacking", text)
     print(text)

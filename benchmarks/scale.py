@@ -132,12 +132,12 @@ def planned() -> list[list[str]]:
 
 def _first_fit(counts: npt.NDArray[np.int64], seq_len: int) -> int:
     """Return the number of bins."""
-    return int(kernels.ffd_patterns(counts, seq_len, 0, False)[-1].sum())
+    return int(kernels.ffd_patterns(counts, seq_len, 0, False, seq_len)[-1].sum())
 
 
 def _best_fit(counts: npt.NDArray[np.int64], seq_len: int) -> int:
     """Return the number of bins."""
-    groups, entries = kernels.best_fit_groups(counts, seq_len)
+    groups, entries = kernels.best_fit_groups(counts, seq_len, seq_len)
     return int(kernels.patterns_of(groups, np.arange(len(groups)), entries)[-1].sum())
 
 

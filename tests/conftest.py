@@ -1,5 +1,6 @@
 """Shared by all tests: the commands, as a real process or a call, and the corpus that ships with the package."""
 
+import gc
 import itertools
 import os
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import click
 import pytest
+import tokenizers
 from hypothesis import settings
 
 from seampack._signals import STOPPING
 from seampack.cli import main
+from seampack.packer import tokenizing
 from tests.s3 import put, s3_server
 
 DATA = Path(__file__).parent.parent / "seampack" / "data"
@@ -92,6 +95,24 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waits() -> Iterator[None]:
+    """Wait for no disk, which no test could see, and load the bundled tokenizer once. Processes do both."""
+    load, loaded = tokenizing._load_reference, {}
+
+    def load_once(content: bytes, name: str) -> tokenizers.Tokenizer:
+        if name != tokenizing.BUNDLED:
+            return load(content, name)
+        if name not in loaded:
+            loaded[name] = load(content, name)
+        return loaded[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        patch.setattr(tokenizing, "_load_reference", load_once)
+        yield
+
+
 _buckets = itertools.count()
 
 
@@ -119,6 +140,12 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"bucket-{next(_buckets)}"
     put(f"{s3}/{name}")
     return f"s3://{name}"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the million objects of what the tests import."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

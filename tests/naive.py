@@ -116,6 +116,34 @@ def best_fit(pieces: Sequence[Piece], seq_len: int, most: int) -> list[Row]:
     return [bin_ for _, bin_ in bins]
 
 
+def limited(pieces: Sequence[Piece], seq_len: int, most: int) -> list[Row]:
+    """Bin by bin, the longest first. While pieces are scarcer than tokens, each leaves room for short ones after it."""
+    left = decreasing(pieces)
+    bins: list[Row] = []
+    while left:
+        is_scarce = len(left) / most >= tokens(left) / seq_len
+        aim = min(seq_len, int(tokens(left) / len(left) * most)) if is_scarce else seq_len
+        bin_ = [left.pop(0)]
+        while left and len(bin_) < most:
+            shortest = left[-1][2]
+            reserved = (most - len(bin_) - 1) * shortest if is_scarce else 0
+            fitting = [piece for piece in left if piece[2] <= aim - tokens(bin_) - reserved]
+            if is_scarce and not fitting:
+                fitting = [piece for piece in left if piece[2] == shortest <= seq_len - tokens(bin_)]
+            if not fitting:
+                break
+            bin_.append(fitting[0])
+            left.remove(fitting[0])
+        bins.append(decreasing(bin_))
+    return bins
+
+
+def rows_made(bins: Sequence[Row], seq_len: int, most: int, leftover: str) -> int:
+    """Number of rows of bins if those that are joined fill their rows."""
+    underfull = [bin_ for bin_ in bins if leftover != "pad" and not is_closed(bin_, seq_len, most)]
+    return len(bins) - len(underfull) + -(-sum(map(tokens, underfull)) // seq_len)
+
+
 def concat_stream(stream: Sequence[tuple[int, int]], seq_len: int, most: int) -> list[Row]:
     """Token by token, end to end; a row is closed if it is full, or before a segment too many."""
     rows: list[Row] = []
@@ -228,7 +256,7 @@ def ungrouped_rows(
     look_back: int,
 ) -> list[Row]:
     """All rows in the order of planning, whatever their number."""
-    most = max_segments or seq_len
+    most = min(max_segments or seq_len, seq_len)
     if strategy == "keep_order":
         return in_order(lengths, seq_len, most, look_back)
     whole: list[Piece] = [(document, 0, length) for document, length in enumerate(lengths) if length]
@@ -242,6 +270,9 @@ def ungrouped_rows(
         bins = best_fit(pieces, seq_len, most)
     else:
         bins = (first_fit_sparing if extra_room == "needed" else first_fit)(pieces, seq_len, extra, most)
+    if max_segments is not None:
+        both = (bins, limited(pieces, seq_len, most))
+        bins = min(both, key=lambda each: rows_made(each, seq_len, most, leftover))
     if leftover == "pad":
         return rows + [trimmed(bin_, seq_len) for bin_ in bins]
     full = [trimmed(bin_, seq_len) for bin_ in bins if is_closed(bin_, seq_len, most)]

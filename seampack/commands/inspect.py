@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Tokenizer that decodes the rows; by default the one that packed the folder.",
 )
+@shared.stores
 @click.option(
     "--html",
     default=None,
@@ -48,6 +49,7 @@ def inspect(
     rows: tuple[int, ...],
     verify: bool,
     tokenizer: str | None,
+    stores: tuple[str, ...],
     html: str | None,
     compare: bool,
     as_json: bool,
@@ -66,7 +68,7 @@ def inspect(
     leave_out_pandas()
     from seampack.packer.folder import PackedFolder
 
-    packed = PackedFolder(folder)
+    packed = PackedFolder(folder, stores or None)
     if verify:
         packed.verify()
     verified = {"verified": True} if verify else {}

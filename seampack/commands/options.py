@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from seampack.segmenter.model import Segmenter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_BYTES = "bytes"
+_SIZE = re.compile(r"([0-9]{1,15}) ?(?:([KMGT])(i)?B?|B)?", re.IGNORECASE)
 
 
 def config_options(config: type, *, skip: Sequence[str] = ()) -> Callable[[Command], Command]:
@@ -52,6 +55,8 @@ def _option(field: "dataclasses.Field[Any]") -> Callable[[Command], Command]:
         settings["type"] = click_type(field)
     if metadata["unit"]:
         settings["metavar"] = metadata["unit"].upper()
+    if metadata["unit"] == _BYTES:
+        settings["help"] += " Also with a unit, such as 64MiB or 64MB."
     return option(flag, field.name, **settings)
 
 
@@ -62,7 +67,7 @@ def click_type(field: "dataclasses.Field[Any]") -> Any:
     if metadata["choices"] is not None:
         return _Choice([member.value for member in metadata["choices"]])
     if kind is int:
-        return Integer(metadata["low"], metadata["high"])
+        return (Bytes if metadata["unit"] == _BYTES else Integer)(metadata["low"], metadata["high"])
     if kind is float:
         below = metadata["below"]
         return _Number(metadata["low"], metadata["high"] if below is None else below, max_open=below is not None)
@@ -86,6 +91,17 @@ class Integers(Integer):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the integers. Raise click.BadParameter for other text."""
         return tuple(Integer.convert(self, each, param, ctx) for each in str(value).split(","))
+
+
+class Bytes(Integer):
+    """A number of bytes within bounds, also with a unit, such as ``64MiB`` or ``64MB``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number of bytes. Raise click.BadParameter for other text."""
+        if (size := _SIZE.fullmatch(str(value))) is None:
+            self.fail(f"expected a number of bytes, such as 67108864, 64MiB or 64MB; got {value!r}", param, ctx)
+        power = " KMGT".index((size[2] or " ").upper())
+        return super().convert(int(size[1]) * (1024 if size[3] else 1000) ** power, param, ctx)
 
 
 class _Number(click.FloatRange):
@@ -196,6 +212,17 @@ def note_special_tokens(tokenizer: "TextTokenizer") -> None:
         advice = "a model does not learn to end a text without one: name one with --eos"
     note(f"begin token: {tokenizer.bos}; end token: {tokenizer.eos}; {advice}")
 
+
+stores = option(
+    "--store",
+    "stores",
+    type=PATH,
+    group=Group.RUN,
+    multiple=True,
+    metavar="STORE",
+    help="Place of the token store of an index, if it was moved; of a blend, NAME=STORE for each store that was moved. "
+    "Can be repeated.",
+)
 
 # seampack segment
 

@@ -1,5 +1,6 @@
 """``seampack pack`` and ``seampack compare``: write a corpus as training sequences, or only plan it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -28,14 +29,36 @@ from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.plan_config import MAX_SEQ_LEN, PAPER, Leftover, Strategy
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
-_NOT_COMPARED = ("strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
+_NOT_COMPARED = ("seq_len", "strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
 _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
+def _unless_mixed(context: click.Context, argument: click.Parameter, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the inputs. Raise click.MissingParameter if there are none, and no mix."""
+    if not inputs and not context.params.get("mix"):
+        raise click.MissingParameter(ctx=context, param=argument)
+    return inputs
+
+
+def _seq_len(outcome: str) -> Callable[[shared.Command], shared.Command]:
+    """Add ``--seq-len``, of which several lengths have an outcome."""
+    return option(
+        "--seq-len",
+        type=shared.Integers(1, MAX_SEQ_LEN),
+        multiple=True,
+        default=[str(PackConfig().seq_len)],
+        show_default=True,
+        metavar="TOKENS",
+        group=Group.PLANNING,
+        help=f"Length of a row. Can be repeated, or several lengths with commas: the corpus is tokenised once, and "
+        f"{outcome}.",
+    )
+
+
 @click.command(cls=GroupedCommand)
-@shared.corpus
+@click.argument("inputs", type=PATH, nargs=-1, metavar="INPUT...", callback=_unless_mixed)
 @option(
     "-o",
     "--out",
@@ -97,9 +120,12 @@ _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 @option(
     "--mix",
     multiple=True,
-    metavar="NAME=WEIGHT",
+    is_eager=True,
+    metavar="INPUT=WEIGHT",
     group=Group.INPUT,
-    help="Share of the tokens of an input, which is then NAME=STORE, a token store. Can be repeated.",
+    help="An input, in place of INPUT..., and its share of the tokens: a token store, or a corpus, which is tokenised "
+    "for this run. Its name is that of the file or folder; for other names, give NAME=INPUT ... --mix NAME=WEIGHT. Can "
+    "be repeated.",
 )
 @option(
     "--mix-repeat",
@@ -107,17 +133,7 @@ _COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
     group=Group.INPUT,
     help="Repeat the inputs of a mix until each was packed at least once.",
 )
-@option(
-    "--seq-len",
-    type=shared.Integers(1, MAX_SEQ_LEN),
-    multiple=True,
-    default=[str(PackConfig().seq_len)],
-    show_default=True,
-    metavar="TOKENS",
-    group=Group.PLANNING,
-    help="Length of a row. Can be repeated, or several lengths with commas: the corpus is tokenised once, and each "
-    "length has a folder in the output folder, such as packed/2048.",
-)
+@_seq_len("each length has a folder in the output folder, such as packed/2048")
 @shared.config_options(PackConfig, skip=("seq_len",))
 @option(
     "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
@@ -155,6 +171,7 @@ def pack(
     zstdcat corpus.jsonl.zst | seampack pack - --tokenizer gpt2 -o packed/
     seampack pack chats.jsonl --messages-column messages --tokenizer model/ -o sft
     seampack pack corpus/ --output-format megatron --threads 8 -o megatron/
+    seampack pack --mix books.jsonl=0.3 --mix web.jsonl.zst=0.7 -o mixed/
 
     INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
     """
@@ -176,11 +193,12 @@ def pack(
         set_interrupted("interrupted; finished partitions are kept: the same command goes on after them")
     _warn_of_idle_options(config)
     if mix_repeat and not mix:
-        raise click.UsageError("--mix-repeat needs --mix NAME=WEIGHT")
+        raise click.UsageError("--mix-repeat needs --mix INPUT=WEIGHT")
     source: Any = Mix.parsed(inputs, mix, repeat=mix_repeat) if mix else inputs
-    is_store = bool(mix) or is_token_store(inputs[0])
+    places = list(source.stores.values()) if mix else [*inputs]
+    is_store = all(map(is_token_store, places if mix else places[:1]))
     if not is_store:
-        note_lines(inputs, config.input_format)
+        note_lines([place for place in places if not is_token_store(place)], config.input_format)
     elapsed = stopwatch()
     given: dict[str, Any] = {
         "tokenizer": tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
@@ -246,6 +264,7 @@ def pack(
 @shared.tokenizer
 @option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
 @option("--optimal", is_flag=True, group=Group.PLANNING, help="Compare the strategy optimal too, which takes seconds.")
+@_seq_len("each length has a table")
 @shared.config_options(PackConfig, skip=_NOT_COMPARED)
 @shared.threads
 @shared.as_json
@@ -256,6 +275,7 @@ def compare(
     optimal: bool,
     threads: int | None,
     as_json: bool,
+    seq_len: tuple[tuple[int, ...], ...],
     **options: Any,
 ) -> None:
     """Compare the packing strategies on a corpus.
@@ -264,7 +284,9 @@ def compare(
     documents: split, truncated, or cut although they fit a row. The strategy paper is seamless as published. With
     --balance, imbalance is what ranks wait: the dearest rows over the mean. Nothing is written. INPUT: as for pack.
     """
-    config = PackConfig(**{**options, **_presets(paper=False, fill=fill, index_only=False)})
+    lengths = [length for several in seq_len for length in several]
+    presets = _presets(paper=False, fill=fill, index_only=False)
+    config = PackConfig(**{**options, "seq_len": min(lengths), **presets})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
@@ -284,6 +306,7 @@ def compare(
             config,
             tokenizer=tokenizer or "bundled" if is_store else shared.tokenizer_name(tokenizer),
             strategies=(*STRATEGIES, *([Strategy.OPTIMAL] if optimal else ())),
+            seq_lens=lengths,
             threads=threads,
             on_tokenizer=shared.note_special_tokens if shared.frames_automatically(config) else None,
             on_progress=on_progress,
@@ -292,10 +315,17 @@ def compare(
     rows = [comparison.to_dict() for comparison in comparisons]
     if as_json:
         print_json(rows)
-    else:
-        click.echo(table(rows, _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})))
+        return
+    columns = _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})
+    for length in lengths:
+        if len(lengths) > 1:
+            click.echo(f"rows of {length:,} tokens")
+        own = [row for row in rows if row["seq_len"] == length]
+        click.echo(table(own, columns))
         if optimal:
-            click.echo(f"optimal: at most {rows[-1]['rows_over_bound']:,} rows more than the fewest")
+            click.echo(f"optimal: at most {own[-1]['rows_over_bound']:,} rows more than the fewest")
+        if length != lengths[-1]:
+            click.echo()
 
 
 def _presets(paper: bool, fill: bool, index_only: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
 from seampack.commands.report import note, set_memory_advice, set_written
 
@@ -37,7 +38,16 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Tokenizer that gives the text; by default the one that packed the folder.",
 )
-def unpack(folder: str, out: str, overwrite: bool, ids: bool, special: bool | None, tokenizer: str | None) -> None:
+@shared.stores
+def unpack(
+    folder: str,
+    out: str,
+    overwrite: bool,
+    ids: bool,
+    special: bool | None,
+    tokenizer: str | None,
+    stores: tuple[str, ...],
+) -> None:
     """Restore the documents of a packed folder.
 
     Checks the checksums of the shards and writes the fields text (or input_ids and the carried columns), id and the
@@ -63,7 +73,9 @@ def unpack(folder: str, out: str, overwrite: bool, ids: bool, special: bool | No
     from seampack.packer.unpacking import unpack as run
 
     set_memory_advice("the index needs memory for each segment of the folder")
-    unpacked = run(folder, out, ids=ids, special=special, tokenizer=tokenizer, overwrite=overwrite)
+    unpacked = run(
+        folder, out, ids=ids, special=special, tokenizer=tokenizer, store=stores or None, overwrite=overwrite
+    )
     set_written("the output" if out == "-" else out)
     note(_counts(unpacked))
 

@@ -1,6 +1,7 @@
 """``seampack verify``: check a packed folder by itself, and against its source."""
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from seampack.commands.grouped import PATH
 from seampack.commands.report import note, print_json, set_interrupted, set_memory_advice
 from seampack.commands.terminal import live_line
 from seampack.errors import ShardError
-from seampack.io.places import shown
+from seampack.io.places import place_of, shown
 
 if TYPE_CHECKING:
     from seampack.packer.against import Outcome
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     type=PATH,
     metavar="INPUT",
     help="Also compare every token with the source: a file, glob or folder, as for pack, or - for standard input; or a "
-    "token store. Can be repeated; give the inputs in the order in which they were packed, and those of a blend as "
-    "NAME=STORE.",
+    "token store. Can be repeated; give the inputs in the order in which they were packed, and those of a mix as "
+    "NAME=INPUT.",
 )
 @click.option(
     "--tokenizer",
@@ -37,13 +38,21 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Place of the tokenizer that packed the folder; by default where it was. Another tokenizer is refused.",
 )
+@shared.stores
 @shared.threads
 @shared.as_json
-def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads: int | None, as_json: bool) -> None:
+def verify(
+    folder: str,
+    source: tuple[str, ...],
+    tokenizer: str | None,
+    stores: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Verify a packed folder.
 
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
-    rows.
+    rows. Of the output of several --seq-len, verifies the folder of each.
 
     With --against, the source is read and tokenised again, with the options in the manifest; a token store is only
     read. Each document must be in
@@ -59,32 +68,63 @@ def verify(folder: str, source: tuple[str, ...], tokenizer: str | None, threads:
     from seampack._pandas import leave_out_pandas
 
     leave_out_pandas()
-    from seampack.packer.folder import PackedFolder
+    from seampack.io.sources import STDIN
+    from seampack.packer.folder import folders_inside
 
     set_interrupted("interrupted")
+    inside = folders_inside(place_of(folder))
+    if len(inside) > 1 and STDIN in source:
+        raise click.UsageError(f"--against -: standard input can be read only once; name one folder in {shown(folder)}")
+    folders: list[str | os.PathLike[str]] = [*inside] or [folder]
+    outcomes = [
+        _outcome(each, source, stores, tokenizer, threads, as_json=as_json, name=f"{shown(each)}: " if inside else "")
+        for each in folders
+    ]
+    if as_json:
+        results = [result for result, _ in outcomes]
+        print_json(results if inside else results[0])
+    errors = [error for _, error in outcomes if error is not None]
+    if errors and not inside:
+        raise errors[0]
+    for error in errors:
+        note(str(error))
+    if errors:
+        raise ShardError(f"{shown(folder)}: {len(errors)} of {len(outcomes)} folders are not verified")
+
+
+def _outcome(
+    folder: str | os.PathLike[str],
+    source: tuple[str, ...],
+    stores: tuple[str, ...],
+    tokenizer: str | None,
+    threads: int | None,
+    *,
+    as_json: bool,
+    name: str,
+) -> tuple[dict[str, object], ShardError | None]:
+    """Verify a folder. Return the result for JSON and the error, if there is one; print the rest after ``name``."""
+    from seampack.packer.folder import PackedFolder
+
     result: dict[str, object] = {"folder": shown(folder)}
     try:
-        packed = PackedFolder(folder)
+        packed = PackedFolder(folder, stores or None)
         packed.verify()
         compared = _compare(packed, source, tokenizer, threads) if source else None
     except ShardError as error:
-        if as_json:
-            print_json({**result, "verified": False, "differences": [{"kind": "folder", "message": str(error)}]})
-        raise
+        return {**result, "verified": False, "differences": [{"kind": "folder", "message": str(error)}]}, error
     differences = compared.differences if compared else ()
-    if as_json:
-        if compared:
-            result |= {"documents": compared.documents, "tokens": compared.tokens}
-        listed = [dataclasses.asdict(difference) for difference in differences]
-        print_json({**result, "verified": not differences, "differences": listed})
-    else:
-        click.echo(verified_line(packed.manifest))
+    if compared:
+        result |= {"documents": compared.documents, "tokens": compared.tokens}
+    listed = [dataclasses.asdict(difference) for difference in differences]
+    if not as_json:
+        click.echo(name + verified_line(packed.manifest))
     for difference in differences:
-        note(str(difference))
-    if differences:
-        raise ShardError(f"{shown(folder)}: differs from its source")
-    if compared and not as_json:
-        click.echo(f"verified: {compared.tokens:,} tokens of {compared.documents:,} documents against the source")
+        note(name + str(difference))
+    if compared and not differences and not as_json:
+        tokens = f"{compared.tokens:,} tokens of {compared.documents:,} documents"
+        click.echo(f"{name}verified: {tokens} against the source")
+    differs = ShardError(f"{shown(folder)}: differs from its source") if differences else None
+    return {**result, "verified": not differences, "differences": listed}, differs
 
 
 def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | None, threads: int | None) -> "Outcome":
@@ -96,9 +136,8 @@ def _compare(packed: "PackedFolder", source: tuple[str, ...], tokenizer: str | N
     from seampack.packer.mixes import noted_sources, pairs
 
     set_memory_advice("the comparison needs memory for each segment; use fewer --threads")
-    is_blend = bool(noted_sources(packed.manifest.notes))
-    split = shared.splitter(None if is_blend else packed.manifest.notes.get("pre_segment"))
-    given = pairs(source, "--against", "NAME=STORE") if is_blend else source
+    split = shared.splitter(packed.manifest.notes.get("pre_segment"))
+    given = pairs(source, "--against", "NAME=INPUT") if noted_sources(packed.manifest.notes) else source
     with live_line("comparing") as on_progress:
         return verify_against(packed, given, tokenizer=tokenizer, threads=threads, split=split, on_progress=on_progress)
 

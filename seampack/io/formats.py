@@ -55,6 +55,19 @@ def codec_of_name(path: str | os.PathLike[str]) -> str | None:
     return CODECS.get(os.path.splitext(os.fspath(path))[1].lower())
 
 
+def stem_of(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file or folder without the endings of a format and of a codec.
+
+    >>> stem_of("corpora/web.v2.jsonl.zst"), stem_of("tokens/books/")
+    ('web.v2', 'books')
+    """
+    name = os.path.basename(os.fspath(path).rstrip("/"))
+    for endings in (CODECS, _ENDINGS):
+        stem, ending = os.path.splitext(name)
+        name = stem if ending.lower() in endings else name
+    return name
+
+
 def format_of_name(path: str | os.PathLike[str]) -> Format | None:
     """Return the format of a file name's ending, ignoring the ending of a codec, or None."""
     stem, ending = os.path.splitext(os.fspath(path))

@@ -20,7 +20,7 @@ Int64 = npt.NDArray[np.int64]
 Patterns = tuple[Int64, ...]  # five arrays
 
 
-def _grown(array: Int64) -> Int64:
+def grown(array: Int64) -> Int64:
     """Return an array with its items and as many new ones."""
     return np.concatenate([array, np.empty_like(array)])
 
@@ -62,8 +62,8 @@ def ffd_patterns(
     options = seq_len, extra, sparing, most, width
     patterns, entries, is_done = _ffd_patterns(pieces, options, 0, 0, offsets, contents, repeats)
     while not is_done:
-        offsets, repeats = _grown(offsets), _grown(repeats)
-        contents = tuple(map(_grown, contents))
+        offsets, repeats = grown(offsets), grown(repeats)
+        contents = tuple(map(grown, contents))
         patterns, entries, is_done = _ffd_patterns(pieces, options, patterns, entries, offsets, contents, repeats)
     return offsets[: patterns + 1], *(column[:entries] for column in contents), repeats[:patterns]
 
@@ -153,7 +153,7 @@ def best_fit_groups(histogram: Int64, seq_len: int, most: int) -> tuple[Int64, I
     queues = np.full(seq_len + 1, -1, np.int64), np.empty(seq_len + 1, np.int64), make_bitset(seq_len + 1)
     state = np.array([histogram.size, 0, 0, 0, 0, 0])
     while not _best_fit_groups(histogram, seq_len, most, groups, entries, queues, state):
-        entries = _grown(entries)
+        entries = grown(entries)
     used, entry = state[-2:]
     return groups[:used], entries[:entry]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
 from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
+from seampack.packer.blends import Blend, is_store
 from seampack.packer.column_types import TRAINED, carried_types
 from seampack.packer.columns import token_columns
 from seampack.packer.config import AUTO, NONE, PackConfig
@@ -24,7 +25,9 @@ from seampack.packer.entries import Input
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import CHAT_TEMPLATE, Manifest
 from seampack.packer.memory_sources import opened
-from seampack.packer.noted_stores import stores_of
+from seampack.packer.mixed_corpora import tokenised_again
+from seampack.packer.mixes import noted_sources
+from seampack.packer.noted_stores import check_sources, stores_of
 from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int32, Int64
@@ -95,7 +98,8 @@ def verify_against(
     Args:
         folder: The packed folder; ``verify`` has checked it.
         source: Paths, globs, folders, or ``"-"`` for standard input; or the documents in memory that were packed; or
-            the folder of a token store. Of a blend, its token stores by name.
+            the folder of a token store. Of a blend, its sources by name: token stores, or corpora, which are
+            tokenised into a temporary folder.
         tokenizer: The tokenizer that packed the folder, if it is no longer at the recorded place.
         threads: Number of worker threads; by default all cores.
         split: The function that cut texts into pieces, if the folder was packed with one.
@@ -105,6 +109,13 @@ def verify_against(
     if the segments of a document do not follow each other.
     """
     config = _recorded(folder.manifest)
+    is_blend = bool(noted_sources(folder.manifest.notes))
+    if is_blend and isinstance(source, Mapping) and not all(map(is_store, source.values())):
+        check_sources(source, folder.manifest)
+        facts = folder.manifest.tokenizer
+        given: dict[str, Any] = {"tokenizer": tokenizer, "threads": threads, "split": split}
+        with tokenised_again(source, config, facts, on_progress=on_progress, **given) as stores:
+            return verify_against(folder, stores, on_progress=on_progress)
     comparing = _Comparing(folder)
     inputs: list[Input] = []
     tokens = stores_of(source, folder.folder, folder.manifest, config)
@@ -129,6 +140,8 @@ def verify_against(
         for batch in batches:
             if batch.origin.inputs is None:
                 comparing.add(batch)
+                if isinstance(tokens, Blend):
+                    comparing.skip(batch.bad)
             else:
                 inputs += batch.origin.inputs
     return comparing.finish(inputs)

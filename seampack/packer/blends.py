@@ -5,8 +5,9 @@ the blend, the shares of the sources so far are those of the weights, within a d
 any other documents; nothing is written but the rows.
 """
 
+import json
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from seampack.errors import ConfigError, ShardError
 from seampack.io.arrow import arrow_of
+from seampack.io.bad_records import BadRecord
 from seampack.io.places import is_url
 from seampack.io.ragged import offsets_of
 from seampack.packer import _copy_kernels as kernels
@@ -23,13 +25,15 @@ from seampack.packer.documents import Origin, TokenBatch
 from seampack.packer.entries import Input, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import Ragged
-from seampack.packer.mixes import MIX, Mix, take, targets
+from seampack.packer.mixes import MIX, Mix, TokenisedMix, take, targets
+from seampack.packer.names import QUARANTINE
 from seampack.packer.numbering import numbers_of, places_of
 from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Counted, Progress
 from seampack.packer.plans import Int64
+from seampack.packer.store_files import NAMES, named_types
 from seampack.packer.store_manifest import is_token_store
-from seampack.packer.token_store import NAMES, TokenStore, named_types
+from seampack.packer.token_store import TokenStore
 from seampack.packer.tokenizing import AnyTokenizer
 
 _BLOCK_TOKENS = 1 << 21
@@ -45,11 +49,14 @@ class Blend:
 
     def __init__(self, mix: Mix, config: PackConfig) -> None:
         for name, place in mix.stores.items():
-            if not is_token_store(place):
+            if not is_store(place):
+                shown = f"{os.fspath(place)}: " if isinstance(place, str | os.PathLike) else ""
                 raise ConfigError(
-                    f"mix: {name}: {os.fspath(place)}: expected a token store; make one with: seampack tokenize"
+                    f"mix: {name}: {shown}expected a token store, because only pack by one process tokenises the "
+                    "inputs of a mix; make one with: seampack tokenize"
                 )
         self._mix = mix
+        self._corpora = mix.corpora if isinstance(mix, TokenisedMix) else {}
         self._is_index = config.output_format == OutputFormat.INDEX
         self._stores = {name: TokenStore(place) for name, place in mix.stores.items()}
         self._first = next(iter(self._stores.values()))
@@ -85,7 +92,7 @@ class Blend:
     def _check(self, name: str, store: TokenStore) -> None:
         """Raise ConfigError if a source has no tokens, or others than the first source."""
         if not store.manifest.tokens:
-            raise ConfigError(f"mix: {name}: {store.folder}: the token store has no tokens")
+            raise ConfigError(f"mix: {name}: {self._place(name)}: the source has no tokens")
         other, same = store.manifest, self._first.manifest
         for what, got, expected in (
             ("tokenizer", other.tokenizer.fingerprint, same.tokenizer.fingerprint),
@@ -95,9 +102,13 @@ class Blend:
         ):
             if got != expected:
                 raise ConfigError(
-                    f"mix: {name}: {store.folder}: {what}: expected {expected}, as in {self._first.folder}; got {got}; "
-                    "tokenise the sources alike"
+                    f"mix: {name}: {self._place(name)}: {what}: expected {expected}, as in "
+                    f"{self._place(next(iter(self._stores)))}; got {got}; tokenise the sources alike"
                 )
+
+    def _place(self, name: str) -> Any:
+        """Return where a source is, for messages."""
+        return self._corpora.get(name, self._stores[name].folder)
 
     def _refuse_twice(self) -> None:
         """Raise ConfigError for a store that two sources name, whose documents would be repeated without a word."""
@@ -105,8 +116,8 @@ class Blend:
         for name, store in self._stores.items():
             if (other := names.setdefault(store.fingerprint, name)) != name:
                 raise ConfigError(
-                    f"mix: {name}: {store.folder}: the same token store as {other}; name it once, with the sum of both "
-                    "weights"
+                    f"mix: {name}: {self._place(name)}: the same documents as {other}; name them once, with the sum of "
+                    "both weights"
                 )
 
     def _refuse_too_many(self, wanted: list[int]) -> None:
@@ -140,11 +151,12 @@ class Blend:
         accounts = []
         for name, size in zip(self._taken, sizes, strict=True):
             manifest, tokens = self._stores[name].manifest, int(size.sum())
+            of_store = {"folder": self._stores[name].absolute}
             accounts.append(
                 {
                     "name": name,
-                    "folder": self._stores[name].absolute,
-                    "fingerprint": self._stores[name].fingerprint,
+                    **({"input": self._corpora[name]} if name in self._corpora else of_store),
+                    "fingerprint": self.fingerprints[name],
                     "weight": self._mix.weights[name],
                     "documents": int(size.size),
                     "tokens": tokens,
@@ -158,8 +170,11 @@ class Blend:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of each store by name."""
-        return {name: store.fingerprint for name, store in self._stores.items()}
+        """The fingerprint of each store by name; of one that does not outlive the run, that of its documents."""
+        return {
+            name: store.manifest.contents if name in self._corpora else store.fingerprint
+            for name, store in self._stores.items()
+        }
 
     @property
     def paths(self) -> list[str]:
@@ -194,11 +209,7 @@ class Blend:
             name: getattr(several[0] if len({getattr(each, name) for each in several}) == 1 else defaults, name)
             for name in READING
         }
-        if stated["group_column"] is not None:
-            raise ConfigError(
-                "group_column: a mix draws documents one by one, so that groups do not stay together; tokenise the "
-                "sources without it, and with keep"
-            )
+        refuse_groups(stated["group_column"])
         # the ids of sources may have other names; that there are some is the same
         return given.replace(**stated | {"id_column": several[0].id_column, "partition_bytes": given.partition_bytes})
 
@@ -224,6 +235,8 @@ class Blend:
             bounds = first + _bounds(before // _BLOCK_TOKENS)
             for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
                 batch = self._block(start, stop, partition)
+                if start == 0:
+                    batch.bad.extend(self._quarantined())
                 documents, tokens, size = (
                     documents + stop - start,
                     tokens + batch.ids.size,
@@ -235,6 +248,13 @@ class Blend:
             nothing = np.empty(0, self._first.dtype)
             inputs = tuple(self.inputs) if partition == 0 else ()
             yield TokenBatch(nothing, np.zeros(1, np.int64), origin=Origin(partition=partition, inputs=inputs))
+
+    def _quarantined(self) -> Iterator[BadRecord]:
+        """Yield the records of corpora that could not be read; those of other stores stay there."""
+        for name in self._corpora:
+            if self._stores[name].manifest.quarantined:
+                with (self._stores[name].folder / QUARANTINE).open("rb") as lines:
+                    yield from (BadRecord(**json.loads(line)) for line in lines)
 
     def _block(self, start: int, stop: int, partition: int) -> TokenBatch:
         """Return documents of the blend; those of an index without their tokens, which are not looked at."""
@@ -284,6 +304,20 @@ class Blend:
         """Compare all files of the stores with their checksums. Raise ShardError for another."""
         for store in self._stores.values():
             store.verify()
+
+
+def is_store(place: object) -> bool:
+    """Return whether an input is the path or the address of a token store."""
+    return isinstance(place, str | os.PathLike) and is_token_store(place)
+
+
+def refuse_groups(column: str | None) -> None:
+    """Raise ConfigError for sources whose documents are in groups."""
+    if column is not None:
+        raise ConfigError(
+            "group_column: a mix draws documents one by one, so that groups do not stay together; tokenise the "
+            "sources without it, and with keep"
+        )
 
 
 def _bounds(groups: Int64) -> Int64:

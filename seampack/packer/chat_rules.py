@@ -51,11 +51,14 @@ def normal_variables(given: Any) -> Any:
         return given
     variables: dict[str, str] = {}
     for name, value, shown in pairs:
-        if not isinstance(name, str) or not name.isidentifier() or name in (*_OF_CONVERSATION, *variables):
+        if not isinstance(name, str) or not name.isidentifier():
             raise ConfigError(
-                f"template_variables: expected different names of variables, other than {', '.join(_OF_CONVERSATION)}; "
-                f"got {shown!r}"
+                f"template_variables: expected NAME=VALUE with the name of a variable, such as effort; got {shown!r}"
             )
+        if name in _OF_CONVERSATION:
+            raise ConfigError(f"template_variables: {name} is given with each conversation; got {shown!r}")
+        if name in variables:
+            raise ConfigError(f"template_variables: expected each name once; got {name!r} twice")
         try:
             variables[name] = json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

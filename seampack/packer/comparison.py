@@ -16,7 +16,7 @@ from seampack.packer.documents import TokenBatch
 from seampack.packer.group_column import with_groups
 from seampack.packer.memory_sources import opened
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
-from seampack.packer.plan_config import PAPER, Strategy
+from seampack.packer.plan_config import PAPER, Strategy, different_lengths
 from seampack.packer.planning import fewest_rows
 from seampack.packer.plans import imbalance
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
@@ -65,6 +65,7 @@ def compare(
     *,
     tokenizer: AnyTokenizer = BUNDLED,
     strategies: Sequence[str] = STRATEGIES,
+    seq_lens: Sequence[int] | None = None,
     threads: int | None = None,
     on_tokenizer: Callable[[TextTokenizer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -72,7 +73,8 @@ def compare(
 ) -> list[Comparison]:
     """Plan a corpus by each strategy, in the same windows as ``pack``; by default by all but ``optimal``.
 
-    ``source`` and ``tokenizer``: as for ``pack``.
+    ``source`` and ``tokenizer``: as for ``pack``. ``seq_lens``: several lengths of rows, in place of
+    ``config.seq_len``; the corpus is read once, and the comparisons of one length follow those of another.
 
     The strategy ``paper`` is Seamless Packing with the options as published, ``PlanConfig.paper()``. Needs four
     bytes of memory per document. With ``on_bad="quarantine"``, warns of the number of records that cannot be read.
@@ -80,6 +82,8 @@ def compare(
     Raises ConfigError or DataError as ``pack`` does.
     """
     config = PackConfig.given(config, **options)
+    if seq_lens is not None:
+        config = config.replace(seq_len=min(different_lengths(seq_lens)))
     skipped = Skipped()
     batches: Iterable[TokenBatch]
     if (tokens := tokens_of(source, config)) is not None:
@@ -92,15 +96,19 @@ def compare(
         if on_tokenizer is not None:
             on_tokenizer(loaded)
         batches = token_batches(paths, loaded, config, threads=threads, on_bad=skipped.add, on_progress=on_progress)
-    configs = strategy_configs(config, strategies)
+    planned = [
+        (name, each)
+        for seq_len in seq_lens or [config.seq_len]
+        for name, each in strategy_configs(config.replace(seq_len=seq_len), strategies).items()
+    ]
     lengths = [
         (batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition, batch.begins)
         for batch in with_groups(batches, config)
     ]
     skipped.warn()
-    for planned in configs.values():
-        _plan([(np.ones(1, np.int32),)], planned.replace(rows_multiple_of=1), "")  # load the kernels
-    return [_plan(lengths, planned, name) for name, planned in configs.items()]
+    for _, each in planned:
+        _plan([(np.ones(1, np.int32),)], each.replace(rows_multiple_of=1), "")  # load the kernels
+    return [_plan(lengths, each, name) for name, each in planned]
 
 
 def strategy_configs(config: PackConfig, strategies: Sequence[str] = STRATEGIES) -> dict[str, PackConfig]:

@@ -1,19 +1,20 @@
 """Reading of packed folders: rows, verification, and the original documents."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
-from seampack.errors import ShardError
+from seampack.errors import ConfigError, ShardError
 from seampack.io.places import Place, on_disk, place_of
 from seampack.packer.column_types import ADDED_COLUMNS
 from seampack.packer.entries import Shard
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.indexed import IndexedRows
-from seampack.packer.manifest import Manifest
+from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.names import MANIFEST
 from seampack.packer.noted_stores import Stores
 from seampack.packer.segments import SegmentIndex, index_segments
@@ -21,25 +22,32 @@ from seampack.packer.store_manifest import MARKER
 from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
 
 _COLUMNS = ("input_ids", *ADDED_COLUMNS)
+_UNFINISHED = re.compile(r"\.([0-9]+)\.partial")
+"""The name of a hidden folder with the rows of one length, while it is packed."""
 
 
 class PackedFolder:
     """A folder that ``pack`` completed, local or at an address such as ``s3://bucket/folder``.
 
     Of a remote folder, shards are copied into temporary files as they are needed. Of an index, the rows are made from
-    its token store, which is at ``store`` if it was moved; of a blend, ``store`` has the places by name.
+    its token store, which is at ``store`` if it was moved; of a blend, ``store`` has the places of moved ones by name.
 
     Raises ShardError if the manifest is missing (the run that wrote the folder did not finish) or damaged, or if a
-    shard that it lists is missing.
+    shard that it lists is missing; ConfigError for a ``store`` of a folder that has its rows.
     """
 
     def __init__(self, folder: str | os.PathLike[str], store: Stores | None = None) -> None:
         self.folder = place_of(folder)
         if not self.folder.is_dir():
-            raise ShardError(f"{self.folder}: no such folder")
+            unfinished = self.folder.parent / f".{self.folder.name}.partial"
+            left = f"; a run that did not finish is in {unfinished}" if unfinished.is_dir() else ""
+            raise ShardError(f"{self.folder}: no such folder{left}")
         present = {entry.name for entry in self.folder.iterdir() if entry.is_file()}
         if MARKER in present and MANIFEST not in present:
             raise ShardError(f"{self.folder}: a token store, not packed rows; pack it with: seampack pack")
+        if MANIFEST not in present and (inside := folders_inside(self.folder)):
+            names = ", ".join(each.name for each in inside)
+            raise ShardError(f"{self.folder}: no {MANIFEST}, but packed folders: {names}; name one of them")
         self.manifest = Manifest.read(self.folder / MANIFEST)
         self.shards = self.manifest.shards
         for shard in self.shards:
@@ -47,6 +55,8 @@ class PackedFolder:
                 if file.file not in present:
                     raise ShardError(f"{self.folder / file.file}: the shard is missing; pack again")
         is_index = self.manifest.config["output_format"] == OutputFormat.INDEX
+        if store is not None and not is_index:
+            raise ConfigError(f"store: {self.folder} is no index: it has its rows, and needs no token store; omit it")
         self._indexed = IndexedRows(self.folder, self.manifest, store) if is_index else None
 
     @property
@@ -133,6 +143,19 @@ class PackedFolder:
         """Return all ``documents`` as a table. All tokens are held in memory."""
         segments = self.segments()
         return pa.Table.from_batches(list(segments.documents()), segments.schema)
+
+
+def folders_inside(folder: Place) -> list[Place]:
+    """Return the folders of a run for several lengths, which are in a folder without a manifest, shortest rows first.
+
+    Those that the run has not finished yet are among them.
+    """
+    if not folder.is_dir() or (folder / MANIFEST).is_file():
+        return []
+    names = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    packed = {name for name in names if not name.startswith(".") and is_manifest(folder / name / MANIFEST)}
+    unfinished = {found[1] for name in names if (found := _UNFINISHED.fullmatch(name))} if packed else set()
+    return [folder / name for name in sorted(packed | unfinished, key=lambda name: (len(name), name))]
 
 
 @contextmanager

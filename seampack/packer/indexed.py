@@ -18,7 +18,7 @@ from seampack.packer.manifest import Manifest
 from seampack.packer.noted_stores import Stores, noted_stores
 from seampack.packer.plans import Int32, Int64, PackPlan, Pieces
 from seampack.packer.rows import list_lengths
-from seampack.packer.token_store import NAMES
+from seampack.packer.store_files import NAMES
 from seampack.packer.windows import Parts
 
 _COLUMNS = {

@@ -1,8 +1,8 @@
-"""Mixes: token stores by name and weight, and how many tokens, and which documents, are taken of each."""
+"""Mixes: sources by name and weight, and how many tokens, and which documents, are taken of each."""
 
+import glob
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seampack.errors import ConfigError
+from seampack.io.formats import stem_of
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.plans import Int64
 
@@ -41,13 +42,14 @@ def noted_sources(notes: Mapping[str, Any]) -> list[dict[str, Any]]:
 class Mix:
     """An input of ``pack``: token stores by name, and the weight of each.
 
+    A source may also be a corpus, as for ``pack`` (paths, or documents in memory), which is tokenised for one run.
     ``repeat``: sources are repeated until the one that lasts longest was read once; otherwise, the blend ends where the
     scarcest source does, and the rest of the others is not used.
 
     Raises ConfigError for weights that are not positive numbers, and for names that have no store or no weight.
     """
 
-    stores: Mapping[str, str | os.PathLike[str]]
+    stores: Mapping[str, Any]
     weights: Mapping[str, float]
     repeat: bool = False
 
@@ -61,16 +63,31 @@ class Mix:
         if missing := [name for name in self.stores if name not in self.weights]:
             raise ConfigError(f"mix: the input {missing[0]!r} has no weight; add --mix {missing[0]}=WEIGHT")
         if not self.stores:
-            raise ConfigError("mix: expected at least one input NAME=STORE; got none")
+            raise ConfigError("mix: expected at least one input NAME=INPUT; got none")
 
     @classmethod
-    def parsed(cls, inputs: Iterable[str], weights: Iterable[str], *, repeat: bool) -> "Mix":
-        """Return the mix of ``NAME=STORE`` and ``NAME=WEIGHT``. Raise ConfigError for other text."""
+    def parsed(cls, inputs: Sequence[str], weights: Iterable[str], *, repeat: bool) -> "Mix":
+        """Return the mix of ``NAME=INPUT`` and ``NAME=WEIGHT``; without inputs, that of ``INPUT=WEIGHT``.
+
+        Raises ConfigError for other text.
+        """
+        if not inputs:
+            named = {name: each.rpartition("=") for name, each in _named(weights).items()}
+            stores = {name: place for name, (place, _, _) in named.items()}
+            return cls(stores=stores, weights={name: _number(each[2]) for name, each in named.items()}, repeat=repeat)
         return cls(
-            stores=pairs(inputs, "inputs", "NAME=STORE"),
+            stores=pairs(inputs, "inputs", "NAME=INPUT"),
             weights={name: _number(value) for name, value in pairs(weights, "mix", "NAME=WEIGHT").items()},
             repeat=repeat,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenisedMix(Mix):
+    """A mix of which some stores were made for one run, and are removed at its end."""
+
+    corpora: Mapping[str, str]
+    """The inputs that these were made from, by the names of their sources."""
 
 
 def pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
@@ -83,6 +100,26 @@ def pairs(items: Iterable[str], option: str, form: str) -> dict[str, str]:
         if name in found:
             raise ConfigError(f"{option}: expected each name once; got {name!r} twice")
         found[name] = value
+    return found
+
+
+def _named(items: Iterable[str]) -> dict[str, str]:
+    """Return each ``INPUT=WEIGHT`` by the name of its input: that of the file without its endings, or of the folder.
+
+    Raises ConfigError for other text, for a glob, and for two inputs of one name.
+    """
+    found: dict[str, str] = {}
+    remedy = "name the inputs: seampack pack NAME=INPUT ... --mix NAME=WEIGHT"
+    for item in items:
+        place, _, weight = item.rpartition("=")
+        name = stem_of(place)
+        if not (place and weight):
+            raise ConfigError(f"mix: expected INPUT=WEIGHT, such as web.jsonl=0.7; got {item!r}")
+        if not name or glob.has_magic(name):
+            raise ConfigError(f"mix: {place}: a source needs a name; {remedy}")
+        if name in found:
+            raise ConfigError(f"mix: {found[name].rpartition('=')[0]} and {place} have one name, {name}; {remedy}")
+        found[name] = item
     return found
 
 

@@ -1,7 +1,7 @@
 """The token stores that a packed folder was packed from, opened again: for the rows of its index, and to compare it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seampack.errors import ConfigError, ShardError
@@ -9,12 +9,13 @@ from seampack.io.places import Place, shown
 from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.manifest import Manifest
-from seampack.packer.mixes import MIX, Mix, noted_sources
+from seampack.packer.mixes import MIX, TokenisedMix, noted_sources, pairs
 from seampack.packer.token_store import STORE, TokenStore
 
-Stores = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
-"""The place of a token store, or those of several by name."""
-_MOVED = "; if it was moved, put it back, or name its place: seampack.PackedFolder(folder, store=...)"
+Stores = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Sequence[str]
+"""The place of a token store, or those of several by name; also as given on the command line, each ``NAME=STORE``."""
+_MOVED = "; if it was moved, put it back, or name its place: --store {}, or store= in Python"
+_BY_NAME = "NAME=STORE"
 _DRAWN_BY = ("seed", "partition_bytes")
 """Options that decide the documents of a blend, and their numbers."""
 _COLUMNS = ("id_column", "carry", "kept", "messages_column", "prompt_column", "completion_column")
@@ -24,7 +25,8 @@ _COLUMNS = ("id_column", "carry", "kept", "messages_column", "prompt_column", "c
 def noted_stores(folder: Place, manifest: Manifest, store: Stores | None = None) -> TokenStore | Blend:
     """Open the token store of an index, or draw its blend again; ``store`` is where they are, if they were moved.
 
-    Raises ShardError if a store is missing or damaged, or is not the one that was packed.
+    Raises ShardError if a store is missing or damaged, or is not the one that was packed; ConfigError for places that
+    the index does not have.
     """
     is_blend = MIX in manifest.notes and STORE not in manifest.notes
     return _blend(folder, manifest, store) if is_blend else _store(folder, manifest, store)
@@ -39,7 +41,7 @@ def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig
     """
     if noted_sources(manifest.notes):
         if not isinstance(source, Mapping):
-            raise ConfigError(f"{folder}: a blend is compared with its token stores, each as NAME=STORE")
+            raise ConfigError(f"{folder}: a blend is compared with its sources, each as NAME=INPUT")
         return _drawn_again(manifest, source)
     tokens = tokens_of(source, config)
     if not isinstance(tokens, TokenStore):
@@ -55,24 +57,35 @@ def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig
     return tokens
 
 
-def _drawn_again(manifest: Manifest, places: Mapping[str, str | os.PathLike[str]] | None) -> Blend:
+def check_sources(places: Mapping[str, Any], manifest: Manifest) -> None:
+    """Raise ConfigError for names that are not those of the sources of a blend."""
+    names = [each["name"] for each in manifest.notes[MIX]["sources"]]
+    listed = f"the sources are {', '.join(names)}"
+    if unknown := [name for name in places if name not in names]:
+        raise ConfigError(f"mix: no source is named {unknown[0]!r}; {listed}")
+    if missing := [name for name in names if name not in places]:
+        raise ConfigError(f"mix: the source {missing[0]!r} is missing; {listed}")
+
+
+def _drawn_again(manifest: Manifest, places: Mapping[str, str | os.PathLike[str]]) -> Blend:
     """Draw the blend of a packed folder again. Raise ConfigError as ``Blend`` does, and for other stores."""
     noted = manifest.notes[MIX]
     sources = {each["name"]: each for each in noted["sources"]}
-    stores = {name: each["folder"] for name, each in sources.items()}
-    if places is not None:  # in the order of the blend, which decides its documents
-        stores = {name: places[name] for name in sorted(places, key=[*sources, *places].index)}
-    mix = Mix(
-        stores=stores,
+    check_sources(places, manifest)
+    mix = TokenisedMix(
+        # in the order of the blend, which decides its documents
+        stores={name: places[name] for name in sources},
         weights={name: each["weight"] for name, each in sources.items()},
         repeat=noted["repeat"],
+        corpora={name: each["input"] for name, each in sources.items() if "input" in each},
     )
     blend = Blend(mix, PackConfig(**{name: manifest.config[name] for name in _DRAWN_BY}))
     for name, fingerprint in blend.fingerprints.items():
         if fingerprint != sources[name]["fingerprint"]:
+            other = "another corpus" if name in mix.corpora else "another token store"
             raise ConfigError(
-                f"mix: {name}: {shown(mix.stores[name])}: another token store than the one that was packed: expected "
-                f"{sources[name]['fingerprint']}; got {fingerprint}"
+                f"mix: {name}: {mix.corpora.get(name) or shown(mix.stores[name])}: {other} than the one that was "
+                f"packed: expected {sources[name]['fingerprint']}; got {fingerprint}"
             )
     return blend
 
@@ -82,13 +95,16 @@ def _store(folder: Place, manifest: Manifest, store: Stores | None) -> TokenStor
     noted: Any = manifest.notes.get(STORE)
     if not isinstance(noted, Mapping) or not {"folder", "fingerprint"} <= noted.keys():
         raise ShardError(f"{folder}: the manifest is damaged: {STORE}: expected a folder and a fingerprint")
-    if isinstance(store, Mapping):
-        raise ShardError(f"{folder}: an index of one token store; got {len(store):,} by name")
     place = noted["folder"] if store is None else store
+    if not isinstance(place, str | os.PathLike):
+        if isinstance(place, Mapping) or len(place) != 1:
+            raise ConfigError(f"store: {folder} is an index of one token store; expected its place; got {len(place):,}")
+        (place,) = place
     try:
         opened = TokenStore(place)
     except ShardError as error:
-        raise ShardError(f"{folder}: an index, whose tokens are in a token store: {error}{_MOVED}") from error
+        moved = _MOVED.format("STORE")
+        raise ShardError(f"{folder}: an index, whose tokens are in a token store: {error}{moved}") from error
     if opened.fingerprint != noted["fingerprint"]:
         raise ShardError(
             f"{folder}: an index of another token store: expected {noted['fingerprint']}; {opened.folder} is "
@@ -98,12 +114,15 @@ def _store(folder: Place, manifest: Manifest, store: Stores | None) -> TokenStor
 
 
 def _blend(folder: Place, manifest: Manifest, stores: Stores | None) -> Blend:
-    """Draw the blend of an index again."""
-    if stores is not None and not isinstance(stores, Mapping):
-        raise ShardError(f"{folder}: an index of several token stores; expected them by name; got {shown(stores)}")
+    """Draw the blend of an index again. Stores that are not named are where they were."""
+    if isinstance(stores, str | os.PathLike):
+        raise ConfigError(f"store: {folder} is an index of a blend; expected its stores by name; got {shown(stores)}")
+    moved = dict(stores) if isinstance(stores, Mapping) else pairs(stores or (), "store", _BY_NAME)
     try:
-        return _drawn_again(manifest, stores)
+        places = {each["name"]: each["folder"] for each in manifest.notes[MIX]["sources"]}
+        return _drawn_again(manifest, places | moved)
     except (ConfigError, ShardError) as error:
-        raise ShardError(f"{folder}: an index, whose tokens are in token stores: {error}{_MOVED}") from error
+        hint = _MOVED.format(_BY_NAME)
+        raise ShardError(f"{folder}: an index, whose tokens are in token stores: {error}{hint}") from error
     except (LookupError, TypeError) as error:
         raise ShardError(f"{folder}: the manifest is damaged: {MIX}: expected the sources of a blend") from error

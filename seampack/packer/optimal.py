@@ -10,6 +10,7 @@ The solution says how many bins of each pattern to make. Pieces of the very leng
 of like length; so a part of the bins is made at a time, and the rest is solved again.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ _ITERATIONS = 100
 def optimal_patterns(histogram: Int64, seq_len: int) -> tuple[bin_kernels.Patterns, int]:
     """Return patterns of nearly the fewest bins for the histogram of piece lengths, and a bound of their number.
 
-    The bins are those of First-Fit-Decreasing if these are close to the bound, or fewer than any others found.
+    The bins are those of First-Fit-Decreasing if these are close to the bound, or fewer than any others found. If the
+    solver fails, the best bins so far are returned, and the bound that is proved; a warning names the failure.
 
     Raises MissingExtraError without scipy.
     """
@@ -56,6 +58,8 @@ def optimal_patterns(histogram: Int64, seq_len: int) -> tuple[bin_kernels.Patter
             bound = max(bound, _whole(solution.bound))
             if fewest <= bound:
                 break
+        if not solution.patterns:
+            break
         before = int(left.sum())
         share = _SHARE if before > _FEW else 1.0
         made.append(_bins_after(solution, share, left, cursor, seq_len))
@@ -95,7 +99,7 @@ class _Solution(NamedTuple):
 
 
 def _solve(histogram: Int64, seq_len: int) -> _Solution:
-    """Solve the linear programme by column generation."""
+    """Solve the linear programme by column generation; after a failure of the solver, as far as it got."""
     try:
         from scipy.optimize import linprog
     except ModuleNotFoundError as error:
@@ -119,9 +123,18 @@ def _solve(histogram: Int64, seq_len: int) -> _Solution:
     values, choices = np.empty(seq_len + 1), np.empty(seq_len + 1, np.int64)
     known = {indices.tobytes() for indices in contents}
     bound = 0.0
+    amounts = np.empty(0)
     for _ in range(_ITERATIONS):
         matrix = np.stack(columns, axis=1)
         result = linprog(np.ones(len(columns)), A_ub=-matrix, b_ub=-demand, method="highs")
+        if not result.success:
+            warnings.warn(
+                f"strategy optimal: the solver of scipy failed ({result.message}); the rows are the best found before, "
+                "and the rows over the bound say how far they may be from the fewest",
+                stacklevel=2,
+            )
+            break
+        amounts = result.x
         duals = np.maximum(0.0, -result.ineqlin.marginals)
         prices = duals[left] * (1 - share) + duals[right] * share
         kernels.best_contents(lengths, prices, values, choices)
@@ -140,9 +153,9 @@ def _solve(histogram: Int64, seq_len: int) -> _Solution:
                 columns.append(on_knots(indices, np.ones(indices.size)))
         if len(contents) == size:
             break
-    used = np.flatnonzero(result.x > 1e-9)
+    used = np.flatnonzero(amounts > 1e-9)
     patterns = [lengths[contents[index]][::-1].copy() for index in used]
-    return _Solution(bound, patterns, result.x[used], int(np.diff(knots).max(initial=0)))
+    return _Solution(bound, patterns, amounts[used], int(np.diff(knots).max(initial=0)))
 
 
 def _knots(lengths: Int64, counts: Float64) -> Int64:

@@ -24,9 +24,11 @@ from seampack.packer.documents import Split
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
+from seampack.packer.mixed_corpora import has_corpora, tokenised
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
-from seampack.packer.run_folder import RunFolder
+from seampack.packer.plan_config import different_lengths
+from seampack.packer.run_folder import RunFolder, refuse_output
 from seampack.packer.shared_folders import run_at_address, shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
@@ -58,7 +60,8 @@ def pack(
     Args:
         source: Paths, globs, folders, addresses such as ``s3://bucket/folder``, or ``"-"`` for standard input; or
             documents in memory, as texts or token ids: a ``datasets.Dataset`` or ``IterableDataset``, an Arrow table,
-            or an iterable of dicts or texts. A list of texts is a list of paths; for texts, give ``iter(texts)``.
+            or an iterable of dicts or texts. A list of texts is a list of paths; for texts, give ``iter(texts)``. Or a
+            ``Mix`` of several such sources, or of token stores.
         config: The options; by default ``PackConfig()``.
         out: Output folder. For an address, the folder is written locally, then uploaded, its manifest last.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer; or a ``tokenizers.Tokenizer``
@@ -80,6 +83,13 @@ def pack(
     """
     config = PackConfig.given(config, **options)
     threads = thread_count(threads)
+    if has_corpora(source):
+        if not resume:
+            refuse_output(out, overwrite=overwrite)
+        given: dict[str, Any] = {"threads": threads, "on_progress": on_progress}
+        reading: dict[str, Any] = {"tokenizer": tokenizer, "split": split, "on_tokenizer": on_tokenizer}
+        with tokenised(source, config, out, **reading, **given) as mix:
+            return pack(mix, config, out, overwrite=overwrite, resume=resume, notes=notes, **given)
     work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     if resume and isinstance(work.paths, MemorySource):
         raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
@@ -132,15 +142,19 @@ def pack_lengths(
     Raises what ``pack`` raises, and ConfigError for a length that is there twice.
     """
     threads = thread_count(threads)
-    if isinstance(seq_lens, str) or not isinstance(seq_lens, Sequence):
-        raise ConfigError(f"seq_lens: expected several lengths, such as [2048, 8192]; got {seq_lens!r}")
-    lengths = sorted(set(seq_lens))
-    if not lengths or len(lengths) < len(seq_lens):
-        raise ConfigError(f"seq_lens: expected different lengths; got {', '.join(map(str, seq_lens)) or 'none'}")
+    lengths = sorted(different_lengths(seq_lens))
     config = PackConfig.given(config, **{**options, "seq_len": lengths[0]})
     if is_manifest(place_of(out) / MANIFEST):
         raise ConfigError(f"{shown(out)}: packed shards are there; choose another folder for those of several lengths")
     outs = {length: f"{os.fspath(out).rstrip('/')}/{length}" for length in lengths}
+    if has_corpora(source):
+        for place in outs.values() if not resume else ():
+            refuse_output(place, overwrite=overwrite)
+        given: dict[str, Any] = {"threads": threads, "on_progress": on_progress}
+        reading: dict[str, Any] = {"tokenizer": tokenizer, "split": split, "on_tokenizer": on_tokenizer}
+        with tokenised(source, config, out, **reading, **given) as mix:
+            given |= {"overwrite": overwrite, "resume": resume, "notes": notes}
+            return pack_lengths(mix, config, out, seq_lens=seq_lens, **given)
     work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     works = {length: work.of_length(length) for length in lengths}
     if resume and isinstance(work.paths, MemorySource):

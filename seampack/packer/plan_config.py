@@ -1,6 +1,7 @@
 """Options of planning. No heavy imports: the command line is made from these."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -266,3 +267,12 @@ class PlanConfig(Config):
     def extra_room_tokens(self) -> int:
         """Extra capacity of a bin beyond ``seq_len``; 0 for strategies that cut nothing off."""
         return min(self.extra_tokens, self.seq_len - 1) if self.strategy == Strategy.SEAMLESS else 0
+
+
+def different_lengths(seq_lens: object) -> Sequence[int]:
+    """Return several lengths of rows. Raise ConfigError unless there is at least one, and each once."""
+    if isinstance(seq_lens, str) or not isinstance(seq_lens, Sequence):
+        raise ConfigError(f"seq_lens: expected several lengths, such as [2048, 8192]; got {seq_lens!r}")
+    if not seq_lens or len(set(seq_lens)) < len(seq_lens):
+        raise ConfigError(f"seq_lens: expected different lengths; got {', '.join(map(str, seq_lens)) or 'none'}")
+    return seq_lens

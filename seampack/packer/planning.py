@@ -8,23 +8,18 @@ import numpy.typing as npt
 from seampack.config import check_flag
 from seampack.errors import ConfigError, DataError
 from seampack.io.ragged import offsets_of, positions_of
-from seampack.packer import _bin_kernels as bin_kernels
 from seampack.packer import _kernels as kernels
 from seampack.packer import _order_kernels as in_order
+from seampack.packer.bins import FULL_ENOUGH, bins_of
 from seampack.packer.blocks import blocks_of, in_blocks, in_tokens
 from seampack.packer.groups import Groups
-from seampack.packer.optimal import fewest_bins, optimal_patterns
-from seampack.packer.plan_config import ExtraRoom, Leftover, Long, PlanConfig, Strategy
+from seampack.packer.optimal import fewest_bins
+from seampack.packer.plan_config import Leftover, Long, PlanConfig, Strategy
 from seampack.packer.plans import MAX_LENGTH, Int32, Int64, PackPlan, Pieces, Planned, Rows, empty_pieces
 from seampack.packer.row_groups import in_groups, row_order, set_aside
 
-Mask = npt.NDArray[np.bool_]
-
 _SHORTEN = (Long.TRUNCATE, Long.DROP)
 """What becomes of long documents, and groups, of which not every token is packed."""
-
-# Share of seq_len at which a bin becomes a row within a stream; emptier bins wait for the pieces of the next window.
-_FULL_ENOUGH = 15 / 16
 
 
 def plan(
@@ -214,43 +209,33 @@ def _plan_bins(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) -> P
     seq_len, overlap = config.seq_len, config.max_overlap_tokens
     histogram, whole_rows, long = kernels.cut_documents(lengths, seq_len, overlap)
     pieces = kernels.sort_pieces(lengths, seq_len, overlap, histogram)
-    fewest = None
-    if config.strategy == Strategy.OPTIMAL:
-        patterns, fewest_of_pieces = optimal_patterns(histogram, seq_len)
-        fewest = whole_rows + fewest_of_pieces
-    elif config.strategy == Strategy.BEST_FIT:
-        groups, entries = bin_kernels.best_fit_groups(histogram, seq_len, config.most_segments)
-        opened = np.argsort(groups[:, bin_kernels.FIRST_BIN])
-        patterns = bin_kernels.patterns_of(groups, opened, entries)
-    else:
-        sparing = config.extra_room == ExtraRoom.NEEDED
-        extra, most = config.extra_room_tokens, config.most_segments
-        patterns = bin_kernels.ffd_patterns(histogram, seq_len, extra, sparing, most)
-    tokens, pieces_per_bin, repeats = _totals(*patterns)
+    bins, fewest_of_pieces = bins_of(histogram, config)
+    fewest = None if fewest_of_pieces is None else whole_rows + fewest_of_pieces
+    patterns, tokens, counts, repeats = bins
 
     pad = config.leftover_rule == Leftover.PAD
-    closed = (tokens >= seq_len) | (pieces_per_bin >= config.most_segments)
-    chosen = _full_enough(tokens, repeats, closed, config, carry_limit_tokens) if pad else closed
+    closed = bins.closed(config)
+    chosen = bins.full_enough(closed, config, carry_limit_tokens) if pad else closed
     unfilled = int((tokens * repeats)[~chosen].sum())
     carry = pad or unfilled <= carry_limit_tokens
     filled = 0
     if not carry and config.leftover_rule == Leftover.FILL:
         filled = unfilled // seq_len if carry_limit_tokens or config.drop_last else -(-unfilled // seq_len)
-    waiting = empty_pieces(int((repeats * pieces_per_bin)[~chosen].sum()))
+    waiting = empty_pieces(int((repeats * counts)[~chosen].sum()))
     bin_offsets = np.empty(int(repeats[~chosen].sum()) + 1, np.int64)
-    kernels.take_bins(patterns, _runs(tokens, repeats, chosen, filled), pieces, waiting, bin_offsets)
+    kernels.take_bins(patterns, bins.runs(chosen, filled), pieces, waiting, bin_offsets)
 
-    bins, segments = int(repeats[chosen].sum()), int((repeats * pieces_per_bin)[chosen].sum())
+    full, segments = int(repeats[chosen].sum()), int((repeats * counts)[chosen].sum())
     joined_rows = 0 if carry else filled + _most_rows(waiting, config)
-    rows = Rows.empty(whole_rows + bins + joined_rows, whole_rows + segments + waiting.document.size + joined_rows)
+    rows = Rows.empty(whole_rows + full + joined_rows, whole_rows + segments + waiting.document.size + joined_rows)
     repeated = np.zeros_like(rows.doc)
     cut = empty_pieces(int(repeats[tokens > seq_len].sum()))
     kernels.write_windows(lengths, long, seq_len, overlap, rows, repeated)
     kernels.write_patterns(patterns, chosen, pieces, seq_len, whole_rows, rows, cut)
     if carry:
-        rows, rest = rows.trimmed(whole_rows + bins), waiting
+        rows, rest = rows.trimmed(whole_rows + full), waiting
     else:
-        rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + bins, rows)
+        rows, rest = _fill(waiting, bin_offsets[: filled + 1], config, carry_limit_tokens, whole_rows + full, rows)
     repeated = repeated[: rows.doc.size]
     if carry or carry_limit_tokens:
         return Planned(rows, repeated, cut, rest, fewest)
@@ -272,7 +257,7 @@ def _plan_in_order(lengths: Int32, config: PlanConfig, carry_limit_tokens: int) 
         return planned
     tokens = np.diff(offsets_of(rows.length)[rows.row_offsets])
     may_grow = (first_documents >= lengths.size - config.look_back) & (segments < config.most_segments)
-    waiting = np.flatnonzero(may_grow & (tokens < _FULL_ENOUGH * seq_len))
+    waiting = np.flatnonzero(may_grow & (tokens < FULL_ENOUGH * seq_len))
     kept, carried = set_aside(planned, int(waiting[0]) if waiting.size else rows.number)
     return kept._replace(carried=carried) if carried.tokens <= carry_limit_tokens else planned
 
@@ -286,43 +271,6 @@ _PLANNERS = {
     Strategy.KEEP_ORDER: _plan_in_order,
     Strategy.OPTIMAL: _plan_bins,
 }
-
-
-def _totals(offsets: Int64, sizes: Int64, counts: Int64, firsts: Int64, repeats: Int64) -> tuple[Int64, Int64, Int64]:
-    """Return the tokens, pieces and repeats of each pattern."""
-    if not repeats.size:
-        return repeats, repeats, repeats
-    return np.add.reduceat(sizes * counts, offsets[:-1]), np.add.reduceat(counts, offsets[:-1]), repeats
-
-
-def _full_enough(tokens: Int64, repeats: Int64, closed: Mask, config: PlanConfig, carry_limit_tokens: int) -> Mask:
-    """Return a mask of the bins (or patterns of ``repeats`` bins) that become rows; the next window gets the others."""
-    full: Mask = closed | (tokens >= _FULL_ENOUGH * config.seq_len)
-    waiting = int((tokens * repeats)[~full].sum())
-    return full if 0 < waiting <= carry_limit_tokens else np.ones_like(full)
-
-
-def _runs(tokens: Int64, repeats: Int64, chosen: Mask, filled: int) -> tuple[Int64, Int64, Int64]:
-    """Return the bins that are not chosen as runs (pattern, first bin, bins), in the order in which they become rows.
-
-    The first are the ``filled`` fullest bins, which are kept, the emptiest of them first: their gaps are the largest,
-    so that the others are cut into the fewest parts, and gaps that stay are the smallest. The others follow, the
-    fullest first.
-    """
-    waiting = np.flatnonzero(~chosen)
-    if not filled:
-        return waiting, np.zeros_like(waiting), repeats[waiting]
-    order = waiting[np.argsort(-tokens[waiting], kind="stable")]
-    before = np.cumsum(repeats[order]) - repeats[order]
-    kept = np.clip(filled - before, 0, repeats[order])
-    rows = np.flatnonzero(kept)
-    rows = rows[np.argsort(tokens[order[rows]], kind="stable")]
-    rest = np.flatnonzero(kept < repeats[order])
-    return (
-        np.concatenate([order[rows], order[rest]]),
-        np.concatenate([np.zeros_like(rows), kept[rest]]),
-        np.concatenate([kept[rows], (repeats[order] - kept)[rest]]),
-    )
 
 
 def _most_rows(pieces: Pieces, config: PlanConfig) -> int:

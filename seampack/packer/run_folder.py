@@ -38,6 +38,20 @@ PACKED = FolderKind(
 )
 
 
+def refuse_output(out: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise ShardError for an output that a run would not replace, before it has done anything."""
+    staging = staging_of(out, PACKED, overwrite=overwrite, inside=OUTPUT)
+    if not overwrite and staging.folder.is_dir() and Journal.has_receipts(staging.root):
+        raise _unfinished(str(place_of(out)), staging.root)
+
+
+def _unfinished(out: str, root: Path) -> ShardError:
+    return ShardError(
+        f"{out}: a run that did not finish has left partitions in {root}; go on with --resume, or start again with "
+        "--overwrite"
+    )
+
+
 def discard_finished(out: str | os.PathLike[str]) -> None:
     """Remove what a run that was killed at its very end has left next to its complete output.
 
@@ -121,10 +135,7 @@ class RunFolder:
         if has_receipts and self._resume:
             return True
         if has_receipts and not self._overwrite:
-            raise ShardError(
-                f"{self.out}: a run that did not finish has left partitions in {root}; go on with --resume, or start "
-                "again with --overwrite"
-            )
+            raise _unfinished(self.out, root)
         with writing(self.out):
             shutil.rmtree(root)
         warnings.warn(f"{root}: removed; a run that did not finish had left it", stacklevel=3)

@@ -74,6 +74,11 @@ class StoreManifest:
         """The checksum of all entries, which has the checksums of all files."""
         return digest(dataclasses.asdict(self))
 
+    @property
+    def contents(self) -> str:
+        """The checksum of the documents alone, wherever the corpus and the tokenizer are."""
+        return digest({"files": [partition.checksum for partition in self.partitions]})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``tokens.json``; ``digest`` is the checksum of all other entries."""
         return dataclasses.asdict(self) | {"digest": self.fingerprint}

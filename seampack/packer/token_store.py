@@ -11,7 +11,7 @@ copied to the disk while it is read.
 
 import dataclasses
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +25,7 @@ from seampack.io.places import on_disk, place_of
 from seampack.io.ragged import offsets_of
 from seampack.io.sources import listed
 from seampack.packer.checksums import checksum
-from seampack.packer.column_types import KeptType
-from seampack.packer.columns import field_type, joined_fields, token_columns
+from seampack.packer.columns import joined_fields
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Origin, TokenBatch, id_type
 from seampack.packer.entries import File, Input, TokenizerFacts
@@ -34,6 +33,7 @@ from seampack.packer.gather import Ragged
 from seampack.packer.numbering import BITS
 from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Counted, Progress
+from seampack.packer.store_files import IDS, NAMES, named_types, read_blocks, schema_of, with_labels
 from seampack.packer.store_manifest import (
     MARKER,
     TOKENISE_AGAIN,
@@ -44,40 +44,10 @@ from seampack.packer.tokenizing import BUNDLED, AnyTokenizer
 
 STORE = "token_store"
 """Note of a packed folder with the folder and the fingerprint of the store that it was packed from."""
-NAMES = "id"
-"""The column with the names of the documents."""
-_IDS = "input_ids"
-_BYTES = "input_bytes"
-"""Metadata of a record batch: bytes of the block of input that its documents were read from."""
 
 _NOTHING = Counted()
 
-Array = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
-
-
-def schema_of(config: PackConfig, vocab_size: int) -> pa.Schema:
-    """Return the columns of the files of a store."""
-    lists = {_IDS: id_type(vocab_size).name, **config.carried}
-    return pa.schema(
-        {name: field_type(kind) for name, kind in named_types(config).items()}
-        | {name: pa.large_list(pa.type_for_alias(kind)) for name, kind in lists.items()}
-    )
-
-
-def named_types(config: PackConfig) -> dict[str, str]:
-    """Return the types of the columns of a store with a value for each document."""
-    return ({} if config.id_column is None else {NAMES: KeptType.STRING.value}) | config.kept
-
-
-def write_block(writer: Any, schema: pa.Schema, batch: TokenBatch, config: PackConfig) -> None:
-    """Append the documents of a block of the corpus to an Arrow file."""
-    offsets = arrow_of(batch.offsets)
-    columns = joined_fields([{NAMES: batch.names, **batch.fields} if batch.lengths.size else {}], named_types(config))
-    for name, values in token_columns(batch, config.carried).items():
-        columns[name] = pa.LargeListArray.from_arrays(offsets, arrow_of(values))
-    rows = pa.record_batch([columns[name] for name in schema.names], schema=schema)
-    writer.write_batch(rows, custom_metadata={_BYTES: str(batch.input_bytes)})
 
 
 class TokenStore:
@@ -109,6 +79,10 @@ class TokenStore:
                     f"{self.folder / each.file}: expected a file of {each.bytes:,} bytes: it is missing or damaged; "
                     f"{TOKENISE_AGAIN}"
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without open files; another process opens them again."""
+        return {**self.__dict__, "_opened": {}}
 
     @property
     def _with_labels(self) -> PackConfig:
@@ -210,7 +184,7 @@ class TokenStore:
     @property
     def columns(self) -> dict[str, np.dtype[Any]]:
         """Types of the values that each token has: its id, and the carried columns."""
-        return {_IDS: self.dtype, **{name: np.dtype(kind) for name, kind in self._with_labels.carried.items()}}
+        return {IDS: self.dtype, **{name: np.dtype(kind) for name, kind in self._with_labels.carried.items()}}
 
     def documents(self, numbers: Int64) -> tuple[dict[str, Ragged], dict[str, pa.Array]]:
         """Return documents by their numbers: their tokens, which are not copied, and a value for each by column.
@@ -279,7 +253,7 @@ class TokenStore:
                 with on_disk(path) as local:  # mapped, which a temporary file outlives
                     if checks or is_copy:
                         self._check(stated, local)
-                    blocks = list(self._blocks(local, number))
+                    blocks = list(read_blocks(local, self._schema, number))
             except (OSError, ValueError, LookupError, pa.ArrowException) as error:
                 raise ShardError(f"{path}: the token store is damaged: {error}; {TOKENISE_AGAIN}") from error
             firsts = offsets_of(np.array([block.offsets.size - 1 for block in blocks], np.int64))
@@ -292,34 +266,6 @@ class TokenStore:
             self._opened[number] = _Opened(blocks, firsts)
         return self._opened[number]
 
-    def _blocks(self, path: Path, partition: int) -> Iterator[TokenBatch]:
-        """Open the blocks of a partition. Raise an error of Arrow or a ValueError for other data."""
-        with pa.memory_map(str(path)) as mapped:  # closing it keeps the mapping of the columns
-            file = pa.ipc.open_file(mapped)
-            if not file.schema.equals(self._schema):
-                raise ValueError(
-                    f"expected columns {', '.join(self._schema.names)}; got {', '.join(file.schema.names)}"
-                )
-            for place in range(file.num_record_batches):
-                rows, facts = file.get_batch_with_custom_metadata(place)
-                rows.validate(full=True)
-                yield self._block(rows, Origin(b"", int(facts[_BYTES]), partition))
-
-    def _block(self, rows: pa.RecordBatch, origin: Origin) -> TokenBatch:
-        values: dict[str, Array] = {}
-        offsets = rows.column(_IDS).offsets.to_numpy()
-        for name in self.columns:
-            column = rows.column(name)
-            values[name] = column.values.to_numpy()
-            own = column.offsets.to_numpy()
-            is_same = offsets is own or np.array_equal(offsets, own)
-            if column.null_count or not is_same or own[0] or own[-1] != values[name].size:
-                raise ValueError(f"column {name!r}: expected a list for each document, of as many values as ids")
-        fields = {name: rows.column(name) for name in named_types(self.config)}
-        return TokenBatch(
-            values.pop(_IDS), offsets, fields.pop(NAMES, None), origin=origin, columns=values, fields=fields
-        )
-
 
 class _Opened(NamedTuple):
     """An open partition."""
@@ -331,11 +277,6 @@ class _Opened(NamedTuple):
 
 def _fields(block: TokenBatch) -> dict[str, pa.Array]:
     return dict(block.fields) if block.names is None else {NAMES: block.names, **block.fields}
-
-
-def with_labels(config: PackConfig) -> PackConfig:
-    """Return the options with the labels of conversations, which any run that packs a store may want."""
-    return config.replace(labels=True) if config.reads_chats else config
 
 
 def _shown(value: object) -> str:

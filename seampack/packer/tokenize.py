@@ -23,6 +23,7 @@ from seampack.packer.names import QUARANTINE
 from seampack.packer.option_groups import NOT_READING, READING
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.shards import described
+from seampack.packer.store_files import schema_of, with_labels, write_block
 from seampack.packer.store_manifest import (
     MARKER,
     TOKENS,
@@ -30,7 +31,6 @@ from seampack.packer.store_manifest import (
     StoreManifest,
     partition_name,
 )
-from seampack.packer.token_store import schema_of, with_labels, write_block
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.work import Inputs, facts_of, refuse_own_input
 
@@ -106,7 +106,7 @@ def _refuse_planning(config: PackConfig) -> None:
             raise ConfigError(f"{field.name}: a token store does not depend on it; give it to pack")
 
 
-def _special_tokens(tokenizer: TextTokenizer) -> dict[str, int]:
+def special_tokens_of(tokenizer: TextTokenizer) -> dict[str, int]:
     """Return the ids of the added tokens, and of those around documents, by name."""
     added = {token.content: number for number, token in tokenizer.reference.get_added_tokens_decoder().items()}
     return added | {each.name: each.id for each in (tokenizer.bos, tokenizer.eos) if each.name is not None}
@@ -178,7 +178,7 @@ class _Store:
         with writing(self._out):
             manifest = StoreManifest(
                 tokenizer=facts_of(tokenizer),
-                special_tokens=_special_tokens(tokenizer),
+                special_tokens=special_tokens_of(tokenizer),
                 config={name: options[name] for name in READING},
                 columns={each.name: str(each.type) for each in self._schema},
                 quarantined=self._quarantined,

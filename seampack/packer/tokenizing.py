@@ -229,15 +229,22 @@ def recorded_tokenizer(
     Raises ConfigError if it cannot be loaded, or has another fingerprint; unless ``exact``, the latter is a warning.
     """
     tokenizer = TextTokenizer(facts.name if name is None else name, config, input_bytes=input_bytes)
-    if not tokenizer.is_recorded_as(facts.fingerprint):
-        difference = (
-            f"{tokenizer.name}: expected the tokenizer that packed the folder, {facts.fingerprint}; got "
-            f"{tokenizer.fingerprint}"
-        )
+    try:
+        check_recorded(tokenizer, facts)
+    except ConfigError as error:
         if exact:
-            raise ConfigError(f"{difference}; name its file with --tokenizer")
-        warnings.warn(difference, stacklevel=2)
+            raise
+        warnings.warn(str(error), stacklevel=2)
     return tokenizer
+
+
+def check_recorded(tokenizer: TextTokenizer, facts: TokenizerFacts) -> None:
+    """Raise ConfigError for another tokenizer than the one that packed a folder."""
+    if not tokenizer.is_recorded_as(facts.fingerprint):
+        raise ConfigError(
+            f"{tokenizer.name}: expected the tokenizer that packed the folder, {facts.fingerprint}; got "
+            f"{tokenizer.fingerprint}; name its file with --tokenizer"
+        )
 
 
 def _fingerprint(content: bytes) -> str:

@@ -22,6 +22,7 @@ from seampack.io.sources import STDIN
 from seampack.packer.decoding import Decoder
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.folder import PackedFolder
+from seampack.packer.noted_stores import Stores
 from seampack.packer.tokenizing import AnyTokenizer, recorded_tokenizer
 from seampack.packer.verification import check_file
 
@@ -52,6 +53,7 @@ def unpack(
     ids: bool = False,
     special: bool | None = None,
     tokenizer: AnyTokenizer | None = None,
+    store: Stores | None = None,
     overwrite: bool = False,
 ) -> Unpacked:
     """Write the documents of a packed folder to a file that appears when it is complete.
@@ -68,11 +70,12 @@ def unpack(
         special: Whether to keep the tokens that packing put around documents; by default only with ``ids``.
         tokenizer: The tokenizer that gives the text; by default the one that packed the folder. A
             warning names another one.
+        store: The place of the token store of an index, if it was moved; of a blend, the places by name.
         overwrite: Whether to replace an existing file.
 
     Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
     """
-    packed = PackedFolder(folder)
+    packed = PackedFolder(folder, store)
     output_format = _format_of(out)
     _check_place(packed.folder, out, overwrite)
     for shard in packed.shards:

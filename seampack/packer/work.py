@@ -61,8 +61,7 @@ class Work:
         on_tokenizer: Callable[[TextTokenizer], None] | None,
     ) -> tuple[Self, TextTokenizer | TokenStore | Blend]:
         """Find the inputs, and load the tokenizer, which a token store replaces."""
-        if config.pad_to_multiple > 1 and config.pad is None:
-            raise ConfigError("pad_to_multiple: expected a token to pad with; give --pad, such as the end token")
+        refuse_unpadded(config)
         notes = check_notes(notes)
         if (tokens := tokens_of(source, config)) is not None:
             return cls._of_tokens(tokens, config, out, tokenizer, notes), tokens
@@ -273,6 +272,12 @@ def load_tokenizer(name: AnyTokenizer, config: PackConfig, input_bytes: int) -> 
     with ThreadPoolExecutor(1) as loading:
         loading.submit(lambda: plan([1]).account())
         return TextTokenizer(name, config, input_bytes=input_bytes)
+
+
+def refuse_unpadded(config: PackConfig) -> None:
+    """Raise ConfigError for segments that are to be padded, without a token to do so."""
+    if config.pad_to_multiple > 1 and config.pad is None:
+        raise ConfigError("pad_to_multiple: expected a token to pad with; give --pad, such as the end token")
 
 
 def refuse_pipes(paths: Sequence[str] | MemorySource) -> None:

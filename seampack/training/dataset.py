@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
 
+from seampack.packer.noted_stores import Stores
 from seampack.training.reading import RowReader
 
 
@@ -15,13 +16,15 @@ class PackedDataset:
     memory: read them in order, or by ``PackedIterableDataset``, which shuffles shard by shard.
 
     A row is a mapping of the folder's columns, or of the chosen ``columns``. Lists of numbers are arrays, int64 if they
-    are integers. Processes that get a copy open the folder again.
+    are integers. Processes that get a copy open the folder again. ``store``: see ``PackedFolder``.
 
     Raises ShardError for a folder that is not complete, ConfigError for a column that it lacks.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, columns: Sequence[str] | None = None) -> None:
-        self._reader = RowReader(folder, columns)
+    def __init__(
+        self, folder: str | os.PathLike[str], *, columns: Sequence[str] | None = None, store: Stores | None = None
+    ) -> None:
+        self._reader = RowReader(folder, columns, store)
         self._rows = sum(self._reader.shard_rows)
 
     @property

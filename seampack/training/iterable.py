@@ -8,6 +8,7 @@ from typing import Any
 
 from seampack.config import Config, option, seed_option
 from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.packer.noted_stores import Stores
 from seampack.training.order import RowOrder, part
 from seampack.training.reading import RowReader
 
@@ -70,6 +71,7 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
         folder: The packed folder.
         config: The options; by default ``ReadConfig()``.
         columns: The columns of a row; by default all.
+        store: The place of the token store of an index, if it was moved; see ``PackedFolder``.
         options: Fields of ReadConfig; they override ``config``.
 
     Raises ShardError for a folder that is not complete; ConfigError for a column that it lacks, and where several
@@ -82,6 +84,7 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
         config: ReadConfig | None = None,
         *,
         columns: Sequence[str] | None = None,
+        store: Stores | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -91,7 +94,7 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
                 "rank: expected rank and world_size, because several processes train together; give rank=0 and "
                 "world_size=1 where the trainer itself divides the rows"
             )
-        self._reader = RowReader(folder, columns)
+        self._reader = RowReader(folder, columns, store)
         self._epoch = 0
         self._done = 0  # rows of this epoch that the current iteration has yielded
         self._resume_at = 0

@@ -11,6 +11,7 @@ from seampack.errors import ConfigError
 from seampack.io.ragged import offsets_of
 from seampack.packer.folder import PackedFolder
 from seampack.packer.formats.registry import OutputFormat
+from seampack.packer.noted_stores import Stores
 from seampack.packer.rows import row_reader
 
 Row = dict[str, Any]
@@ -23,8 +24,10 @@ class RowReader:
     a time is held in memory.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], columns: Sequence[str] | None) -> None:
-        self.folder = PackedFolder(folder)
+    def __init__(
+        self, folder: str | os.PathLike[str], columns: Sequence[str] | None, store: Stores | None = None
+    ) -> None:
+        self.folder = PackedFolder(folder, store)
         known = list(self.folder.manifest.columns)
         if missing := [name for name in columns or () if name not in known]:
             raise ConfigError(f"columns: expected some of {', '.join(known)}; got {missing[0]!r}")

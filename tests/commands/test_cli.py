@@ -1,6 +1,7 @@
 """The command line as a whole: help, exit codes, standard output and standard error."""
 
 import errno
+import functools
 import signal
 import subprocess
 import sys
@@ -218,7 +219,8 @@ FULL = b"seampack: warning: standard output cannot be written: No space left on 
 )
 def test_a_complete_folder_is_a_success(tmp_path: Path, target: str, message: bytes) -> None:
     """Whatever becomes of the report about it."""
-    result = shell(f"{SEAMPACK} pack {CORPUS} -o out --tokenizer bundled --bos none --eos none {target}", tmp_path)
+    (tmp_path / "a.txt").write_text("some words\n" * 99)
+    result = shell(f"{SEAMPACK} pack a.txt -o out --tokenizer bundled --bos none --eos none {target}", tmp_path)
     assert (result.stderr, result.returncode) == (message, 0)
     seampack.PackedFolder(tmp_path / "out").verify()
 
@@ -300,6 +302,11 @@ LATE = {
 """Code that sends a signal while Python shuts down: while it waits for threads, and in a callback."""
 
 
+@functools.cache
+def undisturbed(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(command(*arguments), capture_output=True, timeout=60, check=False)
+
+
 @pytest.mark.parametrize("moment", LATE)
 @pytest.mark.parametrize("number", STOPPING)
 @pytest.mark.parametrize("arguments", [["--version"], ["pack"]], ids=" ".join)
@@ -312,12 +319,8 @@ def test_a_signal_after_the_end_is_ignored(moment: str, number: signal.Signals, 
         "program()"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=60, check=False)
-    undisturbed = subprocess.run(command(*arguments), capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (
-        undisturbed.returncode,
-        undisturbed.stdout,
-        undisturbed.stderr,
-    )
+    expected = undisturbed(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (expected.returncode, expected.stdout, expected.stderr)
 
 
 def test_a_call_within_a_process_does_not_ignore_signals(call: Run) -> None:
@@ -338,7 +341,7 @@ class Guard:
 @main.command()
 def work():
     Guard()
-    time.sleep(50)
+    time.sleep(100)
 
 sys.argv = ["seampack", "work"]
 main()
@@ -347,7 +350,7 @@ main()
 
 def test_a_signal_in_a_destructor_is_not_lost() -> None:
     run = subprocess.run(
-        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, timeout=30, preexec_fn=obey_interrupts
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, timeout=60, preexec_fn=obey_interrupts
     )
     assert run.returncode == 130
     assert run.stderr == b"seampack: interrupted; the output is unchanged\n"

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from seampack.commands.grouped import GroupedOption
+from seampack.commands.options import Bytes
 from seampack.config import Group
 from seampack.packer.config import PackConfig
 from seampack.segmenter.apply_config import ApplyConfig
@@ -81,3 +82,33 @@ def test_long_help_lists_each_option_under_its_stage(path: tuple[str, ...]) -> N
             ]
             assert places == [option.group.value], option.opts
     assert "--help" in sections["Run"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("65536", 65536), ("64KiB", 65536), ("64 kib", 65536), ("64K", 64_000), ("1MB", 10**6), ("2gib", 2 << 30)],
+)
+@pytest.mark.parametrize("path", [("pack",), ("tokenize",), ("tokenizer", "train"), ("compare",)], ids=" ".join)
+def test_bytes_have_units(path: tuple[str, ...], text: str, number: int) -> None:
+    options = [each for each in commands()[path].params if isinstance(each.type, Bytes)]
+    assert {each.name for each in options} == {"max_document_bytes", "partition_bytes"} & {
+        each.name for each in commands()[path].params
+    }
+    (size,) = (each.type for each in options if each.name == "max_document_bytes")
+    assert size.convert(text, None, None) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a number of bytes, such as 67108864, 64MiB or 64MB; got ''"),
+        ("1.5MB", "expected a number of bytes, .*; got '1.5MB'"),
+        ("64 tokens", "expected a number of bytes"),
+        ("-1", "expected a number of bytes"),
+        ("64B", "expected an integer from 65,536 to 1,099,511,627,776; got 64"),
+        ("2TiB", "expected an integer from 65,536 to 1,099,511,627,776; got 2199023255552"),
+    ],
+)
+def test_what_is_no_number_of_bytes(text: str, message: str) -> None:
+    with pytest.raises(click.BadParameter, match=message):
+        Bytes(1 << 16, 1 << 40).convert(text, None, None)

@@ -295,6 +295,26 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert truncated["seamless"] == "0" != truncated["paper"]
 
 
+def test_compare_has_a_table_for_each_length(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join("seam " * (n % 90) + "\n" for n in range(400)))
+    given = (*UNFRAMED, "--window-tokens", 40_000, "--optimal")
+    together = call("compare", "a.txt", *given, "--seq-len", "256,64", "--seq-len", 128)
+    assert together.returncode == 0
+    tables = together.stdout.decode().split("\n\n")
+    listed = json.loads(call("compare", "a.txt", *given, "--seq-len", "256,64,128", "--json").stdout)
+    for place, length in enumerate((256, 64, 128)):
+        alone = call("compare", "a.txt", *given, "--seq-len", length).stdout.decode().splitlines()
+        heading, *lines = tables[place].strip().splitlines()
+        assert heading == f"rows of {length} tokens"
+        assert [line.split()[:-1] for line in lines] == [line.split()[:-1] for line in alone]  # without the seconds
+        rows = [row for row in listed if row["seq_len"] == length]
+        assert [row["strategy"] for row in rows] == [line.split()[0] for line in alone[1:-1]]
+        assert [f"{row['rows']:,}" for row in rows] == [line.split()[1] for line in alone[1:-1]]
+    assert listed == sorted(listed, key=lambda row: (256, 64, 128).index(row["seq_len"]))
+    twice = failed(call("compare", "a.txt", *UNFRAMED, "--seq-len", "64,64"))
+    assert twice == "seq_lens: expected different lengths; got 64, 64"
+
+
 def test_compare_shows_how_far_optimal_is_from_the_bound(call: Run) -> None:
     shown = call("compare", CORPUS, *COMPARED[:-2], "--optimal").stdout.decode().splitlines()
     assert [line.split()[0] for line in shown[-3:]] == ["paper", "optimal", "optimal:"]

@@ -151,8 +151,8 @@ def test_rows_that_are_missing_swapped_or_twice(packed_once: tuple[Path, Names],
     assert found(folder, tmp_path / "corpus.jsonl") == {}  # the order of the rows carries nothing
 
     # a row in the place of another of as many tokens and segments
-    twins = [(a, b) for a in range(rows) for b in range(a) if shape(whole, a) == shape(whole, b)]
-    first, second = twins[0]
+    shapes = [shape(whole, row) for row in range(rows)]
+    first, second = next((a, b) for a in range(rows) for b in range(a) if shapes[a] == shapes[b])
     order = [second if n == first else n for n in range(rows)]
     edit_rows(folder, lambda table: whole.take(order))
     with pytest.raises(ShardError, match=r"expected a segment from token \d+; got one from \d+"):

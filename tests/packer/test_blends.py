@@ -136,8 +136,12 @@ def test_the_manifest_accounts_for_each_source(stores: dict[str, str], tmp_path:
             for source, length in zip(row["source"], row["seq_lengths"], strict=True):
                 sources[source] += length
     assert sources == {each["name"]: each["tokens"] for each in noted["sources"]}
-    with pytest.raises(ConfigError, match="a blend is compared with its token stores, each as NAME=STORE"):
+    with pytest.raises(ConfigError, match="a blend is compared with its sources, each as NAME=INPUT"):
         verify_against(PackedFolder(tmp_path / "out"), stores["web"])
+    unknown, missing = {"wob": stores["web"]} | stores, {"web": stores["web"], "books": stores["books"]}
+    for named, message in ((unknown, "no source is named 'wob'"), (missing, "the source 'code' is missing")):
+        with pytest.raises(ConfigError, match=f"^mix: {message}; the sources are web, code, books$"):
+            verify_against(PackedFolder(tmp_path / "out"), named)
 
 
 def test_a_blend_is_resumed_and_repeated_documents_unpacked(stores: dict[str, str], tmp_path: Path) -> None:
@@ -155,7 +159,7 @@ MIXED: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"web": 0, "code": 1}}, "expected a number greater than 0 as the weight of 'web'; got 0"),
     ({"weights": {"web": float("nan"), "code": 1}}, "as the weight of 'web'; got nan"),
     ({"weights": {"web": "much", "code": 1}}, "as the weight of 'web'; got 'much'"),
-    ({"stores": {}, "weights": {}}, "expected at least one input NAME=STORE; got none"),
+    ({"stores": {}, "weights": {}}, "expected at least one input NAME=INPUT; got none"),
 ]
 
 
@@ -168,7 +172,7 @@ def test_weights_that_are_none(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "documents", "message"),
     [
-        (UNFRAMED, [], "mix: x: .*: the token store has no tokens"),
+        (UNFRAMED, [], "mix: x: .*: the source has no tokens"),
         ({"bos": "none"}, ["a"], r"mix: x: .*: eos: expected None, as in .*web; got <\|endoftext\|>; tokenise"),
         (UNFRAMED, ["a"], "mix: x: .*: columns: expected .*; tokenise the sources alike"),
     ],
@@ -183,9 +187,6 @@ def test_sources_that_differ(
 
 
 def test_what_a_mix_cannot_be(stores: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
-    with pytest.raises(ConfigError, match=r"mix: a: .*a\.jsonl: expected a token store; make one with: seampack tok"):
-        seampack.pack(Mix(stores={"a": tmp_path / "a.jsonl"}, weights={"a": 1}), out=tmp_path / "out")
     huge = Mix(stores=stores, weights={"web": 1e-12, "code": 1, "books": 1}, repeat=True)
     with pytest.raises(ConfigError, match=r"mix: .*: with these weights, the blend would have more than 1,073,741"):
         seampack.pack(huge, out=tmp_path / "out")
@@ -194,7 +195,7 @@ def test_what_a_mix_cannot_be(stores: dict[str, str], tmp_path: Path) -> None:
         seampack.pack(little, out=tmp_path / "out")
     shutil.copytree(stores["web"], tmp_path / "copy")
     same = Mix(stores={"web": stores["web"], "copy": tmp_path / "copy"}, weights={"web": 1, "copy": 2})
-    with pytest.raises(ConfigError, match=r"mix: copy: .*copy: the same token store as web; name it once, with"):
+    with pytest.raises(ConfigError, match=r"mix: copy: .*copy: the same documents as web; name them once, with"):
         seampack.pack(same, out=tmp_path / "out")
 
 
@@ -221,7 +222,7 @@ def test_an_index_of_a_blend_has_the_rows_of_the_folder(stores: dict[str, str], 
         assert verify_against(folder, in_another_order).differences == ()
 
 
-def test_an_index_of_a_blend_needs_its_stores(stores: dict[str, str], tmp_path: Path) -> None:
+def test_an_index_of_a_blend_needs_its_stores(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
     moved = {name: tmp_path / f"moved {name}" for name in stores}
     for name, folder in stores.items():
         shutil.copytree(folder, tmp_path / name)
@@ -232,8 +233,19 @@ def test_an_index_of_a_blend_needs_its_stores(stores: dict[str, str], tmp_path: 
     with pytest.raises(ShardError, match=r"an index, whose tokens are in token stores: mix: web: .*expected a token"):
         PackedFolder(tmp_path / "index")
     PackedFolder(tmp_path / "index", store=moved).verify()
-    with pytest.raises(ShardError, match="an index of several token stores; expected them by name; got "):
+    with pytest.raises(ConfigError, match="is an index of a blend; expected its stores by name; got "):
         PackedFolder(tmp_path / "index", store=moved["web"])
+    moved["code"].rename(tmp_path / "code")
+    inputs = [f"--store={name}={moved[name]}" for name in ("web", "books")]
+    assert call("verify", "index", *inputs).returncode == 0
+    message = failed(call("verify", "index", inputs[0]))
+    assert message.endswith("if it was moved, put it back, or name its place: --store NAME=STORE, or store= in Python")
+    for arguments, expected in (
+        (["--store", "moved"], "store: expected NAME=STORE in a mix; got 'moved'"),
+        (["--store", "x=y"], "mix: no source is named 'x'; the sources are web, code, books"),
+    ):
+        assert expected in failed(call("verify", "index", *arguments))
+    (tmp_path / "code").rename(moved["code"])
     with pytest.raises(ShardError, match=r"mix: web: .*another token store than the one that was packed: expected"):
         PackedFolder(tmp_path / "index", store=moved | {"web": moved["code"], "code": moved["web"]})
     edit_manifest(tmp_path / "index", mix={"sources": []})
@@ -260,7 +272,7 @@ def test_commands(call: Run, stores: dict[str, str], tmp_path: Path) -> None:
         ([*inputs, "--mix", "web=heavy"], "mix: expected a number greater than 0 as the weight of 'web'; got 'heavy'"),
         ([*inputs, "--mix", "web"], "mix: expected NAME=WEIGHT in a mix; got 'web'"),
         ([*inputs, *weights, "--mix", "web=1"], "mix: expected each name once; got 'web' twice"),
-        ([stores["web"], "--mix", "web=1"], f"inputs: expected NAME=STORE in a mix; got '{stores['web']}'"),
+        ([stores["web"], "--mix", "web=1"], f"inputs: expected NAME=INPUT in a mix; got '{stores['web']}'"),
     ):
         assert failed(call("pack", *arguments, "-o", "other")).startswith(message)
     assert failed(call("pack", *inputs, "--mix-repeat", "-o", "other"), 2).startswith("--mix-repeat needs --mix")

@@ -1,5 +1,6 @@
 """Indexed rows: an index and its token store give the rows of a packed folder, and no other store does."""
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from seampack.packer.planning import plan
 from seampack.packer.unpacking import unpack
 from seampack.packer.windows import Parts
 from seampack.training.dataset import PackedDataset
+from seampack.training.iterable import PackedIterableDataset
 from tests.conftest import Run
 from tests.faulty import failed
 from tests.packer.chats import chat_tokenizer
@@ -135,6 +137,24 @@ def test_a_store_that_was_moved_is_named(store: Path, tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"index: an index, whose tokens are in a token store: .*/store: no tokens"):
         PackedFolder(tmp_path / "index")
     PackedFolder(tmp_path / "index", store=tmp_path / "moved").verify()
+    dataset = PackedDataset(tmp_path / "index", store=tmp_path / "moved")
+    stream = PackedIterableDataset(tmp_path / "index", store=tmp_path / "moved", shuffle=False)
+    assert all((row["input_ids"] == other["input_ids"]).all() for row, other in zip(dataset, stream, strict=True))
+    with pytest.raises(ConfigError, match=r"store: .*index is an index of one token store; expected its place; got 2"):
+        PackedFolder(tmp_path / "index", store={"a": "moved", "b": "moved"})
+    seampack.pack(tmp_path / "moved", out=tmp_path / "rows")
+    with pytest.raises(ConfigError, match=r"store: .*rows is no index: it has its rows, and needs no token store;"):
+        PackedFolder(tmp_path / "rows", store=tmp_path / "moved")
+
+
+def test_a_copy_for_another_process_has_no_tokens(store: Path, tmp_path: Path) -> None:
+    seampack.pack(store, out=tmp_path / "index", output_format="index")
+    dataset = PackedDataset(tmp_path / "index")
+    before = len(pickle.dumps(dataset))
+    first = dataset[0]
+    copy = pickle.dumps(dataset)
+    assert len(copy) == before
+    assert (pickle.loads(copy)[0]["input_ids"] == first["input_ids"]).all()
 
 
 def test_another_store_is_refused(store: Path, tmp_path: Path) -> None:
@@ -222,5 +242,16 @@ def test_commands(call: Run, store: Path, tmp_path: Path) -> None:
     assert call("verify", "index").returncode == 0
     shown = call("inspect", "index", "--row", 0)
     assert b"document d" in shown.stdout
+    shutil.copytree(store, tmp_path / "moved")
+    noted = PackedFolder(tmp_path / "index").manifest.notes["token_store"]
+    edit_manifest(tmp_path / "index", token_store={**noted, "folder": "gone"})
+    assert failed(call("verify", "index")).endswith(
+        "; if it was moved, put it back, or name its place: --store STORE, or store= in Python"
+    )
+    assert call("inspect", "index", "--row", 0, "--store", "moved").stdout == shown.stdout
+    assert call("unpack", "index", "-o", "documents.jsonl", "--store", "moved").returncode == 0
+    assert call("verify", "index", "--store", "moved", "--against", "moved").returncode == 0
+    message = failed(call("verify", "index", "--store", "moved", "--store", "a=moved"))
+    assert message == "store: index is an index of one token store; expected its place; got 2"
     flip(tmp_path / "index" / "shard-00000-00000.index.arrow")
-    assert "the checksum differs" in failed(call("verify", "index"))
+    assert "the checksum differs" in failed(call("verify", "index", "--store", "moved"))

@@ -1,6 +1,7 @@
 """The strategy ``optimal`` against every packing of small instances, the bound, and First-Fit-Decreasing."""
 
 import sys
+import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -222,3 +223,40 @@ def test_bad_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(MissingExtraError, match=r"the strategy optimal needs scipy, .*seampack\[optimal\]"):
         plan([6, 6, 6], seq_len=10, strategy="optimal")
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize(
+    "failure", [{"success": False, "status": 1, "x": None}, {"success": False, "status": 4, "message": "7: unknown"}]
+)
+def test_a_solver_that_fails_gives_the_best_rows_so_far(
+    monkeypatch: pytest.MonkeyPatch, failing: int, failure: dict[str, Any]
+) -> None:
+    """From any of its calls on."""
+    from scipy import optimize
+
+    solve, calls = optimize.linprog, []
+
+    def linprog(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) < failing:
+            return solve(*arguments, **options)
+        return optimize.OptimizeResult({"x": None, "fun": None, "message": "limit reached", "ineqlin": None, **failure})
+
+    lengths = drawn("quarter to half", 256)[:3_000]
+    best = plan(lengths, seq_len=256, strategy="optimal")
+    monkeypatch.setattr(optimize, "linprog", linprog)
+    message = failure.get("message", "limit reached")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        planned = plan(lengths, seq_len=256, strategy="optimal")
+    assert bool(caught) == (failing < 1000)
+    assert all(f"the solver of scipy failed ({message}); the rows are the best" in str(each.message) for each in caught)
+    planned.account()
+    assert planned.rows_over_bound is not None
+    assert best.rows <= planned.rows <= plan(lengths, seq_len=256, strategy="ffd").rows
+    assert best.rows_over_bound is not None
+    assert planned.rows - planned.rows_over_bound <= best.rows
+    assert failing < 1000 or np.array_equal(planned.doc, best.doc)
+    if failing == 1:
+        assert planned.rows - planned.rows_over_bound == -(-int(lengths.sum()) // 256)

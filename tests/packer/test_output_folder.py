@@ -213,7 +213,7 @@ def slow(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         try:
             process.stdin.write(GOOD.encode() * 10_000)  # about fifty blocks
             process.stdin.flush()
-            for _ in range(600):
+            for _ in range(2400):
                 if list(tmp_path.glob(".out.partial/output/shard-00000-00001.arrow")):
                     break
                 time.sleep(0.05)
@@ -268,7 +268,7 @@ def test_a_killed_run_leaves_no_folder(slow: "subprocess.Popen[bytes]", call: Ru
     (hidden,) = tmp_path.iterdir()
     assert hidden.name == ".out.partial"
     assert "manifest.json" not in contents(hidden / "output")
-    assert failed(call("inspect", "out")) == "out: no such folder"
+    assert failed(call("inspect", "out")) == "out: no such folder; a run that did not finish is in .out.partial"
     assert "no manifest.json: not a packed folder, or a run that did not finish" in failed(
         call("inspect", hidden / "output")
     )

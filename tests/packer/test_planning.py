@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.authors import authors_rows, authors_windows
 from seampack.errors import ConfigError, DataError, SeampackError
 from seampack.packer import _layout_kernels as layout
+from seampack.packer._limited_kernels import limited_patterns
 from seampack.packer.plan_config import PlanConfig, Strategy
 from seampack.packer.planning import plan
 from seampack.packer.plans import PackPlan
@@ -80,6 +81,42 @@ def test_every_strategy_equals_its_twin(case: tuple[list[int], int], options: di
         look_back=options["look_back"],
     )
     assert rows_of(planned) == expected
+
+
+@given(
+    st.integers(2, 60).flatmap(
+        lambda seq_len: st.tuples(
+            st.lists(st.one_of(st.integers(1, seq_len - 1), st.integers(1, max(1, seq_len // 8))), max_size=120),
+            st.just(seq_len),
+        )
+    ),
+    st.integers(1, 12),
+)
+def test_bins_of_few_pieces_equal_their_twin(case: tuple[list[int], int], most: int) -> None:
+    lengths, seq_len = case
+    histogram = np.bincount(lengths, minlength=seq_len).astype(np.int64)
+    offsets, sizes, counts, firsts, repeats = limited_patterns(histogram, seq_len, most)
+    ordered = naive.decreasing([(document, 0, length) for document, length in enumerate(lengths)])
+    bins = []
+    for pattern in range(repeats.size):
+        for number in range(repeats[pattern]):
+            entries = range(offsets[pattern], offsets[pattern + 1])
+            begins = [int(firsts[entry] + number * counts[entry]) for entry in entries]
+            pieces = [ordered[b : b + counts[entry]] for b, entry in zip(begins, entries, strict=True)]
+            assert all(piece[2] == sizes[entry] for entry, of in zip(entries, pieces, strict=True) for piece in of)
+            bins.append([piece for of in pieces for piece in of])
+    assert bins == naive.limited([(document, 0, length) for document, length in enumerate(lengths)], seq_len, most)
+
+
+@pytest.mark.parametrize("most", [8, 20, 21, 30])
+@pytest.mark.parametrize("strategy", ["seamless", "best_fit", "ffd"])
+def test_few_segments_take_few_rows(strategy: str, most: int) -> None:
+    """Documents as those of the web, about 20 a row: long ones share rows with short ones."""
+    lengths = np.random.default_rng(0).lognormal(4.1, 1, 20_000).astype(np.int64) + 1
+    bound = max(-(-int(lengths.sum()) // 2048), -(-lengths.size // most))
+    planned = plan(lengths, seq_len=2048, strategy=strategy, max_segments=most, max_overlap=0)
+    assert bound <= planned.rows <= 1.01 * bound
+    assert np.diff(planned.row_offsets).max() <= most
 
 
 @given(lengths_and_seq_len, options, st.integers(0, 3))

@@ -132,3 +132,15 @@ def test_an_upload_that_fails_leaves_no_store(tmp_path: Path, temporary: Path) -
         seampack.pack("faulty://store", out=tmp_path / "out", **PLAN)
     assert not (tmp_path / "out").exists()
     Faulty.reset()
+
+
+def test_an_index_fetches_each_partition_once(tmp_path: Path) -> None:
+    Faulty.reset()
+    seampack.tokenize(write_folder(tmp_path / "corpus"), out="faulty://store", partition_bytes=1 << 16)
+    seampack.pack("faulty://store", out=tmp_path / "index", output_format="index", **PLAN)
+    folder = PackedFolder(tmp_path / "index")
+    before = Faulty.read_bytes
+    assert rows(folder).equals(rows(folder))
+    partitions = TokenStore("faulty://store").manifest.partitions
+    assert Faulty.read_bytes - before <= sum(each.bytes for each in partitions) + (1 << 12)  # the manifest again
+    Faulty.reset()

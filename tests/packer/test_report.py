@@ -317,6 +317,7 @@ def test_the_accounting_of_no_rows_is_described() -> None:
     assert lines["fill"] == "-"
 
 
+@pytest.mark.xdist_group("s3")  # one server
 def test_a_remote_folder_of_another_format_has_a_report(corpus: Path, bucket: str, tmp_path: Path) -> None:
     address = f"{bucket}/packed"
     seampack.pack(corpus, out=address, output_format="npy", **SMALL)

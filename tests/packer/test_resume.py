@@ -54,7 +54,10 @@ def texts() -> list[str]:
     return [" ".join(draw.choices(kills.WORDS, k=draw.randint(1, 120))) for _ in range(1_200)]
 
 
-@pytest.fixture(params=["jsonl", "parquet", "txt", "jsonl.zst"])
+ENDINGS = ["jsonl", "parquet", "txt", "jsonl.zst"]
+
+
+@pytest.fixture(params=ENDINGS)
 def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"corpus.{request.param}"
     lines = [json.dumps({"id": f"d{number}", "text": text}) + "\n" for number, text in enumerate(texts())]
@@ -92,8 +95,18 @@ def hidden(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(".")]
 
 
-@pytest.mark.parametrize("after", [1, 3, None])
-@pytest.mark.parametrize("strategy", ["seamless", "best_fit", "concat"])
+AFTER = [1, 3, None]
+
+
+@pytest.mark.parametrize(  # every pair of an ending, a strategy and a moment
+    ("corpus", "strategy", "after"),
+    [
+        (ending, strategy, AFTER[(a + b) % 3])
+        for a, ending in enumerate(ENDINGS)
+        for b, strategy in enumerate(["seamless", "best_fit", "concat"])
+    ],
+    indirect=["corpus"],
+)
 def test_the_same_bytes(
     corpus: Path, tmp_path: Path, after: int | None, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,7 +407,8 @@ def test_a_shard_that_is_deleted_while_the_run_works_is_named(corpus: Path, monk
 
 
 @pytest.mark.parametrize("case", ["JSON lines, through a pipe", "Parquet, best_fit", kills.SHARED])
-def test_killed_processes(tmp_path: Path, case: str) -> None:
+def test_killed_processes(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kills, "KILLS", 3)
     kills.write_corpora(tmp_path, 2_000)
     results = list(kills.killed_runs(tmp_path, case, 3, random.Random(0)))
     assert sum(killed for killed, _ in results) >= 3

@@ -1,6 +1,7 @@
 """Rows of several lengths in one pass: each folder is that of a run for its length alone, also after a kill."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.packer import text_blocks, work
 from seampack.packer.run_folder import RunFolder
 from tests.conftest import Run
+from tests.faulty import failed
 from tests.packer.corpus import END
+from tests.packer.tampering import flip
 from tests.packer.test_resume import OPTIONS, Killed, texts
 
 LENGTHS = (16, 32, 64)
@@ -130,3 +133,51 @@ def test_the_command_packs_several_lengths(call: Run, tmp_path: Path) -> None:
     refused = call("pack", "-", "-o", "more", "--seq-len", "8,16", "--partition", "0/2", stdin=b"a\n")
     assert refused.returncode == 2
     assert b"several --seq-len are packed by one process" in refused.stderr
+
+
+@pytest.fixture
+def several(call: Run, tmp_path: Path) -> Path:
+    (tmp_path / "a.txt").write_text("one line\n" * 40)
+    assert call("pack", "a.txt", "-o", "out", "--seq-len", "8,16,128").returncode == 0
+    return tmp_path / "out"
+
+
+def test_verify_takes_the_folders_of_all_lengths(call: Run, several: Path) -> None:
+    plain = call("verify", "out")
+    line = "verified: every file, and the manifest against the rows"
+    assert (plain.returncode, plain.stderr) == (0, b"")
+    assert plain.stdout.decode().splitlines() == [f"out/{length}: {line}" for length in (8, 16, 128)]
+    compared = json.loads(call("verify", "out", "--against", "a.txt", "--json").stdout)
+    assert [(each["folder"], each["verified"], each["documents"]) for each in compared] == [
+        (f"out/{length}", True, 40) for length in (8, 16, 128)
+    ]
+    refused = call("verify", "out", "--against", "-")
+    assert (refused.returncode, b"standard input can be read only once" in refused.stderr) == (2, True)
+
+
+def test_verify_names_the_lengths_that_are_wrong(call: Run, several: Path) -> None:
+    flip(several / "16/shard-00000-00000.arrow")
+    (several / "128").rename(several / ".128.partial")
+    (several / ".hidden").mkdir()
+    result = call("verify", "out", "--against", "a.txt")
+    assert result.returncode == 1
+    assert [line.partition(": ")[0] for line in result.stdout.decode().splitlines()] == ["out/8", "out/8"]
+    damaged, unfinished, last = result.stderr.decode().splitlines()
+    assert damaged.startswith("seampack: out/16/shard-00000-00000.arrow: the checksum differs")
+    assert unfinished == "seampack: out/128: no such folder; a run that did not finish is in out/.128.partial"
+    assert last == "seampack: out: 2 of 3 folders are not verified"
+    as_json = json.loads(call("verify", "out", "--json").stdout)
+    assert [each["verified"] for each in as_json] == [True, False, False]
+    (several.parent / "b.txt").write_text("another line\n" * 40)
+    assert b"seampack: out/8: document 0, token 0: expected" in call("verify", "out", "--against", "b.txt").stderr
+
+
+def test_other_readers_name_the_folders_inside(call: Run, several: Path, tmp_path: Path) -> None:
+    message = r"out: no manifest.json, but packed folders: 8, 16, 128; name one of them$"
+    for arguments in (("inspect", "out"), ("unpack", "out", "-o", "b.jsonl")):
+        assert re.search(message, failed(call(*arguments)))
+    with pytest.raises(ShardError, match=message):
+        seampack.PackedDataset(several)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ShardError, match=r"no manifest.json: not a packed folder"):
+        seampack.PackedFolder(tmp_path / "empty")

@@ -135,7 +135,7 @@ def test_signals_end_a_run_while_the_language_models_compute(tmp_path: Path) -> 
             time.sleep(0.01)
         process.send_signal(number)
         try:
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
         assert (process.returncode, errors) == (128 + number, b"seampack: interrupted; the output is unchanged\n")
@@ -154,7 +154,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
             train([texts], LONG, tmp_path / "m", resume=True, threads=1)
         for worker in found:
             os.kill(worker, signal.SIGCONT)
-        for _ in range(1000):
+        for _ in range(6000):
             if all(map(ended, found)):
                 break
             time.sleep(0.01)
