@@ -97,7 +97,7 @@ LAYERS: dict[str, set[str]] = {
     | {"seampack._cgroups", "seampack._jit", "seampack._memory", "seampack._pandas", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},
 }
-WITH_TORCH = {"corpus", "direction_trainer", "language_model", "teacher", "training", "training_processes"}
+WITH_TORCH = {"corpus", "direction_trainer", "language_model", "scoring", "teacher", "training", "training_processes"}
 """The modules of the segmenter's language model; the others work without torch."""
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 

@@ -63,6 +63,24 @@ def open_places(single: npt.NDArray[np.bool_], offsets: npt.NDArray[np.int64]) -
     return is_open
 
 
+def possible_segments(
+    single: npt.NDArray[np.bool_], lengths: npt.NDArray[np.int64], longest: int
+) -> npt.NDArray[np.bool_]:
+    """Return flags of the segments that a chunk can have, shape (units, longest); column ``l - 1``: of ``l`` units.
+
+    A segment of several units has no unit that is a word by itself. ``single``: flags of these, shape (units,);
+    ``lengths``: number of units of each chunk, shape (chunks,).
+    """
+    starts = np.arange(single.size)[:, None]
+    ends = starts + np.arange(1, longest + 1)
+    before = np.append(0, np.cumsum(single))  # such units before each place
+    last = np.repeat(np.cumsum(lengths), lengths)[:, None]
+    joins = before[np.minimum(ends, single.size)] == before[starts]
+    joins[:, 0] = True
+    possible: npt.NDArray[np.bool_] = joins & (ends <= last)
+    return possible
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkCorpus:
     """Chunks of unit ids, concatenated; ``single`` flags the units that are words by themselves."""
@@ -110,14 +128,16 @@ class ChunkCorpus:
         source = np.repeat(self.offsets[1:] + self.offsets[:-1] - 1, np.diff(self.offsets)) - np.arange(self.ids.size)
         return ChunkCorpus(self.ids[source], self.single[source], self.offsets, self.vocab_size)
 
-    def batch(self, which: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor, npt.NDArray[np.int64]]:
+    def batch(self, which: npt.NDArray[np.int64], longest: int) -> tuple[Tensor, Tensor, Tensor, npt.NDArray[np.int64]]:
         """Return a batch of chunks, padded to the length of the longest.
 
         Args:
             which: Numbers of the chunks, shape (chunks,).
+            longest: Length of the longest segment, in units.
 
         Returns:
-            ids, shape (chunks, longest); lengths, (chunks,); single, same shape as ids; unit offsets, (chunks + 1,).
+            ids, shape (chunks, longest chunk); lengths, (chunks,); flags of the possible segments of the concatenated
+            chunks, (units, longest); unit offsets, (chunks + 1,).
         """
         starts = self.offsets[which]
         lengths = self.offsets[which + 1] - starts
@@ -126,5 +146,5 @@ class ChunkCorpus:
         source = np.minimum(starts[:, None] + columns, self.ids.size - 1)
         inside = columns < lengths[:, None]
         ids = np.where(inside, self.ids[source], 0)
-        single = self.single[source] & inside
-        return torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(single), offsets_of(lengths)
+        possible = possible_segments(self.single[source[inside]], lengths, longest)
+        return torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(possible), offsets_of(lengths)

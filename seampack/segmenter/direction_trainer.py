@@ -20,6 +20,7 @@ from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.embeddings import skip_gram_embeddings
 from seampack.segmenter.language_model import SegmentalLM, log_likelihood
+from seampack.segmenter.scoring import Scorer
 
 _MOST_VALIDATION = 2_000  # largest number of held-out chunks
 _VALIDATION_UNITS = 400  # units of a batch
@@ -110,26 +111,24 @@ class DirectionTrainer:
 
     def _loss(self, which: npt.NDArray[np.int64]) -> tuple[torch.Tensor, int]:
         """Return the negative log-likelihood of the chunks, including the cost of words, and their number of units."""
-        chunks, lengths, single, offsets = self.corpus.batch(which)
-        scores = self.model(chunks, lengths, single) - self.word_cost(self.step)
+        chunks, lengths, possible, offsets = self.corpus.batch(which, self.config.longest)
+        scores = self.model(chunks, lengths, possible) - self.word_cost(self.step)
         return -log_likelihood(scores, offsets), int(offsets[-1])
 
     def validate(self) -> tuple[float, float]:
         """Return nats per unit and units per word of the held-out chunks; infinity and NaN if there are none."""
         if not self.validation.size:
             return math.inf, math.nan
-        self.model.eval()
+        scorer = Scorer(self.model)
         total, units, words = 0.0, 0, 0
-        with torch.no_grad():
-            for which in batches(self.corpus, self.validation, _VALIDATION_UNITS, 0):
-                chunks, lengths, single, offsets = self.corpus.batch(which)
-                scores = self.model(chunks, lengths, single)
-                total -= float(log_likelihood(scores, offsets))
-                units += int(offsets[-1])
-                ends = np.empty(len(scores), np.uint8)
-                kernels.viterbi(scores.numpy(), offsets, ends)
-                words += int(ends.sum())
-        self.model.train()
+        for which in batches(self.corpus, self.validation, _VALIDATION_UNITS, 0):
+            chunks, lengths, possible, offsets = self.corpus.batch(which, self.config.longest)
+            scores = scorer.scores(chunks, lengths, possible).numpy()
+            total -= float(kernels.log_likelihood(scores, offsets).sum())
+            units += int(offsets[-1])
+            ends = np.empty(len(scores), np.uint8)
+            kernels.viterbi(scores, offsets, ends)
+            words += int(ends.sum())
         return total / units, units / words
 
     def run(

@@ -42,13 +42,14 @@ class SegmentalLM(nn.Module):
         self.first_hidden = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, chunks: Tensor, lengths: Tensor, single: Tensor) -> Tensor:
+    def forward(self, chunks: Tensor, lengths: Tensor, possible: Tensor) -> Tensor:
         """Return the lattice of a batch, shape (units, longest), its chunks concatenated.
 
         Args:
             chunks: Unit ids, shape (chunks, longest chunk); padding values are ignored.
             lengths: Number of units of each chunk, shape (chunks,).
-            single: Flags of the units that are words by themselves, same shape as ``chunks``.
+            possible: Flags of the segments that are possible, shape (units, longest); others have the score
+                IMPOSSIBLE.
         """
         batch, most = chunks.shape
         device = chunks.device
@@ -78,53 +79,12 @@ class SegmentalLM(nn.Module):
         following = torch.zeros(self.longest + 1, units, dtype=torch.long, device=device)
         for step in range(self.longest):
             following[step] = chunks[row, torch.clamp(column + step, max=most - 1)]
-        forbidden = torch.zeros(self.longest, units, dtype=torch.bool, device=device)
-        has_single = torch.zeros(units, dtype=torch.bool, device=device)
-        for step in range(self.longest):
-            last = column + step
-            is_outside = last >= lengths[row]
-            has_single = has_single | single[row, torch.clamp(last, max=most - 1)]
-            forbidden[step] = is_outside | has_single if step else is_outside
-
         states = output.view(-1, self.hidden)
-        if torch.is_grad_enabled():
-            written, ended = _Writing.apply(states, self.embedding.weight, self.bias, following.view(-1))  # type: ignore[no-untyped-call]
-        else:
-            used = torch.cat([~forbidden.new_zeros(1, units), ~forbidden]).view(-1)  # states within a possible segment
-            written, ended = states.new_zeros(2, used.shape[0])
-            written[used], ended[used] = self._write(states[used], following.view(-1)[used])
+        written, ended = _Writing.apply(states, self.embedding.weight, self.bias, following.view(-1))  # type: ignore[no-untyped-call]
         written, ended = written.view(-1, units), ended.view(-1, units)
         scores = torch.cumsum(written[:-1], 0) + ended[1:]  # shape (longest, units)
-        lattice: Tensor = scores.masked_fill(forbidden, IMPOSSIBLE).t().contiguous()
+        lattice: Tensor = scores.t().masked_fill(~possible, IMPOSSIBLE).contiguous()
         return lattice
-
-    def _write(self, states: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the log-probabilities of the following unit and of END after each state, shape (states,) each.
-
-        Without gradients. Where the processor can, the log-sum-exp of all logits is computed in bfloat16, with an error
-        of about 0.01.
-        """
-        weight, bias = self.embedding.weight, self.bias
-        largest = float((weight.abs().sum(1) + bias.abs()).max())  # bound of the logits: states are between -1 and 1
-        is_narrow = largest < _LARGEST_LOGIT and torch.cpu._is_avx512_bf16_supported()
-        kind = torch.bfloat16 if is_narrow else states.dtype
-        columns, shift = weight.t().to(kind).contiguous(), bias.to(kind)
-        partition = torch.empty(states.shape[0])
-        blocks = torch.split(states.to(kind), _BLOCK), torch.split(partition, _BLOCK)
-        for block, sums in zip(*blocks, strict=True):
-            logits = torch.addmm(shift, block, columns)
-            if largest < _LARGEST_LOGIT:
-                torch.sum(logits.exp_(), 1, dtype=states.dtype, out=sums).log_()
-            else:
-                torch.logsumexp(logits, 1, out=sums)
-        written = (states * weight[following]).sum(1) + bias[following] - partition
-        return written, states @ weight[END] + bias[END] - partition
-
-
-_BLOCK = 128
-"""States whose logits are computed at once, so that these fit in the processor's cache."""
-_LARGEST_LOGIT = 80
-"""Logits up to this size have exponentials that can be added without overflow."""
 
 
 def _log_probabilities(

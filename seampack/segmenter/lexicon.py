@@ -25,6 +25,8 @@ _UNKNOWN = 2.0
 """Factor of the probability of a spelled word next to the student."""
 _MODEL_UNKNOWN = 0.1
 """Factor of the probability of a spelled word next to a language model."""
+_LIKELY = 0.001
+"""Posterior of student and lexicon below which the language models do not score a segment."""
 _UNSEEN = 0.5
 """Count of a unit that no word has."""
 
@@ -99,6 +101,25 @@ class Lexicon:
         kernels.add_student(log_odds, offsets, _STUDENT_WEIGHT, scores)
         _kernels.forbid_bonds(scores, offsets, units.bonds, decoders.IMPOSSIBLE)
         return decoders.Lattices(scores, scores, offsets, weight=1)
+
+    def likely_segments(self, units: Units, log_odds: npt.NDArray[np.float32], widest: int) -> npt.NDArray[np.bool_]:
+        """Return flags of the segments that lexicon and student do not exclude, shape (units, widest).
+
+        These are the segments with a posterior of at least _LIKELY, and those of the best segmentation. A longer one
+        flags all segments within it. ``log_odds``: see ``with_student``.
+        """
+        lattices = self.with_student(units, log_odds)
+        posteriors = lattices.posteriors()
+        likely = np.zeros((units.key.size, max(self.longest, widest)), np.bool_)
+        likely[:, : self.longest] = posteriors >= _LIKELY
+        last = np.flatnonzero(lattices.ends(posteriors))
+        sizes = np.diff(last, prepend=-1)
+        likely[last - sizes + 1, sizes - 1] = True
+        for size in range(widest + 1, self.longest + 1):
+            starts = np.flatnonzero(likely[:, size - 1])
+            for place in range(size):
+                likely[starts + place, : min(widest, size - place)] = True
+        return likely[:, :widest]
 
     def with_models(self, units: Units, lattices: decoders.Lattices) -> decoders.Lattices:
         """Return the lattices of the language models with the scores of the lexicon added, and with its longer words.

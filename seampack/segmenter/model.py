@@ -159,7 +159,7 @@ class Segmenter:
         """Return the positions of the words, like ``spans``, with the options as a config."""
         units, starts = self.units(texts)
         exact = config.uses_language_models or not self.has_student
-        lattices = self._lattices(units, exact, config.lexicon)
+        lattices = self._lattices(units, exact, config.lexicon, likely=config.threshold is None)
         if lattices is not None and config.threshold is None:
             own = self.decoder if exact else decoders.DEFAULT
             ends = decoders.DECODERS[config.decoder or own](lattices)
@@ -276,18 +276,30 @@ class Segmenter:
         self.script_check.add(points, is_mapped=True)
         return self._alphabet.units_of(points_in_form(points, self.han_form), starts), starts
 
-    def model_lattices(self, units: Units, *, lexicon: bool = True) -> decoders.Lattices:
+    def model_lattices(self, units: Units, *, lexicon: bool = True, likely: bool = False) -> decoders.Lattices:
         """Return the lattices of the language models, with the scores of the lexicon if there is one.
 
-        ``units``: from ``units``. Raises ShardError if the segmenter has no language models.
-        """
-        lattices = self.teacher.lattices(units)
-        return self.lexicon.with_models(units, lattices) if lexicon and self.has_lexicon else lattices
+        Args:
+            units: From ``units``.
+            lexicon: Let the lexicon decide too, if the segmenter has one.
+            likely: Score only the segments that student and lexicon do not exclude; without a lexicon, all.
 
-    def _lattices(self, units: Units, exact: bool, lexicon: bool) -> decoders.Lattices | None:
+        Raises ShardError if the segmenter has no language models.
+        """
+        if not (lexicon and self.has_lexicon):
+            return self.teacher.lattices(units)
+        return self.lexicon.with_models(units, self.teacher.lattices(units, self._likely(units) if likely else None))
+
+    def _likely(self, units: Units) -> npt.NDArray[np.bool_]:
+        """Return flags of the segments that student and lexicon do not exclude, shape (units, K)."""
+        log_odds = self.student.end_log_odds(units)
+        log_odds[self.teacher.chunk_offsets(units)[1:] - 1] = np.inf  # no segment leaves its chunk
+        return self.lexicon.likely_segments(units, log_odds, self.teacher.config.longest)
+
+    def _lattices(self, units: Units, exact: bool, lexicon: bool, *, likely: bool = False) -> decoders.Lattices | None:
         """Return the lattices of the language models or the student, with the lexicon; None for the student alone."""
         if exact:
-            return self.model_lattices(units, lexicon=lexicon)
+            return self.model_lattices(units, lexicon=lexicon, likely=likely)
         if lexicon and self.has_lexicon:
             return self.lexicon.with_student(units, self.student.end_log_odds(units))
         return None

@@ -1,18 +1,30 @@
-"""The segmental language model against its definition."""
+"""The segmental language model and its fast scores against the definition."""
 
+import itertools
+from unittest import mock
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.decoders import IMPOSSIBLE
 
 torch = pytest.importorskip("torch")
 
+from seampack.segmenter import scoring  # noqa: E402
+from seampack.segmenter.corpus import ChunkCorpus, possible_segments  # noqa: E402
 from seampack.segmenter.language_model import END, SegmentalLM, _Writing  # noqa: E402
+from seampack.segmenter.scoring import Scorer  # noqa: E402
 
 
-@pytest.mark.parametrize(("is_narrow", "scale", "error"), [(False, 1, 1e-4), (True, 1, 0.1), (True, 100, 1e-2)])
+@pytest.mark.parametrize(
+    ("is_fast", "is_narrow", "scale", "error"),
+    [(False, False, 1, 1e-4), (True, False, 1, 1e-4), (True, True, 1, 0.1), (True, True, 100, 1e-2)],
+)
 def test_scores_are_those_of_the_definition(
-    is_narrow: bool, scale: int, error: float, monkeypatch: pytest.MonkeyPatch
+    is_fast: bool, is_narrow: bool, scale: int, error: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each segment's score against a decoder that runs for this segment alone, step by step.
 
@@ -23,9 +35,10 @@ def test_scores_are_those_of_the_definition(
     model = SegmentalLM(9, TrainConfig(longest=3, hidden=8)).eval()
     model.embedding.weight.data *= scale
     chunk = [3, 5, 4, 8, 3]
-    single = torch.tensor([[False, False, False, True, False]])
+    single = np.array([False, False, False, True, False])
+    batch = torch.tensor([chunk]), torch.tensor([5]), torch.from_numpy(possible_segments(single, np.array([5]), 3))
     with torch.no_grad():
-        found = model(torch.tensor([chunk]), torch.tensor([5]), single).numpy()
+        found = (Scorer(model).scores(*batch) if is_fast else model(*batch)).numpy()
         for start in range(5):
             read = torch.tensor([[1, *chunk[:start]]])
             context = 0.5 * model.encoder(model.embedding(read))[0][0, -1]
@@ -46,6 +59,37 @@ def test_scores_are_those_of_the_definition(
                     score += float(torch.log_softmax(logits, 0)[symbol])
                     inputs = model.embedding.weight[symbol]
                 assert found[start, length - 1] == pytest.approx(score, abs=error)
+
+
+@given(st.lists(st.lists(st.integers(2, 8), min_size=1, max_size=12), min_size=1, max_size=6), st.integers(0, 99))
+def test_fast_scores_are_those_of_the_model(chunks: list[list[int]], seed: int) -> None:
+    """For any wanted segments, with blocks smaller than the batch."""
+    torch.manual_seed(seed)
+    model = SegmentalLM(9, TrainConfig(longest=3, hidden=8)).eval()
+    offsets = np.cumsum([0, *map(len, chunks)])
+    ids = np.concatenate([*chunks])
+    corpus = ChunkCorpus(ids, ids == 8, offsets, 9)
+    padded, lengths, possible, _ = corpus.batch(np.arange(len(chunks)), 3)
+    wanted = possible & (torch.rand(possible.shape) < 0.6)
+    with torch.no_grad(), mock.patch.multiple(scoring, _STARTS=4, _STATES=3):
+        with mock.patch.object(torch.cpu, "_is_avx512_bf16_supported", return_value=False):
+            found = Scorer(model).scores(padded, lengths, wanted)
+        torch.testing.assert_close(found, model(padded, lengths, wanted), atol=1e-4, rtol=1e-4)
+
+
+@given(st.lists(st.lists(st.booleans(), max_size=5), max_size=4), st.integers(1, 4))
+def test_possible_segments(chunks: list[list[bool]], longest: int) -> None:
+    single = np.array([*itertools.chain(*chunks)], np.bool_)
+    found = possible_segments(single, np.array([*map(len, chunks)], np.int64), longest)
+    expected = [
+        [
+            start + size <= len(chunk) and (size == 1 or not any(chunk[start : start + size]))
+            for size in range(1, longest + 1)
+        ]
+        for chunk in chunks
+        for start in range(len(chunk))
+    ]
+    assert found.tolist() == expected
 
 
 def test_gradients_of_the_output_layer() -> None:

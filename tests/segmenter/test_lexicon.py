@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from seampack.cli import main
 from seampack.errors import DataError, ShardError
+from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import DistillConfig, LexiconConfig
 from seampack.segmenter.decoders import IMPOSSIBLE, Lattices
 from seampack.segmenter.dictionary import Dictionary
@@ -67,6 +68,35 @@ def test_the_lattice_scores_each_segment(counts: dict[str, int], text: str, long
                 student = np.log(1 - ends[start : end - 1]).sum() + np.log(ends[end - 1])
                 expected = 0.5 * student + word_score(text[start:end], counts, 2)
                 assert lattices.forward[start, end - start - 1] == pytest.approx(expected, abs=1e-3)
+
+
+@given(
+    counts=counted,
+    text=st.text("研究生命", min_size=1, max_size=9),
+    longest=st.integers(1, 5),
+    widest=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_likely_segments(counts: dict[str, int], text: str, longest: int, widest: int, seed: int) -> None:
+    """The likely ones, and a whole segmentation of each stretch; longer ones are there in pieces."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(0, 9, len(text)).astype(np.float32)
+    log_odds[rng.random(len(text)) < 0.2] = np.inf
+    log_odds[-1] = np.inf
+    units, _ = ALPHABET.units([text])
+    lexicon = Lexicon.of(ALPHABET, [*counts], np.array([*counts.values()]), longest)
+    lattices = lexicon.with_student(units, log_odds)
+    posteriors = lattices.posteriors()
+    found = lexicon.likely_segments(units, log_odds, widest)
+    ends = [0, *(np.flatnonzero(lattices.ends(posteriors)) + 1).tolist()]
+    words = {*itertools.pairwise(ends)}
+    words |= {(start, start + column + 1) for start, column in np.argwhere(posteriors >= 0.001).tolist()}
+    expected = {word for word in words if word[1] - word[0] <= widest}
+    for start, end in words - expected:
+        pieces = itertools.combinations(range(start, end + 1), 2)
+        expected |= {piece for piece in pieces if piece[1] - piece[0] <= widest}
+    assert found.shape == (len(text), widest)
+    assert {(start, start + column + 1) for start, column in np.argwhere(found).tolist()} == expected
 
 
 def model_score(scores: np.ndarray, start: int, end: int) -> float:
@@ -161,6 +191,26 @@ def test_the_language_models_use_the_lexicon(decoder: str | None, tmp_path: Path
         assert segmenter.segment(text, **options, lexicon=False) == without.segment(text, **options)
         assert ["".join(parts) for parts in segmenter.segment(text, **options)] == ["".join(t.split()) for t in text]
     assert segmenter.n_best([tiny.TEXT], 2, lexicon=False) == without.n_best([tiny.TEXT], 2)
+
+
+def test_the_language_models_score_only_likely_segments(tmp_path: Path) -> None:
+    """The words that student and lexicon exclude are not found, whatever the language models say; nothing is lost."""
+    pytest.importorskip("torch")
+    words = {"研究": 10**6, "生命": 10**6, "究生": 1}
+    texts = [*MIXED, tiny.TEXT * 90, "，", ""]  # chunks are cut at 400 units
+    for end_bias in (-100, 0, 100):
+        segmenter = Segmenter.load(tiny.save(tmp_path / f"{end_bias}", teacher=True, lexicon=words, end_bias=end_bias))
+        units, _ = segmenter.units(texts)
+        every, likely = (segmenter.model_lattices(units, likely=flag) for flag in (False, True))
+        scored = likely.forward > IMPOSSIBLE / 2
+        np.testing.assert_allclose(likely.forward[scored], every.forward[scored], atol=1e-3)
+        assert (every.forward[~scored] <= IMPOSSIBLE / 2).mean() < 1
+        ends = likely.ends(likely.posteriors())
+        totals = kernels.total_scores(likely.forward, likely.offsets, ends)
+        assert (totals > IMPOSSIBLE / 2).all()  # each chunk has a possible segmentation
+        for decoder in ("posterior", "product", "boundary"):
+            found = segmenter.segment(texts, decoder=decoder)
+            assert ["".join(parts) for parts in found] == ["".join(text.split()) for text in texts]
 
 
 def test_the_student_decides_about_words_that_the_lexicon_lacks(tmp_path: Path) -> None:

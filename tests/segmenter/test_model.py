@@ -84,16 +84,16 @@ def test_student_and_language_models_end_words_there_alike(both: Segmenter, thre
 def test_threads_change_the_time_only(both: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own threads wait actively for each other: on a busy machine, two of them take eight times as long."""
     torch = pytest.importorskip("torch")
-    from seampack.segmenter.language_model import SegmentalLM
+    from seampack.segmenter.scoring import Scorer
 
     seen: list[tuple[int, int]] = []
-    forward = SegmentalLM.forward
+    scores = Scorer.scores
 
     def watched(*arguments: Any) -> Any:
         seen.append((torch.get_num_threads(), threading.get_ident()))
-        return forward(*arguments)
+        return scores(*arguments)
 
-    monkeypatch.setattr(SegmentalLM, "forward", watched)
+    monkeypatch.setattr(Scorer, "scores", watched)
     before = torch.get_num_threads()
     expected = both.segment(MIXED, exact=True)
     for threads, each in ((1, 1), (2, 1), (3, 1), (4, 2)):

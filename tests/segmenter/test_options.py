@@ -23,6 +23,7 @@ from seampack.segmenter.spans import Spans
 torch = pytest.importorskip("torch")
 
 from seampack.segmenter.direction_trainer import DirectionTrainer, Report  # noqa: E402
+from seampack.segmenter.language_model import SegmentalLM  # noqa: E402
 from seampack.segmenter.training import distill, train  # noqa: E402
 from seampack.segmenter.training_folder import CHECKPOINT  # noqa: E402
 from seampack.segmenter.training_processes import CORPUS  # noqa: E402
@@ -76,8 +77,9 @@ class Training:
 
     def is_random(self) -> bool:
         """Whether dropout changes the scores of the forward model in training mode."""
-        model = self.segmenter.teacher._models[0]
-        batch = torch.tensor([[3, 4, 5]]), torch.tensor([3]), torch.zeros(1, 3, dtype=torch.bool)
+        config = TrainConfig.of_description(self.description["config"])
+        model = SegmentalLM(self.segmenter.teacher.vocabulary.size, config)
+        batch = torch.tensor([[3, 4, 5]]), torch.tensor([3]), torch.ones(3, config.longest, dtype=torch.bool)
         with torch.no_grad():
             return not torch.equal(model.train()(*batch), model.eval()(*batch))
 
