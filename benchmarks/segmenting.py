@@ -48,7 +48,19 @@ from seampack.segmenter.spans import Spans
 
 RESULTS = Path(__file__).parent / "results" / "segmenting.json"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "segmenter.md"
-PACKAGES = ("seampack", "numpy", "numba", "torch", "jieba", "budoux", "sentencepiece", "pythainlp")
+PACKAGES = (
+    "seampack",
+    "numpy",
+    "numba",
+    "torch",
+    "jieba",
+    "budoux",
+    "sentencepiece",
+    "pythainlp",
+    "attacut",
+    "fugashi",
+    "unidic-lite",
+)
 
 TESTS = {
     "pku": ("sighan_pku_test", "SIGHAN 2005 PKU test, Chinese"),
@@ -70,8 +82,18 @@ CHINESE = {
 }
 """The tests of the bundled model for Chinese."""
 
-THAI = {**{name: TESTS[name] for name in ("th", "best")}, "wisesight": ("wisesight1000", "wisesight1000, Thai")}
-"""The tests on which the bundled Thai model is compared with other programs."""
+OTHERS = {
+    "th": (*(TESTS[name] for name in ("th", "best")), ("wisesight1000", "wisesight1000, Thai")),
+    "ja": (("ud_ja_gsd_test", "UD GSD test, Japanese"),),
+}
+"""The tests on which a bundled model is compared with other programs."""
+
+OURS: dict[str, dict[str, bool]] = {
+    "student and lexicon (default)": {},
+    "student alone": {"lexicon": False},
+    "exact": {"exact": True},
+}
+"""Options of a bundled model in this comparison."""
 
 OWN = "own decoder, no punctuation"
 """The scores of the decoder of a model, or of its student if it has no language models."""
@@ -268,17 +290,18 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def thai_rows(options: argparse.Namespace) -> list[Row]:
-    """Return the F1 of the bundled Thai model, with and without its lexicon, and of the installed peers."""
+def comparison_rows(options: argparse.Namespace, name: str) -> list[Row]:
+    """Return the F1 of a bundled model, with and without its lexicon, and of the installed peers."""
     rows = []
-    segmenter = Segmenter.load("th")
-    for folder, title in THAI.values():
+    segmenter = Segmenter.load(name)
+    for folder, title in OTHERS[name]:
         raw, gold = texts_and_gold(options.data, folder)
         ours = [
-            measure_peer(name, lambda lexicon=lexicon: functools.partial(segmenter.segment, lexicon=lexicon), gold, raw)  # type: ignore[misc]
-            for name, lexicon in (("th, student and lexicon (default)", True), ("th, student alone", False))
+            measure_peer(f"{name}, {kind}", lambda how=how: functools.partial(segmenter.segment, **how), gold, raw)  # type: ignore[misc]
+            for kind, how in OURS.items()
+            if segmenter.has_teacher or "exact" not in how
         ]
-        for result in [*ours, *run_peers(gold, raw, "th")]:
+        for result in [*ours, *run_peers(gold, raw, name)]:
             scores = result.to_dict()
             rows.append(
                 {
@@ -344,7 +367,8 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "costs": cost_rows,
     "agreement": agreement_rows,
     "peers": peer_rows,
-    "thai": thai_rows,
+    "thai": functools.partial(comparison_rows, name="th"),
+    "japanese": functools.partial(comparison_rows, name="ja"),
     "speed": speed_rows,
 }
 
