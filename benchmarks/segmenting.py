@@ -54,6 +54,7 @@ PACKAGES = (
     "numba",
     "torch",
     "jieba",
+    "pkuseg",
     "budoux",
     "sentencepiece",
     "pythainlp",
@@ -203,14 +204,11 @@ def _other_words(segmenter: Segmenter, gold: list[list[str]]) -> set[str]:
 
 def _by_kind(segmenter: Segmenter, raw: list[str]) -> dict[str, list[list[str]]]:
     """Return the words of texts by the student and by the language models, with and without the lexicon."""
-    units, starts = segmenter.units(raw)
-    lattices = segmenter.model_lattices(units, lexicon=False)
-    exact = {"exact, no lexicon": lattices, "exact": segmenter.lexicon.with_models(units, lattices)}
-    decode = DECODERS[segmenter.decoder]
     return {
         "student alone": segmenter.segment(raw, lexicon=False),
         "default": segmenter.segment(raw),
-        **{kind: Spans.of_ends(decode(both), units, starts).words(raw) for kind, both in exact.items()},
+        "exact, no lexicon": segmenter.segment(raw, exact=True, lexicon=False),
+        "exact": segmenter.segment(raw, exact=True),
     }
 
 

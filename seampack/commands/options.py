@@ -182,8 +182,8 @@ pre_segment = option(
     type=PATH,
     group=Group.TOKENS,
     metavar="MODEL",
-    help="Split texts into words first, so that no token crosses a word boundary. MODEL is a segmenter: zh, th or a "
-    "folder. By default texts are not split.",
+    help="Split texts into words first, so that no token crosses a word boundary. MODEL is a segmenter: zh, th, ja or "
+    "a folder. By default texts are not split.",
 )
 
 

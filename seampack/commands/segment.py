@@ -258,8 +258,8 @@ def _progress(longest: int, retry: int) -> Callable[[Any], None]:
         if key not in seen and report.units_per_word < least:
             warn(
                 f"{report.direction}: {report.units_per_word:.2f} units per word at the first validation, less than "
-                f"{least:.2f}: most units are words, and this seldom improves; {way_out} the agreement of both "
-                "directions at the end"
+                f"{least:.2f}: so far, most units are words; {way_out} the agreement of both directions at the "
+                "end, because some runs find words later"
             )
         seen.add(key)
 

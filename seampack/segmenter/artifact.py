@@ -24,6 +24,12 @@ from seampack.segmenter.scripts import HanForm
 DESCRIPTION = "segmenter.json"
 BUNDLED = ("zh", "th", "ja")
 PARTS = ("student", "teacher", "lexicon")
+_NAMES = {"student": "student", "teacher": "language models", "lexicon": "lexicon"}
+_ADVICE = {
+    "student": "make one with: seampack segment distill RAW --teacher MODEL",
+    "teacher": "use its student (no --exact, --decoder or n best), or train a segmenter: seampack segment train RAW",
+    "lexicon": "make one with: seampack segment lexicon RAW -m MODEL",
+}
 REMEDY = "copy the model again, or train it again"
 KIND = ArtifactKind("seampack segmenter", 1, DESCRIPTION, "seampack segment train RAW", REMEDY)
 LEXICON_VERSION = 1
@@ -135,7 +141,8 @@ def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
     """
     path = _part(folder, part)
     if part not in description["parts"]:
-        raise ShardError(f"{folder}: the segmenter has no {part}; its parts: {', '.join(description['parts'])}")
+        parts = ", ".join(_NAMES[each] for each in description["parts"])
+        raise ShardError(f"{folder}: the segmenter has no {_NAMES[part]}; its parts: {parts}; {_ADVICE[part]}")
     return KIND.read_arrays(path)
 
 

@@ -211,7 +211,7 @@ def _text(record: dict[str, msgspec.Raw], column: str, whole: str) -> str | None
     if column not in record and dot and head in record:
         return _text(_RECORD.decode(record[head]), rest, whole)
     if column not in record:
-        raise DataError(f"{no_field(whole, list(record))}; name it with --text-column")
+        raise DataError(no_field(whole, list(record)))
     try:
         text: str | None = _TEXT.decode(record[column])
     except msgspec.ValidationError as error:

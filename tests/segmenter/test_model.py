@@ -162,7 +162,7 @@ def test_null_stays_null_in_a_dataset(joining: Segmenter) -> None:
 
 def test_a_model_without_language_models(joining: Segmenter) -> None:
     for call in (lambda: joining.segment(["研"], exact=True), lambda: joining.n_best(["研"], 1)):
-        with pytest.raises(ShardError, match="the segmenter has no teacher"):
+        with pytest.raises(ShardError, match="has no language models; its parts: student; use its student"):
             call()
 
 

@@ -52,7 +52,7 @@ def test_an_ensemble_becomes_one_student(trained: Path, tmp_path: Path) -> None:
     distill(teachers, [texts], tmp_path / "student", config=DistillConfig(table_bits=12))
     student = Segmenter.load(tmp_path / "student")
     assert word_f1(student.segment(texts), gold) > 0.9
-    with pytest.raises(ShardError, match="the segmenter has no teacher"):
+    with pytest.raises(ShardError, match="has no language models; its parts: student; use its student"):
         student.segment(texts, exact=True)
     with pytest.raises(ConfigError, match="a segmenter can hold one teacher; got 2"):
         distill(teachers, [texts], tmp_path / "student", keep_teacher=True)
@@ -84,7 +84,7 @@ def test_only_the_parts_of_the_description_are_used(tmp_path: Path) -> None:
     teacher = tiny.save(tmp_path / "teacher", teacher=True)
     distill([Segmenter.load(teacher)], [sentences(50)[0]], tmp_path / "m", config=DistillConfig(table_bits=8))
     shutil.copy(teacher / "teacher.safetensors", tmp_path / "m")
-    with pytest.raises(ShardError, match="the segmenter has no teacher"):
+    with pytest.raises(ShardError, match="has no language models; its parts: student; use its student"):
         Segmenter.load(tmp_path / "m").segment(["研究"], exact=True)
 
 
