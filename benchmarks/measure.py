@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seampack._version import __version__
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -72,7 +74,8 @@ def machine(packages: Sequence[str]) -> str:
     versions = []
     for package in packages:
         try:
-            versions.append(f"{package} {importlib.metadata.version(package)}")
+            version = __version__ if package == "seampack" else importlib.metadata.version(package)
+            versions.append(f"{package} {version}")
         except importlib.metadata.PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0))

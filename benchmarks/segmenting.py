@@ -13,9 +13,9 @@ test are trained with ``--seed 1`` and ``--seed 2``:
     train DATA/br_phono/raw.txt --script symbols --longest 8 --word-cost 0.5 -o models/br-cost0.5-0    # and other costs
     train DATA/letters/raw.txt --script latin --longest 8 --word-cost 0.5 -o models/letters-cost0.5-0  # the same
 
-``zh-0`` and ``th-0`` are the bundled models, described in NOTICE. ``benchmarks/letters.py`` makes ``letters``. Training
-never reads gold; docs/segmenter.md describes how the defaults were chosen. Rows are kept in
-``benchmarks/results/segmenting.json``, including rows of models that no longer exist.
+``zh-0`` and ``th-0`` are the bundled models, described in NOTICE; ``br-0`` and ``letters-0`` have the costs 0.5 and 2.
+``benchmarks/letters.py`` makes ``letters``. Training never reads gold; docs/segmenter.md describes how defaults were
+chosen. Rows are kept in ``benchmarks/results/segmenting.json``, including rows of models that no longer exist.
 """
 
 import argparse
@@ -48,7 +48,19 @@ from seampack.segmenter.spans import Spans
 
 RESULTS = Path(__file__).parent / "results" / "segmenting.json"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "segmenter.md"
-PACKAGES = ("seampack", "numpy", "numba", "torch", "jieba", "budoux", "sentencepiece", "pythainlp")
+PACKAGES = (
+    "seampack",
+    "numpy",
+    "numba",
+    "torch",
+    "jieba",
+    "budoux",
+    "sentencepiece",
+    "pythainlp",
+    "attacut",
+    "fugashi",
+    "unidic-lite",
+)
 
 TESTS = {
     "pku": ("sighan_pku_test", "SIGHAN 2005 PKU test, Chinese"),
@@ -70,8 +82,18 @@ CHINESE = {
 }
 """The tests of the bundled model for Chinese."""
 
-THAI = {**{name: TESTS[name] for name in ("th", "best")}, "wisesight": ("wisesight1000", "wisesight1000, Thai")}
-"""The tests on which the bundled Thai model is compared with other programs."""
+OTHERS = {
+    "th": (*(TESTS[name] for name in ("th", "best")), ("wisesight1000", "wisesight1000, Thai")),
+    "ja": (("ud_ja_gsd_test", "UD GSD test, Japanese"),),
+}
+"""The tests on which a bundled model is compared with other programs."""
+
+OURS: dict[str, dict[str, bool]] = {
+    "student and lexicon (default)": {},
+    "student alone": {"lexicon": False},
+    "exact": {"exact": True},
+}
+"""Options of a bundled model in this comparison."""
 
 OWN = "own decoder, no punctuation"
 """The scores of the decoder of a model, or of its student if it has no language models."""
@@ -184,10 +206,11 @@ def _by_kind(segmenter: Segmenter, raw: list[str]) -> dict[str, list[list[str]]]
     units, starts = segmenter.units(raw)
     lattices = segmenter.model_lattices(units, lexicon=False)
     exact = {"exact, no lexicon": lattices, "exact": segmenter.lexicon.with_models(units, lattices)}
+    decode = DECODERS[segmenter.decoder]
     return {
         "student alone": segmenter.segment(raw, lexicon=False),
         "default": segmenter.segment(raw),
-        **{kind: Spans.of_ends(DECODERS[DEFAULT](both), units, starts).words(raw) for kind, both in exact.items()},
+        **{kind: Spans.of_ends(decode(both), units, starts).words(raw) for kind, both in exact.items()},
     }
 
 
@@ -267,17 +290,18 @@ def peer_rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def thai_rows(options: argparse.Namespace) -> list[Row]:
-    """Return the F1 of the bundled Thai model, with and without its lexicon, and of the installed peers."""
+def comparison_rows(options: argparse.Namespace, name: str) -> list[Row]:
+    """Return the F1 of a bundled model, with and without its lexicon, and of the installed peers."""
     rows = []
-    segmenter = Segmenter.load("th")
-    for folder, title in THAI.values():
+    segmenter = Segmenter.load(name)
+    for folder, title in OTHERS[name]:
         raw, gold = texts_and_gold(options.data, folder)
         ours = [
-            measure_peer(name, lambda lexicon=lexicon: functools.partial(segmenter.segment, lexicon=lexicon), gold, raw)  # type: ignore[misc]
-            for name, lexicon in (("th, student and lexicon (default)", True), ("th, student alone", False))
+            measure_peer(f"{name}, {kind}", lambda how=how: functools.partial(segmenter.segment, **how), gold, raw)  # type: ignore[misc]
+            for kind, how in OURS.items()
+            if segmenter.has_teacher or "exact" not in how
         ]
-        for result in [*ours, *run_peers(gold, raw, "th")]:
+        for result in [*ours, *run_peers(gold, raw, name)]:
             scores = result.to_dict()
             rows.append(
                 {
@@ -343,7 +367,8 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "costs": cost_rows,
     "agreement": agreement_rows,
     "peers": peer_rows,
-    "thai": thai_rows,
+    "thai": functools.partial(comparison_rows, name="th"),
+    "japanese": functools.partial(comparison_rows, name="ja"),
     "speed": speed_rows,
 }
 

@@ -164,7 +164,7 @@ def distill(
     show_default=True,
     type=PATH,
     metavar="MODEL",
-    help="Segmenter: the folder of a trained one, or zh or th, the bundled ones for Chinese and Thai.",
+    help="Segmenter: the folder of a trained one, or zh, th or ja, the bundled ones for Chinese, Thai and Japanese.",
 )
 @shared.decoding
 @click.option(

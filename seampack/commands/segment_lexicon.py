@@ -19,7 +19,7 @@ from seampack.segmenter.config import LexiconConfig
     show_default=True,
     type=PATH,
     metavar="MODEL",
-    help="Segmenter with a student: the folder of a trained one, or zh or th, the bundled ones.",
+    help="Segmenter with a student: the folder of a trained one, or zh, th or ja, the bundled ones.",
 )
 @click.option(
     "-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the segmenter with its lexicon."

@@ -112,7 +112,8 @@ def compare(
 ) -> None:
     """Compare segmenters with other programs.
 
-    The other programs are jieba, budoux, pythainlp and sentencepiece, if they are installed.
+    The other programs are jieba, pkuseg, budoux, pythainlp, attacut, mecab (fugashi, unidic-lite) and sentencepiece,
+    if they are installed.
 
     RAW: file with the raw text of the gold lines, by default the gold text without its spaces.
     """

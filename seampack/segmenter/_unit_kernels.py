@@ -5,7 +5,7 @@ import numpy as np
 from seampack._jit import allocating_kernel
 
 # Classes of code points.
-UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE = range(9)
+UNKNOWN, SCRIPT, MARK, JOINER, DIGIT, LETTER, REGIONAL, OTHER, SPACE, KATAKANA = range(10)
 
 # Kinds of units: a character of the script may be part of a longer word; every other unit is a word by itself.
 KIND_SCRIPT, KIND_NUMBER, KIND_LETTERS, KIND_OTHER = range(4)
@@ -39,7 +39,7 @@ def find_units(points, classes, starts):
                 continue
             first = at
             at += 1
-            is_run = first_class in (DIGIT, LETTER)
+            is_run = first_class in (DIGIT, LETTER, KATAKANA)
             if is_run:  # of letters, or of digits with points between them
                 while at < stop and (
                     classes[at] == first_class
@@ -68,12 +68,12 @@ def find_units(points, classes, starts):
                 kind[count] = KIND_SCRIPT
             elif first_class == DIGIT:
                 kind[count] = KIND_NUMBER
-            elif first_class == LETTER:
+            elif is_run:
                 kind[count] = KIND_LETTERS
             else:
                 kind[count] = KIND_OTHER
             if is_run:
-                key[count] = np.uint64(first_class)
+                key[count] = np.uint64(DIGIT if first_class == DIGIT else LETTER)
             else:
                 value = np.uint64(0)
                 for k in range(first, min(at, first + 3)):

@@ -22,7 +22,7 @@ from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.scripts import HanForm
 
 DESCRIPTION = "segmenter.json"
-BUNDLED = ("zh", "th")
+BUNDLED = ("zh", "th", "ja")
 PARTS = ("student", "teacher", "lexicon")
 REMEDY = "copy the model again, or train it again"
 KIND = ArtifactKind("seampack segmenter", 1, DESCRIPTION, "seampack segment train RAW", REMEDY)
@@ -82,7 +82,7 @@ def load_description(folder: Path) -> dict[str, Any]:
     """
     if not folder.exists():
         raise ShardError(
-            f"{folder}: no such segmenter; expected a folder, or a bundled one: {' or '.join(BUNDLED)}; train one "
+            f"{folder}: no such segmenter; expected a folder, or a bundled one: {', '.join(BUNDLED)}; train one "
             f"with: {KIND.command} -o {folder}"
         )
     description = KIND.read_description(folder)

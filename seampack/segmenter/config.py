@@ -125,6 +125,13 @@ class LexiconConfig(Config):
         high=LONGEST,
         unit="units",
     )
+    split: float | None = option(
+        None,
+        "Count a word as its two parts, if both are words too and their association is below this value: 0 if they are "
+        "independent, 1 if they occur only together. For Japanese 0.2. By default, no words are split.",
+        low=0,
+        high=1,
+    )
     join: float | None = option(
         None,
         "Also count two or three neighbouring words as one, if their association is at least this value: 0 if they are "

@@ -16,6 +16,7 @@ from seampack.segmenter.joined_words import Sequence, joined_counts, sequences
 from seampack.segmenter.lexicon import to_arrays
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.scripts import text_in_form
+from seampack.segmenter.split_words import split_counts
 from seampack.segmenter.training_folder import check_folder, locked
 from seampack.segmenter.units import Alphabet
 
@@ -100,11 +101,12 @@ def _kept(
 
     Raises DataError if there are none.
     """
-    single = _of_script(found, alphabet)
+    whole = _of_script(found, alphabet)
+    single = whole if config.split is None else split_counts(whole, alphabet, config.split)
     total = sum(single.values())
     candidates = Counter(single)
     if config.join is not None:
-        candidates.update(joined_counts(single, neighbours, config.join))
+        candidates.update(joined_counts(whole, neighbours, config.join))
     ranked = sorted(candidates.items(), key=lambda item: (-item[1], item[0]))
     words, counts = np.array([word for word, _ in ranked], object), np.array([count for _, count in ranked], np.int64)
     sizes = np.diff(alphabet.units(words.tolist())[0].offsets)

@@ -45,7 +45,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, name: str | os.PathLike[str], *, threads: int = 2) -> Self:
-        """Return the segmenter in a folder, or a bundled one by its name (``zh``, ``th``).
+        """Return the segmenter in a folder, or a bundled one by its name (``zh``, ``th``, ``ja``).
 
         Raises ShardError if the segmenter is missing or damaged, ConfigError if ``threads`` is below 1.
         """

@@ -21,14 +21,14 @@ class Peer:
     """Another segmenter. ``prepare`` takes texts and a script, loads or trains the segmenter, and returns its split."""
 
     name: str
-    package: str | None
+    packages: tuple[str, ...]
     scripts: tuple[str, ...]  # languages of the supported scripts; empty: all
     prepare: Callable[[list[str], str], Split]
 
     def fits(self, script: str) -> bool:
         """Return whether the segmenter supports the script and is installed."""
         is_supported = not self.scripts or _language(script) in self.scripts
-        return is_supported and (self.package is None or bool(find_spec(self.package)))
+        return is_supported and all(map(find_spec, self.packages))
 
 
 def _language(script: str) -> str:
@@ -73,6 +73,12 @@ def _jieba(hmm: bool) -> Callable[[list[str], str], Split]:
     return prepare
 
 
+def _pkuseg(texts: list[str], script: str) -> Split:
+    pkuseg: Any = import_module("pkuseg")
+    segmenter = pkuseg.pkuseg()
+    return lambda batch: [segmenter.cut(text) for text in batch]
+
+
 def _budoux(texts: list[str], script: str) -> Split:
     budoux: Any = import_module("budoux")
     load = {
@@ -113,6 +119,17 @@ def _newmm(texts: list[str], script: str) -> Split:
     return lambda batch: [tokenize.word_tokenize(text, engine="newmm", keep_whitespace=False) for text in batch]
 
 
+def _attacut(texts: list[str], script: str) -> Split:
+    attacut: Any = import_module("attacut")
+    return lambda batch: [[word for word in attacut.tokenize(text) if not word.isspace()] for text in batch]
+
+
+def _mecab(texts: list[str], script: str) -> Split:
+    fugashi: Any = import_module("fugashi")
+    tagger = fugashi.Tagger(f'-r /dev/null -d "{import_module("unidic_lite").DICDIR}"')
+    return lambda batch: [[word.surface for word in tagger(text)] for text in batch]
+
+
 def _units(texts: list[str], script: str) -> Split:
     alphabet = Alphabet(script)
 
@@ -129,12 +146,15 @@ def _units(texts: list[str], script: str) -> Split:
 
 
 PEERS = (
-    Peer("jieba with HMM", "jieba", ("zh",), _jieba(True)),
-    Peer("jieba without HMM", "jieba", ("zh",), _jieba(False)),
-    Peer("budoux", "budoux", ("zh", "ja", "th"), _budoux),
-    Peer("pythainlp newmm", "pythainlp", ("th",), _newmm),
-    Peer(f"sentencepiece unigram, {VOCABULARY}", "sentencepiece", (), _sentencepiece),
-    Peer("every unit a word", None, (), _units),
+    Peer("jieba with HMM", ("jieba",), ("zh",), _jieba(True)),
+    Peer("jieba without HMM", ("jieba",), ("zh",), _jieba(False)),
+    Peer("pkuseg", ("pkuseg",), ("zh",), _pkuseg),
+    Peer("mecab, unidic-lite", ("fugashi", "unidic_lite"), ("ja",), _mecab),
+    Peer("budoux", ("budoux",), ("zh", "ja", "th"), _budoux),
+    Peer("pythainlp newmm", ("pythainlp",), ("th",), _newmm),
+    Peer("attacut", ("attacut",), ("th",), _attacut),
+    Peer(f"sentencepiece unigram, {VOCABULARY}", ("sentencepiece",), (), _sentencepiece),
+    Peer("every unit a word", (), (), _units),
 )
 
 

@@ -38,7 +38,7 @@ class _Script:
 
 _SCRIPTS = (
     _Script("Chinese", 0x4E00, 0x9FFF, "zh"),
-    _Script("Japanese", 0x3041, 0x30FF, "ja-runs"),  # kana
+    _Script("Japanese", 0x3042, 0x30FF, "ja-runs"),  # kana, from the first large one on
     _Script("Thai", 0x0E01, 0x0E4E, "th-clusters"),
     _Script("Lao", 0x0E81, 0x0EDF, "'ກ-ໟ'"),
     _Script("Burmese", 0x1000, 0x109F, "'က-႟'"),

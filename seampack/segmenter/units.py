@@ -1,9 +1,9 @@
 """Units, the smallest parts of a text that a segmenter sees. The text itself is never changed.
 
 A unit is one character of the script (with the marks that combine with it; in the script ``th-clusters``, with all
-letters that Thai spelling does not separate from it), a run of digits, a run of letters of
-another script, or one other character. White space is not part of any unit: it separates words. So do the zero-width
-spaces, one of which is the byte order mark.
+letters that Thai spelling does not separate from it; in ``ja-runs``, with the small kana after it), a run of digits, a
+run of letters of another script, or one other character. White space is not part of any unit: it separates words. So
+do the zero-width spaces, one of which is the byte order mark.
 """
 
 import unicodedata
@@ -19,6 +19,7 @@ from seampack.segmenter import _unit_kernels as kernels
 from seampack.segmenter._unit_kernels import (
     DIGIT,
     JOINER,
+    KATAKANA,
     KIND_SCRIPT,
     LETTER,
     MARK,
@@ -41,8 +42,13 @@ RANGES = {
 }
 """Characters of each script preset: code points and ranges. ``symbols`` is everything except white space.
 
-``ja-runs`` lacks katakana, so that each run of it is one unit and a word by itself. The units of ``th-clusters`` are
-the clusters of ``_thai_kernels``."""
+``ja-runs`` lacks katakana, so that each run of it is one unit and a word by itself; its small kana belong to the
+letter before them. The units of ``th-clusters`` are the clusters of ``_thai_kernels``."""
+
+_KATAKANA = "\u30a1-\u30fa\uff66-\uff9f"
+_SMALL_KANA = "\u3041\u3043\u3045\u3047\u3049\u3083\u3085\u3087\u308e\u30fc"
+"""Letters with which no word begins: small vowels, ya, yu, yo and wa, and the mark of a long vowel. A word may begin
+with the small tsu, a particle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,10 @@ class Alphabet:
         self._class = np.zeros(0x110000, np.uint8)
         for first, last in _ranges(RANGES.get(script, script)):
             self._class[first : last + 1] = SCRIPT
+        if script == "ja-runs":
+            for characters, kind in ((_KATAKANA, KATAKANA), (_SMALL_KANA, MARK)):
+                for first, last in _ranges(characters):
+                    self._class[first : last + 1] = kind
         self._is_thai = bool((self._class[0x0E01:0x0E4F] == SCRIPT).any())
         self._class[0x1F1E6:0x1F200] = REGIONAL
         self._class[0x1F3FB:0x1F400] = MARK  # skin tones

@@ -29,7 +29,7 @@ def test_commands(run: Run, tmp_path: Path) -> None:
     assert b"seampack: standard input:2: character 2: expected one space" in done.stderr
     done = run("segment", "apply", "-m", "none.model", stdin=b"a\n")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
-    assert b"none.model: no such segmenter; expected a folder, or a bundled one: zh or th; train one" in done.stderr
+    assert b"none.model: no such segmenter; expected a folder, or a bundled one: zh, th, ja; train one" in done.stderr
 
 
 def test_usage(call: Run, tmp_path: Path) -> None:

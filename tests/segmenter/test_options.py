@@ -211,6 +211,7 @@ COUNTING: dict[str, tuple[Any, Difference]] = {
         2,
         lambda one, other: other.facts["longest"] == max(map(len, other.counts)) == 2 < one.facts["longest"],
     ),
+    "split": (1.0, lambda one, other: {*other.counts} < {*one.counts}),
     "join": (0.0, lambda one, other: one.counts.get("汉语", 0) < other.counts["汉语"]),
 }
 APPLYING: dict[str, tuple[Any, Difference]] = {

@@ -171,6 +171,19 @@ def test_runs_of_katakana_are_words() -> None:
         ("メディアー", KIND_LETTERS),
         ("で", KIND_SCRIPT),
     ]
+    assert [text for text, _ in pieces("CPUスピードUP", "ja-runs")] == ["CPU", "スピード", "UP"]
+
+
+def test_small_kana_belong_to_the_letter_before_them() -> None:
+    assert [text for text, _ in pieces("でしょうねーってよ", "ja-runs")] == [
+        "で",
+        "しょ",
+        "う",
+        "ねー",
+        "っ",
+        "て",
+        "よ",
+    ]
 
 
 def test_thai_clusters() -> None:
