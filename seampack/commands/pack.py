@@ -323,7 +323,7 @@ def compare(
         own = [row for row in rows if row["seq_len"] == length]
         click.echo(table(own, columns))
         if optimal:
-            click.echo(f"optimal: at most {own[-1]['rows_over_bound']:,} rows more than the fewest")
+            click.echo(f"optimal: at most {own[-1]['rows_over_bound']:,} row(s) more than the fewest")
         if length != lengths[-1]:
             click.echo()
 

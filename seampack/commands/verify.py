@@ -55,9 +55,9 @@ def verify(
     rows. Of the output of several --seq-len, verifies the folder of each.
 
     With --against, the source is read and tokenised again, with the options in the manifest; a token store is only
-    read. Each document must be in
-    the rows exactly once (repeated tokens apart), with its id and all its tokens at their positions, and what was
-    dropped must be as counted. Each kind of difference is shown on one line. The exit code is 1 if there is any.
+    read. Each document must be in the rows exactly once (repeated tokens apart), with its id and all its tokens at
+    their positions, and what was dropped must be as counted. Each kind of difference is shown on one line. The exit
+    code is 1 if there is any.
 
     The comparison needs about 110 bytes of memory per segment (a document has one, and one more for each cut), and with
     an id column about 150 more per document. Tokens of Parquet shards are copied into a temporary file.

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from seampack.errors import ConfigError
 from seampack.io.arrow import arrow_of
-from seampack.io.bad_records import BadRecord
 from seampack.io.ragged import offsets_of
 from seampack.packer.blends import Blend, is_store
 from seampack.packer.column_types import TRAINED, carried_types
@@ -27,11 +26,12 @@ from seampack.packer.manifest import CHAT_TEMPLATE, Manifest
 from seampack.packer.memory_sources import opened
 from seampack.packer.mixed_corpora import tokenised_again
 from seampack.packer.mixes import noted_sources
-from seampack.packer.noted_stores import check_sources, stores_of
+from seampack.packer.noted_stores import check_corpora, stores_of
 from seampack.packer.numbering import BITS, numbers_of
 from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.rows import Int32, Int64
 from seampack.packer.segments import gathered
+from seampack.packer.token_store import STORE, TokenStore
 from seampack.packer.tokenizing import AnyTokenizer, TextTokenizer, recorded_tokenizer
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -111,7 +111,7 @@ def verify_against(
     config = _recorded(folder.manifest)
     is_blend = bool(noted_sources(folder.manifest.notes))
     if is_blend and isinstance(source, Mapping) and not all(map(is_store, source.values())):
-        check_sources(source, folder.manifest)
+        check_corpora(source, folder.manifest)
         facts = folder.manifest.tokenizer
         given: dict[str, Any] = {"tokenizer": tokenizer, "threads": threads, "split": split}
         with tokenised_again(source, config, facts, on_progress=on_progress, **given) as stores:
@@ -121,6 +121,8 @@ def verify_against(
     tokens = stores_of(source, folder.folder, folder.manifest, config)
     if tokens is not None:
         reading = tokens.batches(checks=True, on_progress=on_progress)
+        if isinstance(tokens, TokenStore):
+            comparing.skip(tokens.manifest.quarantined)
     else:
         paths = opened(source)
         text_tokenizer = recorded_tokenizer(
@@ -133,7 +135,7 @@ def verify_against(
             config,
             threads=threads,
             split=split,
-            on_bad=comparing.skip,
+            on_bad=lambda bad: comparing.skip(len(bad)),
             on_progress=on_progress,
         )
     with closing(reading) as batches:
@@ -141,7 +143,7 @@ def verify_against(
             if batch.origin.inputs is None:
                 comparing.add(batch)
                 if isinstance(tokens, Blend):
-                    comparing.skip(batch.bad)
+                    comparing.skip(len(batch.bad))
             else:
                 inputs += batch.origin.inputs
     return comparing.finish(inputs)
@@ -188,9 +190,9 @@ class _Comparing:
         self._lost: str = ""  # the first document that lost tokens
         self._found: dict[str, Difference] = {}
 
-    def skip(self, bad: list[BadRecord]) -> None:
-        """Count records that cannot be read."""
-        self._quarantined += len(bad)
+    def skip(self, bad: int) -> None:
+        """Count records that cannot be read. Those of a token store stay there."""
+        self._quarantined += 0 if STORE in self._manifest.notes else bad
 
     def add(self, batch: TokenBatch) -> None:
         """Compare the next documents."""

@@ -25,7 +25,7 @@ from seampack.packer.documents import Origin, TokenBatch
 from seampack.packer.entries import Input, TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.gather import Ragged
-from seampack.packer.mixes import MIX, Mix, TokenisedMix, take, targets
+from seampack.packer.mixes import MIX, Mix, TokenisedMix, refuse_groups, take, targets
 from seampack.packer.names import QUARANTINE
 from seampack.packer.numbering import numbers_of, places_of
 from seampack.packer.option_groups import READING
@@ -44,21 +44,15 @@ _MOST = 1 << 30
 class Blend:
     """The documents of a mix, as ``pack`` reads them.
 
-    Raises ConfigError for inputs that are no token stores, have no tokens, or differ in what their rows would be.
+    Raises ShardError as ``TokenStore``; ConfigError for stores that have no tokens, or differ in what their rows would
+    be.
     """
 
     def __init__(self, mix: Mix, config: PackConfig) -> None:
-        for name, place in mix.stores.items():
-            if not is_store(place):
-                shown = f"{os.fspath(place)}: " if isinstance(place, str | os.PathLike) else ""
-                raise ConfigError(
-                    f"mix: {name}: {shown}expected a token store, because only pack by one process tokenises the "
-                    "inputs of a mix; make one with: seampack tokenize"
-                )
         self._mix = mix
         self._corpora = mix.corpora if isinstance(mix, TokenisedMix) else {}
         self._is_index = config.output_format == OutputFormat.INDEX
-        self._stores = {name: TokenStore(place) for name, place in mix.stores.items()}
+        self._stores = {name: _opened(name, place) for name, place in mix.stores.items()}
         self._first = next(iter(self._stores.values()))
         self.name = f"the mix of {', '.join(mix.stores)}"
         for name, store in self._stores.items():
@@ -102,8 +96,8 @@ class Blend:
         ):
             if got != expected:
                 raise ConfigError(
-                    f"mix: {name}: {self._place(name)}: {what}: expected {expected}, as in "
-                    f"{self._place(next(iter(self._stores)))}; got {got}; tokenise the sources alike"
+                    f"mix: {name}: {self._place(name)}: {what}: expected {expected or 'none'}, as in "
+                    f"{self._place(next(iter(self._stores)))}; got {got or 'none'}; tokenise the sources alike"
                 )
 
     def _place(self, name: str) -> Any:
@@ -116,8 +110,8 @@ class Blend:
         for name, store in self._stores.items():
             if (other := names.setdefault(store.fingerprint, name)) != name:
                 raise ConfigError(
-                    f"mix: {name}: {self._place(name)}: the same documents as {other}; name them once, with the sum of "
-                    "both weights"
+                    f"mix: {name}: {self._place(name)}: the same documents as {other}; give others, or name them "
+                    "once, with the sum of both weights"
                 )
 
     def _refuse_too_many(self, wanted: list[int]) -> None:
@@ -306,18 +300,17 @@ class Blend:
             store.verify()
 
 
+def _opened(name: str, place: str | os.PathLike[str]) -> TokenStore:
+    """Open the store of a source. Raise ShardError, with the name of the source, as ``TokenStore``."""
+    try:
+        return TokenStore(place)
+    except ShardError as error:
+        raise ShardError(f"mix: {name}: {error}") from error
+
+
 def is_store(place: object) -> bool:
     """Return whether an input is the path or the address of a token store."""
     return isinstance(place, str | os.PathLike) and is_token_store(place)
-
-
-def refuse_groups(column: str | None) -> None:
-    """Raise ConfigError for sources whose documents are in groups."""
-    if column is not None:
-        raise ConfigError(
-            "group_column: a mix draws documents one by one, so that groups do not stay together; tokenise the "
-            "sources without it, and with keep"
-        )
 
 
 def _bounds(groups: Int64) -> Int64:
@@ -335,9 +328,21 @@ def _names(source: str, names: pa.Array, epochs: Int64) -> pa.Array:
     return pa.array(marked, pa.large_string())
 
 
+def _refuse_corpora(mix: Mix) -> None:
+    """Raise ConfigError for sources that are not tokenised."""
+    for name, place in mix.stores.items():
+        if not is_store(place):
+            shown = f"{os.fspath(place)}: " if isinstance(place, str | os.PathLike) else ""
+            raise ConfigError(
+                f"mix: {name}: {shown}expected a token store, because only pack by one process tokenises the inputs of "
+                "a mix; make one with: seampack tokenize"
+            )
+
+
 def tokens_of(source: Any, config: PackConfig) -> TokenStore | Blend | None:
     """Return the token store or the mix that is the input of a run, or None. Raise as ``TokenStore`` and ``Blend``."""
     if isinstance(source, Mix):
+        _refuse_corpora(source)
         return Blend(source, config)
     items = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(items, list | tuple) or not all(isinstance(item, str | os.PathLike) for item in items):

@@ -273,6 +273,14 @@ def changes(before: Any, now: Mapping[str, Any], inside: str = "") -> Iterator[s
             yield f"{inside}{name} was {_short(old)}, is now {_short(new)}"
 
 
-def _short(value: object) -> str:
-    text = repr(value)
+def _short(value: Any) -> str:
+    text = _sources(value) or repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _sources(value: Any) -> str:
+    """Return the sources of a mix, of which these entries decide the others; nothing of another value."""
+    try:
+        return ", ".join("{name}={weight} of {fingerprint}".format(**each) for each in value)
+    except (TypeError, KeyError):
+        return ""

@@ -15,13 +15,13 @@ from seampack._signals import uninterrupted
 from seampack.errors import ConfigError
 from seampack.io.output import FolderKind, staging_of
 from seampack.io.sources import name_of
-from seampack.packer.blends import is_store, refuse_groups
+from seampack.packer.blends import is_store
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.memory_sources import MEMORY, MemorySource, opened
-from seampack.packer.mixes import Mix, TokenisedMix
+from seampack.packer.mixes import Mix, TokenisedMix, refuse_groups
 from seampack.packer.option_groups import READING
 from seampack.packer.pipeline import Progress
 from seampack.packer.tokenize import special_tokens_of, tokenize

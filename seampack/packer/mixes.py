@@ -1,7 +1,6 @@
 """Mixes: sources by name and weight, and how many tokens, and which documents, are taken of each."""
 
 import glob
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seampack.config import check_number
 from seampack.errors import ConfigError
 from seampack.io.formats import stem_of
 from seampack.packer import _layout_kernels as layout
@@ -46,7 +46,8 @@ class Mix:
     ``repeat``: sources are repeated until the one that lasts longest was read once; otherwise, the blend ends where the
     scarcest source does, and the rest of the others is not used.
 
-    Raises ConfigError for weights that are not positive numbers, and for names that have no store or no weight.
+    Raises ConfigError for weights that are not positive numbers, for names that have no store or no weight, and for
+    names that a command could not take: ``/`` and ``=`` are not allowed.
     """
 
     stores: Mapping[str, Any]
@@ -54,12 +55,17 @@ class Mix:
     repeat: bool = False
 
     def __post_init__(self) -> None:
-        for name, weight in self.weights.items():
+        for option, given in (("stores", self.stores), ("weights", self.weights)):
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"mix: {option}: expected a mapping by name; got {given!r}")
+        for name in self.stores:
+            if not isinstance(name, str) or not name or "/" in name or "=" in name:
+                raise ConfigError(f"mix: expected text without / and = as the name of a source; got {name!r}")
+        for name in self.weights:
             if name not in self.stores:
                 raise ConfigError(f"mix: no input is named {name!r}; the inputs are {', '.join(self.stores) or 'none'}")
-            is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-            if not is_number or not 0 < weight < math.inf:
-                raise ConfigError(f"mix: expected a number greater than 0 as the weight of {name!r}; got {weight!r}")
+        weights = {name: _checked_weight(name, weight) for name, weight in self.weights.items()}
+        object.__setattr__(self, "weights", weights)
         if missing := [name for name in self.stores if name not in self.weights]:
             raise ConfigError(f"mix: the input {missing[0]!r} has no weight; add --mix {missing[0]}=WEIGHT")
         if not self.stores:
@@ -123,11 +129,31 @@ def _named(items: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _checked_weight(name: str, weight: object) -> float:
+    """Return a weight as an int or float. Raise ConfigError if it is no positive number."""
+    try:
+        number = check_number(name, weight)
+    except ConfigError:
+        number = 0
+    if number <= 0:
+        raise ConfigError(f"mix: expected a number greater than 0 as the weight of {name!r}; got {weight!r}")
+    return number
+
+
 def _number(text: str) -> Any:
     try:
         return float(text)
     except ValueError:
         return text  # which Mix refuses
+
+
+def refuse_groups(column: str | None) -> None:
+    """Raise ConfigError for sources whose documents are in groups."""
+    if column is not None:
+        raise ConfigError(
+            "group_column: a mix draws documents one by one, so that groups do not stay together; tokenise the "
+            "sources without it, and with keep"
+        )
 
 
 class Taken(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from seampack.errors import ConfigError, ShardError
 from seampack.io.places import Place, shown
-from seampack.packer.blends import Blend, tokens_of
+from seampack.packer.blends import Blend, is_store, tokens_of
 from seampack.packer.config import PackConfig
 from seampack.packer.manifest import Manifest
 from seampack.packer.mixes import MIX, TokenisedMix, noted_sources, pairs
@@ -57,7 +57,21 @@ def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig
     return tokens
 
 
-def check_sources(places: Mapping[str, Any], manifest: Manifest) -> None:
+def check_corpora(places: Mapping[str, Any], manifest: Manifest) -> None:
+    """Raise ConfigError for other names than those of the sources, and for a corpus in place of a token store.
+
+    Of a source that was a token store, the manifest has the fingerprint of the store, which its corpus does not prove.
+    """
+    _check_sources(places, manifest)
+    for each in noted_sources(manifest.notes):
+        if "folder" in each and not is_store(given := places[each["name"]]):
+            got = shown(given) if isinstance(given, str | os.PathLike) else "a corpus"
+            raise ConfigError(
+                f"mix: {each['name']}: expected the token store that was packed, {each['folder']}; got {got}"
+            )
+
+
+def _check_sources(places: Mapping[str, Any], manifest: Manifest) -> None:
     """Raise ConfigError for names that are not those of the sources of a blend."""
     names = [each["name"] for each in manifest.notes[MIX]["sources"]]
     listed = f"the sources are {', '.join(names)}"
@@ -71,7 +85,7 @@ def _drawn_again(manifest: Manifest, places: Mapping[str, str | os.PathLike[str]
     """Draw the blend of a packed folder again. Raise ConfigError as ``Blend`` does, and for other stores."""
     noted = manifest.notes[MIX]
     sources = {each["name"]: each for each in noted["sources"]}
-    check_sources(places, manifest)
+    _check_sources(places, manifest)
     mix = TokenisedMix(
         # in the order of the blend, which decides its documents
         stores={name: places[name] for name in sources},

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seampack.config import check_integer
 from seampack.errors import SeampackError
 from seampack.io.ragged import offsets_of
 from seampack.packer import _layout_kernels as layout
@@ -137,7 +138,10 @@ class PackPlan:
         """Return what ranks that wait for each other cost: the dearest rows of all steps, over the mean of their rows.
 
         A step is ``ranks`` consecutive rows; the last rows, if they make no step, do not count. None without a step.
+
+        Raises ConfigError for less than one rank.
         """
+        check_integer("ranks", ranks, low=1)
         return imbalance(self.costs(linear_cost), ranks)
 
     def with_carried(self, lengths: Int32) -> "PackPlan":

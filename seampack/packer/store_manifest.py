@@ -88,7 +88,7 @@ class StoreManifest:
         """Read a manifest file. Raise ShardError if it is missing, damaged, or of a later format."""
         try:
             content = msgspec.json.decode(path.read_bytes())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ShardError(f"{path.parent}: no {path.name}: not a token store") from error
         except (OSError, ValueError, RecursionError) as error:
             raise ShardError(f"{path}: the token store is damaged: {error}; {TOKENISE_AGAIN}") from error

@@ -318,7 +318,7 @@ def test_compare_has_a_table_for_each_length(call: Run, tmp_path: Path) -> None:
 def test_compare_shows_how_far_optimal_is_from_the_bound(call: Run) -> None:
     shown = call("compare", CORPUS, *COMPARED[:-2], "--optimal").stdout.decode().splitlines()
     assert [line.split()[0] for line in shown[-3:]] == ["paper", "optimal", "optimal:"]
-    assert shown[-1].endswith(" rows more than the fewest")
+    assert shown[-1].endswith(" row(s) more than the fewest")
     assert int(shown[-1].split()[3]) <= 0.001 * int(shown[-2].split()[1].replace(",", ""))
 
 

@@ -229,6 +229,23 @@ def test_quarantined_records_are_skipped_as_pack_did(corpus: Path, tmp_path: Pat
     assert "quarantined: the manifest says 2; against the source it is 3" in found(tmp_path / "out", corpus)["count"]
 
 
+def test_quarantined_records_stay_with_a_store(corpus: Path, tmp_path: Path) -> None:
+    """Folders of the corpus and of its store, each compared with both."""
+    with corpus.open("a") as file:
+        file.write('{"text": 5}\n{\n')
+    reading = {"on_bad": "quarantine", "tokenizer": "bundled", **UNFRAMED}
+    seampack.tokenize(corpus, out=tmp_path / "store", **reading)
+    of_corpus = seampack.pack(corpus, out=tmp_path / "of corpus", seq_len=64, **reading)
+    of_store = seampack.pack(tmp_path / "store", out=tmp_path / "of store", seq_len=64)
+    assert (of_corpus.quarantined, of_store.quarantined) == (2, 0)
+    for folder in ("of corpus", "of store"):
+        for source in (corpus, tmp_path / "store"):
+            assert compared(tmp_path / folder, source).differences == ()
+    seampack.tokenize(iter(TEXTS), out=tmp_path / "clean", **reading)
+    counted = found(tmp_path / "of corpus", tmp_path / "clean")["count"]
+    assert counted == "quarantined: the manifest says 2; against the source it is 0"
+
+
 @pytest.mark.filterwarnings("ignore:.*are dropped", "ignore:.*no second one", "ignore:.*as plain text")
 @pytest.mark.parametrize(
     "options",

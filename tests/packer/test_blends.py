@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,14 @@ MIXED: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"web": 0, "code": 1}}, "expected a number greater than 0 as the weight of 'web'; got 0"),
     ({"weights": {"web": float("nan"), "code": 1}}, "as the weight of 'web'; got nan"),
     ({"weights": {"web": "much", "code": 1}}, "as the weight of 'web'; got 'much'"),
+    ({"weights": {"web": 10**400, "code": 1}}, "as the weight of 'web'; got 1000"),
+    ({"weights": {"web": True, "code": 1}}, "as the weight of 'web'; got True"),
+    ({"weights": [1, 1]}, r"mix: weights: expected a mapping by name; got \[1, 1\]"),
+    ({"stores": ["a", "b"], "weights": {}}, r"mix: stores: expected a mapping by name; got \['a', 'b'\]"),
+    *(
+        ({"stores": {name: "a"}, "weights": {name: 1}}, f"text without / and = as the name of a source; got {name!r}$")
+        for name in ("", "a/b", "a=b", 7)
+    ),
     ({"stores": {}, "weights": {}}, "expected at least one input NAME=INPUT; got none"),
 ]
 
@@ -169,11 +178,17 @@ def test_weights_that_are_none(changes: dict[str, Any], message: str) -> None:
         Mix(**{"stores": {"web": "a", "code": "b"}, **changes})
 
 
+def test_weights_are_numbers_of_any_kind() -> None:
+    given = {"int": 2, "numpy": np.int64(3), "narrow": np.float32(0.5), "share": Fraction(1, 4)}
+    mix = Mix(stores=dict.fromkeys(given, "a"), weights=given)
+    assert json.loads(json.dumps(mix.weights)) == {"int": 2, "numpy": 3, "narrow": 0.5, "share": 0.25}
+
+
 @pytest.mark.parametrize(
     ("options", "documents", "message"),
     [
         (UNFRAMED, [], "mix: x: .*: the source has no tokens"),
-        ({"bos": "none"}, ["a"], r"mix: x: .*: eos: expected None, as in .*web; got <\|endoftext\|>; tokenise"),
+        ({"bos": "none"}, ["a"], r"mix: x: .*: eos: expected none, as in .*web; got <\|endoftext\|>; tokenise"),
         (UNFRAMED, ["a"], "mix: x: .*: columns: expected .*; tokenise the sources alike"),
     ],
 )
@@ -195,7 +210,7 @@ def test_what_a_mix_cannot_be(stores: dict[str, str], tmp_path: Path) -> None:
         seampack.pack(little, out=tmp_path / "out")
     shutil.copytree(stores["web"], tmp_path / "copy")
     same = Mix(stores={"web": stores["web"], "copy": tmp_path / "copy"}, weights={"web": 1, "copy": 2})
-    with pytest.raises(ConfigError, match=r"mix: copy: .*copy: the same documents as web; name them once, with"):
+    with pytest.raises(ConfigError, match=r"mix: copy: .*copy: the same documents as web; give others, or name"):
         seampack.pack(same, out=tmp_path / "out")
 
 
@@ -230,7 +245,7 @@ def test_an_index_of_a_blend_needs_its_stores(call: Run, stores: dict[str, str],
     seampack.pack(mix, out=tmp_path / "index", seq_len=16, output_format="index")
     for name in stores:
         (tmp_path / name).rename(moved[name])
-    with pytest.raises(ShardError, match=r"an index, whose tokens are in token stores: mix: web: .*expected a token"):
+    with pytest.raises(ShardError, match=r"tokens are in token stores: mix: web: .*not a token store; if it"):
         PackedFolder(tmp_path / "index")
     PackedFolder(tmp_path / "index", store=moved).verify()
     with pytest.raises(ConfigError, match="is an index of a blend; expected its stores by name; got "):
@@ -243,6 +258,7 @@ def test_an_index_of_a_blend_needs_its_stores(call: Run, stores: dict[str, str],
     for arguments, expected in (
         (["--store", "moved"], "store: expected NAME=STORE in a mix; got 'moved'"),
         (["--store", "x=y"], "mix: no source is named 'x'; the sources are web, code, books"),
+        ([inputs[0], "--store", "books=away"], "mix: books: away: no tokens.json: not a token store; if it was moved"),
     ):
         assert expected in failed(call("verify", "index", *arguments))
     (tmp_path / "code").rename(moved["code"])

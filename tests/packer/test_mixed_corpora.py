@@ -151,7 +151,8 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
         with pytest.raises(ShardError, match=r"out: a run that did not finish has left partitions in .*; go on with"):
             seampack.pack(mix, out=tmp_path / "out", **given)
     changed = Mix(stores=mix.stores, weights={"books": 1, "web": 1})
-    with pytest.raises(ConfigError, match="out: cannot resume"):
+    message = r"cannot resume: mix sources was books=0.*, web=.*, is now books=1 of xxh3_128:\w+, web=1 of xxh3_128:"
+    with pytest.raises(ConfigError, match=message):
         seampack.pack(changed, out=tmp_path / "out", resume=True, **given)
     seampack.pack(mix, out=tmp_path / "out", resume=True, **given)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -214,7 +215,10 @@ def test_inputs_that_cannot_be_mixed(corpora: dict[str, str], tmp_path: Path, mo
     web = corpora["web"]
     (tmp_path / "empty.txt").write_text("")
     for stores, message in (
-        ({"web": web, "same": web}, r"mix: same: .*web\.parquet: the same documents as web; name them once"),
+        (
+            {"web": web, "same": web},
+            r"mix: same: .*web\.parquet: the same documents as web; give others, or",
+        ),
         ({"web": web, "empty": tmp_path / "empty.txt"}, r"mix: empty: .*empty\.txt: the source has no tokens"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -244,6 +248,18 @@ def test_a_changed_corpus_is_another(corpora: dict[str, str], tmp_path: Path) ->
         verify_against(PackedFolder(tmp_path / "out"), {"web": corpora["web"]})
     with pytest.raises(ConfigError, match="mix: no source is named 'wob'; the sources are web"):
         verify_against(PackedFolder(tmp_path / "out"), {"wob": corpora["web"]})
+
+
+def test_a_corpus_is_not_compared_in_place_of_a_store(
+    corpora: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    seampack.tokenize(corpora["web"], out=store, **UNFRAMED)
+    seampack.pack(Mix(stores={"web": store}, weights={"web": 1}), out=tmp_path / "out", seq_len=64)
+    monkeypatch.setattr(mixed_corpora, "tokenize", pytest.fail)
+    for given, shown in ((corpora["web"], r".*web\.parquet"), (iter(["a"]), "a corpus")):
+        with pytest.raises(ConfigError, match=rf"^mix: web: expected the token store .*/store; got {shown}$"):
+            verify_against(PackedFolder(tmp_path / "out"), {"web": given})
 
 
 def test_the_command_names_sources_by_their_files(call: Run, corpora: dict[str, str], tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_dropped_tokens_are_missing_at_the_ends(
         ({"overwrite": "no"}, "overwrite: expected true or false; got 'no'"),
         ({"config": {"seq_len": 8}}, "expected a PackConfig or options by name; got a dict"),
         ({"config": seampack.PlanConfig()}, "expected a PackConfig or options by name; got a PlanConfig"),
-        ({"seq_lens": 8}, "seq_lens: no such option; did you mean seq_len?"),
+        ({"seq_length": 8}, "seq_length: no such option; did you mean seq_len?"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import seampack
 from benchmarks.planner_options import floor_of_worst
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
 from seampack.packer.config import PackConfig
 from seampack.packer.folder import PackedFolder
 from seampack.packer.planning import plan
@@ -51,6 +51,11 @@ def test_steps_are_like_rows(
         assert [max(step) for step in steps] == [max(step) for step in expected]
     dearest, total = sum(max(step) for step in steps), sum(sum(step) for step in steps)
     assert balanced.imbalance(ranks, linear_cost) == (pytest.approx(dearest * ranks / total) if steps else None)
+
+
+def test_a_step_has_a_rank() -> None:
+    with pytest.raises(ConfigError, match="ranks: expected an integer of at least 1; got 0"):
+        plan([3, 4], seq_len=8).imbalance(0)
 
 
 def test_steps_cost_alike_where_documents_are_long() -> None:

@@ -203,6 +203,7 @@ def test_a_run_over_a_store_is_resumed(
     [
         ({"eos": "none"}, "store: eos: the token store was made with auto; got none; omit the option, or tokenise"),
         ({"text_column": "body"}, "text_column: the token store was made with text; got body"),
+        ({"id_column": "name"}, "id_column: the token store was made with none; got name"),
         ({"keep": ("source",)}, "keep: the token store was made with none; got source"),
         ({"partition_bytes": 1 << 20}, "partition_bytes: the token store was made with 268435456; got 1048576"),
         ({"tokenizer": "gpt2"}, "a token store, whose tokens are those of bundled; omit the tokenizer, or tokenise"),
