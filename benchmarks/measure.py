@@ -1,6 +1,7 @@
 """Tools of the benchmarks: measure CPU seconds and whole processes, describe the machine, write tables to pages."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -15,6 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from seampack._version import __version__
+
+# A process counts the peak memory of the one that started it as its own; this one has little.
+_LAUNCHER = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+wall = time.perf_counter() - started
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1000]))
+"""
 
 
 @dataclass(frozen=True)
@@ -49,15 +60,14 @@ def paired(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tup
 def process(command: Sequence[str]) -> Usage:
     """Run a command and wait for it. Raise CalledProcessError with its standard error if it fails."""
     with tempfile.TemporaryFile() as errors:
-        started = time.perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - started
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
+        launched = subprocess.run(
+            [sys.executable, "-c", _LAUNCHER, *command], stdout=subprocess.PIPE, stderr=errors, check=True
+        )
+        code, *usage = json.loads(launched.stdout)
+        if code:
             errors.seek(0)
-            raise subprocess.CalledProcessError(child.returncode, command, stderr=errors.read()[-2000:])
-    return Usage(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1000)
+            raise subprocess.CalledProcessError(code, command, stderr=errors.read()[-2000:])
+    return Usage(*usage)
 
 
 def python(code: str) -> Usage:
