@@ -45,6 +45,12 @@ for command in (lexicon, evaluate, compare, agree):
 @segment.command()
 @shared.raw
 @click.option("-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the trained segmenter.")
+@click.option(
+    "--init",
+    type=PATH,
+    metavar="MODEL",
+    help="Start from the language models of this segmenter, which are trained further: a folder, or zh or th, bundled.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; the result is the same as without the stop.")
 @click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints in the folder.")
 @click.option(
@@ -64,6 +70,7 @@ for command in (lexicon, evaluate, compare, agree):
 def train(
     inputs: tuple[str, ...],
     out: str,
+    init: str | None,
     resume: bool,
     overwrite: bool,
     retry: int,
@@ -81,6 +88,7 @@ def train(
     reading = {name: options.pop(name) for name in shared.READING}
     config = TrainConfig(**options)
     from seampack.segmenter.inputs import texts
+    from seampack.segmenter.model import Segmenter
     from seampack.segmenter.training import train as run
 
     set_interrupted("interrupted; run the same command with --resume to continue from the last checkpoint")
@@ -90,6 +98,7 @@ def train(
         texts(inputs, **reading),
         config,
         out,
+        init=None if init is None else Segmenter.load(init),
         resume=resume,
         overwrite=overwrite,
         threads=threads,

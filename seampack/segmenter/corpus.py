@@ -31,6 +31,10 @@ class Vocabulary:
         keys, counts = np.unique(units.key, return_counts=True)
         return cls(keys[counts >= least])
 
+    def joined(self, other: "Vocabulary") -> "Vocabulary":
+        """Return the vocabulary of the units of both."""
+        return Vocabulary(np.union1d(self.keys, other.keys))
+
     @property
     def size(self) -> int:
         """Number of ids, including the reserved ones."""

@@ -19,6 +19,7 @@ from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
 from seampack.segmenter.embeddings import skip_gram_embeddings
+from seampack.segmenter.initial import Initial
 from seampack.segmenter.language_model import SegmentalLM, log_likelihood
 from seampack.segmenter.scoring import Scorer
 
@@ -63,10 +64,14 @@ def batches(
 class DirectionTrainer:
     """Trainer of one direction. ``run`` trains to the end or to the early stop; resuming a saved state is exact.
 
+    ``initial``: the parameters to begin with; None: random ones, with embeddings from the text.
+
     Raises DataError if the corpus is too small, MissingExtraError if gensim is not installed.
     """
 
-    def __init__(self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool) -> None:
+    def __init__(
+        self, corpus: ChunkCorpus, config: TrainConfig, *, backward: bool, initial: Initial | None = None
+    ) -> None:
         self._begun = time.process_time()
         self._seconds_before = 0.0
         self.corpus = corpus.reversed() if backward else corpus
@@ -75,8 +80,14 @@ class DirectionTrainer:
         self.seed = 2 * config.seed + backward
         torch.manual_seed(self.seed)
         self.model = SegmentalLM(corpus.vocab_size, config)
-        with torch.no_grad():
-            self.model.embedding.weight[:] = torch.from_numpy(skip_gram_embeddings(corpus, config))
+        self.fingerprint = fingerprint(self.corpus, initial)
+        if initial is None:
+            with torch.no_grad():
+                self.model.embedding.weight[:] = torch.from_numpy(skip_gram_embeddings(corpus, config))
+        else:
+            self.model.load_state_dict(
+                {name: torch.from_numpy(value) for name, value in initial.of(self.direction).items()}
+            )
         parameters = self.model.parameters()
         self.optimizer = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.998), fused=True)
         held_out = np.random.default_rng(config.seed).permutation(corpus.chunks)
@@ -210,7 +221,7 @@ class DirectionTrainer:
     def _write(self, path: Path, state: dict[str, Any]) -> None:
         common = {
             "config": json.dumps(self.config.to_dict()),
-            "fingerprint": self.corpus.fingerprint,
+            "fingerprint": self.fingerprint,
             "best": self.best,
             "cpu_seconds": self.cpu_seconds,
             "model": self.model.state_dict(),
@@ -220,7 +231,7 @@ class DirectionTrainer:
 
     def resume(self, path: Path) -> None:
         """Resume from a saved state. Raises ShardError if it is damaged or belongs to another text or config."""
-        state = load_state(path, self.corpus, self.config)
+        state = load_state(path, self.fingerprint, self.config)
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -231,14 +242,19 @@ class DirectionTrainer:
         self._seconds_before = state["cpu_seconds"]
 
 
-def load_state(path: Path, corpus: ChunkCorpus, config: TrainConfig) -> dict[str, Any]:
-    """Return the state written by ``save`` or ``save_result``. ``corpus``: in the reading order of that direction.
+def fingerprint(corpus: ChunkCorpus, initial: Initial | None) -> str:
+    """Return what identifies the begin of a training. ``corpus``: in the reading order of the direction."""
+    return corpus.fingerprint if initial is None else f"{corpus.fingerprint} {initial.fingerprint}"
+
+
+def load_state(path: Path, fingerprint: str, config: TrainConfig) -> dict[str, Any]:
+    """Return the state written by ``save`` or ``save_result`` of a training with that fingerprint.
 
     Raises ShardError if the state is damaged or belongs to another text or config.
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        same = state["fingerprint"] == corpus.fingerprint and json.loads(state["config"]) == config.to_dict()
+        same = state["fingerprint"] == fingerprint and json.loads(state["config"]) == config.to_dict()
     except Exception as error:  # torch raises many types of errors for a damaged file
         raise _unreadable(path, error) from error
     if not same:

@@ -1,6 +1,7 @@
 """Building of a lexicon: the words that a segmenter finds in raw text are counted, without the rare ones."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,8 @@ from seampack.segmenter.split_words import split_counts
 from seampack.segmenter.training_folder import check_folder, locked
 from seampack.segmenter.units import Alphabet
 
+_FEW = 0.1
+"""Share of the characters of the lexicon that is replaced, below which the new one is probably worse."""
 _COVERED = 0.999
 """Share of the running words that are not longer than the longest word that is considered."""
 
@@ -76,6 +79,13 @@ def build_lexicon(
     for parts_of_word, count in neighbours.items():
         joined_in_form[tuple(text_in_form(part, form) for part in parts_of_word)] += count
     arrays, unknown = _kept(in_form, joined_in_form, alphabet, config)
+    before = segmenter.description.get("lexicon", {}).get("characters", 0)
+    if characters < _FEW * before:
+        warnings.warn(
+            f"{folder}: a lexicon of {characters:,} characters replaces one of {before:,}, and will probably be "
+            "worse on other text; count this text together with more, or distill a student of it first",
+            stacklevel=2,
+        )
     facts = {
         "format_version": artifact.LEXICON_VERSION,
         "config": config.to_dict(),

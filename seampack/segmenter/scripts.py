@@ -34,12 +34,14 @@ class _Script:
     last: int
     option: str
     """Value of the training option ``script``."""
+    bundled: str = ""
+    """Name of the bundled segmenter, if there is one."""
 
 
 _SCRIPTS = (
-    _Script("Chinese", 0x4E00, 0x9FFF, "zh"),
-    _Script("Japanese", 0x3042, 0x30FF, "ja-runs"),  # kana, from the first large one on
-    _Script("Thai", 0x0E01, 0x0E4E, "th-clusters"),
+    _Script("Chinese", 0x4E00, 0x9FFF, "zh", "zh"),
+    _Script("Japanese", 0x3042, 0x30FF, "ja-runs", "ja"),  # kana, from the first large one on
+    _Script("Thai", 0x0E01, 0x0E4E, "th-clusters", "th"),
     _Script("Lao", 0x0E81, 0x0EDF, "'ກ-ໟ'"),
     _Script("Burmese", 0x1000, 0x109F, "'က-႟'"),
     _Script("Khmer", 0x1780, 0x17D3, "'ក-៓'"),
@@ -152,10 +154,11 @@ class ScriptCheck:
         worst = int(foreign.argmax())
         if _are_many(foreign[worst], of_scripts.sum()):
             script = _SCRIPTS[worst]
+            bundled = f", such as the bundled {script.bundled!r}" if script.bundled else ""
             return (
                 f"{self._name}: the text has {script.name} letters, which are not in the script "
-                f"{self._alphabet.script!r}: each run of them becomes one word; use a segmenter for {script.name}, or "
-                f"train one with --script {script.option}"
+                f"{self._alphabet.script!r}: each run of them becomes one word; use a segmenter for {script.name}"
+                f"{bundled}, or train one with --script {script.option}"
             )
         for form, kind in _FORMS.items():
             if self._form not in (None, form) and _are_many(self._counts[kind], of_forms.sum()):

@@ -28,15 +28,18 @@ from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.decoder_choice import DecoderChoice, choose_decoder
 from seampack.segmenter.decoders import Lattices
+from seampack.segmenter.initial import Initial
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form, points_in_form
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
 from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
-from seampack.segmenter.training_processes import CORPUS, OnReport, Run, checked, train_directions
+from seampack.segmenter.training_processes import CORPUS, INITIAL, OnReport, Run, checked, train_directions
 from seampack.segmenter.units import Alphabet, Units, code_points
 
 _LEAST_CHUNKS = 10
+_OF_INIT = ("config", "units", "vocabulary", "init")
+"""Facts of the segmenter from which training starts that the new one keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def train(
     config: TrainConfig,
     out: str | os.PathLike[str],
     *,
+    init: Segmenter | None = None,
     resume: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
@@ -102,6 +106,8 @@ def train(
         lines: Batches of texts; all texts are held in memory.
         config: Options of the language models.
         out: Folder to write. An existing segmenter is kept until the new one is written.
+        init: Segmenter from whose language models training starts, instead of random ones: they learn the text, and its
+            units are added to theirs. Chinese characters are read in its form.
         resume: Continue from the checkpoints of a stopped run; the result is the same as without the stop. If the
             folder is missing or empty, warn and train from the beginning.
         overwrite: Replace the segmenter or the checkpoints in the folder; with ``resume``, use the checkpoints if there
@@ -113,10 +119,11 @@ def train(
         on_report: Called with the progress of a direction at each validation.
 
     Raises:
-        ConfigError: An option is invalid.
+        ConfigError: An option is invalid, or differs from that of ``init``, where it must not.
         DataError: The text has nothing to learn from.
-        ShardError: The folder cannot be written, would be overwritten, is in use by another run, has nothing to resume,
-            has checkpoints of another text or other options, or was removed meanwhile.
+        ShardError: ``init`` has no language models; or the folder cannot be written, would be overwritten, is in use by
+            another run, has nothing to resume, has checkpoints of another text or other options, or was removed
+            meanwhile.
         MissingExtraError: gensim is not installed.
         SeampackError: A training process was killed.
     """
@@ -125,8 +132,14 @@ def train(
     retry = check_integer("retry", retry, 0, MOST_RETRIES)
     check_folder(folder, overwrite=overwrite, resume=resume)
     alphabet = Alphabet(config.script)
-    (units,), form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
+    own_form = None if init is None else _checked_init(init, config).han_form
+    (units,), form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)], [own_form])
     vocabulary = Vocabulary.of(units, config.least_count)
+    initial = None
+    if init is not None:
+        old, form = init.teacher.vocabulary, own_form
+        vocabulary = old.joined(vocabulary)
+        initial = Initial.extended(init.teacher.state, old, vocabulary, units.key)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
         raise DataError(
@@ -143,6 +156,9 @@ def train(
         with writing(folder):
             checkpoints.mkdir(exist_ok=True)
             corpus.save(checkpoints / CORPUS)
+            (checkpoints / INITIAL).unlink(missing_ok=True)
+            if initial is not None:
+                initial.save(checkpoints / INITIAL)
         runs: list[_Trained] = []
         for number in range(retry + 1):
             run = Run(checkpoints, config.retried(number), resume, number)
@@ -159,6 +175,7 @@ def train(
             "script": config.script,
             "han_form": form,
             "config": best.config.to_dict(),
+            **({} if init is None else {"init": {name: init.description.get(name) for name in _OF_INIT}}),
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
             "validation_nats": {
@@ -180,6 +197,17 @@ def train(
         artifact.save(folder, facts, parts)
         shutil.rmtree(checkpoints)
         return artifact.load_description(folder)
+
+
+def _checked_init(init: Segmenter, config: TrainConfig) -> Segmenter:
+    """Return the segmenter, if models of this config can start from its own; else raise ConfigError."""
+    for name in ("script", "hidden"):
+        own, given = getattr(init.teacher.config, name), getattr(config, name)
+        if own != given:
+            raise ConfigError(
+                f"{name}: expected {own!r}, as in {init.folder}, from which training starts; got {given!r}"
+            )
+    return init
 
 
 def distill(

@@ -17,11 +17,12 @@ from seampack._memory import keep_freed_memory
 from seampack.errors import SeampackError, is_out_of_memory
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus
-from seampack.segmenter.direction_trainer import DirectionTrainer, Report, load_state
+from seampack.segmenter.direction_trainer import DirectionTrainer, Report, fingerprint, load_state
+from seampack.segmenter.initial import Initial
 from seampack.segmenter.teacher import DIRECTIONS
 from seampack.segmenter.training_folder import Check, share_lock
 
-CORPUS = "corpus.npz"
+CORPUS, INITIAL = "corpus.npz", "initial.npz"
 OnReport = Callable[[Report], None] | None
 
 
@@ -78,10 +79,12 @@ def train_direction(run: Run, direction: str, threads: int, on_report: OnReport)
     result, checkpoint = run.result(direction), run.checkpoint(direction)
     corpus = ChunkCorpus.load(run.checkpoints / CORPUS)
     backward = direction == "backward"
+    path = run.checkpoints / INITIAL
+    initial = Initial.load(path) if path.exists() else None
     if run.resume and result.exists():
-        load_state(result, corpus.reversed() if backward else corpus, run.config)
+        load_state(result, fingerprint(corpus.reversed() if backward else corpus, initial), run.config)
         return
-    trainer = DirectionTrainer(corpus, run.config, backward=backward)
+    trainer = DirectionTrainer(corpus, run.config, backward=backward, initial=initial)
     if run.resume and checkpoint.exists():
         trainer.resume(checkpoint)
     trainer.run(on_report, checkpoint)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -296,6 +297,15 @@ def test_a_lexicon_replaces_the_earlier_one(tmp_path: Path) -> None:
     description = build_lexicon(segmenter, [[tiny.TEXT] * 3], tmp_path / "m", overwrite=True)
     assert description["lexicon"]["words"] == len(set(tiny.TEXT))
     assert Segmenter.load(tmp_path / "m").segment(["生命"], lexicon=False) == [["生", "命"]]
+
+
+@pytest.mark.parametrize(("repeats", "warns"), [(9, True), (10, False)])
+def test_a_lexicon_of_far_less_text_is_warned_of(repeats: int, warns: bool, tmp_path: Path) -> None:
+    cutting = Segmenter.load(tiny.save(tmp_path / "m", end_bias=1e4))
+    build_lexicon(cutting, [[tiny.TEXT] * 100], tmp_path / "large")
+    message = r"new: a lexicon of 63 characters replaces one of 700, and will probably be worse on other text"
+    with pytest.warns(UserWarning, match=message) if warns else nullcontext():
+        build_lexicon(Segmenter.load(tmp_path / "large"), [[tiny.TEXT] * repeats], tmp_path / "new")
 
 
 def test_a_lexicon_needs_words_of_the_script(tmp_path: Path) -> None:

@@ -116,9 +116,9 @@ def test_a_lexicon_counts_both_forms_of_a_word_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "text", "script", "remedy"),
     [
-        ("zh", THAI, "Thai", "--script th-clusters"),
-        ("zh", LAO, "Lao", "--script 'ກ-ໟ'"),
-        ("zh", JAPANESE, "Japanese", "--script ja-runs"),
+        ("zh", THAI, "Thai", "such as the bundled 'th', or train one with --script th-clusters"),
+        ("zh", LAO, "Lao", "use a segmenter for Lao, or train one with --script 'ກ-ໟ'"),
+        ("zh", JAPANESE, "Japanese", "such as the bundled 'ja', or train one with --script ja-runs"),
         ("th", SIMPLIFIED, "Chinese", "--script zh"),
         ("th", TRADITIONAL, "Chinese", "--script zh"),
     ],
