@@ -28,6 +28,8 @@ def noted_stores(folder: Place, manifest: Manifest, store: Stores | None = None)
     Raises ShardError if a store is missing or damaged, or is not the one that was packed; ConfigError for places that
     the index does not have.
     """
+    if not isinstance(store, str | os.PathLike | Mapping | Sequence | None):
+        raise ConfigError(f"store: expected the place of a token store, or places by name; got {store!r}")
     is_blend = MIX in manifest.notes and STORE not in manifest.notes
     return _blend(folder, manifest, store) if is_blend else _store(folder, manifest, store)
 

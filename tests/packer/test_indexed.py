@@ -142,6 +142,8 @@ def test_a_store_that_was_moved_is_named(store: Path, tmp_path: Path) -> None:
     assert all((row["input_ids"] == other["input_ids"]).all() for row, other in zip(dataset, stream, strict=True))
     with pytest.raises(ConfigError, match=r"store: .*index is an index of one token store; expected its place; got 2"):
         PackedFolder(tmp_path / "index", store={"a": "moved", "b": "moved"})
+    with pytest.raises(ConfigError, match="store: expected the place of a token store, or places by name; got 5"):
+        PackedFolder(tmp_path / "index", store=5)  # type: ignore[arg-type]
     seampack.pack(tmp_path / "moved", out=tmp_path / "rows")
     with pytest.raises(ConfigError, match=r"store: .*rows is no index: it has its rows, and needs no token store;"):
         PackedFolder(tmp_path / "rows", store=tmp_path / "moved")
