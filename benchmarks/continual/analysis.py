@@ -74,6 +74,12 @@ class Analysis:
         """Return the domains that were compared at a row length."""
         return list(dict.fromkeys(domain for domain, length, _, _ in self.found if length == seq_len))
 
+    def label(self, seq_len: int, arm: str) -> str:
+        """Return the name of an arm, with its domains if others were compared too."""
+        domains = self.domains(seq_len)
+        own = [domain for domain in domains if self.trainings(domain, seq_len, arm)]
+        return f"{arm} ({', '.join(own)})" if 0 < len(own) < len(domains) else arm
+
     def trainings(self, domain: str, seq_len: int, arm: str) -> dict[int, dict[str, Any]]:
         """Return the trainings of an arm by seed."""
         return {key[3]: each for key, each in self.found.items() if key[:3] == (domain, seq_len, arm)}
@@ -90,14 +96,14 @@ class Analysis:
     def difference(
         self, seq_len: int, arm: str, *, group: str = "all", baseline: str = BASELINE, domains: Sequence[str] = ()
     ) -> Difference | None:
-        """Return the difference of an arm to a baseline, over the seeds that both have; None without any."""
+        """Return the difference of an arm to a baseline, over domains and seeds that both have; None without any."""
         cells = []
         for domain in domains or self.domains(seq_len):
             tokens = self.tokens(domain, seq_len, group)
             ours, theirs = self.trainings(domain, seq_len, arm), self.trainings(domain, seq_len, baseline)
             seeds = sorted(ours.keys() & theirs.keys())
             if not seeds or not tokens.sum():
-                return None
+                continue
             pairs = [np.subtract(ours[seed]["sums"][group], theirs[seed]["sums"][group]) for seed in seeds]
             cells.append((np.array(pairs), tokens))
-        return bootstrap(cells)
+        return bootstrap(cells) if cells else None

@@ -33,6 +33,9 @@ MEANING = (
     "Numbers are differences to `concat` with plain attention in thousandths of a nat a token, with 95 % intervals; "
     "negative is better; bold: the interval excludes 0. One interval in twenty does so by chance."
 )
+OWN_DOMAINS = (
+    "An arm with a domain in brackets was trained on that domain alone, and its numbers are those of that domain."
+)
 ONE_SEED = "With one seed, the intervals cover the choice of documents, but not that of the seed."
 
 
@@ -89,7 +92,7 @@ def packing_table(analysis: Analysis, seq_len: int) -> str:
         documents, tokens = total["documents"], total["tokens_in"]
         rows.append(
             [
-                f"`{packing}`" if packing.isidentifier() else packing,
+                f"`{packing}`" if packing.isidentifier() else analysis.label(seq_len, packing),
                 f"{total['rows']:,}",
                 f"{steps:,}",
                 f"{total['tokens_out'] / (total['rows'] * seq_len):.1%}",
@@ -117,7 +120,7 @@ def differences_table(analysis: Analysis, seq_len: int) -> str:
         arms = [Arm(packing, block, steps_of) for block in (False, True)]
         cells = [cell(analysis.difference(seq_len, arm.name)) if arm.name != BASELINE else "0" for arm in arms]
         if any(cells):
-            rows.append([arms[0].name, *cells])
+            rows.append([analysis.label(seq_len, arms[0].name), *cells])
     return measure.table(["arm", "plain attention", "block-diagonal"], rows)
 
 
@@ -140,7 +143,7 @@ def groups_table(analysis: Analysis, seq_len: int) -> str:
             domains = [name for name in analysis.domains(seq_len) if analysis.tokens(name, seq_len, group).sum()]
             cells.append(cell(analysis.difference(seq_len, arm.name, group=group, domains=domains)) if domains else "")
         if any(cells):
-            rows.append([arm.name, *cells])
+            rows.append([analysis.label(seq_len, arm.name), *cells])
     header = ["arm", *(GROUPS[group] for group in shown)]
     return measure.table(header, [["tokens", *tokens], ["`concat`: nats a token", *losses], *rows])
 
@@ -150,7 +153,7 @@ def pairs_table(analysis: Analysis, seq_len: int) -> str:
     rows = []
     for arm, other in PAIRS:
         if found := analysis.difference(seq_len, arm.name, baseline=other.name):
-            rows.append([arm.name, other.name, cell(found)])
+            rows.append([*(analysis.label(seq_len, each.name) for each in (arm, other)), cell(found)])
     return measure.table(["arm", "less", "difference"], rows)
 
 
@@ -160,7 +163,7 @@ def verdict(analysis: Analysis, seq_len: int) -> str:
     signs = {name: difference.sign for name, difference in found.items() if difference}
     parts = []
     for sign, words in ((-1, "Better than `concat`"), (0, "No difference found"), (1, "Worse than `concat`")):
-        names = [name for name, own in signs.items() if own == sign]
+        names = [analysis.label(seq_len, name) for name, own in signs.items() if own == sign]
         if names:
             parts.append(f"- {words} ({len(names)} of {len(signs)} arms): {'; '.join(names)}.")
     return "\n".join(parts)
@@ -202,6 +205,11 @@ def picture(analysis: Analysis, name: str, document: Path) -> str:
     return f"![Difference of each way of packing to naive concatenation](pictures/{file}.svg)"
 
 
+def has_own_domains(analysis: Analysis) -> bool:
+    """Return whether some arm was trained on some of the domains only."""
+    return any(analysis.label(seq_len, arm.name) != arm.name for seq_len in analysis.seq_lens for arm in ALL)
+
+
 def section(results: dict[str, Any], document: Path) -> str:
     """Return the text of a setting."""
     analysis, name = Analysis(results), results["setting"]
@@ -210,7 +218,7 @@ def section(results: dict[str, Any], document: Path) -> str:
     parts = [
         f"Made by `{COMMAND} --setting {name}` on {'; and on '.join(machines)}.",
         conditions(results),
-        MEANING if seeds > 1 else f"{MEANING} {ONE_SEED}",
+        " ".join([MEANING, *([ONE_SEED] if seeds == 1 else []), *([OWN_DOMAINS] if has_own_domains(analysis) else [])]),
         documents_table(analysis),
         picture(analysis, name, document),
     ]

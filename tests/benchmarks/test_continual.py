@@ -297,6 +297,28 @@ def test_a_difference_is_of_the_seeds_that_both_arms_have() -> None:
     assert analysis.difference(8, "best_fit") is None
 
 
+def test_an_arm_of_one_domain_is_named_with_it() -> None:
+    """Its difference is that of the domain."""
+    trainings = [
+        {"domain": domain, "seq_len": 8, "arm": arm, "seed": 0, "sums": {"all": [loss]}}
+        for domain, arm, loss in (
+            ("a", "concat", 4),
+            ("b", "concat", 4),
+            ("a", "ffd", 6),
+            ("a", "pad", 4),
+            ("b", "pad", 0),
+        )
+    ]
+    counts = {domain: {"counts": {"8": {"all": [2]}}} for domain in "ab"}
+    analysis = Analysis({"trainings": trainings, "domains": counts})
+    assert [analysis.label(8, arm) for arm in ("ffd", "pad", "concat", "none")] == ["ffd (a)", "pad", "concat", "none"]
+    ffd, pad = (analysis.difference(8, arm) for arm in ("ffd", "pad"))
+    assert ffd is not None
+    assert pad is not None
+    assert (ffd.mean, pad.mean) == (1000, -1000)
+    assert page.has_own_domains(analysis)
+
+
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 
