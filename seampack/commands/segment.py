@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
@@ -21,6 +22,9 @@ from seampack.commands.segment_lexicon import lexicon
 from seampack.commands.segment_scores import agree, compare, evaluate
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from seampack.segmenter.model import Segmenter
 
 _FIELDS = {field.name: field for field in dataclasses.fields(ApplyConfig)}
 _FEW_UNITS = 0.3
@@ -49,7 +53,8 @@ for command in (lexicon, evaluate, compare, agree):
     "--init",
     type=PATH,
     metavar="MODEL",
-    help="Start from the language models of this segmenter, which are trained further: a folder, or zh or th, bundled.",
+    help="Train the language models of this segmenter further on the text, instead of new ones: a folder, or zh or th. "
+    "Options of the models that are not given are those of MODEL. Its student and lexicon are not kept.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run; the result is the same as without the stop.")
 @click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints in the folder.")
@@ -86,9 +91,9 @@ def train(
     seampack segment train raw.txt -o zh.model
     """
     reading = {name: options.pop(name) for name in shared.READING}
-    config = TrainConfig(**options)
+    start = None if init is None else shared.load_segmenter(init)
+    config = TrainConfig(**{**options, **_options_of(start)})
     from seampack.segmenter.inputs import texts
-    from seampack.segmenter.model import Segmenter
     from seampack.segmenter.training import train as run
 
     set_interrupted("interrupted; run the same command with --resume to continue from the last checkpoint")
@@ -98,7 +103,7 @@ def train(
         texts(inputs, **reading),
         config,
         out,
-        init=None if init is None else Segmenter.load(init),
+        init=start,
         resume=resume,
         overwrite=overwrite,
         threads=threads,
@@ -253,6 +258,17 @@ def restore(inputs: tuple[str, ...], out: str) -> None:
     from seampack.segmenter.apply import restore as run
 
     run(inputs or ("-",), out)
+
+
+def _options_of(init: "Segmenter | None") -> dict[str, Any]:
+    """Return the options of the language models of ``init`` that are not on the command line."""
+    if init is None:
+        return {}
+    from seampack.segmenter.artifact import DECODING
+
+    own = init.description.get("config") or {}
+    given = click.get_current_context().get_parameter_source
+    return {name: own[name] for name in DECODING if name in own and given(name) != ParameterSource.COMMANDLINE}
 
 
 def _progress(longest: int, retry: int) -> Callable[[Any], None]:

@@ -34,7 +34,7 @@ REMEDY = "copy the model again, or train it again"
 KIND = ArtifactKind("seampack segmenter", 1, DESCRIPTION, "seampack segment train RAW", REMEDY)
 LEXICON_VERSION = 1
 """Value of ``format_version`` of the lexicon's facts in the description."""
-_DECODING = ("script", "longest", "hidden", "chunk_units", "forward_weight")
+DECODING = ("script", "longest", "hidden", "chunk_units", "forward_weight")
 """Training options that are needed to run a teacher."""
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -116,8 +116,8 @@ def _check_description(description: dict[str, Any]) -> None:
         return
     if not isinstance(config, dict):
         raise ValueError(f"config: expected the training options; got {config!r}")
-    if missing := [name for name in _DECODING if name not in config]:
-        raise ValueError(f"config: expected {', '.join(_DECODING)}; missing {', '.join(missing)}")
+    if missing := [name for name in DECODING if name not in config]:
+        raise ValueError(f"config: expected {', '.join(DECODING)}; missing {', '.join(missing)}")
     if config["script"] != script:
         raise ValueError(f"script: expected {config['script']!r}, as in config; got {script!r}")
     TrainConfig.of_description(config)
@@ -128,9 +128,13 @@ def _check_lexicon(description: dict[str, Any]) -> None:
     if "student" not in description["parts"]:
         raise ValueError(f"parts: expected a student next to the lexicon; got {description['parts']!r}")
     facts = description.get("lexicon")
-    version = facts.get("format_version") if isinstance(facts, dict) else None
+    facts = facts if isinstance(facts, dict) else {}
+    version = facts.get("format_version")
     if version != LEXICON_VERSION:
         raise ValueError(f"lexicon: expected format version {LEXICON_VERSION}; got {version!r}")
+    characters = facts.get("characters", 0)
+    if not isinstance(characters, int):
+        raise ValueError(f"lexicon: characters: expected a number; got {characters!r}")
 
 
 def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:

@@ -80,6 +80,7 @@ class DirectionTrainer:
         self.seed = 2 * config.seed + backward
         torch.manual_seed(self.seed)
         self.model = SegmentalLM(corpus.vocab_size, config)
+        self.initial = initial
         self.fingerprint = fingerprint(self.corpus, initial)
         if initial is None:
             with torch.no_grad():
@@ -155,6 +156,8 @@ class DirectionTrainer:
             checkpoint: File for the state, written at each validation.
             stop_at: Step at which to stop without keeping the best parameters; for tests.
         """
+        if self.initial is not None and self.step == 0:
+            self._keep_best(self.validate()[0])  # training may make it worse
         self.model.train()
         started, units = time.perf_counter(), 0
         while self.step < self.steps and self.worse <= self.config.patience:
@@ -258,9 +261,14 @@ def load_state(path: Path, fingerprint: str, config: TrainConfig) -> dict[str, A
     except Exception as error:  # torch raises many types of errors for a damaged file
         raise _unreadable(path, error) from error
     if not same:
-        raise ShardError(f"{path}: belongs to another text or other options; start again without --resume")
+        raise ShardError(
+            f"{path}: belongs to another text or other options; give those of the stopped run, or start again with "
+            "--overwrite and without --resume"
+        )
     return state
 
 
 def _unreadable(path: Path, error: Exception) -> ShardError:
-    return ShardError(f"{path}: the checkpoint cannot be read ({error}); start again without --resume")
+    return ShardError(
+        f"{path}: the checkpoint cannot be read ({error}); start again with --overwrite and without --resume"
+    )

@@ -23,11 +23,11 @@ class Initial:
     def extended(cls, state: Arrays, old: Vocabulary, new: Vocabulary, keys: npt.NDArray[np.uint64]) -> Self:
         """Return the parameters for a larger vocabulary.
 
-        A new unit gets the row of the rare units, and the part of their probability that its count gives it, so that
-        the probability of all rare units together stays.
+        A new unit gets the row of the rare units, and a share of that row's probability, in proportion to its count
+        plus one.
 
         Args:
-            state: Parameters for the old vocabulary.
+            state: Parameters for the old vocabulary; other arrays are ignored.
             old: The vocabulary of the trained models.
             new: A vocabulary with all units of the old one.
             keys: The units of the text, shape (units,).
@@ -37,7 +37,7 @@ class Initial:
         source = np.concatenate([np.arange(FIRST_UNIT), old.ids(new.keys)])
         shared = source == UNKNOWN
         shares = np.where(shared, counts / counts[shared].sum(), 1)
-        extended = dict(state)
+        extended = {name: value for name, value in state.items() if name.startswith(DIRECTIONS)}
         for direction in DIRECTIONS:
             weight, bias = f"{direction}.embedding.weight", f"{direction}.bias"
             extended[weight] = state[weight][source]

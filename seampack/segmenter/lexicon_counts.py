@@ -82,8 +82,9 @@ def build_lexicon(
     before = segmenter.description.get("lexicon", {}).get("characters", 0)
     if characters < _FEW * before:
         warnings.warn(
-            f"{folder}: a lexicon of {characters:,} characters replaces one of {before:,}, and will probably be "
-            "worse on other text; count this text together with more, or distill a student of it first",
+            f"{folder}: a lexicon of {characters:,} characters replaces one of {before:,}, and will probably be worse; "
+            "count this text together with more, or first train a student on it: seampack segment distill RAW "
+            "--teacher MODEL",
             stacklevel=2,
         )
     facts = {

@@ -44,7 +44,6 @@ class Teacher:
         self.vocabulary = vocabulary
         self.config = config
         self._most_units = max(config.chunk_units, _CHUNK_UNITS)
-        self.state = state
         self._scorers = []
         for direction in DIRECTIONS:
             model = SegmentalLM(vocabulary.size, config)

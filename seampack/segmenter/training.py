@@ -39,7 +39,9 @@ from seampack.segmenter.units import Alphabet, Units, code_points
 
 _LEAST_CHUNKS = 10
 _OF_INIT = ("config", "units", "vocabulary", "init")
-"""Facts of the segmenter from which training starts that the new one keeps."""
+"""Facts of the segmenter from which training starts that the new one keeps, where they are known."""
+_FIXED = ("script", "hidden")
+"""Options of such a segmenter that training cannot change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ def train(
         lines: Batches of texts; all texts are held in memory.
         config: Options of the language models.
         out: Folder to write. An existing segmenter is kept until the new one is written.
-        init: Segmenter from whose language models training starts, instead of random ones: they learn the text, and its
-            units are added to theirs. Chinese characters are read in its form.
+        init: Segmenter whose language models are trained further on the text, instead of new ones. The units of the
+            text are added to theirs. Chinese characters are read in its form. Its student and lexicon are not kept.
         resume: Continue from the checkpoints of a stopped run; the result is the same as without the stop. If the
             folder is missing or empty, warn and train from the beginning.
         overwrite: Replace the segmenter or the checkpoints in the folder; with ``resume``, use the checkpoints if there
@@ -119,11 +121,12 @@ def train(
         on_report: Called with the progress of a direction at each validation.
 
     Raises:
-        ConfigError: An option is invalid, or differs from that of ``init``, where it must not.
+        ConfigError: An option is invalid; or ``init`` is no segmenter with language models, or has another script or
+            hidden size.
         DataError: The text has nothing to learn from.
-        ShardError: ``init`` has no language models; or the folder cannot be written, would be overwritten, is in use by
-            another run, has nothing to resume, has checkpoints of another text or other options, or was removed
-            meanwhile.
+        ShardError: The folder cannot be written, would be overwritten, is in use by another run, has nothing to resume,
+            has checkpoints of another text or other options, was removed meanwhile, or is that of ``init``; or ``init``
+            is damaged.
         MissingExtraError: gensim is not installed.
         SeampackError: A training process was killed.
     """
@@ -132,14 +135,13 @@ def train(
     retry = check_integer("retry", retry, 0, MOST_RETRIES)
     check_folder(folder, overwrite=overwrite, resume=resume)
     alphabet = Alphabet(config.script)
-    own_form = None if init is None else _checked_init(init, config).han_form
-    (units,), form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)], [own_form])
-    vocabulary = Vocabulary.of(units, config.least_count)
-    initial = None
-    if init is not None:
-        old, form = init.teacher.vocabulary, own_form
-        vocabulary = old.joined(vocabulary)
-        initial = Initial.extended(init.teacher.state, old, vocabulary, units.key)
+    if init is None:
+        (units,), form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
+    else:
+        _check_init(init, config, folder)
+        form = init.han_form
+        (units,), _ = _joined_units(lines, alphabet, [init.script_check], [form])
+    vocabulary, initial = _begin(init, config, units)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
         raise DataError(
@@ -175,7 +177,7 @@ def train(
             "script": config.script,
             "han_form": form,
             "config": best.config.to_dict(),
-            **({} if init is None else {"init": {name: init.description.get(name) for name in _OF_INIT}}),
+            **({} if init is None else {"init": _facts_of_init(init)}),
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
             "validation_nats": {
@@ -199,15 +201,47 @@ def train(
         return artifact.load_description(folder)
 
 
-def _checked_init(init: Segmenter, config: TrainConfig) -> Segmenter:
-    """Return the segmenter, if models of this config can start from its own; else raise ConfigError."""
-    for name in ("script", "hidden"):
+def _check_init(init: Segmenter, config: TrainConfig, folder: Path) -> None:
+    """Raise ConfigError or ShardError unless training can start from the segmenter and write to the folder."""
+    if not isinstance(init, Segmenter):
+        raise ConfigError(f"init: expected a Segmenter; got {init!r}; load it with Segmenter.load")
+    if not init.has_teacher:
+        raise ConfigError(
+            f"init: {init.folder} has no language models to start from; choose a segmenter with some, such as zh or "
+            "th, or train from nothing, without init"
+        )
+    for name in _FIXED:
         own, given = getattr(init.teacher.config, name), getattr(config, name)
         if own != given:
             raise ConfigError(
-                f"{name}: expected {own!r}, as in {init.folder}, from which training starts; got {given!r}"
+                f"{name}: expected {own!r}, as in {init.folder}, from which training starts; got {given!r}; leave "
+                f"{name} at {own!r}, or train from nothing, without init"
             )
-    return init
+    _refuse_teacher(folder, [init], "trained")
+
+
+def _refuse_teacher(folder: Path, teachers: Sequence[Segmenter], made: str) -> None:
+    """Raise ShardError if the folder is that of one of the segmenters that are read."""
+    if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
+        raise ShardError(f"{folder}: the segmenter in this folder is read; choose another folder for the {made} one")
+
+
+def _begin(init: Segmenter | None, config: TrainConfig, units: Units) -> tuple[Vocabulary, Initial | None]:
+    """Return the vocabulary, and the parameters that training starts from if they are those of a segmenter."""
+    vocabulary = Vocabulary.of(units, config.least_count)
+    if init is None:
+        return vocabulary, None
+    state = artifact.load_part(init.folder, "teacher", init.description)
+    old = init.teacher.vocabulary
+    vocabulary = old.joined(vocabulary)
+    return vocabulary, Initial.extended(state, old, vocabulary, units.key)
+
+
+def _facts_of_init(init: Segmenter) -> dict[str, Any]:
+    """Return what the description says of the segmenter from which training started."""
+    known = {name: init.description[name] for name in _OF_INIT if name in init.description}
+    teacher = Initial(artifact.load_part(init.folder, "teacher", init.description))
+    return known | {"fingerprint": teacher.fingerprint}
 
 
 def distill(
@@ -248,8 +282,7 @@ def distill(
     if len(scripts) > 1:
         raise DataError(f"expected teachers of one script; got {', '.join(scripts)}")
     folder = Path(out)
-    if folder.exists() and any(os.path.samefile(teacher.folder, folder) for teacher in teachers):
-        raise ShardError(f"{folder}: the folder belongs to a teacher; choose another folder for the student")
+    _refuse_teacher(folder, teachers, "distilled")
     check_folder(folder, overwrite=overwrite)
     forms = [teachers[0].han_form if keep_teacher else None, *(teacher.han_form for teacher in teachers)]
     checks = [teacher.script_check for teacher in teachers]

@@ -14,7 +14,7 @@ class StoppedError(Exception):
     """Ends a run within a report."""
 
 
-def train_until(direction: str, step: int, folder: Path, **options: Any) -> None:
+def train_until(direction: str, step: int, folder: Path, texts: list[str] | None = None, **options: Any) -> None:
     """Train with the options QUICK, one direction after the other, until the report of a step."""
 
     def stop(report: Report) -> None:
@@ -22,7 +22,7 @@ def train_until(direction: str, step: int, folder: Path, **options: Any) -> None
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train([sentences(100)[0]], QUICK, folder, threads=1, on_report=stop, **options)
+        train([texts or sentences(100)[0]], QUICK, folder, threads=1, on_report=stop, **options)
 
 
 def assert_same_arrays(one: Path, other: Path) -> None:

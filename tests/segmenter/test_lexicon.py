@@ -303,7 +303,7 @@ def test_a_lexicon_replaces_the_earlier_one(tmp_path: Path) -> None:
 def test_a_lexicon_of_far_less_text_is_warned_of(repeats: int, warns: bool, tmp_path: Path) -> None:
     cutting = Segmenter.load(tiny.save(tmp_path / "m", end_bias=1e4))
     build_lexicon(cutting, [[tiny.TEXT] * 100], tmp_path / "large")
-    message = r"new: a lexicon of 63 characters replaces one of 700, and will probably be worse on other text"
+    message = r"new: a lexicon of 63 characters replaces one of 700, and will probably be worse; count this text"
     with pytest.warns(UserWarning, match=message) if warns else nullcontext():
         build_lexicon(Segmenter.load(tmp_path / "large"), [[tiny.TEXT] * repeats], tmp_path / "new")
 

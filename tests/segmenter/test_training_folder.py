@@ -62,7 +62,7 @@ def test_only_the_same_run_resumes(done: bool, tmp_path: Path) -> None:
     other_text, _ = sentences(100, seed=1)
     for text, config in ((texts, QUICK.replace(seed=1)), (other_text, QUICK)):
         with pytest.raises(
-            ShardError, match=r"forward\.(done|pt): belongs to another text or other options; start again without"
+            ShardError, match=r"forward\.(done|pt): belongs to another text or other options; give those of"
         ):
             train([text], config, tmp_path / "m", threads=1, resume=True)
 
@@ -137,7 +137,9 @@ def test_distilling_destroys_nothing_silently(quick: Path, tmp_path: Path) -> No
     link.symlink_to(teacher)
     config = DistillConfig(table_bits=8)
     for folder in (teacher, link):
-        with pytest.raises(ShardError, match="the folder belongs to a teacher; choose another folder for the student"):
+        with pytest.raises(
+            ShardError, match="the segmenter in this folder is read; choose another folder for the dist"
+        ):
             distill([Segmenter.load(quick), Segmenter.load(teacher)], [texts], folder, config=config, overwrite=True)
     assert contents(teacher) == contents(quick)
     with pytest.raises(ShardError, match="teacher: holds a segmenter; replace it"):
