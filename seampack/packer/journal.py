@@ -28,6 +28,7 @@ from seampack.io.arrow import arrow_of
 from seampack.io.output import sync, writing
 from seampack.io.ragged import offsets_of
 from seampack.packer.checksums import Checksum, checksum, digest
+from seampack.packer.config import OnBad
 from seampack.packer.documents import Origin
 from seampack.packer.entries import File, Input, Shard
 from seampack.packer.windows import Parts
@@ -147,11 +148,21 @@ class Journal:
         return self._read(RUN)
 
     def check(self, run: Mapping[str, Any]) -> None:
-        """Raise ConfigError if the earlier run was given something else."""
-        if changed := list(changes(self.read_run()["given"], run["given"])):
+        """Raise ConfigError if the earlier run was given something else.
+
+        A run that stops at a bad record has finished nothing with one, so another may go on that puts them aside.
+        """
+        earlier = self.read_run()
+        before, now = earlier["given"], run["given"]
+        options = before.get("options", {})
+        if options.get("on_bad") == OnBad.STOP and now["options"]["on_bad"] == OnBad.QUARANTINE:
+            before = {**before, "options": {**options, "on_bad": OnBad.QUARANTINE.value}}
+        if changed := list(changes(before, now)):
             raise ConfigError(
                 f"{self.out}: cannot resume: {'; '.join(changed)}; give the same, or remove {self.place} to start again"
             )
+        if before != earlier["given"]:
+            self._write(RUN, {**earlier, "given": before})
 
     def load(self, partitions: Iterable[int]) -> None:
         """Read the receipts of partitions. Raise ShardError if one is damaged."""

@@ -1,4 +1,4 @@
-"""Documents in memory as an input: Arrow tables, ``datasets``, and iterables of records or texts.
+"""Documents in memory as an input: Arrow tables, data frames, ``datasets``, and iterables of records or texts.
 
 A source in memory is one partition: it cannot be read again, so a run over it cannot be resumed.
 """
@@ -24,8 +24,8 @@ MEMORY = "documents in memory"
 _UNIT = "document"
 _ROWS = 1000
 _EXPECTED = (
-    "expected paths, a datasets.Dataset or IterableDataset, a pyarrow.Table or RecordBatchReader, or an iterable of "
-    "dicts or texts"
+    "expected paths, a datasets.Dataset or IterableDataset, a pyarrow.Table or RecordBatchReader, a data frame, or an "
+    "iterable of dicts or texts"
 )
 
 
@@ -64,7 +64,23 @@ def opened(source: Any) -> list[str] | MemorySource:
     if isinstance(source, bytes | Mapping) or not isinstance(source, Iterable | pa.Table):
         of_splits = "; choose a split" if isinstance(source, Mapping) else ""
         raise DataError(f"{_EXPECTED}; got {type(source).__name__}{of_splits}")
-    return MemorySource(source)
+    return MemorySource(_rows_of(source))
+
+
+def _rows_of(source: Any) -> Any:
+    """Return a data frame (of pandas, polars, DuckDB and others) as a stream of Arrow, since iterating gives columns.
+
+    Raises DataError for one that Arrow cannot read.
+    """
+    if isinstance(source, pa.Table | pa.RecordBatchReader) or not hasattr(source, "columns"):
+        return source
+    kind = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
+    if not hasattr(source, "__arrow_c_stream__"):
+        raise DataError(f"{_EXPECTED}; got a {kind} that Arrow cannot read; convert it to a pyarrow.Table")
+    try:
+        return pa.RecordBatchReader.from_stream(source)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(f"{MEMORY}: expected columns of texts and numbers; got a {kind}: {error}") from error
 
 
 def _batches(documents: Any) -> Iterator[pa.RecordBatch] | None:

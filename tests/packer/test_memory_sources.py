@@ -1,12 +1,13 @@
 """Documents and tokenizers in memory give the rows that the same documents give from a file."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pandas
 import pyarrow as pa
 import pytest
 import tokenizers
@@ -26,6 +27,15 @@ TEXT_RECORDS = [{"text": text, "source": f"s{n % 3}", "n": n} for n, text in enu
 ID_RECORDS = [{"input_ids": ids, "loss_mask": [n % 2] * len(ids), "n": n} for n, ids in enumerate(TOKENS)]
 
 
+class OldFrame:
+    """A data frame whose iteration gives the names of its columns."""
+
+    columns = ("text",)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
 def as_array(value: Any) -> Any:
     return np.array(value) if isinstance(value, list) else value
 
@@ -39,6 +49,7 @@ HOLDERS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
         for each in records
     ],
     "a table": pa.Table.from_pylist,
+    "a data frame": pandas.DataFrame,
     "a reader": lambda records: pa.Table.from_pylist(records).to_reader(max_chunksize=7),
     "a dataset": datasets.Dataset.from_list,
     "a shuffled dataset": lambda records: datasets.Dataset.from_list(records[::-1]).select(
@@ -108,6 +119,12 @@ def test_a_tokenizer_is_trained_on_texts_in_memory(tmp_path: Path) -> None:
             "documents in memory, document 1: expected texts and numbers; got a record that JSON cannot",
         ),
         (pa.table({"body": ["a"]}), "documents in memory: no column 'text' or 'input_ids'; the table has 'body'"),
+        (
+            pandas.DataFrame({"body": ["a"]}),
+            "documents in memory: no column 'text' or 'input_ids'; the table has 'body'",
+        ),
+        (pandas.DataFrame({"text": ["a", 5]}), "expected columns of texts and numbers; got a pandas DataFrame"),
+        (OldFrame(), "dicts or texts; got a tests OldFrame that Arrow cannot read; convert it to a pyarrow.Table"),
         (pa.table({"text": ["a", None]}), "documents in memory, row 2: null instead of a document"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "source",
@@ -123,7 +140,9 @@ def test_documents_in_memory_cannot_be_resumed(tmp_path: Path) -> None:
         seampack.pack([{"text": "a"}], out=tmp_path / "out", resume=True)
 
 
-@pytest.mark.parametrize("empty", [iter([]), pa.table({"text": pa.array([], pa.string())})], ids=["iterator", "table"])
+@pytest.mark.parametrize(
+    "empty", [iter([]), pa.table({"text": pa.array([], pa.string())}), pandas.DataFrame({"text": []}, dtype="str")]
+)
 def test_no_documents(tmp_path: Path, empty: Any) -> None:
     assert seampack.pack(empty, out=tmp_path / "out", seq_len=8).accounting.documents == 0
 

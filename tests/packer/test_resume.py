@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,38 @@ def test_another_option_is_named(unfinished: Path) -> None:
     with pytest.raises(ConfigError, match="cannot resume: options seq_len was 64, is now 128; give the same"):
         resume(unfinished, seq_len=128)
     resume(unfinished)  # it can still go on
+
+
+@pytest.mark.parametrize("partitions", [False, True])
+def test_a_run_that_a_bad_record_stopped_goes_on_without_it(partitions: bool, tmp_path: Path) -> None:
+    """The finished partitions are kept; the output is that of a run that put the record aside from the start."""
+    lines = [json.dumps({"text": text}) for text in texts()]
+    lines[900] = '{"text": broken'
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    source, out, options = tmp_path / "corpus.jsonl", tmp_path / "out", OPTIONS | {"on_bad": "quarantine"}
+    seampack.pack(source, out=tmp_path / "whole", **options)
+
+    def run(**changes: Any) -> None:
+        if partitions:
+            pack_partitions(source, out=out, chosen=range, **OPTIONS | changes)
+        else:
+            seampack.pack(source, out=out, resume=True, **OPTIONS | changes)
+
+    kept = nullcontext() if partitions else pytest.warns(match="are kept in .*; --resume goes on")
+    with pytest.raises(DataError, match="corpus"), kept:
+        run()
+    receipts = {path: path.stat().st_mtime_ns for path in (tmp_path / ".out.partial").glob("receipt-*.json")}
+    assert len(receipts) > 2
+    with pytest.raises(ConfigError, match="cannot resume: options seq_len was 64, is now 128; give the same"):
+        run(on_bad="quarantine", seq_len=128)
+    run(on_bad="quarantine")
+    if partitions:
+        assert {path: path.stat().st_mtime_ns for path in receipts} == receipts
+        with pytest.raises(ConfigError, match="cannot resume: options on_bad was 'quarantine', is now 'stop'"):
+            run()
+        merge(out)
+    assert kills.contents(out) == kills.contents(tmp_path / "whole")
+    assert len((out / "quarantine.jsonl").read_text().splitlines()) == 1
 
 
 def test_another_tokenizer_is_named(unfinished: Path, tmp_path: Path) -> None:
