@@ -7,7 +7,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
-from seampack.commands.report import accounting_lines, echo_sources, print_json, row_text, warn
+from seampack.commands.report import accounting_lines, echo_sources, print_json, quarantine_lines, row_text, warn
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
 
@@ -104,7 +104,7 @@ def _show_manifest(manifest: "Manifest") -> None:
         names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
         click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
     echo_sources(manifest.notes)
-    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    click.echo("\n".join([accounting_lines(manifest.accounting.to_dict()), *quarantine_lines(manifest.quarantined)]))
     width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
         for file in shard.files:

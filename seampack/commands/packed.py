@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seampack.commands.report import accounting_lines, echo_sources, note, print_json, warn
+from seampack.commands.report import accounting_lines, echo_sources, note, print_json, quarantine_lines, warn
 from seampack.io.places import shown
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def report_lengths(manifests: "dict[int, Manifest]", out: str, as_json: bool, ti
     if as_json:
         print_json({str(length): manifest.to_dict() for length, manifest in manifests.items()} | times)
         return
-    warn_of_nothing(next(iter(manifests.values())).accounting)
+    first = next(iter(manifests.values()))
+    warn_of_nothing(first.accounting, first.quarantined)
     for length, manifest in manifests.items():
         echo_sources(manifest.notes)
         click.echo(_folder_lines(manifest, f"{shown(out).rstrip('/')}/{length}"))
@@ -45,7 +46,7 @@ def _numbers(numbers: tuple[int, ...]) -> str:
 
 def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str, float]) -> None:
     """Print the accounting of a complete folder."""
-    warn_of_nothing(manifest.accounting)
+    warn_of_nothing(manifest.accounting, manifest.quarantined)
     if as_json:
         print_json(manifest.to_dict() | times)
         return
@@ -57,8 +58,7 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
 def _folder_lines(manifest: "Manifest", out: str) -> str:
     """Return the lines of the report about a folder."""
     lines = [accounting_lines(manifest.accounting.to_dict())]
-    if manifest.quarantined:
-        lines.append(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
+    lines += quarantine_lines(manifest.quarantined)
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
     lines.append(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
     return "\n".join(lines)
@@ -68,9 +68,11 @@ def _time_line(times: dict[str, float]) -> str:
     return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
 
 
-def warn_of_nothing(accounting: "Accounting") -> None:
+def warn_of_nothing(accounting: "Accounting", quarantined: int = 0) -> None:
     """Warn of an input without documents, or without tokens."""
-    if not accounting.documents:
+    if quarantined and not accounting.documents:
+        warn(f"all {quarantined:,} records of the input were quarantined: none could be read")
+    elif not accounting.documents:
         warn("the input has no documents")
     elif not accounting.tokens_in:
         warn("no document of the input has a token")

@@ -146,6 +146,11 @@ def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
     return formatter.getvalue().rstrip("\n")
 
 
+def quarantine_lines(records: int) -> list[str]:
+    """Return the line of the report about records that could not be read, if there are any."""
+    return [f"quarantined {records:>16,}   records, in quarantine.jsonl"] if records else []
+
+
 def accounting_lines(accounting: dict[str, Any]) -> str:
     """Return the token accounting of a run, one line per count."""
     return "\n".join(f"{name:<13}{value:>15}   {remark}".rstrip() for name, value, remark in described(accounting))

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
-from seampack.commands.report import note_lines, print_json, set_memory_advice, set_written, stopwatch
+from seampack.commands.report import (
+    note_lines,
+    print_json,
+    quarantine_lines,
+    set_memory_advice,
+    set_written,
+    stopwatch,
+)
 from seampack.commands.terminal import live_line
 from seampack.io.places import shown
 from seampack.packer.config import PackConfig
@@ -79,8 +86,8 @@ def _report(manifest: "StoreManifest", out: str, as_json: bool, times: dict[str,
         return
     click.echo(f"documents   {manifest.documents:>16,}")
     click.echo(f"tokens      {manifest.tokens:>16,}")
-    if manifest.quarantined:
-        click.echo(f"quarantined {manifest.quarantined:>16,}   records, in quarantine.jsonl")
+    for line in quarantine_lines(manifest.quarantined):
+        click.echo(line)
     size = sum(each.bytes for each in manifest.partitions) / 1e6
     click.echo(f"written     {size:>13,.1f} MB   in {len(manifest.partitions)} partition(s), {shown(out)}")
     click.echo(f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s")

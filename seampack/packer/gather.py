@@ -35,8 +35,8 @@ def apply_plan(
         table: List columns with the plan's lengths (``input_ids``, ``attention_mask``, ``labels``, ...).
         plan: The rows.
         doc_ids: The id of each document; by default its number.
-        pads: Padding value of each column, which fills rows up to ``seq_len``; 0 for columns that are not named. By
-            default rows are not padded, and rows that are not full are shorter.
+        pads: Padding value of each column, which fills rows up to ``seq_len``; for columns that are not named 0, for
+            ``labels`` -100. By default rows are not padded, and rows that are not full are shorter.
         labels: Whether to add ``labels``: the ids as int32, with -100 for repeated tokens and padding. If the table has
             a column ``labels``, that column is masked instead. Repeated tokens are 0 in ``loss_mask``,
             ``completion_mask`` and ``assistant_masks``.
@@ -72,6 +72,9 @@ def apply_plan(
             raise DataError(
                 f"fields: expected a value of '{name}' for each of {plan.lengths.size:,} documents; got {len(values):,}"
             )
+    named = [*table.column_names, *(["labels"] if labels else [])]
+    if unknown := [name for name in pads or () if name not in named]:
+        raise ConfigError(f"pads: no column {unknown[0]!r} to pad; expected some of {', '.join(named)}")
     columns = {name: Ragged.of_column(table[name], name) for name in table.column_names}
     for name, column in columns.items():
         if not np.array_equal(column.lengths, plan.lengths):
@@ -161,7 +164,8 @@ def gather(
             "such as {'input_ids': 0, 'labels': -100}"
         )
     for name, column in columns.items():
-        _check_values(name, column.dtype, (pads or {}).get(name, 0), labels and name in ("input_ids", "labels"))
+        is_masked = labels and name in ("input_ids", "labels")
+        _check_values(name, column.dtype, 0 if pads is None else _pad(name, pads, is_masked), is_masked)
     kept_ends = plan.kept_ends() if plan.dropped.document.size else None
     step = max(1, _BATCH_TOKENS // plan.seq_len)
     for first in range(0, max(plan.rows, 1), step):  # a plan without rows gives one empty batch, for the schema
@@ -212,7 +216,7 @@ def _batch(
             ones = np.ones(ends.size, length.dtype)
             kernels.copy_segments(last, ones, targets[ends] + length[ends] - 1, column.dtype.itemsize, out.ctypes.data)
         if pads is not None:
-            kernels.mask_segments(gap_starts, gap_lengths, pads.get(name, 0), out)
+            kernels.mask_segments(gap_starts, gap_lengths, _pad(name, pads, labels), out)
         if labels and name in LOSS_MASKS:
             kernels.mask_segments(targets, repeated, 0, out)
         packed[name] = _rows(out, row_ends, plan.seq_len if pads is not None else None)
@@ -233,6 +237,11 @@ def _batch(
     for name, values in fields.items():
         packed[name] = _rows(_names(doc, values), row_offsets)
     return pa.record_batch(packed)
+
+
+def _pad(name: str, pads: Mapping[str, int], is_masked: bool) -> int:
+    """Return the padding value of a column; labels that packing masks anyway may be of a type without -100."""
+    return pads.get(name, IGNORE_INDEX if name == "labels" and not is_masked else 0)
 
 
 def _names(doc: npt.NDArray[np.int32], doc_ids: pa.Array | Array | None) -> pa.Array | Array:

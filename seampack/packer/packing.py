@@ -60,8 +60,8 @@ def pack(
     Args:
         source: Paths, globs, folders, addresses such as ``s3://bucket/folder``, or ``"-"`` for standard input; or
             documents in memory, as texts or token ids: a ``datasets.Dataset`` or ``IterableDataset``, an Arrow table,
-            a data frame, or an iterable of dicts or texts. A list of texts is a list of paths; for texts, give ``iter(texts)``. Or a
-            ``Mix`` of several such sources, or of token stores.
+            a data frame, or an iterable of dicts or texts. A list of texts is a list of paths; for texts, give
+            ``iter(texts)``. Or a ``Mix`` of several such sources, or of token stores.
         config: The options; by default ``PackConfig()``.
         out: Output folder. For an address, the folder is written locally, then uploaded, its manifest last.
         tokenizer: A ``tokenizer.json``, a hub name, or ``"bundled"``, a small tokenizer; or a ``tokenizers.Tokenizer``

@@ -228,6 +228,16 @@ def test_nothing_to_pack_is_a_warning(call: Run, tmp_path: Path, stdin: bytes, m
     assert packed.manifest.accounting.fill is None
 
 
+def test_records_that_were_all_quarantined(call: Run, tmp_path: Path) -> None:
+    """Here because of a misspelt column."""
+    given = [*SMALL, "--on-bad", "quarantine", "--text-column", "content"]
+    result = call("pack", "-", "-o", "out", *given, stdin=b'{"text": "a"}\n' * 3)
+    message = "seampack: warning: all 3 records of the input were quarantined: none could be read\n"
+    assert (result.returncode, result.stderr.decode()) == (0, message)
+    shown = call("inspect", "out").stdout.decode().splitlines()
+    assert "quarantined                3   records, in quarantine.jsonl" in shown
+
+
 def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None:
     def warnings_of(*options: object) -> list[str]:
         result = call("pack", "-", "-o", "out", "--overwrite", *SMALL, *options, stdin=b"seam pack\n" * 9_000)

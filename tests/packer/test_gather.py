@@ -200,3 +200,25 @@ def test_empty_table_keeps_its_schema() -> None:
     assert packed.num_rows == 0
     assert packed.column_names == ["input_ids", "seq_lengths", "doc_ids", "doc_starts", "repeated"]
     assert isinstance(plan([]), PackPlan)
+
+
+def test_labels_are_padded_so_that_no_loss_is_taken() -> None:
+    """Also those of the table; -100 is what PyTorch ignores."""
+    table = pa.table({"input_ids": [[1, 2, 3]], "labels": [[1, 2, 3]], "mask": [[1, 1, 1]]})
+    planned = plan([3], seq_len=5)
+    packed = apply_plan(table, planned, pads={"input_ids": 9})
+    assert packed.select(["input_ids", "labels", "mask"]).to_pylist() == [
+        {"input_ids": [1, 2, 3, 9, 9], "labels": [1, 2, 3, -100, -100], "mask": [1, 1, 1, 0, 0]}
+    ]
+    assert apply_plan(table, planned, pads={"labels": 0})["labels"].to_pylist() == [[1, 2, 3, 0, 0]]
+    narrow = pa.table({"labels": pa.array([[1, 2, 3]], pa.list_(pa.uint8()))})
+    with pytest.raises(ConfigError, match="pads: expected a value that fits uint8 for column 'labels'; got -100"):
+        apply_plan(narrow, planned, pads={})
+
+
+def test_a_padding_value_of_no_column_is_refused() -> None:
+    table = pa.table({"input_ids": [[1, 2, 3]]})
+    for labels, known in ((False, "input_ids"), (True, "input_ids, labels")):
+        with pytest.raises(ConfigError, match=f"pads: no column 'input_id' to pad; expected some of {known}$"):
+            apply_plan(table, plan([3], seq_len=5), pads={"input_id": 0}, labels=labels)
+    apply_plan(table, plan([3], seq_len=5), pads={"labels": -100}, labels=True)

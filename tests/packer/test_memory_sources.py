@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pandas
+import pandas as pd
 import pyarrow as pa
 import pytest
 import tokenizers
@@ -49,7 +49,7 @@ HOLDERS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
         for each in records
     ],
     "a table": pa.Table.from_pylist,
-    "a data frame": pandas.DataFrame,
+    "a data frame": pd.DataFrame,
     "a reader": lambda records: pa.Table.from_pylist(records).to_reader(max_chunksize=7),
     "a dataset": datasets.Dataset.from_list,
     "a shuffled dataset": lambda records: datasets.Dataset.from_list(records[::-1]).select(
@@ -120,10 +120,10 @@ def test_a_tokenizer_is_trained_on_texts_in_memory(tmp_path: Path) -> None:
         ),
         (pa.table({"body": ["a"]}), "documents in memory: no column 'text' or 'input_ids'; the table has 'body'"),
         (
-            pandas.DataFrame({"body": ["a"]}),
+            pd.DataFrame({"body": ["a"]}),
             "documents in memory: no column 'text' or 'input_ids'; the table has 'body'",
         ),
-        (pandas.DataFrame({"text": ["a", 5]}), "expected columns of texts and numbers; got a pandas DataFrame"),
+        (pd.DataFrame({"text": ["a", 5]}), "expected columns of texts and numbers; got a pandas DataFrame"),
         (OldFrame(), "dicts or texts; got a tests OldFrame that Arrow cannot read; convert it to a pyarrow.Table"),
         (pa.table({"text": ["a", None]}), "documents in memory, row 2: null instead of a document"),
     ],
@@ -141,7 +141,7 @@ def test_documents_in_memory_cannot_be_resumed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "empty", [iter([]), pa.table({"text": pa.array([], pa.string())}), pandas.DataFrame({"text": []}, dtype="str")]
+    "empty", [iter([]), pa.table({"text": pa.array([], pa.string())}), pd.DataFrame({"text": []}, dtype="str")]
 )
 def test_no_documents(tmp_path: Path, empty: Any) -> None:
     assert seampack.pack(empty, out=tmp_path / "out", seq_len=8).accounting.documents == 0
