@@ -238,7 +238,7 @@ def _begin(init: Segmenter | None, config: TrainConfig, units: Units) -> tuple[V
 
 
 def _facts_of_init(init: Segmenter) -> dict[str, Any]:
-    """Return what the description says of the segmenter from which training started."""
+    """Return the facts that the description has about the segmenter from which training started."""
     known = {name: init.description[name] for name in _OF_INIT if name in init.description}
     teacher = Initial(artifact.load_part(init.folder, "teacher", init.description))
     return known | {"fingerprint": teacher.fingerprint}
