@@ -326,7 +326,7 @@ class _Comparing:
             self._note(Difference("foreign", message, name, documents=foreign.size))
         differences = [*self._found.values(), *self._differing_counts()]
         if differences:
-            differences += self._changed_inputs(inputs)
+            differences[:0] = self._changed_inputs(inputs)
         return Outcome(self._counts["documents"], self._counts["tokens_in"], tuple(differences))
 
     def _differing_counts(self) -> list[Difference]:

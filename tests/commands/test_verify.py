@@ -57,18 +57,19 @@ def test_differences_are_lines_and_json(call: Run, packed: Path, tmp_path: Path,
     result = call("verify", "out", "--against", "b.txt")
     assert (result.returncode, result.stdout.decode()) == (1, VERIFIED)
     lines = result.stderr.decode().splitlines()
-    assert lines[0].startswith("seampack: document 7, token ")
-    assert lines[1] == ("seampack: document 299: expected no tokens, because the source lacks it; the rows have some")
-    assert lines[2] == "seampack: documents: the manifest says 300; against the source it is 299"
-    assert lines[-2] == "seampack: b.txt: expected an input that was packed; got one with another checksum"
+    assert lines[0] == "seampack: b.txt: expected an input that was packed; got one with another checksum"
+    assert lines[1].startswith("seampack: document 7, token ")
+    assert lines[2] == ("seampack: document 299: expected no tokens, because the source lacks it; the rows have some")
+    assert lines[3] == "seampack: documents: the manifest says 300; against the source it is 299"
     assert lines[-1] == "seampack: out: differs from its source"
     as_json = call("verify", "out", "--against", "b.txt", "--json")
     assert as_json.returncode == 1
     outcome = json.loads(as_json.stdout)
     assert (outcome["verified"], outcome["documents"]) == (False, 299)
-    first = outcome["differences"][0]
+    assert outcome["differences"][0]["kind"] == "input"
+    first = outcome["differences"][1]
     assert (first["kind"], first["document"], first["documents"]) == ("tokens", 7, 1)
-    assert lines[0].endswith(
+    assert lines[1].endswith(
         f"token {first['position']}: expected {first['expected']}, as in the source; the rows have {first['got']}"
     )
 
