@@ -27,7 +27,7 @@ from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.journal import OUTPUT, Journal, Receipt, Tail
 from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.names import MANIFEST, QUARANTINE, is_packed_name, shards_of_partition
-from seampack.packer.shards import ShardWriter, described
+from seampack.packer.shards import ShardWriter, described, warn_of_short_rows
 
 PACKED = FolderKind(
     "packed shards",
@@ -264,6 +264,8 @@ class RunFolder:
         shards = [shard for receipt in receipts for shard in receipt.shards]
         shards += writer.close(at_least_one=not shards)
         self._check_shards(shards)
+        if accounting.padding:
+            warn_of_short_rows(self._folder, shards, self.config, shown=self.out)
         with writing(self.out):
             self._join_quarantines(receipts)
             if self._format.folder_files:

@@ -2,10 +2,12 @@
 
 import threading
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from seampack.errors import ShardError
@@ -15,6 +17,7 @@ from seampack.packer.config import PackConfig
 from seampack.packer.entries import File, Shard
 from seampack.packer.formats.registry import OutputFormat
 from seampack.packer.names import shard_name
+from seampack.packer.rows import list_lengths
 
 _NAMES_OF_FLOATS = {"float": "float32", "double": "float64"}
 """Names that ``datasets`` has for types of Arrow."""
@@ -100,6 +103,23 @@ class ShardWriter:
                 f"{self._config.shard_tokens:,} makes fewer files",
                 stacklevel=2,
             )
+
+
+def warn_of_short_rows(folder: Path, shards: Iterable[Shard], config: PackConfig, *, shown: str) -> None:
+    """Warn if trainers that cut the ids every ``seq_len`` tokens would not find the rows."""
+    output_format = OutputFormat(config.output_format)
+    if config.pad is not None or not output_format.is_flat:
+        return
+    lengths = [list_lengths(output_format.load().read(folder / shard.file), "input_ids") for shard in shards]
+    short = sum(int(np.count_nonzero(each < config.seq_len)) for each in lengths)
+    if short:
+        is_idle = config.drop_last or "drop_last" in config.idle_options()
+        remedy = "give pad, a token that fills them" + ("" if is_idle else ", or drop_last")
+        warnings.warn(
+            f"{shown}: {short:,} of {sum(map(len, lengths)):,} rows have less than {config.seq_len:,} tokens; trainers "
+            f"that cut {output_format} every {config.seq_len:,} tokens do not find the rows after these; {remedy}",
+            stacklevel=2,
+        )
 
 
 def described(path: Path) -> File:

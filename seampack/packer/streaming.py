@@ -16,6 +16,7 @@ from seampack.packer.gather import Ragged, gather
 from seampack.packer.plan_config import PlanConfig
 from seampack.packer.plans import Pieces
 from seampack.packer.rows import row_reader
+from seampack.packer.states import checked_state
 from seampack.packer.windows import End, Parts, WindowPlanner, joined_lengths, no_parts, windows_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _NO_VALUES = np.empty(0, np.int64)
 
 _OPTIONS = (*(each.name for each in fields(PlanConfig)), "window_tokens", "labels")
 """The options of a run that packing a stream uses: nothing is read, tokenised or written."""
+_REMEDIES = {"share": "load for each share the state that it has saved, with as many shares"}
 
 
 def pack_stream(
@@ -165,12 +167,10 @@ class PackStream:
 
         The documents before the window of the next row are skipped, and those of the window are read again.
 
-        Raises DataError if the state is that of other options.
+        Raises DataError if the state is that of other options, or none.
         """
-        for name, value in self._identity().items():
-            if state.get(name) != value:
-                raise DataError(f"state: expected {name} {value}, as now; got {state.get(name)}, from the earlier run")
-        self._resume_at, self._end = _Place.from_dict(state), None
+        found = checked_state(state, self._identity(), [*_Place().to_dict()], remedies=_REMEDIES)
+        self._resume_at, self._end = _Place.from_dict(found), None
 
     def to_datasets(self) -> "datasets.IterableDataset":
         """Return the rows as a ``datasets.IterableDataset``.

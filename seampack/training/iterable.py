@@ -1,14 +1,17 @@
 """An iterable dataset over a packed folder: shuffled, divided between ranks and workers, resumed at any row."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from seampack.config import Config, option, seed_option
-from seampack.errors import ConfigError, DataError, MissingExtraError
+from seampack.errors import ConfigError, MissingExtraError
 from seampack.packer.noted_stores import Stores
+from seampack.packer.plan_config import Strategy
+from seampack.packer.states import checked_state
 from seampack.training.order import RowOrder, part
 from seampack.training.reading import RowReader
 
@@ -17,6 +20,16 @@ try:
     from torch.utils.data import IterableDataset, get_worker_info
 except ModuleNotFoundError as error:
     raise MissingExtraError("torch", "torch", "seampack.PackedIterableDataset") from error
+
+_ADDED = {"interleave": False, "balance": 1}
+"""Entries that states of earlier versions lack, with what they mean."""
+_REMEDIES = {
+    "folder": "open the folder of the earlier run",
+    "balance": "open the folder with the version of seampack that has saved the state",
+    "rank": "load on each rank the state that it has saved, with as many ranks; for another number, give the epoch to "
+    "set_epoch, which begins it anew",
+    "worker": "give the DataLoader as many workers as before",
+}
 
 
 class Remainder(StrEnum):
@@ -35,7 +48,11 @@ class ReadConfig(Config):
     Raises ConfigError, naming the field, the expected values and the given one.
     """
 
-    shuffle: bool = option(True, "Shuffle the rows, in another order in each epoch.")
+    shuffle: bool | None = option(
+        None,
+        "Shuffle the rows, in another order in each epoch; of a folder that was packed with balance, the steps, whose "
+        "rows stay together. By default, unless the folder was packed with keep_order.",
+    )
     seed: int = seed_option("Seed of the shuffle.")
     rank: int | None = option(None, "Number of this process among those that train together, from 0.", low=0)
     world_size: int | None = option(None, "Number of processes that train together.", low=1)
@@ -44,6 +61,12 @@ class ReadConfig(Config):
         "Rows that are over when each rank has equally many: skip them, so that all ranks take equally many steps, or "
         "keep them.",
         choices=Remainder,
+    )
+    interleave: bool | None = option(
+        None,
+        "Ranks, and the workers of each, take rows in turn, so that those of a step are neighbours in the order; else "
+        "each takes a contiguous part. By default, where neighbours belong together: without shuffle, and if the "
+        "folder was packed with balance. Each process then reads every shard.",
     )
 
     def check_rules(self) -> None:
@@ -58,7 +81,12 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
     """The rows of a packed folder as a stream: each once in an epoch, over all ranks and workers of a DataLoader.
 
     An iteration is an epoch, and the next one has another order. The order depends on the folder, the seed and the
-    epoch alone. Ranks get equal and contiguous parts of it (see ``remainder``), and their workers equal parts of these.
+    epoch alone. Ranks get equal parts of it (see ``remainder`` and ``interleave``), and their workers equal parts of
+    these.
+
+    A folder that was packed with ``balance`` is read step by step: the ranks read the rows of a step at the same time,
+    and the steps are shuffled. The rows that make no whole step come last in each epoch. Rows that were packed with
+    ``keep_order`` keep their order. A warning says if ``balance`` is no multiple of ``world_size``.
 
     Arrow shards are memory-mapped, and shuffled row by row. Other formats are shuffled shard by shard, and the rows
     within each; one shard at a time is in memory.
@@ -95,6 +123,18 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
                 "world_size=1 where the trainer itself divides the rows"
             )
         self._reader = RowReader(folder, columns, store)
+        packed = self._reader.folder.manifest.config
+        keeps_order = packed["strategy"] == Strategy.KEEP_ORDER
+        self._step_rows: int = 1 if keeps_order else packed.get("balance") or 1
+        self._shuffle = not keeps_order if self.config.shuffle is None else self.config.shuffle
+        neighbours = self._step_rows > 1 or not self._shuffle
+        self._interleave = neighbours if self.config.interleave is None else self.config.interleave
+        if self._step_rows > 1 and self._step_rows % self._ranks:
+            warnings.warn(
+                f"world_size: expected a divisor of {self._step_rows}, the --balance of {self._reader.folder.folder}; "
+                f"got {self._ranks}: rows of a step do not cost alike; pack with --balance {self._ranks}",
+                stacklevel=2,
+            )
         self._epoch = 0
         self._done = 0  # rows of this epoch that the current iteration has yielded
         self._resume_at = 0
@@ -126,9 +166,10 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
             is_mapped=self._reader.is_mapped,
             seed=self.config.seed,
             epoch=self._epoch,
-            shuffle=self.config.shuffle,
+            shuffle=self._shuffle,
+            step_rows=self._step_rows,
         )
-        for number in order.numbers(share.start + self._done, share.stop):
+        for number in order.numbers(share[self._done :]):
             row = self._reader.row(number)
             self._done += 1  # before the row is given away: the loop may ask for the state now
             yield row
@@ -148,12 +189,10 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on, with the next iteration, after the rows that had been read.
 
-        Raises DataError if the state is that of another folder, order, rank or worker.
+        Raises DataError if the state is that of another folder, order, rank or worker, or none.
         """
-        for name, value in self._identity().items():
-            if state.get(name) != value:
-                raise DataError(f"state: expected {name} {value}, as now; got {state.get(name)}, from the earlier run")
-        self._epoch, self._done, self._resume_at, self._has_ended = state["epoch"], 0, state["rows"], False
+        found = checked_state(state, self._identity(), ["epoch", "rows"], added=_ADDED, remedies=_REMEDIES)
+        self._epoch, self._done, self._resume_at, self._has_ended = found["epoch"], 0, found["rows"], False
 
     def _identity(self) -> dict[str, Any]:
         """Return what the order of the rows depends on."""
@@ -162,20 +201,35 @@ class PackedIterableDataset(IterableDataset[dict[str, Any]]):
         return {
             "folder": manifest.get("digest", ""),
             "seed": self.config.seed,
-            "shuffle": self.config.shuffle,
+            "shuffle": self._shuffle,
             "remainder": self.config.remainder,
-            "rank": [self.config.rank or 0, self.config.world_size or 1],
+            "interleave": self._interleave and (self._ranks > 1 or workers > 1),  # else the order is the same
+            "balance": self._step_rows,
+            "rank": [self._rank, self._ranks],
             "worker": [worker, workers],
         }
 
+    @property
+    def _rank(self) -> int:
+        return self.config.rank or 0
+
+    @property
+    def _ranks(self) -> int:
+        return self.config.world_size or 1
+
     def _of_rank(self) -> range:
-        rows, ranks = sum(self._reader.shard_rows), self.config.world_size or 1
+        """Return the places of this rank in the order."""
+        rows = sum(self._reader.shard_rows)
         if self.config.remainder == Remainder.SKIP:
-            rows -= rows % ranks
-        return part(range(rows), self.config.rank or 0, ranks)
+            rows -= rows % self._ranks
+        return self._part(range(rows), self._rank, self._ranks)
 
     def _share(self) -> range:
-        return part(self._of_rank(), *this_worker())
+        """Return the places of this worker of the rank."""
+        return self._part(self._of_rank(), *this_worker())
+
+    def _part(self, places: range, number: int, parts: int) -> range:
+        return places[number::parts] if self._interleave else part(places, number, parts)
 
 
 def this_worker() -> tuple[int, int]:

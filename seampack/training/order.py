@@ -16,38 +16,57 @@ _GROUP_ROWS = 1 << 20
 class RowOrder:
     """A permutation of the rows of an epoch, of which any part can be made without the others.
 
-    Runs of neighbouring rows are shuffled and put into groups; then the rows of each group are shuffled. So memory is
+    Runs of neighbouring steps are shuffled and put into groups; then the steps of each group are shuffled. So memory is
     bounded, a folder of up to a million rows is shuffled as a whole, and rows that must be read together stay in one
-    group.
+    group. A step is ``step_rows`` consecutive rows, which stay together, in their order; the rows that make no whole
+    step come last.
     """
 
-    def __init__(self, shard_rows: list[int], *, is_mapped: bool, seed: int, epoch: int, shuffle: bool) -> None:
+    def __init__(
+        self,
+        shard_rows: list[int],
+        *,
+        is_mapped: bool,
+        seed: int,
+        epoch: int,
+        shuffle: bool,
+        step_rows: int = 1,
+    ) -> None:
         self._seed = None if not shuffle else (seed, epoch)
-        sizes = np.array(shard_rows, np.int64)
+        self._step_rows = step_rows
+        borders = offsets_of(np.array(shard_rows, np.int64))
+        steps = int(borders[-1]) // step_rows
         if is_mapped:  # any row can be read by itself
-            rows = int(sizes.sum())
-            sizes = np.diff(np.append(np.arange(0, rows, _RUN_ROWS), rows))
+            sizes = np.diff(np.append(np.arange(0, steps, max(1, _RUN_ROWS // step_rows)), steps))
+        else:  # a step is read with the shard of its first row
+            sizes = np.diff(np.minimum(-(-borders // step_rows), steps))
         self._first = offsets_of(sizes)[:-1]
         order = np.arange(sizes.size)
         if self._seed is not None:
             order = np.random.default_rng([*self._seed, 0]).permutation(sizes.size)
         self._first, self._size = self._first[order], sizes[order]
-        group = (offsets_of(self._size)[:-1] // _GROUP_ROWS) if is_mapped else np.arange(sizes.size)
+        group = (offsets_of(self._size)[:-1] * step_rows // _GROUP_ROWS) if is_mapped else np.arange(sizes.size)
         self._run_offsets = np.append(np.flatnonzero(np.diff(group, prepend=-1)), sizes.size)
-        self._offsets = offsets_of(self._size)[self._run_offsets]
+        self._offsets = offsets_of(self._size)[self._run_offsets]  # of the groups, in steps
 
-    def numbers(self, first: int, last: int) -> Iterator[int]:
-        """Iterate over the numbers of the rows at the places ``first`` to ``last`` of the order."""
-        while first < last:
-            group = int(np.searchsorted(self._offsets, first, side="right")) - 1
-            start, end = int(self._offsets[group]), min(last, int(self._offsets[group + 1]))
-            yield from self._group(group)[first - start : end - start].tolist()
-            first = end
+    def numbers(self, places: range) -> Iterator[int]:
+        """Iterate over the numbers of the rows at ascending places of the order."""
+        while places:
+            group = int(np.searchsorted(self._offsets, places[0] // self._step_rows, side="right")) - 1
+            if group == self._offsets.size - 1:  # the rows that make no whole step
+                yield from places
+                return
+            start, end = (int(border) * self._step_rows for border in self._offsets[group : group + 2])
+            here = range(places.start, min(places.stop, end), places.step)
+            step, inside = np.divmod(np.arange(here.start, here.stop, here.step) - start, self._step_rows)
+            yield from (self._group(group)[step] * self._step_rows + inside).tolist()
+            places = places[len(here) :]
 
     def _group(self, group: int) -> Int64:
+        """Return the numbers of the steps of a group, in order."""
         runs = slice(self._run_offsets[group], self._run_offsets[group + 1])
-        rows: Int64 = np.repeat(self._first[runs], self._size[runs]) + positions_of(self._size[runs])
-        return rows if self._seed is None else np.random.default_rng([*self._seed, group + 1]).permutation(rows)
+        steps: Int64 = np.repeat(self._first[runs], self._size[runs]) + positions_of(self._size[runs])
+        return steps if self._seed is None else np.random.default_rng([*self._seed, group + 1]).permutation(steps)
 
 
 def part(rows: range, number: int, parts: int) -> range:

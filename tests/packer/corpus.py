@@ -36,3 +36,5 @@ STRATEGIES = pytest.mark.parametrize("strategy", ["seamless", "concat", "best_fi
 FORMATS = pytest.mark.parametrize("output_format", ["arrow", "parquet"])
 OF_ROWS = [member for member in OutputFormat if member != OutputFormat.INDEX]
 """The formats that hold the tokens of the rows."""
+SHORT_ROWS = pytest.mark.filterwarnings("ignore:.*rows have less than")
+"""Of tests with rows that are not full, in formats whose trainers need full ones."""

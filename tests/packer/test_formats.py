@@ -4,6 +4,7 @@ import functools
 import json
 import random
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -28,10 +29,12 @@ from seampack.packer.gather import ADDED_COLUMNS, IGNORE_INDEX, apply_plan
 from seampack.packer.planning import plan
 from seampack.packer.unpacking import unpack
 from tests.packer import foreign_readers as foreign
-from tests.packer.corpus import END, OF_ROWS, SMALL, TEXTS, write_corpus
+from tests.packer.corpus import END, OF_ROWS, SHORT_ROWS, SMALL, TEXTS, write_corpus
 from tests.packer.tampering import edit_manifest, flip
 from tests.packer.test_planning import lengths_and_seq_len
 from tests.packer.test_resume import OPTIONS, pack_until_killed, texts
+
+pytestmark = SHORT_ROWS
 
 ALL_FORMATS = pytest.mark.parametrize("output_format", [member.value for member in OF_ROWS])
 OTHERS = [member.value for member in OF_ROWS if member != OutputFormat.ARROW]
@@ -246,6 +249,33 @@ def test_no_document_makes_a_readable_folder(tmp_path: Path, output_format: str,
     folder = PackedFolder(tmp_path / "out")
     folder.verify()
     assert (folder.rows, folder.unpack().num_rows) == (0, 0)
+
+
+@ALL_FORMATS
+def test_short_rows_are_named_where_trainers_find_rows_by_their_length(
+    corpus: Path, tmp_path: Path, output_format: str
+) -> None:
+    def warnings_of(**options: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            seampack.pack(corpus, out=tmp_path / "out", overwrite=True, output_format=output_format, **SMALL | options)
+        return [str(each.message) for each in caught if "rows have less than" in str(each.message)]
+
+    is_flat = output_format in ("bin", "npy", "megatron")
+    for options, remedy in [
+        ({}, "give pad, a token that fills them, or drop_last"),
+        ({"strategy": "best_fit"}, "give pad, a token that fills them"),
+    ]:
+        found = warnings_of(**options)
+        lengths = [len(row["input_ids"]) for row in rows_of(tmp_path / "out")]
+        short = sum(length < 32 for length in lengths)
+        assert short
+        message = (
+            f"{tmp_path / 'out'}: {short} of {len(lengths)} rows have less than 32 tokens; trainers that cut "
+            f"{output_format} every 32 tokens do not find the rows after these; {remedy}"
+        )
+        assert found == [message] * is_flat
+    assert warnings_of(pad=END) == warnings_of(drop_last=True) == []
 
 
 @pytest.mark.parametrize("output_format", ["megatron", "mds"])

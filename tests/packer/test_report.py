@@ -23,7 +23,7 @@ from seampack.packer.report_markup import element, escaped
 from seampack.packer.report_page import check_report, report, write_report
 from seampack.packer.report_sample import LEAST_TOKENS, MOST_SEGMENTS, MOST_TOKENS, shown_rows
 from seampack.packer.report_sections import origin_section
-from tests.packer.corpus import SMALL, TOKENIZER, UNFRAMED
+from tests.packer.corpus import SHORT_ROWS, SMALL, TOKENIZER, UNFRAMED
 from tests.packer.tampering import write_shard
 
 HOSTILE = [
@@ -318,6 +318,7 @@ def test_the_accounting_of_no_rows_is_described() -> None:
 
 
 @pytest.mark.xdist_group("s3")  # one server
+@SHORT_ROWS
 def test_a_remote_folder_of_another_format_has_a_report(corpus: Path, bucket: str, tmp_path: Path) -> None:
     address = f"{bucket}/packed"
     seampack.pack(corpus, out=address, output_format="npy", **SMALL)

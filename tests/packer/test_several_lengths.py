@@ -14,7 +14,7 @@ from seampack.packer import text_blocks, work
 from seampack.packer.run_folder import RunFolder
 from tests.conftest import Run
 from tests.faulty import failed
-from tests.packer.corpus import END
+from tests.packer.corpus import END, SHORT_ROWS
 from tests.packer.tampering import flip
 from tests.packer.test_resume import OPTIONS, Killed, texts
 
@@ -46,6 +46,7 @@ def assert_alone(corpus: Path, out: Path, **options: Any) -> None:
     "options",
     [{}, {"pad": END, "pad_to_multiple": 8, "labels": True}, {"strategy": "best_fit", "output_format": "megatron"}],
 )
+@SHORT_ROWS
 def test_one_pass_gives_the_folders_of_three(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:

@@ -27,7 +27,7 @@ from tests.conftest import Run
 from tests.faulty import UNFRAMED as UNFRAMED_FLAGS
 from tests.faulty import contents, failed
 from tests.packer.chats import write_model
-from tests.packer.corpus import END, TOKENIZER, UNFRAMED, sample, write_corpus
+from tests.packer.corpus import END, SHORT_ROWS, TOKENIZER, UNFRAMED, sample, write_corpus
 from tests.packer.tampering import flip
 
 TEXTS = [text.replace(END, "end") for text in sample()]
@@ -84,6 +84,7 @@ def store(tmp_path: Path) -> Path:
 )
 @settings(max_examples=8)
 @pytest.mark.filterwarnings("ignore:.*of the tokens are dropped")
+@SHORT_ROWS
 def test_a_store_packs_to_the_shards_of_its_corpus(
     tmp_path_factory: pytest.TempPathFactory, both: tuple[Path, Path], options: dict[str, Any]
 ) -> None:

@@ -28,8 +28,10 @@ from seampack.packer.folder import PackedFolder
 from seampack.packer.plan_config import Leftover, Strategy
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.unpacking import unpack
-from tests.packer.corpus import END, END_ID, OF_ROWS, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
+from tests.packer.corpus import END, END_ID, OF_ROWS, SHORT_ROWS, SMALL, TEXTS, TOKENIZER, TOKENS, write_corpus
 from tests.packer.tampering import flip, write_shard
+
+pytestmark = SHORT_ROWS
 
 TEXT = st.text(st.sampled_from("ab Äß中👩\n\x00<|>"), max_size=40) | st.just(END) | st.just("seam " * 60)
 OPTIONS = st.fixed_dictionaries(

@@ -1,14 +1,18 @@
 """The page "Which trainer?": its snippets run where they can, and each label that a model receives is checked."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from click.testing import CliRunner
 
 import seampack
+from seampack.cli import main
 from tests.conftest import DATA
 from tests.packer.corpus import END, SMALL, TEXTS, write_corpus
 
@@ -114,6 +118,28 @@ def test_all_trainers_are_on_the_page() -> None:
         link = heading.lower().replace(",", "").replace(" ", "-")
         assert f"](#{link})" in PAGE
         assert ("<!-- run: " in part) != ("documentation, not run" in part), heading
+
+
+@pytest.mark.parametrize("trainer", ["Megatron-LM", "OLMo-core", "nanoGPT"])
+@pytest.mark.filterwarnings("ignore:.*(of the tokens are dropped|as plain text)")
+def test_what_trainers_cut_is_a_row(trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids in the files that a trainer is given, cut at the length of a row, are the rows."""
+    monkeypatch.chdir(tmp_path)
+    write_corpus(Path("corpus.jsonl"), TEXTS[:100])
+    Path("tokenizer.json").write_bytes((DATA / "tokenizer.json").read_bytes())
+    part = PAGE.split(f"\n## {trainer}\n")[1].split("\n## ")[0]
+    command, *more = re.findall(r"^(?:seampack pack|mkdir|cat) .*$", part, re.MULTILINE)
+    arguments = re.sub(r"--seq-len \d+", "--seq-len 32 --shard-tokens 1024", command).split()[1:]
+    assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
+    for line in more:
+        subprocess.run(line, shell=True, check=True)
+    pattern = {
+        "nanoGPT": "data/packed/train.bin",
+        "OLMo-core": dict(re.findall(r'(paths)=\["(.*)"\]', part)).get("paths"),
+    }
+    files = sorted(Path().glob(pattern.get(trainer) or "packed/*.bin"))
+    cut = np.concatenate([np.fromfile(file, np.uint16).reshape(-1, 32) for file in files])
+    assert cut.tolist() == [row["input_ids"].tolist() for row in seampack.PackedDataset("packed")]
 
 
 def test_the_python_of_the_page_is_python() -> None:

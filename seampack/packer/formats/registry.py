@@ -49,6 +49,11 @@ class OutputFormat(StrEnum):
         """Return the paths of a shard's files, the main one first."""
         return tuple(main.with_name(name) for name in self.files(main.name))
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether its trainers see the ids of all rows as one array, which they cut into rows of one length."""
+        return self in (OutputFormat.MEGATRON, OutputFormat.NPY, OutputFormat.BIN)
+
     def load(self) -> Any:
         """Import the module of the format, and return it."""
         return importlib.import_module(f"{__package__}.{self.value}")
