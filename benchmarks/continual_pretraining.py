@@ -2,7 +2,7 @@
 
     python -m benchmarks.continual_pretraining --setting short                # ten CPU minutes, the corpus that ships
     python -m benchmarks.continual_pretraining --setting scratch              # CPU hours, a small model from scratch
-    python -m benchmarks.continual_pretraining --setting cpu --data DATA      # CPU hours, SmolLM2-135M
+    python -m benchmarks.continual_pretraining --setting cpu --data DATA      # an hour of a CPU, SmolLM2-135M
     python -m benchmarks.continual_pretraining --setting gpu --data DATA      # ten minutes of a GPU, SmolLM2-135M
     python -m benchmarks.continual_pretraining --setting short --tables       # only rewrite the page
 

@@ -54,7 +54,7 @@ SETTINGS = {
         tokens_per_step=512,
         learning_rates=(3e-4, 1e-3, 3e-3),
     ),
-    # Two CPU hours: SmolLM2-135M goes on with each domain. All arms on news alone, which has most documents near a row.
+    # An hour of a CPU: SmolLM2-135M goes on with each domain; with all arms on news, whose documents are about a row.
     "cpu": Setting(
         domains=THREE,
         cells=((512, "news", ALL), (512, "medicine", MAIN), (512, "finance", MAIN)),
