@@ -18,7 +18,7 @@ from seampack.segmenter.decoders import Ends, Lattices, Offsets
 CANDIDATES = (Decoder.POSTERIOR, Decoder.PRODUCT, Decoder.MEAN)
 """The decoders that use both directions for each word. The first one maximises the expected number of correct words."""
 
-_CLEAR = 0.01
+_CLEAR = 0.003
 """Share of the nats by which another decoder must be better than the first candidate, chosen on UD GSDSimp dev."""
 _CODE = np.uint64(0x9E3779B97F4A7C15)
 _UNSEEN = 0.5
