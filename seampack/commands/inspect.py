@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @shared.stores
 @click.option(
     "--html",
+    type=PATH,
     default=None,
     metavar="FILE",
     help="Also write a report as one HTML page: accounting, lengths, fill, cost, a sample of rows. An earlier report "

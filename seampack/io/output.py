@@ -23,7 +23,7 @@ from seampack.config import check_flag
 from seampack.errors import DataError, ShardError, reason_of_os
 from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hidden_path
 from seampack.io.formats import codec_of_name
-from seampack.io.places import Place, is_url, local_path, shown
+from seampack.io.places import Place, check_path, is_url, local_path, shown
 from seampack.io.sources import STDIN
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash; a drive has one letter
@@ -175,6 +175,7 @@ class StagedFolder:
     def __init__(
         self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, inside: str | None = None
     ) -> None:
+        check_path(out, "out")
         self.out = Path(out)
         self._kind = kind
         self._overwrite = check_flag("overwrite", overwrite)
@@ -284,6 +285,7 @@ def staging_of(
     out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, inside: str | None = None
 ) -> StagedFolder:
     """Return the folder to write into, for an output that may be at an address."""
+    check_path(out, "out")
     if not is_url(out):
         return StagedFolder(local_path(out), kind, overwrite=overwrite, inside=inside)
     from seampack.io.store import UploadedFolder

@@ -17,7 +17,7 @@ from typing import Any
 
 from seampack._threads import thread_count
 from seampack.errors import ConfigError, ShardError
-from seampack.io.places import place_of, shown
+from seampack.io.places import check_path, place_of, shown
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
@@ -141,6 +141,7 @@ def pack_lengths(
 
     Raises what ``pack`` raises, and ConfigError for a length that is there twice.
     """
+    check_path(out, "out")
     threads = thread_count(threads)
     lengths = sorted(different_lengths(seq_lens))
     config = PackConfig.given(config, **{**options, "seq_len": lengths[0]})
@@ -247,6 +248,7 @@ def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) ->
     Raises ShardError if there is no such run, if partitions are missing, or if a file is damaged; ConfigError if
     another version has packed them.
     """
+    check_path(out, "out")
     folder = unfinished_folder(out, overwrite=overwrite)
     if folder is None:
         return Manifest.read(place_of(out) / MANIFEST)

@@ -251,6 +251,46 @@ def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None
     ]
     assert warnings_of("--strategy", "concat", "--fill") == [idle("fill", "concat")]
     assert warnings_of("--strategy", "ffd", "--fill", "--drop-last") == []
+    assert warnings_of("--extra-room", "always") == [
+        "seampack: warning: --extra-room has no effect without --extra-tokens"
+    ]
+    assert warnings_of("--extra-room", "needed", "--extra-tokens", 1) == []
+    assert warnings_of("--no-shuffle", "--seed", 5) == ["seampack: warning: --seed has no effect with --no-shuffle"]
+    assert warnings_of("--strategy", "keep_order", "--no-shuffle", "--seed", 5) == [
+        idle("shuffle", "keep_order"),
+        idle("seed", "keep_order"),
+    ]
+
+
+def test_the_seed_draws_a_mix_that_is_not_shuffled(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack\n" * 9_000)
+    options = ("--mix", "a.txt=1", "--no-shuffle", "--seed", 5)
+    assert b"no effect" not in call("pack", "-o", "out", *SMALL, *options).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--fill", "--leftover", "pad"),
+            "--fill means --leftover fill; got --leftover pad too; omit one of the two (see seampack pack --help)",
+        ),
+        (("--index-only", "--output-format", "parquet"), "--index-only means --output-format index; got"),
+        (("--paper", "--strategy", "best-fit"), "--paper means --strategy seamless; got --strategy best_fit too;"),
+    ],
+)
+def test_short_options_that_others_contradict(
+    call: Run, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    assert message in failed(call("pack", "-", "-o", "out", *options, stdin=b"a\n"), 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_short_options_with_what_they_mean(call: Run, tmp_path: Path) -> None:
+    options = ("--fill", "--leftover", "fill", "--paper", "--strategy", "seamless", "--extra-tokens", 5)
+    assert call("pack", "-", "-o", "out", *SMALL, *options, stdin=b"a\n").returncode == 0
+    config = PackedFolder(tmp_path / "out").manifest.config
+    assert (config["leftover"], config["extra_tokens"], config["extra_room"]) == ("fill", 5, "always")
 
 
 def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> None:

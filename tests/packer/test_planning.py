@@ -247,6 +247,8 @@ def test_the_default_loses_nothing_and_the_paper_loses_ends() -> None:
     assert plan(lengths, default).account().documents_truncated == 0
     assert plan(lengths, paper).account().dropped > 0.02 * lengths.sum()
     assert PlanConfig.paper(leftover="pad", seq_len=512) == paper.replace(leftover="pad")
+    with pytest.raises(ConfigError, match="strategy: expected seamless, of which paper has the options; got 'ffd'"):
+        PlanConfig.paper(strategy="ffd")
 
 
 @pytest.mark.parametrize(
