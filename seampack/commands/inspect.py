@@ -7,6 +7,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
+from seampack.commands.packed import balance_lines, with_imbalance
 from seampack.commands.report import accounting_lines, echo_sources, print_json, row_text, warn
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
@@ -88,16 +89,16 @@ def inspect(
             else:
                 click.echo(f"row {index}\n{row_text(shown[index], decode)}")
     elif as_json:
-        print_json(packed.manifest.to_dict() | verified)
+        print_json(with_imbalance(packed.manifest, packed.imbalance()) | verified)
     else:
-        _show_manifest(packed.manifest)
+        _show_manifest(packed.manifest, packed.imbalance())
     if verify and not as_json:
         click.echo(verified_line(packed.manifest))
     if html is not None and not as_json:
         click.echo(f"report      {html}")
 
 
-def _show_manifest(manifest: "Manifest") -> None:
+def _show_manifest(manifest: "Manifest", imbalance: float | None) -> None:
     click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
     click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
     if manifest.inputs:
@@ -105,7 +106,7 @@ def _show_manifest(manifest: "Manifest") -> None:
         names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
         click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
     echo_sources(manifest.notes)
-    click.echo(accounting_lines(manifest.accounting.to_dict()))
+    click.echo("\n".join([accounting_lines(manifest.accounting.to_dict()), *balance_lines(manifest, imbalance)]))
     width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
         for file in shard.files:

@@ -317,7 +317,7 @@ def compare(
     if as_json:
         print_json(rows)
         return
-    columns = _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})
+    columns = _COLUMNS | ({} if config.balance is None else {"imbalance": "imbalance"})
     for length in lengths:
         if len(lengths) > 1:
             click.echo(f"rows of {length:,} tokens")

@@ -19,6 +19,7 @@ from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.plan_config import PAPER, Strategy, different_lengths
 from seampack.packer.planning import fewest_rows
 from seampack.packer.plans import imbalance
+from seampack.packer.row_groups import warn_without_step
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import plan_stream
 from seampack.packer.work import Inputs
@@ -40,14 +41,16 @@ class Comparison:
     """CPU seconds of planning and of checking the plan."""
     imbalance: float | None = None
     """Cost of the dearest rows of all steps of ``balance`` ranks over the mean cost; None without such steps."""
+    balance: int | None = None
+    """Ranks of a step; None if rows are not balanced."""
     rows_over_bound: int | None = None
     """The most rows beyond the fewest in which no document that fits a row is cut, for ``optimal``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the accounting with the strategy and seconds, for JSON and tables."""
         row = {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
-        if self.imbalance is not None:
-            row["imbalance"] = round(self.imbalance, 4)
+        if self.balance is not None:
+            row["imbalance"] = None if self.imbalance is None else round(self.imbalance, 4)
         return row if self.rows_over_bound is None else {**row, "rows_over_bound": self.rows_over_bound}
 
 
@@ -108,7 +111,9 @@ def compare(
     skipped.warn()
     for _, each in planned:
         _plan([(np.ones(1, np.int32),)], each.replace(rows_multiple_of=1), "")  # load the kernels
-    return [_plan(lengths, each, name) for name, each in planned]
+    comparisons = [_plan(lengths, each, name) for name, each in planned]
+    warn_without_step(min((each.accounting.rows for each in comparisons), default=0), config)
+    return comparisons
 
 
 def strategy_configs(config: PackConfig, strategies: Sequence[str] = STRATEGIES) -> dict[str, PackConfig]:
@@ -148,4 +153,4 @@ def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> 
     if read and over_bound is None:  # several windows, whose bounds prove nothing about all documents
         over_bound = max(0, accounting.rows - fewest_rows(np.concatenate(read), config))
     ratio = None if config.balance is None else imbalance(np.concatenate(costs), config.balance)
-    return Comparison(name, accounting, seconds, ratio, over_bound)
+    return Comparison(name, accounting, seconds, ratio, config.balance, over_bound)

@@ -28,6 +28,7 @@ from seampack.packer.mixed_corpora import has_corpora, tokenised
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
 from seampack.packer.plan_config import different_lengths
+from seampack.packer.row_groups import warn_without_step
 from seampack.packer.run_folder import RunFolder, refuse_output
 from seampack.packer.shared_folders import run_at_address, shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
@@ -272,6 +273,7 @@ def _finish(folder: RunFolder) -> Manifest:
     for receipt in folder.journal.in_order:
         accounting += Accounting(**receipt.accounting)
     _warn_of_drops(accounting)
+    warn_without_step(accounting.rows, folder.config)
     return folder.finish(writer, stage.schema, accounting, facts, given["notes"])
 
 

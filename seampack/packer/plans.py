@@ -76,7 +76,7 @@ class Planned(NamedTuple):
     """A number of rows that no plan of the same documents is below, unless it cuts some; of ``optimal``."""
 
 
-def row_costs(row_offsets: Int64, length: Int32, linear_cost: int) -> Int64:
+def row_costs(row_offsets: Int64, length: Int32 | Int64, linear_cost: int) -> Int64:
     """Return the cost of each row; see ``PackPlan.costs``."""
     lengths = length.astype(np.int64)
     costs: Int64 = np.diff(offsets_of(lengths * (linear_cost + lengths))[row_offsets])

@@ -370,6 +370,39 @@ def test_compare_shows_the_balance_of_steps(call: Run) -> None:
         assert 1 <= float(line.split()[-1]) < (2 if line.startswith("keep_order") else 1.05)
 
 
+def test_pack_and_inspect_show_the_balance_of_steps(call: Run, tmp_path: Path) -> None:
+    options = (*SMALL, "--balance", 8, "--linear-cost", 64)
+    shown = call("pack", CORPUS, "-o", "out", *options).stdout.decode()
+    (compared,) = (
+        row["imbalance"]
+        for row in json.loads(call("compare", CORPUS, *COMPARED, *options[-4:], "--json").stdout)
+        if row["strategy"] == "seamless"
+    )
+    assert 1 <= compared < 1.05
+    line = f"imbalance   {compared:>16.4f}   the dearest rows of steps of 8 ranks over the mean\n"
+    assert line in shown
+    assert line in call("inspect", "out").stdout.decode()
+    again = call("pack", CORPUS, "-o", "out", *options, "--overwrite", "--json")
+    lengths = call("pack", CORPUS, "-o", "both", *SMALL, "--balance", 8, "--seq-len", 128, "--json")
+    results = [again.stdout, call("inspect", "out", "--json").stdout]
+    assert [json.loads(each)["imbalance"] for each in results] == [compared, compared]
+    assert json.loads(lengths.stdout)["128"]["imbalance"] == round(PackedFolder(tmp_path / "both/128").imbalance(), 4)
+    assert PackedFolder(tmp_path / "out").imbalance() == pytest.approx(compared, abs=1e-4)
+
+
+def test_fewer_rows_than_ranks_are_a_warning(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack\n" * 90)
+    options = ("a.txt", *COMPARED, "--balance", 1000)
+    with warnings.catch_warnings(action="always"):
+        packed, compared = call("pack", *options, "-o", "out"), call("compare", *options)
+    warning = r"warning: balance: [\d,]+ rows are too few for a step of 1,000 ranks, so none is balanced"
+    for result in (packed, compared):
+        assert re.search(warning, result.stderr.decode())
+    assert re.search(r"^imbalance +-  ", packed.stdout.decode(), re.MULTILINE)
+    assert {line.split()[-1] for line in compared.stdout.decode().splitlines()} == {"imbalance", "-"}
+    assert json.loads(call("inspect", "out", "--json").stdout)["imbalance"] is None
+
+
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("seam pack " * 50)
     assert call("tokenizer", "train", "a.txt", "-o", "t.json", "--vocab-size", 257).returncode == 0
