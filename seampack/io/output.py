@@ -217,17 +217,27 @@ class StagedFolder:
         kind = self._kind
         if not owned:
             return
+        other = self._other(owned, folder)
         if not self._overwrite:
             state = f"holds {kind.content}" if kind.marker in owned else "is not empty"
-            raise ShardError(f"{out}: the folder {state} ({next(iter(owned))}); use --overwrite or another folder")
-        only = f"{out}: --overwrite replaces {kind.content} only; the folder has"
+            remedy = "use --overwrite or another folder"
+            if other is not None:
+                remedy = f"--overwrite replaces {kind.content} only; choose another folder"
+            raise ShardError(f"{out}: the folder {state} ({next(iter(owned))}); {remedy}")
+        if other is not None:
+            raise ShardError(
+                f"{out}: --overwrite replaces {kind.content} only; the folder has {other}; choose another folder"
+            )
+
+    def _other(self, owned: dict[str, bool], folder: Place) -> str | None:
+        """Return what a folder has, or lacks, so that it is not of the right kind; None if it may be replaced."""
+        kind = self._kind
         for name, is_owned in owned.items():
             if not is_owned:
-                raise ShardError(f"{only} {name}; choose another folder")
+                return name
         if kind.marker in owned and not kind.is_marker(folder / kind.marker):
-            raise ShardError(f"{only} a {kind.marker} of another kind; choose another folder")
-        if kind.marker not in owned and kind.needs_marker:
-            raise ShardError(f"{only} no {kind.marker}; choose another folder")
+            return f"a {kind.marker} of another kind"
+        return f"no {kind.marker}" if kind.marker not in owned and kind.needs_marker else None
 
     def open(self, *, shared: bool = False) -> None:
         """Make and lock the hidden folder. If it is ``shared``, other processes may have made it, and open it too."""

@@ -124,6 +124,14 @@ def test_lengths_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
         seampack.pack_lengths(iter(["a"]), out=tmp_path / "new", seq_lens=LENGTHS, resume=True, **GIVEN)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_parent_of_several_lengths_is_not_replaced(several: Path, corpus: Path, overwrite: bool) -> None:
+    message = r"--overwrite replaces packed shards only; .*choose another folder$"
+    with pytest.raises(ShardError, match=message) as raised:
+        seampack.pack(corpus, out=several, overwrite=overwrite)
+    assert "use --overwrite" not in str(raised.value)
+
+
 def test_the_command_packs_several_lengths(call: Run, tmp_path: Path) -> None:
     result = call("pack", "-", "-o", "out", "--seq-len", 8, "--seq-len", "16,32", "--json", stdin=b"one line\n" * 40)
     assert result.returncode == 0
