@@ -60,6 +60,7 @@ class _Lengths:
     input_bytes: int = 0
     ends_partition: bool = False
     begins: npt.NDArray[np.bool_] | None = None
+    long_at: tuple[int, str] | None = None
 
 
 def compare(
@@ -105,7 +106,7 @@ def compare(
         for name, each in strategy_configs(config.replace(seq_len=seq_len), strategies).items()
     ]
     lengths = [
-        (batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition, batch.begins)
+        (batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition, batch.begins, batch.long_at)
         for batch in with_groups(batches, config)
     ]
     skipped.warn()
@@ -134,7 +135,7 @@ def compare_lengths(
 
 
 def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> Comparison:
-    """Plan batches of document lengths, bytes of input, whether the partition ends, and what begins groups."""
+    """Plan batches of document lengths, and of the other facts of ``_Lengths``."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     costs = [np.empty(0, np.int64)]
