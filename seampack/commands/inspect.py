@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type=shared.Integer(),
     multiple=True,
     metavar="N",
-    help="Show row N, counted from 0, as text. Can be repeated.",
+    help="Show row N, counted from 0, as text. Can be repeated; --json then prints a list.",
 )
 @click.option("--verify", is_flag=True, help="Check the files against the manifest, and the manifest against the rows.")
 @click.option(
@@ -83,11 +83,11 @@ def inspect(
         write_report(packed, html, decode=decode, compare=compare)
     if rows:
         shown = {index: packed.row(index) for index in rows}
-        for index in rows:
-            if as_json:
-                print_json({"row": index, **shown[index], **verified})
-            else:
-                click.echo(f"row {index}\n{row_text(shown[index], decode)}")
+        if as_json:
+            entries = [{"row": index, **shown[index], **verified} for index in rows]
+            print_json(entries if len(entries) > 1 else entries[0])
+        for index in () if as_json else rows:
+            click.echo(f"row {index}\n{row_text(shown[index], decode)}")
     elif as_json:
         print_json(with_imbalance(packed.manifest, packed.imbalance()) | verified)
     else:

@@ -22,7 +22,7 @@ from seampack.commands.report import (
 from seampack.commands.terminal import live_line
 from seampack.config import Group
 from seampack.io.places import is_url, shown
-from seampack.packer.accounting import COMPARED
+from seampack.packer.accounting import compared_counts
 from seampack.packer.config import PackConfig
 from seampack.packer.plan_config import MAX_SEQ_LEN, PAPER, Strategy
 
@@ -30,7 +30,6 @@ from seampack.packer.plan_config import MAX_SEQ_LEN, PAPER, Strategy
 _NOT_COMPARED = ("seq_len", "strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
-_COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
 def _unless_mixed(context: click.Context, argument: click.Parameter, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -317,7 +316,11 @@ def compare(
     if as_json:
         print_json(rows)
         return
-    columns = _COLUMNS | ({} if config.balance is None else {"imbalance": "imbalance"})
+    headings, counts = compared_counts([comparison.accounting for comparison in comparisons])
+    columns = {"strategy": "strategy", **headings, "plan_seconds": "CPU-s"}
+    if config.balance is not None:
+        columns["imbalance"] = "imbalance"
+    rows = [row | own for row, own in zip(rows, counts, strict=True)]
     for length in lengths:
         if len(lengths) > 1:
             click.echo(f"rows of {length:,} tokens")

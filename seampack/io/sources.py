@@ -94,7 +94,10 @@ def expand(inputs: Inputs) -> list[str]:
             raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
     if len(set(paths)) < len(paths):
         twice = next(path for number, path in enumerate(paths) if path in paths[:number])
-        warnings.warn(f"{name_of(twice)}: given twice, so that its documents are read twice", stacklevel=2)
+        warnings.warn(
+            f"{name_of(twice)}: given twice, so that its documents are read twice",
+            stacklevel=1,  # this line, so that a second look does not warn again
+        )
     return paths
 
 

@@ -140,7 +140,7 @@ class ColumnBlock:
         return Chats(chats, bad_record, self._without(self.names, wrong), self._bad(wrong), fields)
 
     def place(self, document: int, bad: Iterable[BadRecord]) -> str:
-        """Return the place of a document for messages, given its number in the block and the rows that are none."""
+        """Return the place of a document for messages, given its number in the block and the bad rows."""
         wrong = [record.position - self.first_row for record in bad]
         row = np.setdiff1d(np.arange(len(self.content)), wrong)[document]
         return place(self.source, self.first_row + int(row), "row")

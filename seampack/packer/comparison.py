@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seampack.config import choice_names, underscored
+from seampack.errors import ConfigError
 from seampack.io.bad_records import Skipped
 from seampack.packer.accounting import Accounting
 from seampack.packer.blends import tokens_of
@@ -119,6 +121,11 @@ def compare(
 
 def strategy_configs(config: PackConfig, strategies: Sequence[str] = STRATEGIES) -> dict[str, PackConfig]:
     """Return the options of each strategy, given those of one. Raise ConfigError for a strategy that does not exist."""
+    if isinstance(strategies, str) or not isinstance(strategies, Sequence):
+        raise ConfigError(f"strategies: expected a list, such as ['seamless', 'concat']; got {strategies!r}")
+    for name in strategies:
+        if name != _PAPER and (not isinstance(name, str) or underscored(name) not in list(Strategy)):
+            raise ConfigError(f"strategies: expected some of {choice_names(Strategy)}, {_PAPER}; got {name!r}")
     if config.group_column is not None:
         strategies = [name for name in strategies if name not in _PARTS_GROUPS]
     return {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}

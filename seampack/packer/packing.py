@@ -18,7 +18,7 @@ from typing import Any
 from seampack._threads import thread_count
 from seampack.errors import ConfigError, ShardError
 from seampack.io.places import check_path, place_of, shown
-from seampack.packer.accounting import Accounting
+from seampack.packer.accounting import Accounting, dropped_documents
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.entries import TokenizerFacts
@@ -278,11 +278,12 @@ def _finish(folder: RunFolder) -> Manifest:
 
 
 def _warn_of_drops(accounting: Accounting) -> None:
-    """Warn if a model would miss the ends of documents."""
+    """Warn if a model would miss the ends of documents, or whole ones."""
     share = accounting.dropped / max(1, accounting.tokens_in)
     if share > _MUCH_DROPPED:
+        what = dropped_documents(accounting.documents_shortened, accounting.documents_dropped or 0)
         warnings.warn(
-            f"{share:.2%} of the tokens are dropped, at the ends of documents ({accounting.documents_truncated:,} "
-            "truncated); without extra_tokens, drop_last and rest=drop, and with long=window or split, nothing is",
+            f"{share:.2%} of the tokens are dropped: {what}; "
+            "without extra_tokens, drop_last and rest=drop, and with long=window or split, nothing is",
             stacklevel=3,
         )

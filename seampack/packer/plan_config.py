@@ -205,6 +205,15 @@ class PlanConfig(Config):
             raise ConfigError(f"strategy: expected seamless, of which paper has the options; got {strategy!r}")
         return cls(**{**PAPER, **options})
 
+    def __post_init__(self) -> None:
+        """Refuse several lengths of rows by name, then check the fields."""
+        if isinstance(self.seq_len, list | tuple | range):
+            raise ConfigError(
+                f"seq_len: expected one length; got {self.seq_len!r}; for several, call pack_lengths or compare with "
+                "seq_lens"
+            )
+        Config.__post_init__(self)
+
     def check_rules(self) -> None:
         """Check the rules between fields."""
         if self.seq_len % self.pad_to_multiple:

@@ -93,7 +93,7 @@ class TextBlock:
             start = next_start
 
     def place(self, document: int, bad: Iterable[BadRecord]) -> str:
-        """Return the place of a document for messages, given its number in the block and the records that are none."""
+        """Return the place of a document for messages, given its number in the block and the bad records."""
         wrong = {record.position - self.first_line for record in bad}
         lines = (
             line

@@ -90,6 +90,11 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout.decode().split()[-1] == __version__
 
 
+def test_the_package_is_a_program() -> None:
+    result = subprocess.run([sys.executable, "-m", "seampack", "--version"], capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (0, f"seampack, version {__version__}\n".encode())
+
+
 @pytest.mark.parametrize("group", [(), ("segment",), ("models",), ("tokenizer",)], ids=" ".join)
 def test_a_group_without_a_command_shows_its_help(call: Run, group: tuple[str, ...]) -> None:
     result = call(*group)

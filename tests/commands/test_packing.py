@@ -59,7 +59,7 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     assert packed["seconds"] > 0
     inspected = call("inspect", "out", "--verify", "--json")
     assert json.loads(inspected.stdout) == {**manifest, "verified": True}
-    rows = [json.loads(line) for line in call("inspect", "out", "--row", 3, "--row", 0, "--json").stdout.splitlines()]
+    rows = json.loads(call("inspect", "out", "--row", 3, "--row", 0, "--json").stdout)
     assert rows == [{"row": n, **PackedFolder(tmp_path / "out").row(n)} for n in (3, 0)]
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
@@ -333,6 +333,20 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert all(re.fullmatch(r"[\d,]+\.\d{4}", row[-1]) for row in cells.values())  # seconds have one form
     truncated = {strategy: row[headings.index("truncated")] for strategy, row in cells.items()}
     assert truncated["seamless"] == "0" != truncated["paper"]
+
+
+def test_documents_that_are_dropped_whole_are_apart(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack\n" * 999 + "pack " * 999)
+    with warnings.catch_warnings(action="always"):
+        packed = call("pack", "a.txt", "-o", "out", *SMALL, "--long", "drop")
+    assert " 0 truncated, 1 dropped whole, 0 empty\n" in packed.stdout.decode()
+    assert "of the tokens are dropped: 1 whole document(s); without" in packed.stderr.decode()
+    compared = call("compare", "a.txt", *COMPARED, "--long", "drop").stdout.decode().splitlines()
+    assert "  truncated  dropped whole  fit but cut" in compared[0]
+    assert compared[1].split()[7:9] == ["0", "1"]
+    account = PackedFolder(tmp_path / "out").manifest.accounting
+    assert (account.documents_truncated, account.documents_dropped) == (1, 1)
+    assert "dropped whole" not in call("compare", "a.txt", *COMPARED).stdout.decode()
 
 
 def test_compare_has_a_table_for_each_length(call: Run, tmp_path: Path) -> None:

@@ -269,6 +269,12 @@ def test_what_becomes_of_a_long_document(long: str, rows: list[naive.Row], dropp
     assert [start for _, start, _ in zip(*kept.dropped, strict=True)] == [max(0, start - 1) for _, start, _ in dropped]
 
 
+def test_a_document_that_is_dropped_whole_is_not_cut() -> None:
+    account = plan([5, 4, 3], seq_len=5, strategy="pad", rows_multiple_of=2, rest="drop").account()
+    assert (account.documents_truncated, account.documents_shortened, account.documents_dropped) == (1, 0, 1)
+    assert account.documents_fit_but_cut == 0
+
+
 def test_long_documents_are_refused_if_asked() -> None:
     message = r"document 1: expected at most seq_len, 5 tokens; got 6; of the 4 documents planned at once, 2 are longer"
     with pytest.raises(DataError, match=message):
