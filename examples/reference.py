@@ -23,7 +23,12 @@ WIDTH = 100
 def command_line() -> str:
     """Return the page of all commands."""
     head = "# Command line\n\nThe help of each command (`python -m examples.reference`)."
-    return "\n\n".join([head, *_commands(click.Context(main, info_name="seampack", **_width()))]) + "\n"
+    return (
+        "\n\n".join(
+            [head, *_commands(click.Context(main, info_name="seampack", **{**main.context_settings, **_width()}))]
+        )
+        + "\n"
+    )
 
 
 def _width() -> dict[str, int]:

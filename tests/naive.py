@@ -178,10 +178,11 @@ def fill(bins: Sequence[Row], seq_len: int, most: int, *, whole_rows: bool) -> l
 
 
 def fit_but_cut(lengths: Sequence[int], rows: Sequence[Row], seq_len: int) -> int:
-    """Number of documents that a row could hold and that no segment holds whole."""
+    """Number of documents in the rows that a row could hold and that no segment holds whole."""
     segments = {piece for row in rows for piece in row}
+    present = {document for document, _, _ in segments}
     fitting = [(document, 0, length) for document, length in enumerate(lengths) if 0 < length <= seq_len]
-    return sum(piece not in segments for piece in fitting)
+    return sum(piece not in segments and piece[0] in present for piece in fitting)
 
 
 def trimmed(row: Row, seq_len: int) -> Row:

@@ -96,6 +96,7 @@ LAYERS: dict[str, set[str]] = {
     "commands": {*FLOOR, "seampack.commands", "seampack.io", "seampack.packer", "seampack.segmenter", "seampack.models"}
     | {"seampack._cgroups", "seampack._jit", "seampack._memory", "seampack._pandas", "click"},
     "cli": {*FLOOR, "seampack.commands", "click"},
+    "__main__": {"seampack.cli"},
 }
 WITH_TORCH = {"corpus", "direction_trainer", "language_model", "scoring", "teacher", "training", "training_processes"}
 """The modules of the segmenter's language model; the others work without torch."""

@@ -42,6 +42,12 @@ class GroupedCommand(click.Command):
 class Path(click.types.StringParamType):
     """Text that names a file or folder, which shells complete."""
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text. Raise click.BadParameter for an empty one, which a variable of the shell may be."""
+        if value == "":
+            self.fail("expected a path or a name; got an empty text, such as that of an unset variable", param, ctx)
+        return super().convert(value, param, ctx)
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the item that lets the shell complete names of files."""
         return [CompletionItem(incomplete, type="file")]

@@ -7,6 +7,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
+from seampack.commands.packed import balance_lines, with_imbalance
 from seampack.commands.report import accounting_lines, echo_sources, print_json, quarantine_lines, row_text, warn
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     type=shared.Integer(),
     multiple=True,
     metavar="N",
-    help="Show row N, counted from 0, as text. Can be repeated.",
+    help="Show row N, counted from 0, as text. Can be repeated; --json then prints a list.",
 )
 @click.option("--verify", is_flag=True, help="Check the files against the manifest, and the manifest against the rows.")
 @click.option(
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @shared.stores
 @click.option(
     "--html",
+    type=PATH,
     default=None,
     metavar="FILE",
     help="Also write a report as one HTML page: accounting, lengths, fill, cost, a sample of rows. An earlier report "
@@ -81,22 +83,22 @@ def inspect(
         write_report(packed, html, decode=decode, compare=compare)
     if rows:
         shown = {index: packed.row(index) for index in rows}
-        for index in rows:
-            if as_json:
-                print_json({"row": index, **shown[index], **verified})
-            else:
-                click.echo(f"row {index}\n{row_text(shown[index], decode)}")
+        if as_json:
+            entries = [{"row": index, **shown[index], **verified} for index in rows]
+            print_json(entries if len(entries) > 1 else entries[0])
+        for index in () if as_json else rows:
+            click.echo(f"row {index}\n{row_text(shown[index], decode)}")
     elif as_json:
-        print_json(packed.manifest.to_dict() | verified)
+        print_json(with_imbalance(packed.manifest, packed.imbalance()) | verified)
     else:
-        _show_manifest(packed.manifest)
+        _show_manifest(packed.manifest, packed.imbalance())
     if verify and not as_json:
         click.echo(verified_line(packed.manifest))
     if html is not None and not as_json:
         click.echo(f"report      {html}")
 
 
-def _show_manifest(manifest: "Manifest") -> None:
+def _show_manifest(manifest: "Manifest", imbalance: float | None) -> None:
     click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
     click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
     if manifest.inputs:
@@ -104,7 +106,8 @@ def _show_manifest(manifest: "Manifest") -> None:
         names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
         click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
     echo_sources(manifest.notes)
-    click.echo("\n".join([accounting_lines(manifest.accounting.to_dict()), *quarantine_lines(manifest.quarantined)]))
+    lines = [accounting_lines(manifest.accounting.to_dict()), *balance_lines(manifest, imbalance)]
+    click.echo("\n".join([*lines, *quarantine_lines(manifest.quarantined)]))
     width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
         for file in shard.files:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH, GroupedCommand, option
 from seampack.commands.inspect import report_on
 from seampack.commands.packed import report_lengths, report_packed, report_partitions, warn_of_nothing
+from seampack.commands.presets import presets, warn_of_idle_options
 from seampack.commands.report import (
     note_lines,
     print_json,
@@ -18,21 +18,18 @@ from seampack.commands.report import (
     set_written,
     stopwatch,
     table,
-    warn,
 )
 from seampack.commands.terminal import live_line
 from seampack.config import Group
 from seampack.io.places import is_url, shown
-from seampack.packer.accounting import COMPARED
+from seampack.packer.accounting import compared_counts
 from seampack.packer.config import PackConfig
-from seampack.packer.formats.registry import OutputFormat
-from seampack.packer.plan_config import MAX_SEQ_LEN, PAPER, Leftover, Strategy
+from seampack.packer.plan_config import MAX_SEQ_LEN, PAPER, Strategy
 
 # Options that compare does not use: it plans by every strategy and writes nothing.
 _NOT_COMPARED = ("seq_len", "strategy", "shuffle", "seed", "pad", "labels", "output_format", "shard_tokens")
 _PAPER = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in PAPER.items())
 _MEMORY_ADVICE = "use a smaller --window-tokens, or fewer --threads"
-_COLUMNS = {"strategy": "strategy", **COMPARED, "plan_seconds": "CPU-s"}
 
 
 def _unless_mixed(context: click.Context, argument: click.Parameter, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,7 +133,10 @@ def _seq_len(outcome: str) -> Callable[[shared.Command], shared.Command]:
 @_seq_len("each length has a folder in the output folder, such as packed/2048")
 @shared.config_options(PackConfig, skip=("seq_len",))
 @option(
-    "--paper", is_flag=True, group=Group.PLANNING, help=f"Seamless Packing as published: {_PAPER}. Options override it."
+    "--paper",
+    is_flag=True,
+    group=Group.PLANNING,
+    help=f"Seamless Packing as published: {_PAPER}. Options other than --strategy override it.",
 )
 @option("--fill", is_flag=True, group=Group.PLANNING, help="Short for --leftover fill.")
 @shared.threads
@@ -176,7 +176,7 @@ def pack(
     INPUT: {formats}; or - for standard input; or the folder of a token store, which `seampack tokenize` made.
     """
     lengths = [length for several in seq_len for length in several]
-    config = PackConfig(**{**options, "seq_len": min(lengths), **_presets(paper, fill, index_only)})
+    config = PackConfig(**{**options, "seq_len": min(lengths), **presets(paper, fill, index_only)})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
@@ -191,7 +191,7 @@ def pack(
         set_interrupted("interrupted; an output that was being uploaded has no manifest.json, so it is incomplete")
     if engine == "ray" or partition is not None:
         set_interrupted("interrupted; finished partitions are kept: the same command goes on after them")
-    _warn_of_idle_options(config)
+    warn_of_idle_options(config)
     if mix_repeat and not mix:
         raise click.UsageError("--mix-repeat needs --mix INPUT=WEIGHT")
     source: Any = Mix.parsed(inputs, mix, repeat=mix_repeat) if mix else inputs
@@ -285,8 +285,8 @@ def compare(
     --balance, imbalance is what ranks wait: the dearest rows over the mean. Nothing is written. INPUT: as for pack.
     """
     lengths = [length for several in seq_len for length in several]
-    presets = _presets(paper=False, fill=fill, index_only=False)
-    config = PackConfig(**{**options, "seq_len": min(lengths), **presets})
+    chosen = presets(paper=False, fill=fill, index_only=False)
+    config = PackConfig(**{**options, "seq_len": min(lengths), **chosen})
     from seampack._memory import keep_freed_memory
     from seampack._pandas import leave_out_pandas
 
@@ -316,7 +316,11 @@ def compare(
     if as_json:
         print_json(rows)
         return
-    columns = _COLUMNS | ({"imbalance": "imbalance"} if "imbalance" in rows[0] else {})
+    headings, counts = compared_counts([comparison.accounting for comparison in comparisons])
+    columns = {"strategy": "strategy", **headings, "plan_seconds": "CPU-s"}
+    if config.balance is not None:
+        columns["imbalance"] = "imbalance"
+    rows = [row | own for row, own in zip(rows, counts, strict=True)]
     for length in lengths:
         if len(lengths) > 1:
             click.echo(f"rows of {length:,} tokens")
@@ -326,25 +330,3 @@ def compare(
             click.echo(f"optimal: at most {own[-1]['rows_over_bound']:,} row(s) more than the fewest")
         if length != lengths[-1]:
             click.echo()
-
-
-def _presets(paper: bool, fill: bool, index_only: bool) -> dict[str, Any]:
-    """Return the options that ``--paper``, ``--fill`` and ``--index-only`` mean, except those on the command line."""
-    given = click.get_current_context().get_parameter_source
-    chosen: dict[str, Any] = dict(PAPER) if paper else {}
-    if fill:
-        chosen["leftover"] = Leftover.FILL.value
-    if index_only:
-        chosen["output_format"] = OutputFormat.INDEX.value
-    return {name: value for name, value in chosen.items() if given(name) != ParameterSource.COMMANDLINE}
-
-
-def _warn_of_idle_options(config: PackConfig) -> None:
-    """Warn of each option on the command line that the other options make useless."""
-    context = click.get_current_context()
-    idle = config.idle_options()
-    if "leftover" in idle:
-        idle["fill"] = idle["leftover"]
-    for name, reason in idle.items():
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            warn(f"--{name.replace('_', '-')} has no effect {reason}")

@@ -1,11 +1,11 @@
 """Reports about a packing run: a folder, one for each length of rows, or some partitions."""
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seampack.commands.report import accounting_lines, echo_sources, note, print_json, quarantine_lines, warn
+from seampack.commands.report import accounting_lines, echo_sources, note, print_json, quarantine_lines, readable, warn
 from seampack.io.places import shown
 
 if TYPE_CHECKING:
@@ -27,14 +27,19 @@ def report_partitions(packed: "Packed", out: str, as_json: bool, times: dict[str
 
 def report_lengths(manifests: "dict[int, Manifest]", out: str, as_json: bool, times: dict[str, float]) -> None:
     """Print the accounting of a folder for each length of rows."""
+    places = {length: f"{out.rstrip('/')}/{length}" for length in manifests}
     if as_json:
-        print_json({str(length): manifest.to_dict() for length, manifest in manifests.items()} | times)
+        folders = {
+            str(length): with_imbalance(manifest, _imbalance(manifest, places[length]))
+            for length, manifest in manifests.items()
+        }
+        print_json(folders | times)
         return
     first = next(iter(manifests.values()))
     warn_of_nothing(first.accounting, first.quarantined)
     for length, manifest in manifests.items():
         echo_sources(manifest.notes)
-        click.echo(_folder_lines(manifest, f"{shown(out).rstrip('/')}/{length}"))
+        click.echo(_folder_lines(manifest, places[length]))
         click.echo()
     click.echo(_time_line(times))
 
@@ -48,20 +53,45 @@ def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str
     """Print the accounting of a complete folder."""
     warn_of_nothing(manifest.accounting, manifest.quarantined)
     if as_json:
-        print_json(manifest.to_dict() | times)
+        print_json(with_imbalance(manifest, _imbalance(manifest, out)) | times)
         return
     echo_sources(manifest.notes)
-    click.echo(_folder_lines(manifest, shown(out)))
+    click.echo(_folder_lines(manifest, out))
     click.echo(_time_line(times))
 
 
 def _folder_lines(manifest: "Manifest", out: str) -> str:
     """Return the lines of the report about a folder."""
     lines = [accounting_lines(manifest.accounting.to_dict())]
+    lines += balance_lines(manifest, _imbalance(manifest, out))
     lines += quarantine_lines(manifest.quarantined)
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
-    lines.append(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {out}")
+    lines.append(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {shown(out)}")
     return "\n".join(lines)
+
+
+def _imbalance(manifest: "Manifest", out: str) -> float | None:
+    """Return the imbalance of the rows in a folder; None if they are not balanced, so that no row is read."""
+    if manifest.config.get("balance") is None:
+        return None
+    from seampack.packer.folder import PackedFolder
+
+    return PackedFolder(out).imbalance()
+
+
+def with_imbalance(manifest: "Manifest", ratio: float | None) -> dict[str, Any]:
+    """Return the entries of a manifest, with the imbalance of balanced rows, for JSON."""
+    if manifest.config.get("balance") is None:
+        return manifest.to_dict()
+    return manifest.to_dict() | {"imbalance": None if ratio is None else round(ratio, 4)}
+
+
+def balance_lines(manifest: "Manifest", ratio: float | None) -> list[str]:
+    """Return the line with the imbalance of balanced rows; none for others."""
+    if (ranks := manifest.config.get("balance")) is None:
+        return []
+    remark = f"the dearest rows of steps of {ranks:,} ranks over the mean"
+    return [f"imbalance   {readable(ratio, 4):>16}   {remark}"]
 
 
 def _time_line(times: dict[str, float]) -> str:

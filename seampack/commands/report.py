@@ -130,7 +130,12 @@ def _cell(key: str, value: Any) -> str:
 
 
 def readable(value: Any, digits: int = 3) -> str:
-    """Return a value as text: yes or no, a number with ``digits`` decimals, or 1.2e-07 if these would be zeros."""
+    """Return a value as text: yes or no, a number with ``digits`` decimals, or 1.2e-07 if these would be zeros.
+
+    A dash: there is no such value.
+    """
+    if value is None:
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seampack.commands import options as shared
+from seampack.commands.grouped import PATH
 from seampack.commands.report import (
     note_lines,
     print_json,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @shared.corpus
-@click.option("-o", "--out", required=True, metavar="STORE", help="Folder for the token ids and their manifest.")
+@click.option(
+    "-o", "--out", required=True, type=PATH, metavar="STORE", help="Folder for the token ids and their manifest."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the token store in the folder.")
 @shared.tokenizer
 @shared.pre_segment

@@ -7,6 +7,7 @@ import click
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
 from seampack.commands.report import note, set_memory_advice, set_written
+from seampack.packer.accounting import dropped_documents
 
 if TYPE_CHECKING:
     from seampack.packer.unpacking import Unpacked
@@ -84,8 +85,8 @@ def _counts(unpacked: "Unpacked") -> str:
     """Return the line of what was written and of what was not."""
     missing = []
     if unpacked.dropped:
-        lost = f", {unpacked.lost:,} of them whole" if unpacked.lost else ""
-        missing.append(f"{unpacked.dropped:,} tokens dropped at the ends of {unpacked.truncated:,} documents{lost}")
+        what = dropped_documents(unpacked.truncated - unpacked.lost, unpacked.lost)
+        missing.append(f"{unpacked.dropped:,} tokens of {what}")
     if unpacked.empty:
         missing.append(f"{unpacked.empty:,} documents without tokens")
     if unpacked.quarantined:

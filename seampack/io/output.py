@@ -23,7 +23,7 @@ from seampack.config import check_flag
 from seampack.errors import DataError, ShardError, reason_of_os
 from seampack.io._hidden import PARTIAL, REPLACED, claimed, clear_abandoned, hidden_path
 from seampack.io.formats import codec_of_name
-from seampack.io.places import Place, is_url, local_path, shown
+from seampack.io.places import Place, check_path, is_url, local_path, shown
 from seampack.io.sources import STDIN
 
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a Path has one slash; a drive has one letter
@@ -175,6 +175,7 @@ class StagedFolder:
     def __init__(
         self, out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, inside: str | None = None
     ) -> None:
+        check_path(out, "out")
         self.out = Path(out)
         self._kind = kind
         self._overwrite = check_flag("overwrite", overwrite)
@@ -216,17 +217,27 @@ class StagedFolder:
         kind = self._kind
         if not owned:
             return
+        other = self._other(owned, folder)
         if not self._overwrite:
             state = f"holds {kind.content}" if kind.marker in owned else "is not empty"
-            raise ShardError(f"{out}: the folder {state} ({next(iter(owned))}); use --overwrite or another folder")
-        only = f"{out}: --overwrite replaces {kind.content} only; the folder has"
+            remedy = "use --overwrite or another folder"
+            if other is not None:
+                remedy = f"--overwrite replaces {kind.content} only; choose another folder"
+            raise ShardError(f"{out}: the folder {state} ({next(iter(owned))}); {remedy}")
+        if other is not None:
+            raise ShardError(
+                f"{out}: --overwrite replaces {kind.content} only; the folder has {other}; choose another folder"
+            )
+
+    def _other(self, owned: dict[str, bool], folder: Place) -> str | None:
+        """Return what a folder has, or lacks, so that it is not of the right kind; None if it may be replaced."""
+        kind = self._kind
         for name, is_owned in owned.items():
             if not is_owned:
-                raise ShardError(f"{only} {name}; choose another folder")
+                return name
         if kind.marker in owned and not kind.is_marker(folder / kind.marker):
-            raise ShardError(f"{only} a {kind.marker} of another kind; choose another folder")
-        if kind.marker not in owned and kind.needs_marker:
-            raise ShardError(f"{only} no {kind.marker}; choose another folder")
+            return f"a {kind.marker} of another kind"
+        return f"no {kind.marker}" if kind.marker not in owned and kind.needs_marker else None
 
     def open(self, *, shared: bool = False) -> None:
         """Make and lock the hidden folder. If it is ``shared``, other processes may have made it, and open it too."""
@@ -284,6 +295,7 @@ def staging_of(
     out: str | os.PathLike[str], kind: FolderKind, *, overwrite: bool, inside: str | None = None
 ) -> StagedFolder:
     """Return the folder to write into, for an output that may be at an address."""
+    check_path(out, "out")
     if not is_url(out):
         return StagedFolder(local_path(out), kind, overwrite=overwrite, inside=inside)
     from seampack.io.store import UploadedFolder

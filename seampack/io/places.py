@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from seampack.errors import ConfigError
+
 if TYPE_CHECKING:
     from seampack.io.remote import RemotePath
 
@@ -39,11 +41,22 @@ def local_path(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).removeprefix(_LOCAL)
 
 
+def check_path(path: object, name: str = "path") -> None:
+    """Raise ConfigError, with the name of the argument, unless it is a path: an empty one would be the current folder.
+
+    ``name``: the argument that has the path or address.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ConfigError(f"{name}: expected a path or an address; got {path!r}; the current folder is '.'")
+
+
 def place_of(path: str | os.PathLike[str]) -> Place:
     """Return the place that a path or an address names; nothing is read.
 
-    Raises RemoteError for a server that cannot be asked, MissingExtraError if the scheme needs another package.
+    Raises ConfigError for an empty path, RemoteError for a server that cannot be asked, MissingExtraError if the scheme
+    needs another package.
     """
+    check_path(path)
     if is_url(path):
         from seampack.io.remote import remote_path
 

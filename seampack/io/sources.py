@@ -25,7 +25,7 @@ from seampack.io._gzip import GzipStream
 from seampack.io.folders import files_of, is_file_or_dead
 from seampack.io.formats import COLUMNAR, TABLES, Format, format_of_name
 from seampack.io.json_values import JsonLines
-from seampack.io.places import is_url, local_path, place_of, shown
+from seampack.io.places import check_path, is_url, local_path, place_of, shown
 from seampack.io.sniffing import SNIFF_BYTES, detect_codec, detect_format
 from seampack.io.streams import Head, Range, Watch, Watched, reading
 
@@ -66,7 +66,7 @@ def expand(inputs: Inputs) -> list[str]:
     same way, to ``RemoteFile``.
 
     Raises DataError for a missing path, a link to nothing, a glob without a match, or a folder without files to read;
-    RemoteError for a server that does not answer.
+    ConfigError for an empty path; RemoteError for a server that does not answer.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
@@ -74,6 +74,7 @@ def expand(inputs: Inputs) -> list[str]:
         raise DataError("standard input can be read only once; give - once")
     paths: list[str] = []
     for item in [local_path(path) for path in inputs]:
+        check_path(item, "input")
         if is_url(item):
             paths.extend(_remote_files(item))
         elif item == STDIN or os.path.isfile(item):
@@ -93,7 +94,10 @@ def expand(inputs: Inputs) -> list[str]:
             raise DataError(f"{name_of(path)}: a link to a file that does not exist; correct or remove it")
     if len(set(paths)) < len(paths):
         twice = next(path for number, path in enumerate(paths) if path in paths[:number])
-        warnings.warn(f"{name_of(twice)}: given twice, so that its documents are read twice", stacklevel=2)
+        warnings.warn(
+            f"{name_of(twice)}: given twice, so that its documents are read twice",
+            stacklevel=1,  # this line, so that a second look does not warn again
+        )
     return paths
 
 

@@ -1,6 +1,6 @@
 """The token accounting of a run: exact, and additive over windows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -14,10 +14,11 @@ COMPARED = {
     "repeated": "repeated",
     "documents_split": "split",
     "documents_truncated": "truncated",
+    "documents_dropped": "dropped whole",
     "documents_fit_but_cut": "fit but cut",
     "cuts": "cuts",
 }
-"""The counts in which strategies are compared, with their headings."""
+"""The counts in which strategies are compared, with their headings; see ``compared_counts``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +45,13 @@ class Accounting:
     """Documents that have more than one segment."""
     documents_truncated: int = 0
     """Documents that lost their end: up to ``extra_tokens``, what fills no whole row with ``drop_last``, the last rows
-    with ``rest``, or what is longer than a row with ``long``. Includes those that lost all tokens."""
+    with ``rest``, or what is longer than a row with ``long``. Includes those that lost all tokens, which reports count
+    apart."""
     documents_dropped: int | None = 0
     """Documents that lost all their tokens, so that no row has them; None: not counted."""
     documents_fit_but_cut: int | None = 0
-    """Documents of at most ``seq_len`` tokens that have more than one segment or lost tokens; None: not counted."""
+    """Documents of at most ``seq_len`` tokens that have more than one segment, or lost some of their tokens, not all;
+    None: not counted."""
 
     def __post_init__(self) -> None:
         if self.tokens_in != self.tokens_out - self.repeated + self.dropped or self.padding < 0:
@@ -64,6 +67,11 @@ class Accounting:
         """Share of ``rows * seq_len`` that holds tokens; None if there are no rows."""
         return self.tokens_out / (self.rows * self.seq_len) if self.rows else None
 
+    @property
+    def documents_shortened(self) -> int:
+        """Documents that lost some of their tokens, not all; with those that lost all, if these are not counted."""
+        return self.documents_truncated - (self.documents_dropped or 0)
+
     def __add__(self, other: "Accounting") -> "Accounting":
         counts = [field.name for field in fields(self) if field.name != "seq_len"]
         return Accounting(seq_len=self.seq_len, **{name: getattr(self, name) + getattr(other, name) for name in counts})
@@ -72,6 +80,22 @@ class Accounting:
         """Return the counts with ``padding`` and ``fill``, for JSON."""
         fill = None if self.fill is None else round(self.fill, 8)
         return {**asdict(self), "padding": self.padding, "fill": fill}
+
+
+def compared_counts(accountings: Sequence[Accounting]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return the headings of the counts in which strategies are compared, by name, and the counts of each.
+
+    Documents that are dropped whole are not among the truncated ones, and have a column only if there are some.
+    """
+    has_lost = any(each.documents_dropped for each in accountings)
+    headings = {name: head for name, head in COMPARED.items() if has_lost or name != "documents_dropped"}
+    return headings, [each.to_dict() | {"documents_truncated": each.documents_shortened} for each in accountings]
+
+
+def dropped_documents(shortened: int, whole: int) -> str:
+    """Return of which documents tokens are dropped, in words: the ends of some, and others whole."""
+    counted = {"the ends of {:,} document(s)": shortened, "{:,} whole document(s)": whole}
+    return " and ".join(words.format(count) for words, count in counted.items() if count)
 
 
 def percent(share: float | None) -> str:
@@ -83,10 +107,10 @@ def described(accounting: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the name, value and remark of each count of a run, as all reports show them."""
     a = accounting
     share = 100 / max(1, a["tokens_in"])
-    whole = f" ({a['documents_dropped']:,} of them dropped whole)" if a["documents_dropped"] else ""
-    documents = (
-        f"{a['documents_split']:,} split, {a['documents_truncated']:,} truncated{whole}, {a['empty_documents']:,} empty"
-    )
+    lost = a["documents_dropped"] or 0
+    whole = f", {lost:,} dropped whole" if lost else ""
+    truncated = a["documents_truncated"] - lost
+    documents = f"{a['documents_split']:,} split, {truncated:,} truncated{whole}, {a['empty_documents']:,} empty"
     lines = [("documents", f"{a['documents']:,}", documents)]
     if a["documents_fit_but_cut"] is not None:
         fit = f"documents of at most {a['seq_len']:,} tokens, split or truncated"

@@ -130,9 +130,12 @@ class Blend:
         """Raise ConfigError for a source whose share is less than half of its first document."""
         for (name, taken), target in zip(self._taken.items(), wanted, strict=True):
             if not taken.documents.size:
+                tokens = {each: store.manifest.tokens for each, store in self._stores.items()}
+                scarce = min(tokens, key=lambda each: tokens[each] / self._mix.weights[each])
                 raise ConfigError(
-                    f"mix: {name}: its share of the blend would be {target:,} tokens, which is no document; give it a "
-                    "larger weight, or omit it"
+                    f"mix: {name}: its share of the blend would be {target:,} tokens, which is no document: the blend "
+                    f"ends with {scarce}, of {tokens[scarce]:,} tokens; repeat {scarce} with --mix-repeat, or give "
+                    f"{name} a larger weight, or omit it"
                 )
 
     def _numbers(self, name: str) -> Int64:

@@ -1,6 +1,6 @@
 """Tables: batches of the needed columns, read in one thread and decoded in others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,7 +12,7 @@ import pyarrow as pa
 from seampack.errors import DataError
 from seampack.io.bad_records import BadRecord
 from seampack.io.records import SHOWN_BYTES, too_long
-from seampack.io.sources import Source
+from seampack.io.sources import Source, place
 from seampack.io.tables import TableReader, as_texts, check_text_column, decoded_sizes, find_column
 from seampack.packer.chats import Chat, Chats
 from seampack.packer.checksums import block_checksum
@@ -138,6 +138,12 @@ class ColumnBlock:
             return self._bad({kept[index]: reason})[0]
 
         return Chats(chats, bad_record, self._without(self.names, wrong), self._bad(wrong), fields)
+
+    def place(self, document: int, bad: Iterable[BadRecord]) -> str:
+        """Return the place of a document for messages, given its number in the block and the bad rows."""
+        wrong = [record.position - self.first_row for record in bad]
+        row = np.setdiff1d(np.arange(len(self.content)), wrong)[document]
+        return place(self.source, self.first_row + int(row), "row")
 
     def _without(self, column: Any, wrong: dict[int, str]) -> Any:
         if column is None or not wrong:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seampack.config import choice_names, underscored
+from seampack.errors import ConfigError
 from seampack.io.bad_records import Skipped
 from seampack.packer.accounting import Accounting
 from seampack.packer.blends import tokens_of
@@ -19,6 +21,7 @@ from seampack.packer.pipeline import Progress, known_bytes, token_batches
 from seampack.packer.plan_config import PAPER, Strategy, different_lengths
 from seampack.packer.planning import fewest_rows
 from seampack.packer.plans import imbalance
+from seampack.packer.row_groups import warn_without_step
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.windows import plan_stream
 from seampack.packer.work import Inputs
@@ -40,14 +43,16 @@ class Comparison:
     """CPU seconds of planning and of checking the plan."""
     imbalance: float | None = None
     """Cost of the dearest rows of all steps of ``balance`` ranks over the mean cost; None without such steps."""
+    balance: int | None = None
+    """Ranks of a step; None if rows are not balanced."""
     rows_over_bound: int | None = None
     """The most rows beyond the fewest in which no document that fits a row is cut, for ``optimal``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the accounting with the strategy and seconds, for JSON and tables."""
         row = {"strategy": self.strategy, **self.accounting.to_dict(), "plan_seconds": round(self.plan_seconds, 4)}
-        if self.imbalance is not None:
-            row["imbalance"] = round(self.imbalance, 4)
+        if self.balance is not None:
+            row["imbalance"] = None if self.imbalance is None else round(self.imbalance, 4)
         return row if self.rows_over_bound is None else {**row, "rows_over_bound": self.rows_over_bound}
 
 
@@ -57,6 +62,7 @@ class _Lengths:
     input_bytes: int = 0
     ends_partition: bool = False
     begins: npt.NDArray[np.bool_] | None = None
+    long_at: tuple[int, str] | None = None
 
 
 def compare(
@@ -102,17 +108,24 @@ def compare(
         for name, each in strategy_configs(config.replace(seq_len=seq_len), strategies).items()
     ]
     lengths = [
-        (batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition, batch.begins)
+        (batch.lengths.astype(np.int32), batch.input_bytes, batch.ends_partition, batch.begins, batch.long_at)
         for batch in with_groups(batches, config)
     ]
     skipped.warn()
     for _, each in planned:
         _plan([(np.ones(1, np.int32),)], each.replace(rows_multiple_of=1), "")  # load the kernels
-    return [_plan(lengths, each, name) for name, each in planned]
+    comparisons = [_plan(lengths, each, name) for name, each in planned]
+    warn_without_step(min((each.accounting.rows for each in comparisons), default=0), config)
+    return comparisons
 
 
 def strategy_configs(config: PackConfig, strategies: Sequence[str] = STRATEGIES) -> dict[str, PackConfig]:
     """Return the options of each strategy, given those of one. Raise ConfigError for a strategy that does not exist."""
+    if isinstance(strategies, str) or not isinstance(strategies, Sequence):
+        raise ConfigError(f"strategies: expected a list, such as ['seamless', 'concat']; got {strategies!r}")
+    for name in strategies:
+        if name != _PAPER and (not isinstance(name, str) or underscored(name) not in list(Strategy)):
+            raise ConfigError(f"strategies: expected some of {choice_names(Strategy)}, {_PAPER}; got {name!r}")
     if config.group_column is not None:
         strategies = [name for name in strategies if name not in _PARTS_GROUPS]
     return {name: config.replace(**(PAPER if name == _PAPER else {"strategy": name})) for name in strategies}
@@ -129,7 +142,7 @@ def compare_lengths(
 
 
 def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> Comparison:
-    """Plan batches of document lengths, bytes of input, whether the partition ends, and what begins groups."""
+    """Plan batches of document lengths, and of the other facts of ``_Lengths``."""
     started = time.process_time()
     accounting = Accounting(seq_len=config.seq_len)
     costs = [np.empty(0, np.int64)]
@@ -148,4 +161,4 @@ def _plan(batches: Iterable[tuple[Any, ...]], config: PackConfig, name: str) -> 
     if read and over_bound is None:  # several windows, whose bounds prove nothing about all documents
         over_bound = max(0, accounting.rows - fewest_rows(np.concatenate(read), config))
     ratio = None if config.balance is None else imbalance(np.concatenate(costs), config.balance)
-    return Comparison(name, accounting, seconds, ratio, over_bound)
+    return Comparison(name, accounting, seconds, ratio, config.balance, over_bound)

@@ -96,6 +96,9 @@ class Origin(NamedTuple):
     """Whether the partition uses the fast path of the tokenizer; None if that is not decided yet."""
     inputs: tuple[Input, ...] | None = None
     """The files of the partition, in the batch that ends it; that batch has no documents."""
+    long_at: tuple[int, str] | None = None
+    """Index in the batch, and place in the input, of the first document that is longer than a row, if that is an error.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,11 @@ class TokenBatch:
     def ends_partition(self) -> bool:
         """Whether the partition ends with this batch."""
         return self.origin.inputs is not None
+
+    @property
+    def long_at(self) -> tuple[int, str] | None:
+        """The first document that is longer than a row, if that is an error: see ``Origin``."""
+        return self.origin.long_at
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

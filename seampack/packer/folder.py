@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from seampack.errors import ConfigError, ShardError
 from seampack.io.places import Place, on_disk, place_of
+from seampack.io.ragged import offsets_of
 from seampack.packer.column_types import ADDED_COLUMNS
 from seampack.packer.entries import Shard
 from seampack.packer.formats.registry import OutputFormat
@@ -17,6 +19,9 @@ from seampack.packer.indexed import IndexedRows
 from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.names import MANIFEST
 from seampack.packer.noted_stores import Stores
+from seampack.packer.plan_config import LINEAR_COST
+from seampack.packer.plans import imbalance, row_costs
+from seampack.packer.rows import list_lengths, segment_lengths
 from seampack.packer.segments import SegmentIndex, index_segments
 from seampack.packer.store_manifest import MARKER
 from seampack.packer.verification import check_columns, check_size, verify_files, verify_rows
@@ -121,6 +126,20 @@ class PackedFolder:
         verify_files(self.folder, self.manifest)
         self.verify_store()
         verify_rows(self.folder, self.manifest, self.tables())
+
+    def imbalance(self) -> float | None:
+        """Return what the ranks of ``balance`` wait for each other; see ``PackPlan.imbalance``. All rows are read.
+
+        None for rows that were packed without ``balance``, or that make no step.
+        """
+        config = self.manifest.config
+        if (ranks := config.get("balance")) is None:
+            return None
+        costs = [np.empty(0, np.int64)]
+        for table in self.tables():
+            row_offsets = offsets_of(list_lengths(table, "doc_ids"))
+            costs.append(row_costs(row_offsets, segment_lengths(table), config.get("linear_cost", LINEAR_COST)))
+        return imbalance(np.concatenate(costs), ranks)
 
     def segments(self) -> SegmentIndex:
         """Return the index of all segments, document by document.

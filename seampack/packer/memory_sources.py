@@ -60,7 +60,12 @@ def opened(source: Any) -> list[str] | MemorySource:
     if isinstance(source, str | os.PathLike):
         return expand(source)
     if isinstance(source, list | tuple) and all(isinstance(item, str | os.PathLike) for item in source):
-        return expand(source)
+        try:
+            return expand(source)
+        except DataError as error:  # tuples are those of the command line
+            if isinstance(source, list) and source and not any(map(os.path.lexists, source)):
+                raise DataError(f"{error}; a list of texts is a list of paths: for texts, give iter(texts)") from error
+            raise
     if isinstance(source, bytes | Mapping) or not isinstance(source, Iterable | pa.Table):
         of_splits = "; choose a split" if isinstance(source, Mapping) else ""
         raise DataError(f"{_EXPECTED}; got {type(source).__name__}{of_splits}")

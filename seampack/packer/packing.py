@@ -17,8 +17,8 @@ from typing import Any
 
 from seampack._threads import thread_count
 from seampack.errors import ConfigError, ShardError
-from seampack.io.places import place_of, shown
-from seampack.packer.accounting import Accounting
+from seampack.io.places import check_path, place_of, shown
+from seampack.packer.accounting import Accounting, dropped_documents
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split
 from seampack.packer.entries import TokenizerFacts
@@ -28,6 +28,7 @@ from seampack.packer.mixed_corpora import has_corpora, tokenised
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
 from seampack.packer.plan_config import different_lengths
+from seampack.packer.row_groups import warn_without_step
 from seampack.packer.run_folder import RunFolder, refuse_output
 from seampack.packer.shared_folders import run_at_address, shared_folder, unfinished_folder
 from seampack.packer.stage import Stage
@@ -141,6 +142,7 @@ def pack_lengths(
 
     Raises what ``pack`` raises, and ConfigError for a length that is there twice.
     """
+    check_path(out, "out")
     threads = thread_count(threads)
     lengths = sorted(different_lengths(seq_lens))
     config = PackConfig.given(config, **{**options, "seq_len": lengths[0]})
@@ -247,6 +249,7 @@ def merge(out: str | os.PathLike[str] = "packed", *, overwrite: bool = False) ->
     Raises ShardError if there is no such run, if partitions are missing, or if a file is damaged; ConfigError if
     another version has packed them.
     """
+    check_path(out, "out")
     folder = unfinished_folder(out, overwrite=overwrite)
     if folder is None:
         return Manifest.read(place_of(out) / MANIFEST)
@@ -270,15 +273,17 @@ def _finish(folder: RunFolder) -> Manifest:
     for receipt in folder.journal.in_order:
         accounting += Accounting(**receipt.accounting)
     _warn_of_drops(accounting)
+    warn_without_step(accounting.rows, folder.config)
     return folder.finish(writer, stage.schema, accounting, facts, given["notes"])
 
 
 def _warn_of_drops(accounting: Accounting) -> None:
-    """Warn if a model would miss the ends of documents."""
+    """Warn if a model would miss the ends of documents, or whole ones."""
     share = accounting.dropped / max(1, accounting.tokens_in)
     if share > _MUCH_DROPPED:
+        what = dropped_documents(accounting.documents_shortened, accounting.documents_dropped or 0)
         warnings.warn(
-            f"{share:.2%} of the tokens are dropped, at the ends of documents ({accounting.documents_truncated:,} "
-            "truncated); without extra_tokens, drop_last and rest=drop, and with long=window or split, nothing is",
+            f"{share:.2%} of the tokens are dropped: {what}; "
+            "without extra_tokens, drop_last and rest=drop, and with long=window or split, nothing is",
             stacklevel=3,
         )

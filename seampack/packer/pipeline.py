@@ -19,9 +19,10 @@ from seampack.errors import ConfigError
 from seampack.io.bad_records import BadRecord
 from seampack.io.sources import size_of
 from seampack.packer.config import OnBad, PackConfig
-from seampack.packer.documents import SKIP_ADVICE, Doubled, Origin, Split, Texts, TokenBatch
+from seampack.packer.documents import SKIP_ADVICE, BadBlock, Doubled, Origin, Split, Texts, TokenBatch
 from seampack.packer.memory_sources import MemorySource
 from seampack.packer.partitions import Partition, partitions_of, total_bytes
+from seampack.packer.plan_config import Long
 from seampack.packer.readers import Block, Ended, read_partitions
 from seampack.packer.tokenizing import TextTokenizer
 from seampack.packer.waits import Wait, Waits
@@ -218,7 +219,12 @@ def token_batches(
         checksum = job.block.checksum()
         batch = nothing if job.is_finished else encode(job, job.block)
         trusts = None if job.trust is None else job.trust.wait()
-        return dataclasses.replace(batch, origin=Origin(checksum, job.block.size, job.partition, trusts))
+        long_at = None
+        if config.long_rule == Long.ERROR and not isinstance(job.block, BadBlock):
+            long = np.flatnonzero(batch.lengths > config.seq_len)[:1].tolist()
+            long_at = next(((index, job.block.place(index, batch.bad)) for index in long), None)
+        origin = Origin(checksum, job.block.size, job.partition, trusts, long_at=long_at)
+        return dataclasses.replace(batch, origin=origin)
 
     stored = 0
 

@@ -197,8 +197,22 @@ class PlanConfig(Config):
 
     @classmethod
     def paper(cls, **options: Any) -> Self:
-        """Return a config with the options of the published method; ``options`` override them."""
+        """Return a config with the options of the published method; ``options`` override them.
+
+        Raises ConfigError for another strategy, which would take only some of them.
+        """
+        if (strategy := options.get("strategy", Strategy.SEAMLESS)) != Strategy.SEAMLESS:
+            raise ConfigError(f"strategy: expected seamless, of which paper has the options; got {strategy!r}")
         return cls(**{**PAPER, **options})
+
+    def __post_init__(self) -> None:
+        """Refuse several lengths of rows by name, then check the fields."""
+        if isinstance(self.seq_len, list | tuple | range):
+            raise ConfigError(
+                f"seq_len: expected one length; got {self.seq_len!r}; for several, call pack_lengths or compare with "
+                "seq_lens"
+            )
+        Config.__post_init__(self)
 
     def check_rules(self) -> None:
         """Check the rules between fields."""
@@ -228,6 +242,10 @@ class PlanConfig(Config):
         reasons = dict.fromkeys(idle, f"with --strategy {self.strategy}")
         if self.strategy == Strategy.SEAMLESS and self.long_rule != Long.WINDOW:
             reasons["max_overlap"] = f"with --long {self.long_rule}"
+        if self.strategy == Strategy.SEAMLESS and not self.extra_tokens:
+            reasons["extra_room"] = "without --extra-tokens"
+        if not self.shuffle:
+            reasons.setdefault("seed", "with --no-shuffle")
         if self.rows_multiple_of == 1:
             reasons["rest"] = "without --rows-multiple-of"
         if self.balance is None:

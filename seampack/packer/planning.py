@@ -66,17 +66,17 @@ def plan(
     return plan_window(checked, config, keep_ends=keep_ends, groups=joined)
 
 
-def check_long(lengths: Int32 | Int64, config: PlanConfig, first: int = 0) -> None:
+def check_long(lengths: Int32 | Int64, config: PlanConfig, first: int = 0, place: str | None = None) -> None:
     """Raise DataError if the config refuses documents that are longer than a row, and there are some.
 
-    ``first``: number of the first of these documents.
+    ``first``: number of the first of these documents. ``place``: where the long one is, by default its number.
     """
     if config.long_rule != Long.ERROR:
         return
     long = np.flatnonzero(lengths > config.seq_len)
     if long.size:
         raise DataError(
-            f"document {first + long[0]}: expected at most seq_len, {config.seq_len:,} tokens; got "
+            f"{place or f'document {first + long[0]}'}: expected at most seq_len, {config.seq_len:,} tokens; got "
             f"{lengths[long[0]]:,}; of the {lengths.size:,} documents planned at once, {long.size:,} are longer than a "
             "row; choose a larger --seq-len, or --long window, split, truncate or drop"
         )

@@ -76,7 +76,7 @@ class Planned(NamedTuple):
     """A number of rows that no plan of the same documents is below, unless it cuts some; of ``optimal``."""
 
 
-def row_costs(row_offsets: Int64, length: Int32, linear_cost: int) -> Int64:
+def row_costs(row_offsets: Int64, length: Int32 | Int64, linear_cost: int) -> Int64:
     """Return the cost of each row; see ``PackPlan.costs``."""
     lengths = length.astype(np.int64)
     costs: Int64 = np.diff(offsets_of(lengths * (linear_cost + lengths))[row_offsets])
@@ -191,6 +191,7 @@ class PackPlan:
         split = begun & (parts > 1)
         cut = split.copy()
         cut[self.dropped.document] = True
+        lost = begun & (segments == 0) & (carried == 0) & (lengths > 0)
         tokens_out = int(self.length.sum(dtype=np.int64))
         repeated = int(self.repeated.sum(dtype=np.int64))
         return Accounting(
@@ -206,6 +207,6 @@ class PackPlan:
             cuts=int(np.maximum(parts - 1, 0).sum()),
             documents_split=int(split.sum()),
             documents_truncated=self.dropped.document.size,
-            documents_dropped=int((begun & (segments == 0) & (carried == 0) & (lengths > 0)).sum()),
-            documents_fit_but_cut=int((begun & cut & (lengths <= self.seq_len)).sum()),
+            documents_dropped=int(lost.sum()),
+            documents_fit_but_cut=int((begun & cut & ~lost & (lengths <= self.seq_len)).sum()),
         )

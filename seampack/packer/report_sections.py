@@ -1,13 +1,13 @@
 """The sections of a report: the numbers of a packed folder as tables and bars."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from seampack.packer.accounting import COMPARED, Accounting, described, percent
+from seampack.packer.accounting import Accounting, compared_counts, described, percent
 from seampack.packer.comparison import Comparison
 from seampack.packer.manifest import Manifest
 from seampack.packer.mixes import SOURCE_COLUMNS, noted_sources
@@ -49,7 +49,7 @@ def documents_section(manifest: Manifest, facts: Facts) -> Markup:
     fates = {
         "split": a.documents_split,
         "fit but cut": a.documents_fit_but_cut,
-        "truncated": a.documents_truncated,
+        "truncated": a.documents_shortened,
         "dropped whole": a.documents_dropped,
         "empty": a.empty_documents,
     }
@@ -116,8 +116,10 @@ def _fill(tokens: Distribution, seq_len: int) -> list[tuple[str, int]]:
 def strategies_section(manifest: Manifest, facts: Facts, comparisons: Sequence[Comparison] | None) -> Markup:
     """Return the strategies next to each other."""
     own = manifest.config["strategy"]
-    rows = [[f"{own}, this folder", *_counts(manifest.accounting)]]
-    rows += [[each.strategy, *_counts(each.accounting)] for each in comparisons or ()]
+    others = comparisons or ()
+    headings, counts = compared_counts([manifest.accounting, *(each.accounting for each in others)])
+    names = [f"{own}, this folder", *(each.strategy for each in others)]
+    rows = [[name, *_counts(own_counts, headings)] for name, own_counts in zip(names, counts, strict=True)]
     if comparisons is None:
         note = "Only this folder. To add the other strategies: seampack inspect FOLDER --html FILE --compare"
     else:
@@ -127,13 +129,12 @@ def strategies_section(manifest: Manifest, facts: Facts, comparisons: Sequence[C
             f"as a single partition. The order of the documents is {order}. Tokens that packing has dropped are "
             "missing. paper is seamless as published."
         )
-    heads = ["strategy", *COMPARED.values()]
-    return joined(element("p", note), table("Strategies", heads, rows, numbers=" " + "n" * len(COMPARED)))
+    heads = ["strategy", *headings.values()]
+    return joined(element("p", note), table("Strategies", heads, rows, numbers=" " + "n" * len(headings)))
 
 
-def _counts(accounting: Accounting) -> list[str]:
-    counts = accounting.to_dict()
-    return [percent(counts[name]) if name == "fill" else _count(counts[name]) for name in COMPARED]
+def _counts(counts: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    return [percent(counts[name]) if name == "fill" else _count(counts[name]) for name in names]
 
 
 def _count(number: float | None) -> str:

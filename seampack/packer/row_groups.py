@@ -1,6 +1,7 @@
 """Groups of rows: a number of rows that ranks and steps divide, and an order in which the rows of a step cost alike."""
 
 import heapq
+import warnings
 from bisect import bisect_left, bisect_right
 
 import numpy as np
@@ -10,6 +11,16 @@ from seampack.io.ragged import offsets_of
 from seampack.packer import _layout_kernels as layout
 from seampack.packer.plan_config import PlanConfig, Rest, Strategy
 from seampack.packer.plans import Int32, Pieces, Planned, Rows, empty_pieces, row_costs
+
+
+def warn_without_step(rows: int, config: PlanConfig) -> None:
+    """Warn if there are fewer rows than ranks to balance, so that no step has a row for each."""
+    if config.balance is not None and 0 < rows < config.balance:
+        warnings.warn(
+            f"balance: {rows:,} rows are too few for a step of {config.balance:,} ranks, so none is balanced; give "
+            "fewer ranks, or more documents",
+            stacklevel=4,
+        )
 
 
 def in_groups(planned: Planned, config: PlanConfig, *, last: bool) -> Planned:

@@ -32,6 +32,7 @@ from seampack.packer.windows import (
     WindowPlanner,
     joined_begins,
     joined_lengths,
+    long_place,
     no_parts,
     windows_of_tails,
 )
@@ -97,7 +98,12 @@ class Stage:
             self._trusts_fast = batch.origin.trusts_fast
             self._folder.quarantine(partition, batch.bad)
         is_alone = end == End.PARTITION and self._partitions == 1 and not receipts
-        window = self._planner.plan(joined_lengths(read), last=is_alone, begins=joined_begins(read))
+        window = self._planner.plan(
+            joined_lengths(read),
+            last=is_alone,
+            begins=joined_begins(read),
+            long_place=long_place(read, self._config),
+        )
         carried = self._config.carried
         new = [{} if self._is_index else _ragged(token_columns(batch, carried), batch.offsets) for batch in read]
         self._pack(writer, window, new, [{_NAMES: batch.names, **batch.fields} for batch in read])

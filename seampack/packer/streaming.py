@@ -252,6 +252,7 @@ class _Document:
     input_bytes: int = 0
     ends_partition: bool = False
     begins: None = None
+    long_at: None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

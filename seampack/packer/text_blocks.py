@@ -2,9 +2,9 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from seampack.io.records import (
     invalid_utf8,
     too_long,
 )
-from seampack.io.sources import Source
+from seampack.io.sources import Source, place
 from seampack.packer.chats import Chats
 from seampack.packer.checksums import block_checksum
 from seampack.packer.config import OnBad, PackConfig
@@ -91,6 +91,17 @@ class TextBlock:
             yield start, end, next_start, line
             line += self.data.count(b"\n", start, next_start)
             start = next_start
+
+    def place(self, document: int, bad: Iterable[BadRecord]) -> str:
+        """Return the place of a document for messages, given its number in the block and the bad records."""
+        wrong = {record.position - self.first_line for record in bad}
+        lines = (
+            line
+            for start, end, _, line in self.spans()
+            if self.data[start:end].strip()
+            and wrong.isdisjoint(range(line, line + 1 + self.data.count(b"\n", start, end)))
+        )
+        return place(self.source, self.first_line + next(islice(lines, document, None)), self.unit)
 
     def bad_record(self, index: int, reason: str, raw: bytes) -> BadRecord:
         """Return a bad record on the line ``index`` of the block, counted from 0."""

@@ -15,6 +15,7 @@ from seampack._threads import thread_count
 from seampack.errors import ConfigError
 from seampack.io.bad_records import BadRecord
 from seampack.io.output import staged_folder, sync, writing
+from seampack.io.places import check_path
 from seampack.packer.config import PackConfig
 from seampack.packer.documents import Split, TokenBatch
 from seampack.packer.manifest import CHAT_TEMPLATE, check_notes
@@ -59,6 +60,7 @@ def tokenize(
 
     Raises ConfigError, DataError or ShardError; ``out`` is then unchanged.
     """
+    check_path(out, "out")
     config = PackConfig.given(config, **options)
     _refuse_planning(config)
     threads = thread_count(threads)

@@ -39,7 +39,7 @@ class Unpacked:
     lost: int
     """Documents of which packing dropped all tokens."""
     truncated: int
-    """Documents that lost tokens at their end."""
+    """Documents that lost tokens at their end, also those that lost all."""
     dropped: int
     """Tokens that packing dropped, at the ends of documents."""
     quarantined: int

@@ -19,6 +19,7 @@ from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.groups import Groups
 from seampack.packer.numbering import BITS
+from seampack.packer.plan_config import Long
 from seampack.packer.planning import check_lengths, check_long, plan_window
 from seampack.packer.plans import MAX_LENGTH, Int64, PackPlan
 
@@ -43,6 +44,10 @@ class HasLengths(Protocol):
     @property
     def begins(self) -> Mask | None:
         """Whether each document begins a group, or goes on with that of the one before; None without groups."""
+
+    @property
+    def long_at(self) -> tuple[int, str] | None:
+        """The first document that is longer than a row, if that is an error: see ``Origin``."""
 
 
 Batch = TypeVar("Batch", bound=HasLengths)
@@ -110,10 +115,11 @@ class WindowPlanner:
         self.carried = no_parts() if carried is None else carried
         """The parts that are carried into the next window: the tail, if the section ends here."""
 
-    def plan(self, lengths: Int64, *, last: bool, begins: Mask | None = None) -> Window:
+    def plan(self, lengths: Int64, *, last: bool, begins: Mask | None = None, long_place: str | None = None) -> Window:
         """Plan the carried parts and the next documents of the partition. The ``last`` window carries nothing.
 
         ``begins``: see ``HasLengths``. The last group is carried, because the next window may go on with it.
+        ``long_place``: place of the first document that is longer than a row, for messages, if it is known.
 
         Raises DataError for a document or a partition that is too long.
         """
@@ -123,7 +129,7 @@ class WindowPlanner:
             raise DataError(
                 f"document {numbers[longest]}: expected at most {MAX_LENGTH:,} tokens; got {lengths[longest]:,}"
             )
-        check_long(lengths, self._config, self._documents)
+        check_long(lengths, self._config, self._documents, long_place)
         self._documents += lengths.size
         if self._documents > 1 << BITS:
             raise DataError(
@@ -218,6 +224,19 @@ def joined_begins(batches: Iterable[HasLengths]) -> Mask | None:
     return np.concatenate(several) if several else None
 
 
+def long_place(batches: Iterable[HasLengths], config: PackConfig) -> str | None:
+    """Return the place of the first document of all batches that is longer than a row, if that is an error and known.
+
+    Another length of rows, for which the batches were made too, may allow the document whose place is known.
+    """
+    for batch in batches if config.long_rule == Long.ERROR else ():
+        long = np.flatnonzero(batch.lengths > config.seq_len)
+        if long.size:
+            index, where = batch.long_at or (-1, None)
+            return where if index == long[0] else None
+    return None
+
+
 def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window]:
     """Plan the windows of a stream of documents as ``pack`` does."""
     planner = WindowPlanner(config)
@@ -227,7 +246,8 @@ def plan_stream(batches: Iterable[Batch], config: PackConfig) -> Iterator[Window
         lengths = joined_lengths(window)
         documents += lengths.size
         is_alone = is_last and not tails
-        yield planner.plan(lengths, last=is_alone, begins=joined_begins(window))
+        place = long_place(window, config)
+        yield planner.plan(lengths, last=is_alone, begins=joined_begins(window), long_place=place)
         if end == End.WINDOW or is_alone:
             continue
         tails.append(planner.carried)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from seampack._version import __version__
 from seampack.errors import ConfigError, DataError, ShardError
-from seampack.io.places import is_url, local_path, place_of, shown
+from seampack.io.places import check_path, is_url, local_path, place_of, shown
 from seampack.io.sources import STDIN, name_of, size_of
 from seampack.packer.blends import Blend, tokens_of
 from seampack.packer.config import PackConfig
@@ -61,6 +61,7 @@ class Work:
         on_tokenizer: Callable[[TextTokenizer], None] | None,
     ) -> tuple[Self, TextTokenizer | TokenStore | Blend]:
         """Find the inputs, and load the tokenizer, which a token store replaces."""
+        check_path(out, "out")
         refuse_unpadded(config)
         notes = check_notes(notes)
         if (tokens := tokens_of(source, config)) is not None:

@@ -29,6 +29,8 @@ class RowReader:
     ) -> None:
         self.folder = PackedFolder(folder, store)
         known = list(self.folder.manifest.columns)
+        if isinstance(columns, str):
+            raise ConfigError(f"columns: expected a list, such as [{columns!r}]; got {columns!r}")
         if missing := [name for name in columns or () if name not in known]:
             raise ConfigError(f"columns: expected some of {', '.join(known)}; got {missing[0]!r}")
         self.columns = list(columns or known)

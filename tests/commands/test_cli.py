@@ -18,6 +18,7 @@ from seampack._signals import STOPPING
 from seampack._version import __version__
 from seampack.commands import pack as pack_command
 from seampack.commands import packed
+from seampack.commands.grouped import PATH
 from seampack.commands.report import set_interrupted, set_written
 from seampack.errors import ConfigError
 from seampack.io.formats import CODECS
@@ -89,11 +90,46 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout.decode().split()[-1] == __version__
 
 
+def test_the_package_is_a_program() -> None:
+    result = subprocess.run([sys.executable, "-m", "seampack", "--version"], capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (0, f"seampack, version {__version__}\n".encode())
+
+
 @pytest.mark.parametrize("group", [(), ("segment",), ("models",), ("tokenizer",)], ids=" ".join)
 def test_a_group_without_a_command_shows_its_help(call: Run, group: tuple[str, ...]) -> None:
     result = call(*group)
     assert (result.returncode, result.stdout) == (2, b"")
     assert result.stderr == call(*group, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pack", "a.txt", "-o", ""],
+        ["pack", "", "-o", "out"],
+        ["pack", "a.txt", "-o", "out", "--report", ""],
+        ["tokenize", "a.txt", "-o", ""],
+        ["tokenize", "", "-o", "out"],
+        ["compare", ""],
+        ["merge", ""],
+        ["inspect", "", "--row", "0"],
+        ["inspect", "out", "--html", ""],
+        ["unpack", "out", "-o", ""],
+        ["tokenizer", "train", "a.txt", "-o", ""],
+        ["segment", "apply", "a.txt", "-o", ""],
+        ["segment", "train", "a.txt", "-o", ""],
+        ["models", "train", "ranmask", "--data", "a.csv", "-o", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_current_folder(call: Run, arguments: list[str], tmp_path: Path) -> None:
+    assert "expected a path or a name; got an empty text" in failed(call(*arguments), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_output_is_a_path() -> None:
+    for click_command in COMMANDS.values():
+        assert all(option.type is PATH for option in click_command.params if "-o" in option.opts)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_stdout_is_json_and_nothing_else(call: Run, tmp_path: Path) -> None:
     assert packed["seconds"] > 0
     inspected = call("inspect", "out", "--verify", "--json")
     assert json.loads(inspected.stdout) == {**manifest, "verified": True}
-    rows = [json.loads(line) for line in call("inspect", "out", "--row", 3, "--row", 0, "--json").stdout.splitlines()]
+    rows = json.loads(call("inspect", "out", "--row", 3, "--row", 0, "--json").stdout)
     assert rows == [{"row": n, **PackedFolder(tmp_path / "out").row(n)} for n in (3, 0)]
     row = json.loads(call("inspect", "out", "--row", 3, "--verify", "--json").stdout)
     assert row == {**rows[0], "verified": True}
@@ -261,6 +261,46 @@ def test_options_that_the_strategy_does_not_use_are_a_warning(call: Run) -> None
     ]
     assert warnings_of("--strategy", "concat", "--fill") == [idle("fill", "concat")]
     assert warnings_of("--strategy", "ffd", "--fill", "--drop-last") == []
+    assert warnings_of("--extra-room", "always") == [
+        "seampack: warning: --extra-room has no effect without --extra-tokens"
+    ]
+    assert warnings_of("--extra-room", "needed", "--extra-tokens", 1) == []
+    assert warnings_of("--no-shuffle", "--seed", 5) == ["seampack: warning: --seed has no effect with --no-shuffle"]
+    assert warnings_of("--strategy", "keep_order", "--no-shuffle", "--seed", 5) == [
+        idle("shuffle", "keep_order"),
+        idle("seed", "keep_order"),
+    ]
+
+
+def test_the_seed_draws_a_mix_that_is_not_shuffled(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack\n" * 9_000)
+    options = ("--mix", "a.txt=1", "--no-shuffle", "--seed", 5)
+    assert b"no effect" not in call("pack", "-o", "out", *SMALL, *options).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--fill", "--leftover", "pad"),
+            "--fill means --leftover fill; got --leftover pad too; omit one of the two (see seampack pack --help)",
+        ),
+        (("--index-only", "--output-format", "parquet"), "--index-only means --output-format index; got"),
+        (("--paper", "--strategy", "best-fit"), "--paper means --strategy seamless; got --strategy best_fit too;"),
+    ],
+)
+def test_short_options_that_others_contradict(
+    call: Run, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    assert message in failed(call("pack", "-", "-o", "out", *options, stdin=b"a\n"), 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_short_options_with_what_they_mean(call: Run, tmp_path: Path) -> None:
+    options = ("--fill", "--leftover", "fill", "--paper", "--strategy", "seamless", "--extra-tokens", 5)
+    assert call("pack", "-", "-o", "out", *SMALL, *options, stdin=b"a\n").returncode == 0
+    config = PackedFolder(tmp_path / "out").manifest.config
+    assert (config["leftover"], config["extra_tokens"], config["extra_room"]) == ("fill", 5, "always")
 
 
 def test_several_text_files_are_said_to_be_lines(call: Run, tmp_path: Path) -> None:
@@ -305,6 +345,20 @@ def test_compare_shows_a_line_per_strategy(call: Run) -> None:
     assert truncated["seamless"] == "0" != truncated["paper"]
 
 
+def test_documents_that_are_dropped_whole_are_apart(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack\n" * 999 + "pack " * 999)
+    with warnings.catch_warnings(action="always"):
+        packed = call("pack", "a.txt", "-o", "out", *SMALL, "--long", "drop")
+    assert " 0 truncated, 1 dropped whole, 0 empty\n" in packed.stdout.decode()
+    assert "of the tokens are dropped: 1 whole document(s); without" in packed.stderr.decode()
+    compared = call("compare", "a.txt", *COMPARED, "--long", "drop").stdout.decode().splitlines()
+    assert "  truncated  dropped whole  fit but cut" in compared[0]
+    assert compared[1].split()[7:9] == ["0", "1"]
+    account = PackedFolder(tmp_path / "out").manifest.accounting
+    assert (account.documents_truncated, account.documents_dropped) == (1, 1)
+    assert "dropped whole" not in call("compare", "a.txt", *COMPARED).stdout.decode()
+
+
 def test_compare_has_a_table_for_each_length(call: Run, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join("seam " * (n % 90) + "\n" for n in range(400)))
     given = (*UNFRAMED, "--window-tokens", 40_000, "--optimal")
@@ -338,6 +392,39 @@ def test_compare_shows_the_balance_of_steps(call: Run) -> None:
     for line in shown[1:]:
         assert int(line.split()[1].replace(",", "")) % 24 == 0
         assert 1 <= float(line.split()[-1]) < (2 if line.startswith("keep_order") else 1.05)
+
+
+def test_pack_and_inspect_show_the_balance_of_steps(call: Run, tmp_path: Path) -> None:
+    options = (*SMALL, "--balance", 8, "--linear-cost", 64)
+    shown = call("pack", CORPUS, "-o", "out", *options).stdout.decode()
+    (compared,) = (
+        row["imbalance"]
+        for row in json.loads(call("compare", CORPUS, *COMPARED, *options[-4:], "--json").stdout)
+        if row["strategy"] == "seamless"
+    )
+    assert 1 <= compared < 1.05
+    line = f"imbalance   {compared:>16.4f}   the dearest rows of steps of 8 ranks over the mean\n"
+    assert line in shown
+    assert line in call("inspect", "out").stdout.decode()
+    again = call("pack", CORPUS, "-o", "out", *options, "--overwrite", "--json")
+    lengths = call("pack", CORPUS, "-o", "both", *SMALL, "--balance", 8, "--seq-len", 128, "--json")
+    results = [again.stdout, call("inspect", "out", "--json").stdout]
+    assert [json.loads(each)["imbalance"] for each in results] == [compared, compared]
+    assert json.loads(lengths.stdout)["128"]["imbalance"] == round(PackedFolder(tmp_path / "both/128").imbalance(), 4)
+    assert PackedFolder(tmp_path / "out").imbalance() == pytest.approx(compared, abs=1e-4)
+
+
+def test_fewer_rows_than_ranks_are_a_warning(call: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("seam pack\n" * 90)
+    options = ("a.txt", *COMPARED, "--balance", 1000)
+    with warnings.catch_warnings(action="always"):
+        packed, compared = call("pack", *options, "-o", "out"), call("compare", *options)
+    warning = r"warning: balance: [\d,]+ rows are too few for a step of 1,000 ranks, so none is balanced"
+    for result in (packed, compared):
+        assert re.search(warning, result.stderr.decode())
+    assert re.search(r"^imbalance +-  ", packed.stdout.decode(), re.MULTILINE)
+    assert {line.split()[-1] for line in compared.stdout.decode().splitlines()} == {"imbalance", "-"}
+    assert json.loads(call("inspect", "out", "--json").stdout)["imbalance"] is None
 
 
 def test_another_tokenizer_than_that_of_the_folder(call: Run, tmp_path: Path) -> None:

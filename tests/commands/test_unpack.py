@@ -54,9 +54,9 @@ def test_dropped_tokens_are_named(call: Run, tmp_path: Path) -> None:
     accounting = json.loads((tmp_path / "out/manifest.json").read_text())["accounting"]
     message = call("unpack", "out", "-o", "back.jsonl").stderr.decode()
     assert accounting["dropped"]
-    assert f"not in the rows: {accounting['dropped']} tokens dropped at the ends of 1 documents" in message
+    assert f"not in the rows: {accounting['dropped']} tokens of the ends of 1 document(s)" in message
     assert call("pack", "a.jsonl", "-o", "none", *dropping, "--seq-len", 5000).returncode == 0
-    assert "dropped at the ends of 3 documents, 3 of them whole" in call("unpack", "none", "-o", "-").stderr.decode()
+    assert " tokens of 3 whole document(s)" in call("unpack", "none", "-o", "-").stderr.decode()
 
 
 def test_documents_of_an_id_column_are_in_the_order_of_their_ids(call: Run, packed: Path, tmp_path: Path) -> None:

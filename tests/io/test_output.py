@@ -151,7 +151,11 @@ def test_old_content_survives_a_program_that_writes_between_the_renames(
     ("entries", "overwrite", "message"),
     [
         ({"done.txt": ""}, False, "the folder holds notes (done.txt); use --overwrite or another folder"),
-        ({"a.txt": ""}, False, "the folder is not empty (a.txt); use --overwrite or another folder"),
+        (
+            {"a.txt": ""},
+            False,
+            "the folder is not empty (a.txt); --overwrite replaces notes only; choose another folder",
+        ),
         ({"done.txt": "", "a.jpg": ""}, True, "--overwrite replaces notes only; the folder has a.jpg; choose another"),
         ({"a.txt": ""}, True, "--overwrite replaces notes only; the folder has no done.txt; choose another folder"),
     ],

@@ -21,6 +21,7 @@ from seampack.errors import DataError
 from seampack.io.formats import Format
 from seampack.io.sources import expand, name_of, open_source
 from seampack.io.tables import TableReader, read_table
+from tests.conftest import Run
 
 
 def lz4(data: bytes) -> bytes:
@@ -243,6 +244,12 @@ def test_a_file_that_is_given_twice_is_a_warning(tmp_path: Path) -> None:
     given = [str(tmp_path / "b.txt"), str(tmp_path / "*.txt")]
     with pytest.warns(match=r"b\.txt: given twice, so that its documents are read twice"):
         assert expand(given) == [given[0], str(tmp_path / "a.txt"), given[0]]
+
+
+def test_a_file_that_is_given_twice_is_one_warning(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n")
+    warned = run("pack", "a.txt", "a.txt", "-o", "out").stderr.decode()
+    assert warned.count("given twice") == 1
 
 
 @pytest.mark.parametrize("inputs", [["-", "-"], ["-", "a.txt", "-"]])

@@ -208,6 +208,13 @@ def test_what_a_mix_cannot_be(stores: dict[str, str], tmp_path: Path) -> None:
     little = Mix(stores=stores, weights={"web": 1e-9, "code": 1, "books": 1})
     with pytest.raises(ConfigError, match=r"mix: web: its share of the blend would be 0 tokens, which is no document"):
         seampack.pack(little, out=tmp_path / "out")
+    seampack.tokenize(iter(["a"]), out=tmp_path / "tiny", bos="none", eos="none")
+    seampack.tokenize(iter(["many more words"]), out=tmp_path / "all", bos="none", eos="none")
+    scarce = Mix(stores={"tiny": tmp_path / "tiny", "all": tmp_path / "all"}, weights={"tiny": 1, "all": 1})
+    with pytest.raises(
+        ConfigError, match=r"mix: all: .* the blend ends with tiny, of 1 tokens; repeat tiny with --mix-"
+    ):
+        seampack.pack(scarce, out=tmp_path / "out")
     shutil.copytree(stores["web"], tmp_path / "copy")
     same = Mix(stores={"web": stores["web"], "copy": tmp_path / "copy"}, weights={"web": 1, "copy": 2})
     with pytest.raises(ConfigError, match=r"mix: copy: .*copy: the same documents as web; give others, or name"):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,36 @@ def test_documents_that_are_too_long_are_bad_records(tmp_path: Path, name: str, 
     assert block == 7 or all("a line of words" in on_one_line(record.raw)[:30] for record in bad)  # 7: of two blocks
     everything, bad = read(tmp_path / name, block)
     assert (list(map(on_one_line, everything)), bad) == (LINES, [])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_document_longer_than_a_row_is_named_by_its_place(tmp_path: Path, name: str) -> None:
+    write, positions = FORMATS[name]
+    path = tmp_path / name
+    write(path)
+    row = f"{path}, row 3" if path.suffix not in (".txt", ".jsonl") else f"{path}:{positions[0]}"
+    where = f"{path}, value 3" if path.suffix == ".json" else row
+    message = (
+        rf"^{re.escape(where)}: expected at most seq_len, 60 tokens; got \d+; of the 6 documents planned at once, 2"
+    )
+    for run in (seampack.pack, seampack.compare):
+        with pytest.raises(DataError, match=message):
+            run(path, **({"out": tmp_path / "out"} if run is seampack.pack else {}), seq_len=60, long="error")
+
+
+def test_the_place_of_a_long_document_after_records_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n{\n{"text": 3}\n' + RECORDS[2])
+    pq.write_table(pa.table({"text": [None, "a", LONG]}), tmp_path / "a.parquet")
+    (tmp_path / "a.txt").write_bytes(b"a\n\nof \xff\ntwo lines\n\n" + LONG.encode())
+    options: dict[str, Any] = {"seq_len": 60, "long": "error", "on_bad": "quarantine"}
+    with pytest.raises(DataError, match=r"a\.jsonl:5: expected at most seq_len"):
+        seampack.pack(tmp_path / "a.jsonl", out=tmp_path / "out", **options)
+    with pytest.raises(DataError, match=r"a\.parquet, row 3: expected at most seq_len"):
+        seampack.pack(tmp_path / "a.parquet", out=tmp_path / "out", **options)
+    with pytest.raises(DataError, match=r"a\.txt:6: expected at most seq_len"):
+        seampack.pack(tmp_path / "a.txt", out=tmp_path / "out", input_format="paragraphs", **options)
+    with pytest.raises(DataError, match="documents in memory, document 2: expected at most seq_len"):
+        seampack.pack(iter(["a", LONG]), out=tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize("block", [7, 150, 1 << 20])

@@ -109,6 +109,8 @@ def test_a_tokenizer_is_trained_on_texts_in_memory(tmp_path: Path) -> None:
         (datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": ["a"]})), "got DatasetDict; choose a split"),
         ([], "no input: give files, globs, folders, or - for standard input"),
         (["missing.jsonl"], r"missing\.jsonl: no such file"),
+        (["a text", "b"], r"^a text: no such file; a list of texts is a list of paths: for texts, give iter\(texts\)$"),
+        (("a text", "b"), r"^a text: no such file$"),
         ([None], "documents in memory, document 1: expected a dict or a text; got NoneType"),
         (iter(["a", 5]), "documents in memory, document 2: expected a dict or a text; got int"),
         ([{"text": b"a"}], "documents in memory, document 1: expected a dict or a text; got bytes"),

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pytest
 
 import seampack
-from seampack.errors import DataError, ShardError
+from seampack.errors import ConfigError, DataError, ShardError
 from seampack.packer.accounting import Accounting
 from seampack.packer.config import PackConfig
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.folder import PackedFolder
+from seampack.packer.mixes import Mix
+from seampack.packer.packing import merge, pack_partitions
 from seampack.packer.run_folder import RunFolder
 from seampack.packer.shards import ShardWriter
 from tests.conftest import CORPUS, Run, command, obey_interrupts
@@ -329,3 +331,26 @@ def test_an_output_folder_that_holds_the_input(tmp_path: Path) -> None:
     with pytest.raises(seampack.ConfigError, match="threads: expected an integer of at least 1; got 0"):
         seampack.pack(CORPUS, out=tmp_path / "packed", overwrite=True, threads=0)
     assert {path.name for path in (tmp_path / "packed").iterdir()} == before
+
+
+@pytest.mark.parametrize("out", ["", None, 3], ids=repr)
+def test_what_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = rf"out: expected a path or an address; got {out!r}; the current folder is '\.'"
+    mix = Mix(stores={"a": CORPUS}, weights={"a": 1})
+    for run in (
+        lambda: seampack.pack(CORPUS, out=out),
+        lambda: seampack.pack(mix, out=out),
+        lambda: seampack.pack_lengths(CORPUS, out=out, seq_lens=[64, 128]),
+        lambda: pack_partitions(CORPUS, out=out, chosen=range),
+        lambda: merge(out),
+        lambda: seampack.tokenize(CORPUS, out=out),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="path: expected a path or an address"):
+        PackedFolder(out)
+    for read in (seampack.pack, seampack.compare):
+        with pytest.raises(ConfigError, match=r"(path|input): expected a path or an address; got ''"):
+            read("")

@@ -247,6 +247,8 @@ def test_the_default_loses_nothing_and_the_paper_loses_ends() -> None:
     assert plan(lengths, default).account().documents_truncated == 0
     assert plan(lengths, paper).account().dropped > 0.02 * lengths.sum()
     assert PlanConfig.paper(leftover="pad", seq_len=512) == paper.replace(leftover="pad")
+    with pytest.raises(ConfigError, match="strategy: expected seamless, of which paper has the options; got 'ffd'"):
+        PlanConfig.paper(strategy="ffd")
 
 
 @pytest.mark.parametrize(
@@ -265,6 +267,12 @@ def test_what_becomes_of_a_long_document(long: str, rows: list[naive.Row], dropp
     kept = plan([9, 5], seq_len=5, long=long, shuffle=False, keep_ends=True)
     assert rows_of(kept) == rows
     assert [start for _, start, _ in zip(*kept.dropped, strict=True)] == [max(0, start - 1) for _, start, _ in dropped]
+
+
+def test_a_document_that_is_dropped_whole_is_not_cut() -> None:
+    account = plan([5, 4, 3], seq_len=5, strategy="pad", rows_multiple_of=2, rest="drop").account()
+    assert (account.documents_truncated, account.documents_shortened, account.documents_dropped) == (1, 0, 1)
+    assert account.documents_fit_but_cut == 0
 
 
 def test_long_documents_are_refused_if_asked() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, ShardError
-from seampack.packer.accounting import COMPARED, Accounting, described, percent
+from seampack.packer.accounting import Accounting, compared_counts, described, percent
 from seampack.packer.folder import PackedFolder
 from seampack.packer.report_facts import RANKS, TOKEN_COST, Distribution, compared, facts_of
 from seampack.packer.report_markup import element, escaped
@@ -104,6 +104,23 @@ def test_the_facts_are_those_of_the_rows(corpus: Path, tmp_path: Path, strategy:
         assert facts.ordered.tolist() == [ends[number] for number in range(folder.manifest.accounting.documents)]
     assert facts.sample.to_pylist() == [rows[number] for number in facts.sampled]
     assert len(set(facts.sampled.tolist())) == min(50, len(rows))
+
+
+@pytest.mark.parametrize(
+    ("strategies", "message"),
+    [
+        ("concat", r"strategies: expected a list, such as \['seamless', 'concat'\]; got 'concat'"),
+        (("foo",), "strategies: expected some of seamless, .*, optimal, paper; got 'foo'"),
+        ((3,), "strategies: expected some of seamless, .*, optimal, paper; got 3"),
+    ],
+)
+def test_what_is_no_strategy_to_compare(corpus: Path, strategies: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        seampack.compare(corpus, strategies=strategies)
+    assert [each.strategy for each in seampack.compare(iter(["a"]), strategies=["best-fit", "paper"])] == [
+        "best-fit",
+        "paper",
+    ]
 
 
 def test_the_strategies_are_planned_as_compare_does(corpus: Path, tmp_path: Path) -> None:
@@ -250,8 +267,8 @@ def test_the_numbers_of_the_page_are_those_of_the_manifest(packed: Path) -> None
     read = Page(report(folder, facts_of(folder), None))
     for name, value, remark in described(manifest.accounting.to_dict()):
         assert [name.strip(), value, remark] in read.cells
-    counts = manifest.accounting.to_dict()
-    shown = [percent(counts[name]) if name == "fill" else f"{counts[name]:,}" for name in COMPARED]
+    headings, (counts,) = compared_counts([manifest.accounting])
+    shown = [percent(counts[name]) if name == "fill" else f"{counts[name]:,}" for name in headings]
     assert ["seamless, this folder", *shown] in read.cells
     assert ["quarantined", "1", "records, in quarantine.jsonl"] in read.cells
     assert ["seq_len", "32"] in read.cells

@@ -113,6 +113,11 @@ def test_lengths_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
     for wrong in (16, "16"):
         with pytest.raises(ConfigError, match="seq_lens: expected several lengths, such as"):
             seampack.pack_lengths(corpus, out=tmp_path / "out", seq_lens=wrong, **GIVEN)  # type: ignore[arg-type]
+    for run in (seampack.pack, seampack.compare):
+        with pytest.raises(
+            ConfigError, match=r"seq_len: expected one length; got \[16, 32\]; .* pack_lengths or compare"
+        ):
+            run(corpus, seq_len=[16, 32])
     with pytest.raises(ConfigError, match="pad_to_multiple: expected a divisor of seq_len, 20"):
         seampack.pack_lengths(corpus, out=tmp_path / "out", seq_lens=(16, 20), **GIVEN, pad=END, pad_to_multiple=8)
     seampack.pack(corpus, out=tmp_path / "out", seq_len=32, **GIVEN)
@@ -123,6 +128,14 @@ def test_lengths_that_cannot_be(corpus: Path, tmp_path: Path) -> None:
         seampack.pack_lengths(corpus, out=tmp_path / "more", seq_lens=LENGTHS, **GIVEN)
     with pytest.raises(ConfigError, match="resume: expected files or standard input"):
         seampack.pack_lengths(iter(["a"]), out=tmp_path / "new", seq_lens=LENGTHS, resume=True, **GIVEN)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_parent_of_several_lengths_is_not_replaced(several: Path, corpus: Path, overwrite: bool) -> None:
+    message = r"--overwrite replaces packed shards only; .*choose another folder$"
+    with pytest.raises(ShardError, match=message) as raised:
+        seampack.pack(corpus, out=several, overwrite=overwrite)
+    assert "use --overwrite" not in str(raised.value)
 
 
 def test_the_command_packs_several_lengths(call: Run, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_chosen_columns(folders: dict[str, Path]) -> None:
     assert list(dataset[0]) == dataset.column_names == ["input_ids", "seq_lengths"]
     with pytest.raises(ConfigError, match=r"columns: expected some of input_ids, .*; got 'text'"):
         seampack.PackedDataset(folders["arrow"], columns=["text"])
+    with pytest.raises(ConfigError, match=r"columns: expected a list, such as \['input_ids'\]; got 'input_ids'"):
+        seampack.PackedDataset(folders["arrow"], columns="input_ids")
     with pytest.raises(ShardError, match="no such folder"):
         seampack.PackedDataset(folders["arrow"] / "no")
 
