@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from seampack.config import MAX_SEED, Config, option, seed_option
+from seampack.segmenter.apply_config import Decoder
 
 LOW_AGREEMENT = 0.7
 """Cohen's kappa of both directions below which a model has probably not learned words."""
@@ -101,6 +102,12 @@ class DistillConfig(Config):
     drop_features: float = option(0.3, "Share of features dropped in training.", low=0, high=0.9)
     hard_share: float = option(
         0.5, "Weight of the teachers' decisions in the target; the rest is their probabilities.", low=0, high=1
+    )
+    decoder: str | None = option(
+        None,
+        "Decoder whose decisions the student learns; with --keep-teacher also that of --exact. By default, the one "
+        "whose words predict held-out text best.",
+        choices=Decoder,
     )
     seed: int = seed_option("Seed of the parameters, the order of the text and the dropped features.")
 

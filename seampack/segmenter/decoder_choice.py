@@ -18,7 +18,7 @@ from seampack.segmenter.decoders import Ends, Lattices, Offsets
 CANDIDATES = (Decoder.POSTERIOR, Decoder.PRODUCT, Decoder.MEAN)
 """The decoders that use both directions for each word. The first one maximises the expected number of correct words."""
 
-_CLEAR = 0.003
+_CLEAR = 0.01
 """Share of the nats by which another decoder must be better than the first candidate, chosen on UD GSDSimp dev."""
 _CODE = np.uint64(0x9E3779B97F4A7C15)
 _UNSEEN = 0.5
@@ -38,15 +38,15 @@ class DecoderChoice:
         return {"decoder": self.decoder.value, "decoder_nats": {name.value: value for name, value in self.nats.items()}}
 
 
-def choose_decoder(lattices: Lattices, keys: npt.NDArray[np.uint64]) -> DecoderChoice:
+def choose_decoder(lattices: Lattices, keys: npt.NDArray[np.uint64], given: Decoder | None = None) -> DecoderChoice:
     """Return the decoder whose words predict held-out text best; the first candidate where the difference is small.
 
-    ``keys``: the keys of the units of the lattices, shape (units,).
+    ``keys``: the keys of the units of the lattices, shape (units,). ``given``: a decoder that is chosen already.
     """
     nats = {name: held_out_nats(decoders.DECODERS[name](lattices), keys, lattices.offsets) for name in CANDIDATES}
     usual, best = CANDIDATES[0], min(CANDIDATES, key=lambda name: nats[name])
     is_clear = nats[best] < (1 - _CLEAR) * nats[usual]
-    return DecoderChoice(best if is_clear else usual, nats)
+    return DecoderChoice(given or (best if is_clear else usual), nats)
 
 
 def held_out_nats(ends: Ends, keys: npt.NDArray[np.uint64], offsets: Offsets) -> float:

@@ -24,6 +24,7 @@ from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.output import writing
 from seampack.io.ragged import offsets_of
 from seampack.segmenter import artifact, decoders
+from seampack.segmenter.apply_config import Decoder
 from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.decoder_choice import DecoderChoice, choose_decoder
@@ -316,7 +317,8 @@ def _distilled(
     decisions = np.zeros(units.key.size, np.float32)
     choices = []
     for lattices in all_lattices:
-        choices.append(choose_decoder(lattices, units.key))
+        given = None if config.decoder is None else Decoder(config.decoder)
+        choices.append(choose_decoder(lattices, units.key, given))
         probabilities += lattices.end_posteriors().astype(np.float32) / teachers
         decisions += decoders.DECODERS[choices[-1].decoder](lattices) / np.float32(teachers)
     return train_student(units, np.minimum(probabilities, 1), decisions, config), choices

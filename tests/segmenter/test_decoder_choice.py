@@ -71,7 +71,7 @@ def test_the_words_that_predict_the_other_half_are_chosen() -> None:
 
 def test_a_small_difference_leaves_the_usual_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     both, keys = lattices(0)
-    for nats, chosen in (({"mean": 0.9965}, "mean"), ({"mean": 0.9975}, "posterior"), ({"product": 0.9}, "product")):
+    for nats, chosen in (({"mean": 0.989}, "mean"), ({"mean": 0.991}, "posterior"), ({"product": 0.9}, "product")):
         values = iter([1.0, nats.get("product", 1.0), nats.get("mean", 1.0)])
         monkeypatch.setattr("seampack.segmenter.decoder_choice.held_out_nats", lambda *_, v=values: next(v))
         assert choose_decoder(both, keys).decoder == chosen
@@ -106,3 +106,5 @@ def test_training_and_distilling_record_the_choice(tmp_path: Path) -> None:
     assert description["decoder"] == choice.decoder
     assert description["decoder_nats"] == pytest.approx({name.value: value for name, value in choice.nats.items()})
     assert "decoder" not in distill([teacher], [texts], tmp_path / "student", config=config)
+    given = distill([teacher], [texts], tmp_path / "m2", config=config.replace(decoder="merge"), keep_teacher=True)
+    assert (given["decoder"], given["decoder_nats"]) == ("merge", description["decoder_nats"])

@@ -200,6 +200,7 @@ DISTILLING: dict[str, tuple[Any, Difference]] = {
     "learning_rate": (1e-6, differ(lambda run: np.allclose(run.student.hidden_bias, 0.1, atol=1e-4), False, True)),
     "drop_features": (0.9, lambda one, other: other.losses[-1] > one.losses[-1]),
     "hard_share": (1.0, differ(lambda run: run.targets <= {0.0, 1.0}, False, True)),
+    "decoder": ("forward", lambda one, other: one.targets != other.targets),
     "seed": (1, lambda one, other: not np.array_equal(one.student.table, other.student.table)),
 }
 COUNTING: dict[str, tuple[Any, Difference]] = {
