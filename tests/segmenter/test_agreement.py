@@ -19,7 +19,7 @@ from seampack.segmenter.agreement import Pair, agreement, mean_kappa  # noqa: E4
 from seampack.segmenter.decoders import kappa  # noqa: E402
 from seampack.segmenter.model import Segmenter  # noqa: E402
 
-TEXTS = ["南京市长江大桥是一座桥梁。"] * 3
+TEXTS = ["他从马上下来，马上就走了。"] * 3
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
@@ -40,10 +40,10 @@ def test_every_two_language_models_are_compared() -> None:
     assert alone is not None
     assert 0 < alone < 1
     assert pairs["a forward", "b backward"] == alone
-    # neither before nor after the mark
+    # neither before nor after a mark
     (words,), (others,) = (zh.segment(TEXTS[:1], decoder=name, lexicon=False) for name in ("forward", "backward"))
     ends = [{*np.cumsum([len(word) for word in each]).tolist()} for each in (words, others)]
-    places = range(1, 12)
+    places = [1, 2, 3, 4, 5, 8, 9, 10, 11]
     same = [[place in found for place in places] for found in ends]
     assert alone == pytest.approx(metrics.cohen_kappa_score(*same))
 
