@@ -276,7 +276,7 @@ def test_results_keep_the_columns_of_the_dataset() -> None:
         (-4e-4, 3, "-4.0e-04"),
         (-4e-4, 4, "-0.0004"),
         (1234.5, 4, "1,234.5000"),
-        (None, 3, "None"),
+        (None, 3, "-"),
     ],
 )
 def test_numbers_are_readable(value: Any, digits: int, text: str) -> None:
