@@ -88,11 +88,12 @@ def packing_table(analysis: Analysis, seq_len: int) -> str:
         if not own:
             continue
         total = {name: sum(each["account"][name] or 0 for each in own) for name in own[0]["account"]}
+        label = analysis.label(seq_len, packing)
         steps = sum(each["steps"] for each in own)
         documents, tokens = total["documents"], total["tokens_in"]
         rows.append(
             [
-                f"`{packing}`" if packing.isidentifier() else analysis.label(seq_len, packing),
+                f"`{packing}`{label.removeprefix(packing)}" if packing.isidentifier() else label,
                 f"{total['rows']:,}",
                 f"{steps:,}",
                 f"{total['tokens_out'] / (total['rows'] * seq_len):.1%}",

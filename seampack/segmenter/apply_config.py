@@ -101,7 +101,7 @@ class DecodeConfig(Config):
 
     exact: bool = option(
         False,
-        "Use the language models instead of the fast student: 70 times slower, and worse in the bundled Thai model. "
+        "Use the language models instead of the fast student: 100 times slower, and worse in the bundled Thai model. "
         "Always on for a segmenter without a student.",
     )
     decoder: str | None = option(

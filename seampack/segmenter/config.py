@@ -117,7 +117,7 @@ class LexiconConfig(Config):
     """Options for counting the words of a lexicon."""
 
     exact: bool = option(
-        False, "Count the words of the language models instead of those of the fast student; 70 times slower."
+        False, "Count the words of the language models instead of those of the fast student; 100 times slower."
     )
     lexicon: bool = option(True, "Find the words with the lexicon that the segmenter already has.")
     least_count: int = option(2, "Lowest count of a word that is kept.", low=1, high=1 << 30)
