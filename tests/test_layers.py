@@ -98,7 +98,16 @@ LAYERS: dict[str, set[str]] = {
     "cli": {*FLOOR, "seampack.commands", "click"},
     "__main__": {"seampack.cli"},
 }
-WITH_TORCH = {"corpus", "direction_trainer", "language_model", "scoring", "teacher", "training", "training_processes"}
+WITH_TORCH = {
+    "corpus",
+    "direction_trainer",
+    "language_model",
+    "scoring",
+    "softmax",
+    "teacher",
+    "training",
+    "training_processes",
+}
 """The modules of the segmenter's language model; the others work without torch."""
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 

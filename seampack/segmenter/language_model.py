@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seampack.segmenter import _kernels as kernels
 from seampack.segmenter.config import TrainConfig
 from seampack.segmenter.decoders import IMPOSSIBLE
+from seampack.segmenter.softmax import log_probabilities
 
 END, BOS = 0, 1
 """Ids of the end of a segment and of the begin of a chunk; the ids of units begin at 2."""
@@ -79,42 +80,16 @@ class SegmentalLM(nn.Module):
         following = torch.zeros(self.longest + 1, units, dtype=torch.long, device=device)
         for step in range(self.longest):
             following[step] = chunks[row, torch.clamp(column + step, max=most - 1)]
-        states = output.view(-1, self.hidden)
-        written, ended = _Writing.apply(states, self.embedding.weight, self.bias, following.view(-1))  # type: ignore[no-untyped-call]
-        written, ended = written.view(-1, units), ended.view(-1, units)
+        steps = torch.arange(self.longest + 1, device=device)[:, None]
+        needed = steps <= (possible * steps[1:, 0]).amax(1)  # by some possible segment
+        states = output[needed], self.embedding.weight, self.bias, following[needed]
+        written, ended = (
+            torch.zeros(needed.shape, device=device).masked_scatter(needed, values)
+            for values in log_probabilities(*states, END)
+        )
         scores = torch.cumsum(written[:-1], 0) + ended[1:]  # shape (longest, units)
         lattice: Tensor = scores.t().masked_fill(~possible, IMPOSSIBLE).contiguous()
         return lattice
-
-
-def _log_probabilities(
-    states: Tensor, weight: Tensor, bias: Tensor, following: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the log-probabilities of the following unit and of END, the logits and their log-sum-exp."""
-    logits = torch.addmm(bias, states, weight.t())
-    partition = torch.logsumexp(logits, 1)
-    return logits.gather(1, following[:, None]).squeeze(1) - partition, logits[:, END] - partition, logits, partition
-
-
-class _Writing(torch.autograd.Function):
-    """``_log_probabilities`` with a hand-written gradient.
-
-    It holds one matrix of shape (states, vocabulary); autograd would hold and add four.
-    """
-
-    @staticmethod
-    def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
-        written, ended, logits, partition = _log_probabilities(states, weight, bias, following)
-        ctx.save_for_backward(states, weight, logits, partition, following)
-        return written, ended
-
-    @staticmethod
-    def backward(ctx, written: Tensor, ended: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
-        states, weight, logits, partition, following = ctx.saved_tensors
-        gradient = (logits - partition[:, None]).exp_().mul_(-(written + ended)[:, None])
-        gradient.scatter_add_(1, following[:, None], written[:, None])
-        gradient[:, END] += ended
-        return gradient @ weight, gradient.t() @ states, gradient.sum(0), None
 
 
 class _LogLikelihood(torch.autograd.Function):

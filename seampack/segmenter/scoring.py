@@ -10,19 +10,16 @@ from torch import Tensor
 
 from seampack.segmenter.decoders import IMPOSSIBLE
 from seampack.segmenter.language_model import BOS, END, SegmentalLM
+from seampack.segmenter.softmax import Logits
 
 _STARTS = 256
 """Starts whose states are computed at once, so that these fit in the processor's cache."""
-_STATES = 128
-"""States whose logits are computed at once, so that these fit in the processor's cache."""
-_LARGEST_LOGIT = 80
-"""Logits up to this size have exponentials that can be added without overflow."""
 
 
 class Scorer:
     """A trained language model that scores segments without gradients; made anew after each change of the model.
 
-    Where the processor can, the log-sum-exp of all logits is computed in bfloat16, with an error of about 0.01.
+    Where the processor can, the log-sum-exp of all logits is computed in bfloat16.
     """
 
     @torch.no_grad()
@@ -42,10 +39,7 @@ class Scorer:
         self._first_hidden = model.first_hidden.weight.t().contiguous()
         self._first_hidden_bias = model.first_hidden.bias.detach().clone()
 
-        largest = float((self._weight.abs().sum(1) + self._bias.abs()).max())  # states are between -1 and 1
-        self._is_small = largest < _LARGEST_LOGIT
-        kind = torch.bfloat16 if self._is_small and torch.cpu._is_avx512_bf16_supported() else torch.float32
-        self._columns, self._shift = self._weight.t().to(kind).contiguous(), self._bias.to(kind)
+        self._logits = Logits(self._weight, self._bias)
 
     @torch.inference_mode()
     def scores(self, chunks: Tensor, lengths: Tensor, wanted: Tensor) -> Tensor:
@@ -76,7 +70,7 @@ class Scorer:
         ``rows[t]``: how many of these, the first ones, run the decoder to step ``t``.
         """
         states = self._states(block, rows, context, ids)
-        partitions = torch.split(self._partitions(torch.cat(states)), rows)
+        partitions = torch.split(self._logits.partitions(torch.cat(states)), rows)
         written = torch.zeros(block.shape[0])  # log-probability of the units of each segment
         for step, (state, partition) in enumerate(zip(states, partitions, strict=True)):
             if step:
@@ -102,16 +96,3 @@ class Scorer:
             cell = new.addcmul_(f, cell[:count]) if step else new
             states.append((2 * cell).sigmoid_().mul_(2).sub_(1).mul_(o))
         return states
-
-    def _partitions(self, states: Tensor) -> Tensor:
-        """Return the log-sum-exp of all logits after each state, shape (states,)."""
-        partitions = torch.empty(states.shape[0])
-        blocks = torch.split(states.to(self._columns.dtype), _STATES), torch.split(partitions, _STATES)
-        space = torch.empty(min(_STATES, states.shape[0]), self._shift.shape[0], dtype=self._shift.dtype)
-        for block, sums in zip(*blocks, strict=True):
-            logits = torch.addmm(self._shift, block, self._columns, out=space[: block.shape[0]])
-            if self._is_small:
-                torch.sum(logits.exp_(), 1, dtype=torch.float32, out=sums).log_()
-            else:
-                torch.logsumexp(logits, 1, out=sums)
-        return partitions

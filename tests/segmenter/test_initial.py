@@ -78,8 +78,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_training_starts_where_the_other_ended(base: Path) -> None:
+def test_training_starts_where_the_other_ended(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first step, the scores of a text with new units are those of the trained models."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # its errors depend on the blocks
     segmenter = Segmenter.load(base)
     teacher = segmenter.teacher
     state = load_part(base, "teacher", segmenter.description)

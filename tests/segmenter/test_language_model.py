@@ -13,10 +13,11 @@ from seampack.segmenter.decoders import IMPOSSIBLE
 
 torch = pytest.importorskip("torch")
 
-from seampack.segmenter import scoring  # noqa: E402
+from seampack.segmenter import scoring, softmax  # noqa: E402
 from seampack.segmenter.corpus import ChunkCorpus, possible_segments  # noqa: E402
-from seampack.segmenter.language_model import END, SegmentalLM, _Writing  # noqa: E402
+from seampack.segmenter.language_model import END, SegmentalLM  # noqa: E402
 from seampack.segmenter.scoring import Scorer  # noqa: E402
+from seampack.segmenter.softmax import Logits, log_probabilities  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -71,9 +72,13 @@ def test_fast_scores_are_those_of_the_model(chunks: list[list[int]], seed: int) 
     corpus = ChunkCorpus(ids, ids == 8, offsets, 9)
     padded, lengths, possible, _ = corpus.batch(np.arange(len(chunks)), 3)
     wanted = possible & (torch.rand(possible.shape) < 0.6)
-    with torch.no_grad(), mock.patch.multiple(scoring, _STARTS=4, _STATES=3):
-        with mock.patch.object(torch.cpu, "_is_avx512_bf16_supported", return_value=False):
-            found = Scorer(model).scores(padded, lengths, wanted)
+    with (
+        torch.no_grad(),
+        mock.patch.object(scoring, "_STARTS", 4),
+        mock.patch.object(softmax, "_STATES", 3),
+        mock.patch.object(torch.cpu, "_is_avx512_bf16_supported", return_value=False),
+    ):
+        found = Scorer(model).scores(padded, lengths, wanted)
         torch.testing.assert_close(found, model(padded, lengths, wanted), atol=1e-4, rtol=1e-4)
 
 
@@ -92,13 +97,39 @@ def test_possible_segments(chunks: list[list[bool]], longest: int) -> None:
     assert found.tolist() == expected
 
 
-def test_gradients_of_the_output_layer() -> None:
-    torch.manual_seed(0)
-    shapes = (7, 5), (11, 5), (11,)
-    states, weight, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
-    following = torch.randint(0, 11, (7,))
-    assert torch.autograd.gradcheck(_Writing.apply, (states, weight, bias, following))
+@given(st.integers(1, 9), st.integers(1, 4), st.sampled_from([1, 30]))
+def test_log_probabilities_and_their_gradients(count: int, block: int, scale: int) -> None:
+    """Against log_softmax, in blocks, and with logits whose exponentials overflow in 32 bits."""
+    torch.manual_seed(count)
+    shapes = (count, 5), (11, 5), (11,)
+    states, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    weight *= scale
+    inputs = (states.requires_grad_(), weight.requires_grad_(), bias.requires_grad_())
+    following, upstream = torch.randint(0, 11, (count,)), torch.randn(2, count, dtype=torch.float64)
     logs = torch.log_softmax(states @ weight.t() + bias, 1)
-    written, ended = _Writing.apply(states, weight, bias, following)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(written, logs[torch.arange(7), following])
-    torch.testing.assert_close(ended, logs[:, END])
+    expected = logs[torch.arange(count), following], logs[:, END]
+    with mock.patch.object(softmax, "_STATES", block):
+        found = log_probabilities(states, weight, bias, following, END)
+    torch.testing.assert_close(found, expected)
+    for values in zip(
+        *(torch.autograd.grad(output, inputs, tuple(upstream)) for output in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(*values)
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="the processor has no bfloat16")
+@pytest.mark.parametrize("scale", [0.2, 0.5])
+def test_bfloat16(scale: float) -> None:
+    """Values and gradients are near those in 32 bits: 2 % of the largest."""
+    torch.manual_seed(0)
+    states, weight, bias = torch.rand(300, 64) * 2 - 1, torch.randn(500, 64) * scale, torch.randn(500)
+    inputs = (states.requires_grad_(), weight.requires_grad_(), bias.requires_grad_())
+    following = torch.randint(0, 500, (300,))
+    results = []
+    for is_narrow in (False, True):
+        with mock.patch.object(torch.cpu, "_is_avx512_bf16_supported", return_value=is_narrow):
+            assert Logits(weight, bias).kind is (torch.bfloat16 if is_narrow else torch.float32)
+            outputs = log_probabilities(states, weight, bias, following, END)
+            results.append([*outputs, *torch.autograd.grad(outputs, inputs, (torch.ones(300), torch.ones(300)))])
+    for wide, narrow in zip(*results, strict=True):
+        torch.testing.assert_close(narrow, wide, atol=0.02 * float(wide.detach().abs().max()), rtol=0)
