@@ -101,6 +101,7 @@ class DirectionTrainer:
         self.steps = max(1, round(config.epochs * self.steps_per_epoch))
         self.step = 0
         self.best = math.inf
+        self.best_trained = math.inf  # without the parameters that training started from
         self.best_state: dict[str, Any] | None = None
         self.losses: list[float] = []
         self.worse = 0
@@ -157,7 +158,7 @@ class DirectionTrainer:
             stop_at: Step at which to stop without keeping the best parameters; for tests.
         """
         if self.initial is not None and self.step == 0:
-            self._keep_best(self.validate()[0])  # training may make it worse
+            self._keep_best(self.validate()[0])  # training may end with a worse one
         self.model.train()
         started, units = time.perf_counter(), 0
         while self.step < self.steps and self.worse <= self.config.patience:
@@ -170,6 +171,8 @@ class DirectionTrainer:
                 if self.step % self.config.validate_every == 0 or self.step == self.steps:
                     nats, units_per_word = self.validate()
                     self._keep_best(nats)
+                    self.worse = 0 if nats < self.best_trained or not self.validation.size else self.worse + 1
+                    self.best_trained = min(self.best_trained, nats)
                     if on_report is not None:
                         speed = units / (time.perf_counter() - started)
                         train_nats = float(np.mean(self.losses[-self.config.validate_every :]))
@@ -202,9 +205,6 @@ class DirectionTrainer:
         if nats < self.best or not self.validation.size:
             self.best = nats
             self.best_state = {name: value.clone() for name, value in self.model.state_dict().items()}
-            self.worse = 0
-        else:
-            self.worse += 1
 
     def save(self, path: Path) -> None:
         """Write the exact state for ``resume``."""
@@ -213,6 +213,7 @@ class DirectionTrainer:
             "worse": self.worse,
             "losses": self.losses,
             "best_state": self.best_state,
+            "best_trained": self.best_trained,
             "optimizer": self.optimizer.state_dict(),
         }
         self._write(path, state)
@@ -241,7 +242,7 @@ class DirectionTrainer:
         except Exception as error:  # torch raises many types of errors for a damaged file
             raise _unreadable(path, error) from error
         self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
-        self.losses, self.best_state = state["losses"], state["best_state"]
+        self.losses, self.best_state, self.best_trained = state["losses"], state["best_state"], state["best_trained"]
         self._seconds_before = state["cpu_seconds"]
 
 

@@ -117,6 +117,20 @@ def test_models_that_training_makes_worse_stay(base: Path) -> None:
         assert torch.equal(value, before[name]), name
 
 
+def test_patience_counts_from_the_best_of_the_training_itself(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the full learning rate, trained models are worse than at the end of their own training."""
+    segmenter = Segmenter.load(base)
+    initial = Initial(load_part(base, "teacher", segmenter.description))
+    units, _ = Alphabet("zh").units(sentences(100)[0])
+    nats = {0: 2.0, 5: 2.6, 10: 2.5, 15: 2.4, 20: 2.3, 25: 2.2, 30: 1.9}
+    monkeypatch.setattr(DirectionTrainer, "validate", lambda trainer: (nats.get(trainer.step, 3.0), 1.0))
+    corpus = ChunkCorpus.of(units, segmenter.teacher.vocabulary, 40)
+    config = QUICK.replace(epochs=30, patience=1, validate_every=5)
+    trainer = DirectionTrainer(corpus, config, backward=False, initial=initial)
+    trainer.run()
+    assert (trainer.step, trainer.best) == (40, 1.9)
+
+
 def test_the_units_of_both_texts_are_known(base: Path, tmp_path: Path) -> None:
     """Also after a retry. The description names the models and their text."""
     segmenter = Segmenter.load(base)
