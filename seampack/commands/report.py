@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from seampack.commands.terminal import WARNING, show_message
 from seampack.io.formats import Format, format_of_name
 from seampack.io.places import shown
 from seampack.packer.accounting import described, percent
+
+if TYPE_CHECKING:
+    from seampack.packer.entries import Input, TokenizerFacts
 
 _DIGITS = {"plan_seconds": 4}  # as the comparison rounds them, so that all have the same form
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
@@ -149,6 +152,21 @@ def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
     with formatter.section(title):
         formatter.write_dl(entries)
     return formatter.getvalue().rstrip("\n")
+
+
+def origin_lines(tokenizer: "TokenizerFacts", inputs: "Sequence[Input]") -> list[str]:
+    """Return the lines about the tokenizer and the inputs of a folder."""
+    lines = [f"tokenizer   {tokenizer.vocab_size:>16,}   ids, {tokenizer.name}"]
+    if inputs:
+        paths = list(dict.fromkeys(each.path for each in inputs))  # parts of a file are several inputs
+        megabytes = sum(each.bytes for each in inputs) / 1e6
+        lines.append(f"inputs      {len(paths):>16,}   {megabytes:,.1f} MB, {first_few(paths)}")
+    return lines
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names of a list as text."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def quarantine_lines(records: int) -> list[str]:

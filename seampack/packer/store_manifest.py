@@ -112,6 +112,11 @@ class StoreManifest:
             )
         if other := [each.file for each in manifest.partitions if not _PARTITION.fullmatch(each.file)]:
             raise ShardError(f"{path}: the token store is damaged: {other[0]!r} is no name of a partition")
+        if [each.file for each in manifest.files] != [QUARANTINE] * (manifest.quarantined > 0):
+            raise ShardError(
+                f"{path}: the token store is damaged: files: expected {QUARANTINE} if records are quarantined, and no "
+                f"other; {TOKENISE_AGAIN}"
+            )
         return manifest
 
 

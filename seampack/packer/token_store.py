@@ -233,6 +233,10 @@ class TokenStore:
         """Compare all files with their checksums. Raise ShardError for another."""
         for number in range(len(self.manifest.partitions)):
             self._partition(number, checks=True)
+        self.verify_other_files()
+
+    def verify_other_files(self) -> None:
+        """Compare the files without documents with their checksums. Raise ShardError for another."""
         for each in self.manifest.files:
             with on_disk(self.folder / each.file) as path:
                 self._check(each, path)
