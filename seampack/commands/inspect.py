@@ -118,7 +118,7 @@ def _show_manifest(manifest: "Manifest", imbalance: float | None) -> None:
     click.echo("\n".join(origin_lines(manifest.tokenizer, manifest.inputs)))
     echo_sources(manifest.notes)
     lines = [accounting_lines(manifest.accounting.to_dict()), *balance_lines(manifest, imbalance)]
-    click.echo("\n".join([*lines, *quarantine_lines(manifest.quarantined)]))
+    click.echo("\n".join([*lines, *quarantine_lines(manifest.quarantined, manifest.notes)]))
     width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
         for file in shard.files:

@@ -169,9 +169,17 @@ def first_few(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def quarantine_lines(records: int) -> list[str]:
-    """Return the line of the report about records that could not be read, if there are any."""
-    return [f"quarantined {records:>16,}   records, in quarantine.jsonl"] if records else []
+def quarantine_lines(records: int, notes: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the lines of the report about records that could not be read, if there are any.
+
+    ``notes``: those of a packed folder, which name the records that its token stores lack.
+    """
+    from seampack.packer.noted_stores import quarantined_in_stores
+
+    counts = {"": records, " of the token stores": quarantined_in_stores(notes or {})}
+    return [
+        f"quarantined {count:>16,}   records, in quarantine.jsonl{where}" for where, count in counts.items() if count
+    ]
 
 
 def accounting_lines(accounting: dict[str, Any]) -> str:

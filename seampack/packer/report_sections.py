@@ -12,6 +12,7 @@ from seampack.packer.comparison import Comparison
 from seampack.packer.distributions import Distribution
 from seampack.packer.manifest import Manifest
 from seampack.packer.mixes import SOURCE_COLUMNS, noted_sources
+from seampack.packer.noted_stores import quarantined_in_stores
 from seampack.packer.report_facts import TOKEN_COST, Facts
 from seampack.packer.report_markup import Markup, element, histogram, joined, table
 
@@ -24,6 +25,8 @@ def accounting_section(manifest: Manifest) -> Markup:
     rows = [[name.strip(), value, remark] for name, value, remark in described(manifest.accounting.to_dict())]
     if manifest.quarantined:
         rows.append(["quarantined", f"{manifest.quarantined:,}", "records, in quarantine.jsonl"])
+    if in_stores := quarantined_in_stores(manifest.notes):
+        rows.append(["quarantined", f"{in_stores:,}", "records, when the token stores were made"])
     return joined(
         element("p", "tokens in = tokens out - repeated + dropped, exactly."),
         table("Where every token went", ["count", "number", "remark"], rows, numbers=" n"),

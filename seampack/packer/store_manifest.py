@@ -79,6 +79,11 @@ class StoreManifest:
         """The checksum of the documents alone, wherever the corpus and the tokenizer are."""
         return digest({"files": [partition.checksum for partition in self.partitions]})
 
+    @property
+    def noted_quarantine(self) -> dict[str, int]:
+        """What packed folders note of records that could not be read: their number, if there are any."""
+        return {"quarantined": self.quarantined} if self.quarantined else {}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``tokens.json``; ``digest`` is the checksum of all other entries."""
         return dataclasses.asdict(self) | {"digest": self.fingerprint}

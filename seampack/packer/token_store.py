@@ -111,7 +111,8 @@ class TokenStore:
     @property
     def notes(self) -> dict[str, Any]:
         """What a folder that is packed from the store notes of it."""
-        return {**self.manifest.notes, STORE: {"folder": self.absolute, "fingerprint": self.fingerprint}}
+        noted = {"folder": self.absolute, "fingerprint": self.fingerprint, **self.manifest.noted_quarantine}
+        return {**self.manifest.notes, STORE: noted}
 
     def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""

@@ -411,6 +411,28 @@ def test_commands(call: Run, tmp_path: Path) -> None:
     assert failed(call("tokenize", "a.jsonl", "-o", "other", "--seq-len", 9), 2).startswith("No such option")
 
 
+def test_folders_name_the_records_that_their_stores_lack(call: Run, tmp_path: Path) -> None:
+    good = ['{"text": "seam"}', '{"text": "pack it"}']
+    for name, bad in {"a": 2, "b": 1, "c": 0, "d": 1}.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join([*(good if name != "d" else []), *["{"] * bad, ""]))
+        assert call("tokenize", f"{name}.jsonl", "-o", name, "--on-bad", "quarantine", *UNFRAMED_FLAGS).returncode == 0
+        (tmp_path / f"{name}.jsonl").unlink()
+    mix = [each for name in "abc" for each in ("--mix", f"{name}=1")]
+    for packing_of, records in ((["a"], 2), (mix, 3), (["c"], 0), (["d"], 1)):
+        packed = call("pack", *packing_of, "-o", "out", "--overwrite", "--seq-len", 8, "--report", "report.html")
+        line = f"quarantined {records:>16}   records, in quarantine.jsonl of the token stores"
+        for output in (packed, call("inspect", "out")):
+            assert (line in output.stdout.decode().splitlines()) == (records > 0)
+        page = (tmp_path / "report.html").read_text()
+        assert ("records, when the token stores were made" in page) == (records > 0)
+        left_out = f" {records} records in quarantine.jsonl of the token stores"
+        assert (left_out in call("unpack", "out", "-o", "-").stderr.decode()) == (records > 0)
+        assert call("verify", "out").returncode == 0
+    assert packed.stderr.decode() == (
+        "seampack: warning: all 1 records of the input were quarantined: none could be read\n"
+    )
+
+
 def test_inspect_shows_a_store(call: Run, tmp_path: Path) -> None:
     lines = [json.dumps({"id": f"d{n}", "text": "pack " * n, "more": "x" * 30_000}) for n in range(5)]
     (tmp_path / "a.jsonl").write_text("\n".join([*lines, "{"]))
