@@ -65,7 +65,7 @@ def inspect(
     compare: bool,
     as_json: bool,
 ) -> None:
-    """Show or verify the contents of a packed folder, or of a token store.
+    """Show or verify a packed folder or a token store.
 
     With --row, shows rows as text, segment by segment. Of a token store, shows its documents, their lengths, the
     tokenizer, options and files; the lengths of a store at an address only with --verify, which fetches all of it.
