@@ -1,4 +1,4 @@
-"""``seampack inspect``: show and verify a packed folder."""
+"""``seampack inspect``: show and verify a packed folder, or a token store."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,16 @@ import click
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
 from seampack.commands.packed import balance_lines, with_imbalance
-from seampack.commands.report import accounting_lines, echo_sources, print_json, quarantine_lines, row_text, warn
+from seampack.commands.report import (
+    accounting_lines,
+    echo_sources,
+    origin_lines,
+    print_json,
+    quarantine_lines,
+    row_text,
+    warn,
+)
+from seampack.commands.stored import inspect_store, refuse_for_store
 from seampack.commands.verify import verified_line
 from seampack.errors import SeampackError
 
@@ -56,9 +65,10 @@ def inspect(
     compare: bool,
     as_json: bool,
 ) -> None:
-    """Show or verify the contents of a packed folder.
+    """Show or verify a packed folder or a token store.
 
-    With --row, shows rows as text, segment by segment.
+    With --row, shows rows as text, segment by segment. Of a token store, shows its documents, their lengths, the
+    tokenizer, options and files; the lengths of a store at an address only with --verify, which fetches all of it.
 
     \b
     seampack inspect packed/ --html report.html --compare
@@ -69,7 +79,12 @@ def inspect(
 
     leave_out_pandas()
     from seampack.packer.folder import PackedFolder
+    from seampack.packer.store_manifest import is_token_store
 
+    if is_token_store(folder):
+        refuse_for_store(folder, {"--row": rows, "--tokenizer": tokenizer, "--store": stores, "--html": html})
+        inspect_store(folder, verify=verify, as_json=as_json)
+        return
     packed = PackedFolder(folder, stores or None)
     if verify:
         packed.verify()
@@ -100,14 +115,10 @@ def inspect(
 
 def _show_manifest(manifest: "Manifest", imbalance: float | None) -> None:
     click.echo(f"strategy    {manifest.config['strategy']:>16}   seampack {manifest.seampack_version}")
-    click.echo(f"tokenizer   {manifest.tokenizer.vocab_size:>16,}   ids, {manifest.tokenizer.name}")
-    if manifest.inputs:
-        megabytes = sum(each.bytes for each in manifest.inputs) / 1e6
-        names = ", ".join(each.path for each in manifest.inputs[:3]) + (", ..." if len(manifest.inputs) > 3 else "")
-        click.echo(f"inputs      {len(manifest.inputs):>16,}   {megabytes:,.1f} MB, {names}")
+    click.echo("\n".join(origin_lines(manifest.tokenizer, manifest.inputs)))
     echo_sources(manifest.notes)
     lines = [accounting_lines(manifest.accounting.to_dict()), *balance_lines(manifest, imbalance)]
-    click.echo("\n".join([*lines, *quarantine_lines(manifest.quarantined)]))
+    click.echo("\n".join([*lines, *quarantine_lines(manifest.quarantined, manifest.notes)]))
     width = max(len(file.file) for shard in manifest.shards for file in shard.files)
     for shard in manifest.shards:
         for file in shard.files:

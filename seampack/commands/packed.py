@@ -36,7 +36,7 @@ def report_lengths(manifests: "dict[int, Manifest]", out: str, as_json: bool, ti
         print_json(folders | times)
         return
     first = next(iter(manifests.values()))
-    warn_of_nothing(first.accounting, first.quarantined)
+    warn_of_nothing(first.accounting, _unread(first))
     for length, manifest in manifests.items():
         echo_sources(manifest.notes)
         click.echo(_folder_lines(manifest, places[length]))
@@ -51,7 +51,7 @@ def _numbers(numbers: tuple[int, ...]) -> str:
 
 def report_packed(manifest: "Manifest", out: str, as_json: bool, times: dict[str, float]) -> None:
     """Print the accounting of a complete folder."""
-    warn_of_nothing(manifest.accounting, manifest.quarantined)
+    warn_of_nothing(manifest.accounting, _unread(manifest))
     if as_json:
         print_json(with_imbalance(manifest, _imbalance(manifest, out)) | times)
         return
@@ -64,7 +64,7 @@ def _folder_lines(manifest: "Manifest", out: str) -> str:
     """Return the lines of the report about a folder."""
     lines = [accounting_lines(manifest.accounting.to_dict())]
     lines += balance_lines(manifest, _imbalance(manifest, out))
-    lines += quarantine_lines(manifest.quarantined)
+    lines += quarantine_lines(manifest.quarantined, manifest.notes)
     megabytes = sum(file.bytes for shard in manifest.shards for file in shard.files) / 1e6
     lines.append(f"written     {megabytes:>13,.1f} MB   in {len(manifest.shards)} shard(s), {shown(out)}")
     return "\n".join(lines)
@@ -96,6 +96,13 @@ def balance_lines(manifest: "Manifest", ratio: float | None) -> list[str]:
 
 def _time_line(times: dict[str, float]) -> str:
     return f"time        {times['seconds']:>14,.1f} s   {times['cpu_seconds']:,.1f} CPU-s"
+
+
+def _unread(manifest: "Manifest") -> int:
+    """Return the number of records that could not be read, when the folder was packed or its token stores were made."""
+    from seampack.packer.noted_stores import quarantined_in_stores
+
+    return manifest.quarantined + quarantined_in_stores(manifest.notes)
 
 
 def warn_of_nothing(accounting: "Accounting", quarantined: int = 0) -> None:

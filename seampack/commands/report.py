@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from seampack.commands.terminal import WARNING, show_message
 from seampack.io.formats import Format, format_of_name
 from seampack.io.places import shown
 from seampack.packer.accounting import described, percent
+
+if TYPE_CHECKING:
+    from seampack.packer.entries import Input, TokenizerFacts
 
 _DIGITS = {"plan_seconds": 4}  # as the comparison rounds them, so that all have the same form
 _INTERRUPTED, _WRITTEN, _MEMORY = "seampack.interrupted", "seampack.written", "seampack.memory"
@@ -151,9 +154,32 @@ def definitions(title: str, entries: Sequence[tuple[str, str]]) -> str:
     return formatter.getvalue().rstrip("\n")
 
 
-def quarantine_lines(records: int) -> list[str]:
-    """Return the line of the report about records that could not be read, if there are any."""
-    return [f"quarantined {records:>16,}   records, in quarantine.jsonl"] if records else []
+def origin_lines(tokenizer: "TokenizerFacts", inputs: "Sequence[Input]") -> list[str]:
+    """Return the lines about the tokenizer and the inputs of a folder."""
+    lines = [f"tokenizer   {tokenizer.vocab_size:>16,}   ids, {tokenizer.name}"]
+    if inputs:
+        paths = list(dict.fromkeys(each.path for each in inputs))  # parts of a file are several inputs
+        megabytes = sum(each.bytes for each in inputs) / 1e6
+        lines.append(f"inputs      {len(paths):>16,}   {megabytes:,.1f} MB, {first_few(paths)}")
+    return lines
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names of a list as text."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def quarantine_lines(records: int, notes: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the lines of the report about records that could not be read, if there are any.
+
+    ``notes``: those of a packed folder, which name the records that its token stores lack.
+    """
+    from seampack.packer.noted_stores import quarantined_in_stores
+
+    counts = {"": records, " of the token stores": quarantined_in_stores(notes or {})}
+    return [
+        f"quarantined {count:>16,}   records, in quarantine.jsonl{where}" for where, count in counts.items() if count
+    ]
 
 
 def accounting_lines(accounting: dict[str, Any]) -> str:

@@ -91,5 +91,7 @@ def _counts(unpacked: "Unpacked") -> str:
         missing.append(f"{unpacked.empty:,} documents without tokens")
     if unpacked.quarantined:
         missing.append(f"{unpacked.quarantined:,} records in quarantine.jsonl")
+    if unpacked.quarantined_in_stores:
+        missing.append(f"{unpacked.quarantined_in_stores:,} records in quarantine.jsonl of the token stores")
     absent = f"; not in the rows: {', '.join(missing)}" if missing else ""
     return f"{unpacked.documents:,} documents of {unpacked.tokens:,} tokens restored{absent}"

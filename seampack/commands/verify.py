@@ -1,4 +1,4 @@
-"""``seampack verify``: check a packed folder by itself, and against its source."""
+"""``seampack verify``: check a packed folder by itself, and against its source; or a token store."""
 
 import dataclasses
 import os
@@ -9,6 +9,7 @@ import click
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
 from seampack.commands.report import note, print_json, set_interrupted, set_memory_advice
+from seampack.commands.stored import refuse_for_store, verify_store
 from seampack.commands.terminal import live_line
 from seampack.errors import ShardError
 from seampack.io.places import place_of, shown
@@ -49,10 +50,10 @@ def verify(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Verify a packed folder.
+    """Verify a packed folder, or a token store.
 
     Checks every file against its checksum in the manifest, the manifest against its own, and the manifest against the
-    rows. Of the output of several --seq-len, verifies the folder of each.
+    rows, or the documents of the store. Of the output of several --seq-len, verifies the folder of each.
 
     With --against, the source is read and tokenised again, with the options in the manifest; a token store is only
     read. Each document must be in the rows exactly once (repeated tokens apart), with its id and all its tokens at
@@ -70,7 +71,10 @@ def verify(
     leave_out_pandas()
     from seampack.io.sources import STDIN
     from seampack.packer.folder import folders_inside
+    from seampack.packer.store_manifest import is_token_store
 
+    if is_token_store(folder):
+        refuse_for_store(folder, {"--against": source, "--tokenizer": tokenizer, "--store": stores})
     set_interrupted("interrupted")
     inside = folders_inside(place_of(folder))
     if len(inside) > 1 and STDIN in source:
@@ -104,12 +108,18 @@ def _outcome(
 ) -> tuple[dict[str, object], ShardError | None]:
     """Verify a folder. Return the result for JSON and the error, if there is one; print the rest after ``name``."""
     from seampack.packer.folder import PackedFolder
+    from seampack.packer.store_manifest import is_token_store
 
     result: dict[str, object] = {"folder": shown(folder)}
+    compared: Outcome | None = None
     try:
-        packed = PackedFolder(folder, stores or None)
-        packed.verify()
-        compared = _compare(packed, source, tokenizer, threads) if source else None
+        if is_token_store(folder):
+            line = verify_store(folder)
+        else:
+            packed = PackedFolder(folder, stores or None)
+            packed.verify()
+            line = verified_line(packed.manifest)
+            compared = _compare(packed, source, tokenizer, threads) if source else None
     except ShardError as error:
         return {**result, "verified": False, "differences": [{"kind": "folder", "message": str(error)}]}, error
     differences = compared.differences if compared else ()
@@ -117,7 +127,7 @@ def _outcome(
         result |= {"documents": compared.documents, "tokens": compared.tokens}
     listed = [dataclasses.asdict(difference) for difference in differences]
     if not as_json:
-        click.echo(name + verified_line(packed.manifest))
+        click.echo(name + line)
     for difference in differences:
         note(name + str(difference))
     if compared and not differences and not as_json:

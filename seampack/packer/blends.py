@@ -148,7 +148,7 @@ class Blend:
         accounts = []
         for name, size in zip(self._taken, sizes, strict=True):
             manifest, tokens = self._stores[name].manifest, int(size.sum())
-            of_store = {"folder": self._stores[name].absolute}
+            of_store = {"folder": self._stores[name].absolute, **manifest.noted_quarantine}
             accounts.append(
                 {
                     "name": name,

@@ -69,6 +69,8 @@ class Receipt:
     tail_tokens: int
     quarantine: File | None
     quarantined: int
+    short_rows: int = 0
+    """Rows of its shards that are not full, in formats whose trainers find rows by their length."""
 
     @property
     def kept_files(self) -> tuple[File, ...]:

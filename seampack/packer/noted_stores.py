@@ -34,6 +34,12 @@ def noted_stores(folder: Place, manifest: Manifest, store: Stores | None = None)
     return _blend(folder, manifest, store) if is_blend else _store(folder, manifest, store)
 
 
+def quarantined_in_stores(notes: Mapping[str, Any]) -> int:
+    """Return the number of records that the token stores of a packed folder lack, because they could not be read."""
+    noted = [each for each in (notes.get(STORE), *noted_sources(notes)) if isinstance(each, Mapping)]
+    return sum(count for each in noted if isinstance(count := each.get("quarantined"), int))
+
+
 def stores_of(source: Any, folder: Place, manifest: Manifest, config: PackConfig) -> TokenStore | Blend | None:
     """Return the token store that a folder is compared with, or the blend of the stores by name; None for a corpus.
 

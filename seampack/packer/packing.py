@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from seampack._threads import thread_count
 from seampack.errors import ConfigError, ShardError
@@ -25,6 +25,7 @@ from seampack.packer.entries import TokenizerFacts
 from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.memory_sources import MEMORY, MemorySource
 from seampack.packer.mixed_corpora import has_corpora, tokenised
+from seampack.packer.mixes import Mix
 from seampack.packer.names import MANIFEST
 from seampack.packer.pipeline import Progress
 from seampack.packer.plan_config import different_lengths
@@ -34,6 +35,8 @@ from seampack.packer.shared_folders import run_at_address, shared_folder, unfini
 from seampack.packer.stage import Stage
 from seampack.packer.tokenizing import BUNDLED, AnyTokenizer, TextTokenizer
 from seampack.packer.work import Inputs, Work, refuse_pipes
+
+_Result = TypeVar("_Result")
 
 # Share of tokens; trained models lost ends of documents where 2.8 % were dropped.
 _MUCH_DROPPED = 0.005
@@ -85,12 +88,10 @@ def pack(
     config = PackConfig.given(config, **options)
     threads = thread_count(threads)
     if has_corpora(source):
-        if not resume:
-            refuse_output(out, overwrite=overwrite)
-        given: dict[str, Any] = {"threads": threads, "on_progress": on_progress}
-        reading: dict[str, Any] = {"tokenizer": tokenizer, "split": split, "on_tokenizer": on_tokenizer}
-        with tokenised(source, config, out, **reading, **given) as mix:
-            return pack(mix, config, out, overwrite=overwrite, resume=resume, notes=notes, **given)
+        reading = {"tokenizer": tokenizer, "split": split, "on_tokenizer": on_tokenizer}
+        given: dict[str, Any] = {"threads": threads, "on_progress": on_progress, "notes": notes}
+        given |= {"overwrite": overwrite, "resume": resume}
+        return _pack_corpora(pack, source, config, out, [out], reading, given)
     work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     if resume and isinstance(work.paths, MemorySource):
         raise ConfigError(f"resume: expected files or standard input; got {MEMORY}, which cannot be read again")
@@ -150,13 +151,10 @@ def pack_lengths(
         raise ConfigError(f"{shown(out)}: packed shards are there; choose another folder for those of several lengths")
     outs = {length: f"{os.fspath(out).rstrip('/')}/{length}" for length in lengths}
     if has_corpora(source):
-        for place in outs.values() if not resume else ():
-            refuse_output(place, overwrite=overwrite)
-        given: dict[str, Any] = {"threads": threads, "on_progress": on_progress}
-        reading: dict[str, Any] = {"tokenizer": tokenizer, "split": split, "on_tokenizer": on_tokenizer}
-        with tokenised(source, config, out, **reading, **given) as mix:
-            given |= {"overwrite": overwrite, "resume": resume, "notes": notes}
-            return pack_lengths(mix, config, out, seq_lens=seq_lens, **given)
+        reading = {"tokenizer": tokenizer, "split": split, "on_tokenizer": on_tokenizer}
+        given: dict[str, Any] = {"threads": threads, "on_progress": on_progress, "notes": notes}
+        given |= {"overwrite": overwrite, "resume": resume, "seq_lens": seq_lens}
+        return _pack_corpora(pack_lengths, source, config, out, outs.values(), reading, given)
     work, reader = Work.begin(source, config, out, tokenizer, notes or {}, on_tokenizer)
     works = {length: work.of_length(length) for length in lengths}
     if resume and isinstance(work.paths, MemorySource):
@@ -179,6 +177,26 @@ def pack_lengths(
             work.pack(reader, first, numbers, others=others, threads=threads, split=split, on_progress=on_progress)
         manifests |= {length: _finish(folder) for length, folder in folders.items()}
     return {length: manifests[length] for length in lengths}
+
+
+def _pack_corpora(
+    run: Callable[..., _Result],
+    mix: Mix,
+    config: PackConfig,
+    out: str | os.PathLike[str],
+    outs: Iterable[str | os.PathLike[str]],
+    reading: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> _Result:
+    """Tokenise the corpora of a mix, with the arguments ``reading``, and ``run`` the packing of their stores.
+
+    ``outs``: the folders that the run writes, which are looked at before anything is tokenised.
+    """
+    for place in () if given["resume"] else outs:
+        refuse_output(place, overwrite=given["overwrite"])
+    shared = {name: given[name] for name in ("threads", "on_progress")}
+    with tokenised(mix, config, out, **reading, **shared) as stores:
+        return run(stores, config, out, **given)
 
 
 @dataclass(frozen=True, slots=True)

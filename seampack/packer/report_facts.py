@@ -4,7 +4,7 @@ Memory is bounded by a shard and by the number of distinct lengths, not by the n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from seampack.errors import ShardError
 from seampack.io.ragged import offsets_of
 from seampack.packer.comparison import Comparison, compare_lengths, strategy_configs
 from seampack.packer.config import PackConfig
+from seampack.packer.distributions import Distribution
 from seampack.packer.folder import PackedFolder
 from seampack.packer.manifest import Manifest
 from seampack.packer.numbering import places_of
@@ -26,49 +27,6 @@ TOKEN_COST = 24_576
 RANKS = (8, 64)
 SAMPLED_ROWS = 50
 _COST_STEPS = 1 << 16
-
-
-def _empty() -> Int64:
-    return np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """How often each number occurs."""
-
-    values: Int64 = field(default_factory=_empty)  # ascending, shape (distinct,)
-    counts: Int64 = field(default_factory=_empty)  # shape (distinct,)
-
-    def plus(self, numbers: Int64, weight: int = 1) -> "Distribution":
-        """Return the distribution with more numbers, each ``weight`` times; -1 removes them."""
-        more, times = np.unique(numbers, return_counts=True)
-        values, place = np.unique(np.concatenate([self.values, more]), return_inverse=True)
-        counts = np.zeros(values.size, np.int64)
-        np.add.at(counts, place, np.concatenate([self.counts, weight * times]))
-        return Distribution(values[counts != 0], counts[counts != 0])
-
-    @property
-    def count(self) -> int:
-        """How many numbers there are."""
-        return int(self.counts.sum())
-
-    @property
-    def mean(self) -> float | None:
-        """The mean of the numbers; None if there are none."""
-        return float(self.values @ self.counts) / self.count if self.count else None
-
-    def quantile(self, share: float) -> int | None:
-        """Return the smallest number that at least this share of the numbers does not exceed; None without numbers."""
-        if not self.count:
-            return None
-        place = int(np.searchsorted(np.cumsum(self.counts), share * self.count))
-        return int(self.values[min(place, self.values.size - 1)])
-
-    def between(self, edges: Int64) -> Int64:
-        """Return how many numbers are from each edge up to the next one, exclusive; shape (edges - 1,)."""
-        totals = offsets_of(self.counts)[np.searchsorted(self.values, edges)]
-        counted: Int64 = np.diff(totals)
-        return counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +73,7 @@ class _Balancer:
 
     def __init__(self, ranks: int) -> None:
         self.ranks = ranks
-        self._rest = _empty()
+        self._rest: Int64 = np.empty(0, np.int64)
         self._steps, self._total, self._worst = 0, 0.0, 0.0
 
     def add(self, costs: Int64) -> None:

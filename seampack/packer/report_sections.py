@@ -9,9 +9,11 @@ import numpy as np
 
 from seampack.packer.accounting import Accounting, compared_counts, described, percent
 from seampack.packer.comparison import Comparison
+from seampack.packer.distributions import Distribution
 from seampack.packer.manifest import Manifest
 from seampack.packer.mixes import SOURCE_COLUMNS, noted_sources
-from seampack.packer.report_facts import TOKEN_COST, Distribution, Facts
+from seampack.packer.noted_stores import quarantined_in_stores
+from seampack.packer.report_facts import TOKEN_COST, Facts
 from seampack.packer.report_markup import Markup, element, histogram, joined, table
 
 _LISTED = 200
@@ -23,6 +25,8 @@ def accounting_section(manifest: Manifest) -> Markup:
     rows = [[name.strip(), value, remark] for name, value, remark in described(manifest.accounting.to_dict())]
     if manifest.quarantined:
         rows.append(["quarantined", f"{manifest.quarantined:,}", "records, in quarantine.jsonl"])
+    if in_stores := quarantined_in_stores(manifest.notes):
+        rows.append(["quarantined", f"{in_stores:,}", "records, when the token stores were made"])
     return joined(
         element("p", "tokens in = tokens out - repeated + dropped, exactly."),
         table("Where every token went", ["count", "number", "remark"], rows, numbers=" n"),
@@ -59,7 +63,7 @@ def documents_section(manifest: Manifest, facts: Facts) -> Markup:
         for name, count in fates.items()
     ]
     return joined(
-        element("p", f"In the rows: {facts.lengths.count:,} documents; {_summary(facts.lengths, 'tokens')}."),
+        element("p", f"In the rows: {facts.lengths.count:,} documents; {facts.lengths.summary('tokens')}."),
         element(
             "div",
             histogram("Tokens of a document in the rows", "tokens", _doubling(facts.lengths), "documents"),
@@ -67,13 +71,6 @@ def documents_section(manifest: Manifest, facts: Facts) -> Markup:
             class_="pair",
         ),
     )
-
-
-def _summary(numbers: Distribution, unit: str) -> str:
-    if not numbers.count:
-        return f"no {unit}"
-    low, median, high = (numbers.quantile(share) for share in (0, 0.5, 1))
-    return f"{low:,} to {high:,} {unit}, median {median:,}, mean {numbers.mean:,.1f}"
 
 
 def _doubling(numbers: Distribution) -> list[tuple[str, int]]:
@@ -93,7 +90,7 @@ def rows_section(accounting: Accounting, facts: Facts) -> Markup:
         element(
             "p",
             f"{facts.begun:,} of {accounting.rows:,} rows ({begun:.1%}) begin with the first token of a document. "
-            f"A row has {_summary(facts.row_segments, 'segments')}.",
+            f"A row has {facts.row_segments.summary('segments')}.",
         ),
         element(
             "div",

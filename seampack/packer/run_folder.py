@@ -28,6 +28,7 @@ from seampack.packer.journal import OUTPUT, Journal, Receipt, Tail
 from seampack.packer.manifest import Manifest, is_manifest
 from seampack.packer.names import MANIFEST, QUARANTINE, is_packed_name, shards_of_partition
 from seampack.packer.shards import ShardWriter, described, warn_of_short_rows
+from seampack.packer.shared_ids import warn_of_shared_ids
 
 PACKED = FolderKind(
     "packed shards",
@@ -241,6 +242,7 @@ class RunFolder:
                 tail=self.journal.write_tail(tail, partition, section),
                 quarantine=quarantine,
                 quarantined=self._quarantined,
+                short_rows=writer.short_rows,
             )
         )
         self._writer = self._quarantine = None
@@ -264,8 +266,9 @@ class RunFolder:
         shards = [shard for receipt in receipts for shard in receipt.shards]
         shards += writer.close(at_least_one=not shards)
         self._check_shards(shards)
-        if accounting.padding:
-            warn_of_short_rows(self._folder, shards, self.config, shown=self.out)
+        short = sum(receipt.short_rows for receipt in receipts) + writer.short_rows
+        warn_of_short_rows(short, accounting.rows, self.config, shown=self.out)
+        warn_of_shared_ids(self._folder, shards, self.config, accounting.documents, shown=self.out)
         with writing(self.out):
             self._join_quarantines(receipts)
             if self._format.folder_files:

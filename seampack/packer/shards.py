@@ -2,7 +2,6 @@
 
 import threading
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ class ShardWriter:
         self.out = shown
         self.shards: list[Shard] = []
         self.schema: Any = None  # pa.Schema, known with the first batch
+        self.short_rows = 0
+        """Rows that are not full, in formats whose trainers find rows by their length."""
         self._folder = folder
         self._config = config
         self._partition = partition
@@ -50,6 +51,8 @@ class ShardWriter:
             if self._is_closed:
                 raise ShardError(f"{self.out}: the run has ended; nothing more can be written")
             self.schema = self.schema or batch.schema
+            if self._format.is_flat and self._config.pad is None:
+                self.short_rows += int(np.count_nonzero(list_lengths(batch, "input_ids") < self._config.seq_len))
             written = 0
             while written < batch.num_rows:
                 if self._writer is None:
@@ -105,19 +108,14 @@ class ShardWriter:
             )
 
 
-def warn_of_short_rows(folder: Path, shards: Iterable[Shard], config: PackConfig, *, shown: str) -> None:
+def warn_of_short_rows(short: int, rows: int, config: PackConfig, *, shown: str) -> None:
     """Warn if trainers that cut the ids every ``seq_len`` tokens would not find the rows."""
-    output_format = OutputFormat(config.output_format)
-    if config.pad is not None or not output_format.is_flat:
-        return
-    lengths = [list_lengths(output_format.load().read(folder / shard.file), "input_ids") for shard in shards]
-    short = sum(int(np.count_nonzero(each < config.seq_len)) for each in lengths)
     if short:
         is_idle = config.drop_last or "drop_last" in config.idle_options()
         remedy = "give pad, a token that fills them" + ("" if is_idle else ", or drop_last")
         warnings.warn(
-            f"{shown}: {short:,} of {sum(map(len, lengths)):,} rows have less than {config.seq_len:,} tokens; trainers "
-            f"that cut {output_format} every {config.seq_len:,} tokens do not find the rows after these; {remedy}",
+            f"{shown}: {short:,} of {rows:,} rows have less than {config.seq_len:,} tokens; trainers that cut "
+            f"{config.output_format} every {config.seq_len:,} tokens do not find the rows after these; {remedy}",
             stacklevel=2,
         )
 

@@ -79,6 +79,11 @@ class StoreManifest:
         """The checksum of the documents alone, wherever the corpus and the tokenizer are."""
         return digest({"files": [partition.checksum for partition in self.partitions]})
 
+    @property
+    def noted_quarantine(self) -> dict[str, int]:
+        """What packed folders note of records that could not be read: their number, if there are any."""
+        return {"quarantined": self.quarantined} if self.quarantined else {}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``tokens.json``; ``digest`` is the checksum of all other entries."""
         return dataclasses.asdict(self) | {"digest": self.fingerprint}
@@ -112,6 +117,11 @@ class StoreManifest:
             )
         if other := [each.file for each in manifest.partitions if not _PARTITION.fullmatch(each.file)]:
             raise ShardError(f"{path}: the token store is damaged: {other[0]!r} is no name of a partition")
+        if [each.file for each in manifest.files] != [QUARANTINE] * (manifest.quarantined > 0):
+            raise ShardError(
+                f"{path}: the token store is damaged: files: expected {QUARANTINE} if records are quarantined, and no "
+                f"other; {TOKENISE_AGAIN}"
+            )
         return manifest
 
 

@@ -111,7 +111,8 @@ class TokenStore:
     @property
     def notes(self) -> dict[str, Any]:
         """What a folder that is packed from the store notes of it."""
-        return {**self.manifest.notes, STORE: {"folder": self.absolute, "fingerprint": self.fingerprint}}
+        noted = {"folder": self.absolute, "fingerprint": self.fingerprint, **self.manifest.noted_quarantine}
+        return {**self.manifest.notes, STORE: noted}
 
     def refuse_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Raise ConfigError for a tokenizer other than the default: there is nothing to tokenise."""
@@ -233,6 +234,10 @@ class TokenStore:
         """Compare all files with their checksums. Raise ShardError for another."""
         for number in range(len(self.manifest.partitions)):
             self._partition(number, checks=True)
+        self.verify_other_files()
+
+    def verify_other_files(self) -> None:
+        """Compare the files without documents with their checksums. Raise ShardError for another."""
         for each in self.manifest.files:
             with on_disk(self.folder / each.file) as path:
                 self._check(each, path)

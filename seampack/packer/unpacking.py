@@ -22,7 +22,7 @@ from seampack.io.sources import STDIN
 from seampack.packer.decoding import Decoder
 from seampack.packer.entries import TokenizerFacts
 from seampack.packer.folder import PackedFolder
-from seampack.packer.noted_stores import Stores
+from seampack.packer.noted_stores import Stores, quarantined_in_stores
 from seampack.packer.tokenizing import AnyTokenizer, recorded_tokenizer
 from seampack.packer.verification import check_file
 
@@ -44,6 +44,8 @@ class Unpacked:
     """Tokens that packing dropped, at the ends of documents."""
     quarantined: int
     """Records that could not be read when the folder was packed."""
+    quarantined_in_stores: int
+    """Records that could not be read when its token stores were made."""
 
 
 def unpack(
@@ -105,6 +107,7 @@ def unpack(
         truncated=accounting.documents_truncated,
         dropped=accounting.dropped,
         quarantined=packed.manifest.quarantined,
+        quarantined_in_stores=quarantined_in_stores(packed.manifest.notes),
     )
 
 

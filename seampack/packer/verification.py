@@ -53,7 +53,7 @@ def verify_files(folder: Place, manifest: Manifest) -> None:
         if path.name not in listed and _is_read_as_rows(path.name):
             raise ShardError(f"{path}: the manifest does not list this file, but readers of the folder use it; move it")
     if manifest.quarantined:
-        _check_quarantine(folder / QUARANTINE, manifest.quarantined)
+        check_quarantine(folder / QUARANTINE, manifest.quarantined)
     if set(DATASET_FILES) <= listed:
         _check_dataset_files(folder, manifest)
 
@@ -81,11 +81,12 @@ def check_file(path: Place, file: Shard | File) -> None:
         raise ShardError(f"{path}: the checksum differs: it is damaged; pack again")
 
 
-def _check_quarantine(path: Place, expected: int) -> None:
+def check_quarantine(path: Place, expected: int, remedy: str = "pack again") -> None:
+    """Raise ShardError if the quarantine has another number of records than the manifest says."""
     with path.open("rb") as file:
         records = sum(1 for _ in file)
     if records != expected:
-        raise ShardError(f"{path}: expected {expected} records; got {records}; pack again")
+        raise ShardError(f"{path}: expected {expected} records; got {records}; {remedy}")
 
 
 def _check_dataset_files(folder: Place, manifest: Manifest) -> None:

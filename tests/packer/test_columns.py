@@ -20,7 +20,7 @@ from seampack.packer.against import verify_against
 from seampack.packer.folder import PackedFolder
 from seampack.packer.numbering import places_of
 from seampack.packer.unpacking import unpack
-from tests.packer.corpus import END_ID, SMALL, TOKENIZER, UNFRAMED
+from tests.packer.corpus import END_ID, SHORT_ROWS, SMALL, TOKENIZER, UNFRAMED
 from tests.packer.tampering import write_shard
 from tests.packer.test_unpacking import EXPECTED_WARNINGS, LOSSES, OPTIONS, framed
 
@@ -73,6 +73,7 @@ def with_added(record: dict[str, Any], bos: str, eos: str) -> dict[str, Any]:
 
 
 @EXPECTED_WARNINGS
+@SHORT_ROWS
 @settings(max_examples=25)
 @given(
     st.lists(document, max_size=10),

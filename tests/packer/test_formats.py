@@ -278,6 +278,45 @@ def test_short_rows_are_named_where_trainers_find_rows_by_their_length(
     assert warnings_of(pad=END) == warnings_of(drop_last=True) == []
 
 
+def shared_ids(source: Path, out: Path, **options: Any) -> list[str]:
+    """Return the warnings of a run about ids that several documents share, without the output and the advice."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seampack.pack(source, out=out, overwrite=True, **options)
+    found = [str(each.message) for each in caught if "have the id of" in str(each.message)]
+    assert all(each.startswith(f"{out}: ") and "give another id_column, or none" in each for each in found)
+    return [each.removeprefix(f"{out}: ").partition(": unpack and")[0] for each in found]
+
+
+@ALL_FORMATS
+def test_ids_that_several_documents_share_are_named(tmp_path: Path, output_format: str) -> None:
+    ids = ["a", "b", "a", "ä", "ä", "ä", "c", "c"]
+    texts = ["seam", "pack " * 99, "x", "y", "z " * 50, "", "", ""]  # those without tokens are not in the rows
+    lines = [json.dumps({"id": name, "text": text}) + "\n" for name, text in zip(ids, texts, strict=True)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    options: dict[str, Any] = {**SMALL, "output_format": output_format, "eos": "none"}
+    (found,) = shared_ids(tmp_path / "a.jsonl", tmp_path / "out", id_column="id", **options)
+    assert found.startswith("2 documents have the id of an earlier one, the first '")
+    assert found.endswith(("'a'", "'ä'"))
+    assert shared_ids(tmp_path / "a.jsonl", tmp_path / "out", **options) == []
+    (tmp_path / "a.jsonl").write_text("".join([lines[0], lines[1], lines[3], *lines[6:]]))
+    assert shared_ids(tmp_path / "a.jsonl", tmp_path / "out", id_column="id", **options) == []
+
+
+def test_ids_are_compared_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps({"id": f"d{n // 2}", "text": "seam"}) + "\n" for n in range(200)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    (tmp_path / "b.jsonl").write_text("".join(lines[::2]))
+    options: dict[str, Any] = {**SMALL, "id_column": "id"}
+    (found,) = shared_ids(tmp_path / "a.jsonl", tmp_path / "out", **options)
+    assert found.startswith("100 documents have")
+    monkeypatch.setattr("seampack.packer.shared_ids._MOST", 50)
+    (found,) = shared_ids(tmp_path / "a.jsonl", tmp_path / "out", **options)
+    assert 5 <= int(found.removeprefix("at least ").split()[0]) <= 50
+    monkeypatch.setattr("seampack.packer.shared_ids.xxh3_64_intdigest", lambda name: 0)
+    assert shared_ids(tmp_path / "b.jsonl", tmp_path / "out", **options) == []
+
+
 @pytest.mark.parametrize("output_format", ["megatron", "mds"])
 def test_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_format: str) -> None:
     (tmp_path / "corpus.txt").write_text("\n".join(texts()) + "\n")

@@ -1,5 +1,6 @@
 """Token stores at addresses: the same bytes as local ones, copied to the disk a partition at a time."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ def test_only_open_partitions_are_on_the_disk(bucket: str, tmp_path: Path) -> No
         assert list(store._opened) == [batch.origin.partition]
     assert store._opened == {}
     assert TokenStore(f"{bucket}/store").lengths().size == store.manifest.documents
+
+
+def test_inspect_fetches_no_documents_of_a_store_at_an_address(bucket: str, tmp_path: Path, call: Run) -> None:
+    write_corpus(tmp_path / "a.jsonl", TEXTS)
+    seampack.tokenize(tmp_path / "a.jsonl", out=f"{bucket}/store")
+    partition = place_of(f"{bucket}/store/tokens-00000.arrow")
+    replace(partition, partition.read_bytes()[::-1])
+    shown = call("inspect", f"{bucket}/store").stdout.decode()
+    assert "documents                120   lengths with --verify, which fetches them" in shown
+    assert json.loads(call("inspect", f"{bucket}/store", "--json").stdout)["lengths"] is None
+    assert "the checksum differs" in failed(call("inspect", f"{bucket}/store", "--verify"))
 
 
 def test_a_blend_of_stores_at_addresses(bucket: str, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 import seampack
 from seampack.errors import ConfigError, ShardError
 from seampack.packer.accounting import Accounting, compared_counts, described, percent
+from seampack.packer.distributions import Distribution
 from seampack.packer.folder import PackedFolder
-from seampack.packer.report_facts import RANKS, TOKEN_COST, Distribution, compared, facts_of
+from seampack.packer.report_facts import RANKS, TOKEN_COST, compared, facts_of
 from seampack.packer.report_markup import element, escaped
 from seampack.packer.report_page import check_report, report, write_report
 from seampack.packer.report_sample import LEAST_TOKENS, MOST_SEGMENTS, MOST_TOKENS, shown_rows

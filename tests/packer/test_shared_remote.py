@@ -141,3 +141,13 @@ def test_ray_from_s3_to_s3(corpus: str, bucket: str, tmp_path: Path) -> None:
     finally:
         ray.shutdown()
     assert files(f"{bucket}/out") == files(str(tmp_path / "local"))
+
+
+def test_short_rows_of_several_processes_are_named(corpus: str, bucket: str) -> None:
+    """Their shards are at the address when the run is merged."""
+    flat = {"output_format": "npy", "strategy": "best_fit", "long": "split"}
+    for number in (0, 1):
+        part(corpus, f"{bucket}/out", number, 2, **flat)
+    with pytest.warns(UserWarning, match="rows have less than 64 tokens; trainers that cut npy every 64 tokens"):
+        manifest = merge(f"{bucket}/out")
+    assert manifest.accounting.padding

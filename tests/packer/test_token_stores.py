@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,8 +190,8 @@ def test_a_run_over_a_store_is_resumed(
     options: dict[str, Any] = {"seq_len": 128, "out": tmp_path / "out"}
     alone = seampack.pack(store, out=tmp_path / "alone", seq_len=128)
     with monkeypatch.context() as patch:
-        patch.setattr(TokenStore, "verify", lambda self, numbers: None if numbers[0] < 2 else pytest.fail("stop"))
-        with pytest.raises(pytest.fail.Exception), pytest.warns(UserWarning, match="--resume goes on after them"):
+        patch.setattr(TokenStore, "_check", lambda self, file, path: 1 / (file.file != "tokens-00002.arrow"))
+        with pytest.raises(ZeroDivisionError), pytest.warns(UserWarning, match="--resume goes on after them"):
             seampack.pack(store, **options)
     assert seampack.pack(store, resume=True, **options) == alone
     assert seampack.pack(store, resume=True, **options) == alone
@@ -289,6 +290,12 @@ def wide(rows: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch({"input_ids": rows.column(0).cast(pa.large_list(pa.int64()))})
 
 
+def with_large_ids(rows: pa.RecordBatch) -> pa.RecordBatch:
+    lists = rows.column(0)
+    ids = pa.array([65_535] * len(lists.values), lists.values.type)
+    return pa.record_batch([pa.LargeListArray.from_arrays(lists.offsets, ids)], schema=rows.schema)
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a later format": (lambda s: edit(s, format_version=2), "format version 2; this program reads version 1; update"),
     "another marker": (
@@ -343,6 +350,36 @@ def test_damage_is_one_line(store: Path, tmp_path: Path, damage: str, output_for
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda s: flip(s / "tokens-00000.arrow"), "tokens-00000.arrow: the checksum differs: it is damaged"),
+        (lambda s: entry(s, documents=7), "tokens-00000.arrow: expected 7 documents of [0-9,]+ tokens; got 4 of"),
+        (lambda s: flip(s / "quarantine.jsonl"), "quarantine.jsonl: the checksum differs: it is damaged"),
+        (lambda s: edit(s, quarantined=2), "quarantine.jsonl: expected 2 records; got 1"),
+        (lambda s: edit(s, files=[]), "files: expected quarantine.jsonl if records are quarantined, and no other"),
+        (lambda s: rewrite(s, with_large_ids), "tokens-00000.arrow: input_ids: expected ids below 8,192; got 65,535"),
+        (lambda s: (s / "tokens-00001.arrow").touch(), "tokens-00001.arrow: the manifest does not list this file"),
+    ],
+)
+def test_a_store_is_verified(call: Run, tmp_path: Path, damage: Callable[[Path], Any], message: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "good"}}\n{"{"}\n' + '{"text": "seam pack"}\n' * 3)
+    seampack.tokenize(tmp_path / "a.jsonl", out=tmp_path / "store", on_bad="quarantine")
+    verified = "verified: every file, and the manifest against the documents"
+    assert call("verify", "store").stdout.decode() == f"{verified}\n"
+    assert call("inspect", "store", "--verify").stdout.decode().splitlines()[-1] == verified
+    assert json.loads(call("verify", "store", "--json").stdout) == {
+        "folder": "store",
+        "verified": True,
+        "differences": [],
+    }
+    damage(tmp_path / "store")
+    for command in (["verify", "store"], ["inspect", "store", "--verify"]):
+        assert re.search(f"^store/.*{message}", failed(call(*command)))
+    as_json = call("verify", "store", "--json")
+    assert (as_json.returncode, json.loads(as_json.stdout)["verified"]) == (1, False)
+
+
 def test_a_truncated_write_leaves_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "a.jsonl", TEXTS)
 
@@ -372,3 +409,70 @@ def test_commands(call: Run, tmp_path: Path) -> None:
     again = call("tokenize", "store", "-o", "other", *UNFRAMED_FLAGS)
     assert failed(again).startswith("store: a token store; pack it alone")
     assert failed(call("tokenize", "a.jsonl", "-o", "other", "--seq-len", 9), 2).startswith("No such option")
+
+
+def test_folders_name_the_records_that_their_stores_lack(call: Run, tmp_path: Path) -> None:
+    good = ['{"text": "seam"}', '{"text": "pack it"}']
+    for name, bad in {"a": 2, "b": 1, "c": 0, "d": 1}.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join([*(good if name != "d" else []), *["{"] * bad, ""]))
+        assert call("tokenize", f"{name}.jsonl", "-o", name, "--on-bad", "quarantine", *UNFRAMED_FLAGS).returncode == 0
+        (tmp_path / f"{name}.jsonl").unlink()
+    mix = [each for name in "abc" for each in ("--mix", f"{name}=1")]
+    for packing_of, records in ((["a"], 2), (mix, 3), (["c"], 0), (["d"], 1)):
+        packed = call("pack", *packing_of, "-o", "out", "--overwrite", "--seq-len", 8, "--report", "report.html")
+        line = f"quarantined {records:>16}   records, in quarantine.jsonl of the token stores"
+        for output in (packed, call("inspect", "out")):
+            assert (line in output.stdout.decode().splitlines()) == (records > 0)
+        page = (tmp_path / "report.html").read_text()
+        assert ("records, when the token stores were made" in page) == (records > 0)
+        left_out = f" {records} records in quarantine.jsonl of the token stores"
+        assert (left_out in call("unpack", "out", "-o", "-").stderr.decode()) == (records > 0)
+        assert call("verify", "out").returncode == 0
+    assert packed.stderr.decode() == (
+        "seampack: warning: all 1 records of the input were quarantined: none could be read\n"
+    )
+
+
+def test_inspect_shows_a_store(call: Run, tmp_path: Path) -> None:
+    lines = [json.dumps({"id": f"d{n}", "text": "pack " * n, "more": "x" * 30_000}) for n in range(5)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, "{"]))
+    reading = ("--id-column", "id", "--on-bad", "quarantine", "--partition-bytes", 1 << 16, *UNFRAMED_FLAGS)
+    assert call("tokenize", "a.jsonl", "-o", "store", *reading).returncode == 0
+    lengths = sorted(len(TOKENIZER.reference.encode("pack " * n, add_special_tokens=False).ids) for n in range(5))
+    content = json.loads((tmp_path / "store/tokens.json").read_text())
+    assert len(content["partitions"]) == 3
+    shown = [line.split(maxsplit=2) for line in call("inspect", "store").stdout.decode().splitlines()]
+    assert [name for name, *_ in shown[:9]] == [
+        *("format", "tokenizer", "inputs", "special", "options", "documents", "tokens", "columns", "quarantined")
+    ]
+    of_name = {name: rest for name, *rest in shown}
+    assert of_name["tokenizer"] == ["8,192", "ids, bundled"]
+    assert of_name["inputs"] == ["1", "0.2 MB, a.jsonl"]
+    assert of_name["special"] == ["1", f"added tokens: {END}; begin token: none; end token: none"]
+    options = "id_column id, on_bad quarantine, bos none, eos none, partition_bytes 65536"
+    assert of_name["options"] == ["5", f"other than by default: {options}"]
+    average = f"mean {sum(lengths) / 5:.1f}"
+    assert of_name["documents"] == ["5", f"{lengths[0]} to {lengths[-1]} tokens, median {lengths[2]}, {average}"]
+    assert of_name["tokens"] == [str(sum(lengths))]
+    assert of_name["columns"] == ["2", "id: large_string, input_ids: large_list<item: uint16>"]
+    assert of_name["quarantined"] == ["1", "records, in quarantine.jsonl"]
+    assert [name for name, *_ in shown[9:]] == [each["file"] for each in content["partitions"]]
+    expected = {"shortest": lengths[0], "median": lengths[2], "longest": lengths[-1], "mean": sum(lengths) / 5}
+    as_json = json.loads(call("inspect", "store", "--json", "--verify").stdout)
+    counts = {"documents": 5, "tokens": sum(lengths), "lengths": expected}
+    assert as_json == content | counts | {"verified": True}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "store", "--row", 0),
+        ("inspect", "store", "--html", "report.html"),
+        ("inspect", "store", "--tokenizer", "bundled"),
+        ("verify", "store", "--against", "corpus.jsonl"),
+        ("verify", "store", "--store", "store"),
+    ],
+)
+def test_options_of_rows_are_refused_for_a_store(call: Run, store: Path, arguments: tuple[object, ...]) -> None:
+    message = failed(call(*arguments), 2)
+    assert message.startswith(f"{arguments[2]} needs packed rows; store is a token store: pack it with seampack pack")
