@@ -15,6 +15,7 @@ JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Errors that decoding a line may raise."""
 SHOWN_BYTES = 1 << 10
 """Number of bytes of a document that is too long that are kept, to show it."""
+HALF_PAIR = "a string with half a surrogate pair, which is not Unicode text"
 LINE_FEED_WANTED = r"expected a line feed at the end of a line; got carriage returns; convert it: tr '\r' '\n'"
 _JSON_NAMES = {list: "array", str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
 
@@ -153,7 +154,7 @@ def problem(line: bytes, error: Exception, column: str) -> str:
         return f"broken JSON: {json_error}"
     except RecursionError:
         return "broken JSON: nested too deep"
-    return "a string with half a surrogate pair, which is not Unicode text"
+    return HALF_PAIR
 
 
 def _refuse_constant(name: str) -> None:

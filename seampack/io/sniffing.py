@@ -71,7 +71,10 @@ def detect_format(head: bytes, ended: bool, named: Format | None, wanted: Format
     line, newline, _ = text.partition(b"\n")
     _refuse_archives(head)
     if named is None and b"\0" in line:
-        raise DataError("binary data; expected text, JSON or a table")
+        raise DataError(
+            "binary data: line 1 has a NUL; expected text, JSON or a table; if it is text, name its format "
+            r"(--input-format lines), or remove the NULs: tr -d '\000'"
+        )
     if not newline and not ended:
         return None
     if text[:1] not in (b"{", b"["):

@@ -16,7 +16,7 @@ from seampack.io.sources import STDIN, Inputs, expand
 from seampack.segmenter import formats
 from seampack.segmenter.annotations import annotate, check_options
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig, OnBad, Output
-from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.dictionary import Dictionary, Words
 from seampack.segmenter.inputs import Block, Lines, blocks
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.quarantine import Quarantine
@@ -38,7 +38,7 @@ def apply(
     config: ApplyConfig | None = None,
     *,
     decode: DecodeConfig | None = None,
-    dictionary: Dictionary | None = None,
+    dictionary: Words | None = None,
 ) -> Applied:
     """Split all texts of the inputs into words and write these to ``out``; after an error, ``out`` is unchanged.
 
@@ -48,16 +48,18 @@ def apply(
         out: File to write; ``-`` is standard output.
         config: Options of reading and writing.
         decode: Options that decide where words end.
-        dictionary: Words that hold regardless of the model.
+        dictionary: Words that hold regardless of the model: the path of a file, a list of entries, or a
+            ``Dictionary``.
 
     Raises:
         ConfigError: Input and output do not fit together, the output is an input, or an option cannot change the
             output.
-        DataError: An input cannot be read.
+        DataError: An input or the dictionary cannot be read.
         ShardError: ``out`` cannot be written.
     """
     config, decode = ApplyConfig.given(config), DecodeConfig.given(decode)
-    check_options(Output(config.output), decode, dictionary)
+    entries = Dictionary.given(dictionary)
+    check_options(Output(config.output), decode, entries)
     _check_output(inputs, out)
     quarantine = Quarantine(out) if config.on_bad == OnBad.QUARANTINE else None
     source = blocks(
@@ -80,7 +82,7 @@ def apply(
             elif type(block) is not kind:
                 raise DataError(f"{block.source}: expected {kind.__name__.lower()}, as in the earlier files")
             texts = [text or "" for text in block.texts]
-            block_writer.write(block, annotate(texts, config, segmenter, decode, dictionary))
+            block_writer.write(block, annotate(texts, config, segmenter, decode, entries))
             applied.texts += len(texts)
             applied.characters += sum(map(len, texts))
         if block_writer is not None:

@@ -5,14 +5,15 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from seampack.errors import DataError
+from seampack.errors import ConfigError, DataError
+from seampack.segmenter.scripts import HanForm, text_in_form, texts_in_form
 from seampack.segmenter.units import Units
 
 _FREQUENCY = re.compile("[0-9]+")
@@ -33,9 +34,31 @@ class Dictionary:
     """Maps the first two characters (or the only one) of entries to the lengths of these entries, longest first."""
     begins: re.Pattern[str]
     """Matches the first character of any entry; with few entries, a search skips most of a text."""
+    _in_forms: dict[HanForm, "Dictionary"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, lines: list[str]) -> "Dictionary":
+    def given(cls, words: "Words | None") -> "Dictionary | None":
+        """Return the dictionary that a user gives: itself, the path of its file, or its entries.
+
+        Raises ConfigError for another object, DataError as ``load`` and ``of`` do.
+        """
+        if words is None or isinstance(words, cls):
+            return words
+        if isinstance(words, str | os.PathLike):
+            return cls.load(words)
+        if not isinstance(words, list | tuple | set | frozenset):
+            expected = "the path of a file, a list of entries or a Dictionary"
+            raise ConfigError(f"dictionary: expected {expected}; got {type(words).__name__}")
+        for entry in words:
+            if not isinstance(entry, str):
+                raise ConfigError(f"dictionary: expected entries that are texts; got {entry!r}")
+        try:
+            return cls.of(list(words))
+        except DataError as error:
+            raise DataError(f"dictionary: {error}") from error
+
+    @classmethod
+    def of(cls, lines: list[str]) -> Self:
         """Return the dictionary of entries, one per line; skip empty lines.
 
         Lines of jieba's format (``word frequency tag``) give the word alone, with a warning.
@@ -55,6 +78,10 @@ class Dictionary:
                 )
         if not entries:
             raise DataError("the dictionary has no entry; expected one per line")
+        return cls._of_cuts(entries)
+
+    @classmethod
+    def _of_cuts(cls, entries: dict[str, list[int]]) -> Self:
         lengths: defaultdict[str, set[int]] = defaultdict(set)
         for entry in entries:
             lengths[entry[:2]].add(len(entry))
@@ -62,7 +89,7 @@ class Dictionary:
         return cls(entries, {begin: tuple(sorted(sizes, reverse=True)) for begin, sizes in lengths.items()}, begins)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Dictionary":
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the dictionary in a UTF-8 file. Raises DataError if it cannot be read or has no entry."""
         try:
             return cls.of(Path(path).read_text("utf-8-sig").splitlines())
@@ -70,6 +97,24 @@ class Dictionary:
             raise DataError(f"{path}: the dictionary cannot be read: {error}") from error
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+
+    def in_form(self, form: HanForm | None) -> "Dictionary":
+        """Return the dictionary with each entry in a form of Chinese characters, see ``texts_in_form``.
+
+        Raises DataError if two entries are then the same text, and cut differently.
+        """
+        if form is None:
+            return self
+        if form not in self._in_forms:
+            entries: dict[str, list[int]] = {}
+            for entry, cuts in self.entries.items():
+                if entries.setdefault(text_in_form(entry, form), cuts) != cuts:
+                    raise DataError(
+                        f"the dictionary cuts {entry!r} differently from the same entry in other characters, and the "
+                        f"segmenter reads both in their {form} form; remove one"
+                    )
+            self._in_forms[form] = self._of_cuts(entries)
+        return self._in_forms[form]
 
     def find(self, text: str) -> Iterator[tuple[int, str]]:
         """Yield the begin and the text of each entry that applies in a text."""
@@ -86,7 +131,14 @@ class Dictionary:
                 if text[first] in lengths:
                     yield first, text[first]
 
-    def apply(self, texts: list[str], units: Units, starts: npt.NDArray[np.int64], ends: npt.NDArray[Any]) -> None:
+    def apply(
+        self,
+        texts: list[str],
+        units: Units,
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[Any],
+        form: HanForm | None = None,
+    ) -> None:
         """Change ``ends`` in place so that the words of the entries hold.
 
         Args:
@@ -94,15 +146,20 @@ class Dictionary:
             units: The units of the texts.
             starts: First code point of each text in the concatenated texts, shape (texts + 1,).
             ends: Flags or probabilities of a word's end after each unit, shape (units,); changed in place.
+            form: Form of Chinese characters in which texts and entries are compared; by default as they are.
+
+        Raises:
+            DataError: Two entries contradict each other in this form.
         """
+        words = self.in_form(form)
         begins: list[int] = []
         stops: list[int] = []
         cuts: list[int] = []
-        for text, start in zip(texts, starts.tolist(), strict=False):
-            for first, entry in self.find(text):
+        for text, start in zip(texts_in_form(texts, form), starts.tolist(), strict=False):
+            for first, entry in words.find(text):
                 begins.append(start + first)
                 stops.append(start + first + len(entry))
-                cuts += [start + first + cut for cut in self.entries[entry]]
+                cuts += [start + first + cut for cut in words.entries[entry]]
         if not begins:
             return
         covered = np.zeros(ends.size + 1, np.int64)
@@ -111,6 +168,10 @@ class Dictionary:
         ends[np.cumsum(covered[:-1]) > 0] = 0
         last = np.searchsorted(units.end, [*begins, *cuts, *stops], side="right") - 1
         ends[last[last >= 0]] = 1
+
+
+Words = Dictionary | str | os.PathLike[str] | list[str] | tuple[str, ...] | set[str] | frozenset[str]
+"""A dictionary, the path of its file, or its entries."""
 
 
 def _entries(lines: list[str]) -> list[tuple[int, list[str]]]:

@@ -66,6 +66,7 @@ Report = Callable[[BadRecord, str], None]
 
 _REPLACE = "; --on-bad replace repairs it"
 _RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NESTED = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _TEXT = msgspec.json.Decoder(str | None)
 _ESCAPES = re.compile(rb"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)|\\.")
 """Matches each escape of a JSON text; group 1 is half a surrogate pair."""
@@ -206,10 +207,14 @@ def _is_repairable(line: bytes, column: str) -> bool:
 
 
 def _text(record: dict[str, msgspec.Raw], column: str, whole: str) -> str | None:
-    """Return the text of a field; ``column`` is the rest of the path ``whole``, such as ``text`` of ``meta.text``."""
+    """Return the text of a field; ``column`` is the rest of the path ``whole``, such as ``text`` of ``meta.text``.
+
+    The text is None if it is null, or an object on its path is, as in tables.
+    """
     head, dot, rest = column.partition(".")
     if column not in record and dot and head in record:
-        return _text(_RECORD.decode(record[head]), rest, whole)
+        nested = _NESTED.decode(record[head])
+        return None if nested is None else _text(nested, rest, whole)
     if column not in record:
         raise DataError(no_field(whole, list(record)))
     try:

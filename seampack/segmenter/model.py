@@ -1,7 +1,8 @@
 """The segmenter, which splits texts written without spaces into words."""
 
 import os
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
@@ -11,10 +12,12 @@ import numpy.typing as npt
 
 from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError, MissingExtraError, ShardError
+from seampack.io.ragged import lengths_of, offsets_of
+from seampack.io.records import HALF_PAIR, no_field
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.apply_config import DecodeConfig
 from seampack.segmenter.config import TrainConfig
-from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.dictionary import Dictionary, Words
 from seampack.segmenter.lexicon import Lexicon
 from seampack.segmenter.scripts import HanForm, ScriptCheck, points_in_form
 from seampack.segmenter.spans import Spans
@@ -134,7 +137,7 @@ class Segmenter:
         exact: bool = False,
         decoder: str | None = None,
         threshold: float | None = None,
-        dictionary: Dictionary | None = None,
+        dictionary: Words | None = None,
         lexicon: bool = True,
     ) -> Spans:
         """Return the positions of the words.
@@ -144,19 +147,21 @@ class Segmenter:
             exact: Use the language models (extra ``segmenter``) instead of the student.
             decoder: Name of the method that combines both directions, see ``decoders``; implies ``exact``.
             threshold: Lowest probability at which a word ends; with ``exact`` it implies the decoder ``boundary``.
-            dictionary: Words that override the model, but not the spelling: some boundaries do not exist in Thai.
+            dictionary: Words that override the model, but not the spelling: some boundaries do not exist in Thai. The
+                path of a file, a list of entries, or a ``Dictionary``, which is read once for many calls.
             lexicon: Let the lexicon decide too, if the segmenter has one.
 
         Raises:
             ConfigError: An option is invalid, or options contradict each other.
-            DataError: An item is not a text.
+            DataError: An item is not a text, or the dictionary cannot be read.
             ShardError: The segmenter lacks a part that the options need.
         """
         config = DecodeConfig(exact=exact, decoder=decoder, threshold=threshold, lexicon=lexicon)
         return self.decode(texts, config, dictionary)
 
-    def decode(self, texts: list[str], config: DecodeConfig, dictionary: Dictionary | None = None) -> Spans:
+    def decode(self, texts: list[str], config: DecodeConfig, dictionary: Words | None = None) -> Spans:
         """Return the positions of the words, like ``spans``, with the options as a config."""
+        words = Dictionary.given(dictionary)
         units, starts = self.units(texts)
         exact = config.uses_language_models or not self.has_student
         lattices = self._lattices(units, exact, config.lexicon, likely=config.threshold is None)
@@ -167,8 +172,8 @@ class Segmenter:
         else:
             threshold = 0.5 if config.threshold is None else config.threshold
             ends = (self._unit_probabilities(units, lattices) >= threshold).astype(np.uint8)
-        if dictionary is not None:
-            dictionary.apply(texts, units, starts, ends)
+        if words is not None:
+            words.apply(texts, units, starts, ends, self.han_form)
         ends[units.bonds == 1] = 0
         return Spans.of_ends(ends, units, starts)
 
@@ -192,7 +197,7 @@ class Segmenter:
         texts: list[str],
         *,
         exact: bool = False,
-        dictionary: Dictionary | None = None,
+        dictionary: Words | None = None,
         lexicon: bool = True,
     ) -> list[npt.NDArray[np.float32]]:
         """Return, for each text, the probability that a word ends after each character, shape (characters,).
@@ -201,13 +206,15 @@ class Segmenter:
         is 1 after white space, before and after a unit that is a word by itself, and where an entry of the
         ``dictionary`` begins or ends.
 
-        Raises DataError if an item is not a text, ShardError if the segmenter lacks the required part.
+        Raises DataError if an item is not a text or the dictionary cannot be read, ShardError if the segmenter lacks
+        the required part.
         """
+        words = Dictionary.given(dictionary)
         units, starts = self.units(texts)
         lattices = self._lattices(units, exact or not self.has_student, lexicon)
         ends = self._unit_probabilities(units, lattices)
-        if dictionary is not None:
-            dictionary.apply(texts, units, starts, ends)
+        if words is not None:
+            words.apply(texts, units, starts, ends, self.han_form)
             ends[units.bonds == 1] = 0
         probabilities = np.zeros(int(starts[-1]), np.float32)
         probabilities[units.end - 1] = ends
@@ -243,14 +250,24 @@ class Segmenter:
         return result
 
     def map_batch(
-        self, batch: dict[str, list[Any]], column: str = "text", words: str = "words"
+        self, batch: Mapping[str, list[Any]], column: str = "text", words: str = "words", **options: Any
     ) -> dict[str, list[Any]]:
         """Add a column with the words of a text column, for ``datasets.Dataset.map(batched=True)``; null stays null.
 
-        Raises DataError if an item is neither a text nor null.
+        Options: see ``spans``. ``datasets`` passes them on, with ``column`` and ``words``, from ``fn_kwargs``.
+
+        Raises DataError if the batch is a single record, lacks the text column or already has the other one, or if an
+        item is neither a text nor null.
         """
+        if column not in batch:
+            raise DataError(no_field(column, list(batch), "column"))
+        if words in batch:
+            raise DataError(f"the batch already has a column {words!r}; choose another name with words")
         texts = batch[column]
-        split = self.segment(["" if text is None else text for text in texts])
+        if texts is None or isinstance(texts, str):
+            got = "null" if texts is None else "one text"
+            raise DataError(f"column {column!r}: expected a list of texts; got {got}; use batched=True")
+        split = self.segment(["" if text is None else text for text in texts], **options)
         return {**batch, words: [None if text is None else parts for text, parts in zip(texts, split, strict=True)]}
 
     def units(self, texts: list[str]) -> tuple[Units, npt.NDArray[np.int64]]:
@@ -273,6 +290,9 @@ class Segmenter:
             raise DataError(
                 f"texts[{index}]: expected text; got {type(texts[index]).__name__}; remove it, or pass an empty text"
             ) from None
+        except UnicodeEncodeError as error:
+            index = bisect_right(offsets_of(lengths_of(texts)).tolist(), error.start) - 1
+            raise DataError(f"texts[{index}]: {HALF_PAIR}; remove it") from None
         self.script_check.add(points, is_mapped=True)
         return self._alphabet.units_of(points_in_form(points, self.han_form), starts), starts
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from seampack.segmenter._unit_kernels import SCRIPT
-from seampack.segmenter.units import Alphabet
+from seampack.segmenter.units import Alphabet, code_points
 
 
 class HanForm(StrEnum):
@@ -95,6 +96,15 @@ def _other(form: HanForm) -> HanForm:
 def points_in_form(points: npt.NDArray[np.uint32], form: HanForm | None) -> npt.NDArray[np.uint32]:
     """Return code points with a counterpart for each Chinese character of the other form only, shape (points,)."""
     return points if form is None else _to_form(form)[points]
+
+
+def texts_in_form(texts: list[str], form: HanForm | None) -> list[str]:
+    """Return texts as by ``text_in_form``, much faster for many characters."""
+    if form is None:
+        return texts
+    points, starts = code_points(texts)
+    joined = points_in_form(points, form).tobytes().decode("utf-32-le")
+    return [joined[first:last] for first, last in pairwise(starts.tolist())]
 
 
 def text_in_form(text: str, form: HanForm | None) -> str:

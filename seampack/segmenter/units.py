@@ -2,10 +2,12 @@
 
 A unit is one character of the script (with the marks that combine with it; in the script ``th-clusters``, with all
 letters that Thai spelling does not separate from it; in ``ja-runs``, with the small kana after it), a run of digits, a
-run of letters of another script, or one other character. White space is not part of any unit: it separates words. So
+run of letters of another script, or one other character. A letter and the marks that Unicode composes with it are the
+same unit as the composed character. White space is not part of any unit: it separates words. So
 do the zero-width spaces, one of which is the byte order mark.
 """
 
+import functools
 import unicodedata
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from seampack.segmenter._unit_kernels import (
     DIGIT,
     JOINER,
     KATAKANA,
+    KIND_OTHER,
     KIND_SCRIPT,
     LETTER,
     MARK,
@@ -51,12 +54,16 @@ _SMALL_KANA = "\u3041\u3043\u3045\u3047\u3049\u3083\u3085\u3087\u308e\u30fc"
 with the small tsu, a particle."""
 
 
+_COMPOSING = ((0x300, 0x345), (0x3099, 0x309A))
+"""First and last of the marks that are composed with the letter before them: accents, and the sound marks of kana."""
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """Units of a list of texts: text ``t`` has the units ``offsets[t]:offsets[t + 1]``.
 
     Unit ``u`` is the code points ``begin[u]:end[u]`` of the concatenated texts. Equal units have the same ``key``: the
-    code points of a script unit or other character; all numbers share one key, and all foreign words another.
+    code points of a script unit or other character, composed; all numbers share one key, and all foreign words another.
     ``spaced`` flags the units after white space or at the begin of their text, ``bonds`` the units after which the
     spelling allows no word to end.
     """
@@ -127,6 +134,7 @@ class Alphabet:
     def units_of(self, points: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]) -> Units:
         """Return the units of texts given as ``code_points``."""
         begin, end, kind, key, spaced, offsets = kernels.find_units(points, self.classes(points), starts)
+        _compose(points, begin, end, kind, key)
         if not self._is_thai:
             return Units(begin, end, kind, key, spaced, np.zeros(begin.size, np.uint8), offsets)
         bonds = thai.find_bonds(points, begin, end, kind, spaced)
@@ -137,9 +145,39 @@ class Alphabet:
 
 
 def code_points(texts: list[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """Return the code points of all texts, and the first code point of each text, shape (texts + 1,)."""
+    """Return the code points of all texts, and the first code point of each text, shape (texts + 1,).
+
+    Raises UnicodeEncodeError, with the position in the concatenation, for half a surrogate pair.
+    """
     starts = offsets_of(lengths_of(texts))
-    return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32), starts
+    return np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32), starts
+
+
+def _compose(
+    points: npt.NDArray[np.uint32],
+    begin: npt.NDArray[np.int64],
+    end: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.uint8],
+    key: npt.NDArray[np.uint64],
+) -> None:
+    """Change the keys of units with marks of ``_COMPOSING`` to those of their composed characters."""
+    marks = np.zeros(points.size, np.bool_)
+    for first, last in _COMPOSING:
+        marks |= points - np.uint32(first) <= last - first  # lower code points wrap around
+    if not marks.any():
+        return
+    units = np.unique(np.searchsorted(end, np.flatnonzero(marks), side="right"))
+    for unit in units[(kind[units] == KIND_SCRIPT) | (kind[units] == KIND_OTHER)].tolist():
+        key[unit] = _composed_key(points[begin[unit] : end[unit]].tobytes())
+
+
+@functools.lru_cache(1 << 12)
+def _composed_key(unit: bytes) -> int:
+    """Return the key of a unit, as ``find_units`` makes it, from its composed characters."""
+    key = 0
+    for character in unicodedata.normalize("NFC", unit.decode("utf-32-le"))[:3]:
+        key = key << 21 | ord(character)
+    return key
 
 
 def _class_of(character: str) -> int:

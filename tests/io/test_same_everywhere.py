@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "cut.parquet": (table("parquet")[:-9], "cannot be read: "),
     "broken.json": (b'[{"text": "a"}', "1: value 2: broken JSON: expected , or ] after the value; got the end"),
     "banner": (b'Loading ...\n{"text": "a"}\n', "line 1 is not a JSON object and line 2 is one; expected JSON lines"),
-    "binary": (b"\x01\0\x02\n", "binary data; expected text, JSON or a table"),
+    "binary": (b"\x01\0\x02\n", "binary data: line 1 has a NUL; expected text, JSON or a table"),
     "arrays.jsonl": (b'["a"]\n', "1: expected object, got array"),
     "text.csv": (b"text,b\n1,2,3\n", "2: cannot be read: expected 2 fields, as in the header line; got 3"),
 }

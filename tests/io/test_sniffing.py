@@ -88,7 +88,10 @@ def test_a_named_format_overrides(wanted: Format) -> None:
         (b"7z\xbc\xaf\x27\x1crest", "a 7z archive"),
         (b"name.txt" + b"\0" * 249 + b"ustar\x0000", "a tar archive"),
         (b"%PDF-1.7\n", "a PDF file; expected text, JSON or a table; extract its text first"),
-        (b"some\0bytes\n", "binary data; expected text, JSON or a table"),
+        (
+            b"some\0bytes\n",
+            "binary data: line 1 has a NUL; expected text, JSON or a table; if it is text, name its format (--input-",
+        ),
     ],
 )
 def test_unsupported_files_are_refused(data: bytes, message: str) -> None:

@@ -89,6 +89,7 @@ def test_the_target_of_a_link_is_written(exists: bool, tmp_path: Path) -> None:
         ("n-best", "decoder", "posterior"),
         ("n-best", "threshold", 0.4),
         ("n-best", "dictionary", Dictionary.of(["ab"])),
+        ("n-best", "dictionary", ["ab"]),
     ],
 )
 def test_options_without_effect_are_refused(output: str, option: str, value: Any, tmp_path: Path) -> None:
@@ -107,6 +108,8 @@ def test_options_of_probabilities(tmp_path: Path) -> None:
     assert segmenter.asked == {"exact": True, "dictionary": words}
     applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config)
     assert segmenter.asked == {"exact": False, "dictionary": None}
+    applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", config, dictionary=["ab"])
+    assert segmenter.asked == {"exact": False, "dictionary": words}
 
 
 @pytest.mark.parametrize("name", ["in.txt", "link.txt"])

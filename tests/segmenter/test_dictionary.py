@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from seampack.errors import DataError
 from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.scripts import HanForm
 from seampack.segmenter.units import Alphabet, Units
 
 LETTERS = "研究生命12。a\u0301 ^-]\\["
@@ -56,6 +57,23 @@ def test_entries_hold_as_regular_expressions_find_them(lines: list[str], texts: 
     one_by_one(dictionary, texts, units, starts, expected)
     dictionary.apply(texts, units, starts, ends)
     assert ends.tolist() == expected.tolist()
+
+
+def test_entries_are_found_in_the_form_of_the_segmenter() -> None:
+    dictionary = Dictionary.of(["语言 处理", "愛"])
+    assert list(dictionary.in_form(HanForm.SIMPLIFIED).find("愛语言")) == []
+    for form, text in (
+        (HanForm.SIMPLIFIED, "我愛語言處理"),
+        (HanForm.TRADITIONAL, "我爱语言处理"),
+        (None, "我愛语言处理"),
+    ):
+        units, starts = Alphabet("zh").units(["好", text])
+        ends = np.zeros(units.key.size, np.uint8)
+        dictionary.apply(["好", text], units, starts, ends, form)
+        assert ends.tolist() == [0, 1, 1, 0, 1, 0, 1]
+    assert dictionary.in_form(HanForm.SIMPLIFIED) is dictionary.in_form(HanForm.SIMPLIFIED)
+    with pytest.raises(DataError, match=r"cuts '語言處理' differently .* both in their simplified form; remove one"):
+        Dictionary.of(["语言 处理", "語言處理"]).in_form(HanForm.SIMPLIFIED)
 
 
 def test_many_entries_are_not_slow() -> None:

@@ -260,6 +260,23 @@ def test_half_surrogate_pairs_are_replaced(tmp_path_factory: pytest.TempPathFact
     assert batch == [expected.decode("utf-16-le", "replace")]
 
 
+def test_a_null_on_the_path_of_a_text_is_a_null_text_in_every_format(tmp_path: Path) -> None:
+    rows = [{"doc": {"meta": {"body": "abc"}}}, {"doc": {"meta": None}}, {"doc": None}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    for name in ("in.jsonl", "in.json", "in.parquet"):
+        (block,) = inputs.blocks(tmp_path / name, text_column="doc.meta.body")
+        assert block.texts == ["abc", None, None]
+
+
+def test_a_nul_is_a_character_where_the_format_is_known(segmented: Callable[..., bytes]) -> None:
+    for options in ({"name": "in.txt"}, {"name": "in", "input_format": "lines"}):
+        assert segmented(b"a\0b\n", **options) == b"a\0 b\n"
+    with pytest.raises(DataError, match=r"in: binary data: line 1 has a NUL; .*--input-format lines"):
+        segmented(b"a\0b\n", name="in")
+
+
 def test_nested_columns(segmented: Callable[..., bytes], tmp_path: Path) -> None:
     data = b'{"doc": {"meta": {"body": "abc"}}}\n{"doc": {"meta": {"body": null}}}\n'
     out = segmented(data, name="in.jsonl", text_column="doc.meta.body").splitlines()
@@ -267,7 +284,8 @@ def test_nested_columns(segmented: Callable[..., bytes], tmp_path: Path) -> None
     assert segmented(b'{"a.b": "abc", "a": {"b": 1}}', name="in.jsonl", text_column="a.b").endswith(b'["ab","c"]}\n')
     for line, message in (
         (b'{"doc": {"x": 1}}', r"in\.jsonl:1: no field 'doc\.body'"),
-        (b'{"doc": null}', r"in\.jsonl:1: no field 'doc\.body'"),
+        (b'{"doc": 5}', r"in\.jsonl:1: no field 'doc\.body'"),
+        (b'{"id": null}', r"in\.jsonl:1: no field 'doc\.body'"),
         (b'{"doc": {"body": 5}}', r"in\.jsonl:1: field 'doc\.body': expected str \| null, got int"),
     ):
         with pytest.raises(DataError, match=message):

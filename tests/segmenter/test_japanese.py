@@ -1,6 +1,7 @@
 """The bundled Japanese model on sentences of ours, segmented as UniDic's short units."""
 
 import time
+import unicodedata
 
 import pytest
 
@@ -42,6 +43,16 @@ def test_other_letters_and_small_kana(ja: Segmenter) -> None:
     assert "".join(words) == text.replace("\u3000", "")
     assert {"CPU", "の", "スピード", "Ｗｅｂ", "ＮＨＫ", "👍🏽"} <= {*words}
     assert not [word for word in words if word[0] in "ょー"]
+
+
+def test_decomposed_text_has_the_same_words(ja: Segmenter) -> None:
+    """As macOS writes names of files."""
+    texts = [*TEXTS, "ベッドでじょうずにガラスを運び、ぎょうざを食べた。"]
+    decomposed = [unicodedata.normalize("NFD", text) for text in texts]
+    assert decomposed != texts
+    words = ja.segment(decomposed)
+    assert ["".join(line) for line in words] == decomposed
+    assert [[unicodedata.normalize("NFC", word) for word in line] for line in words] == ja.segment(texts)
 
 
 def test_it_is_not_warned_of_its_own_script(ja: Segmenter, recwarn: pytest.WarningsRecorder) -> None:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given
@@ -125,6 +126,37 @@ def test_entries_of_the_dictionary_hold_across_them(joining: Segmenter) -> None:
     assert found.tolist() == [0, 1, 0, 0, 0, 0, 1, 1, 0, 1, 1]
 
 
+def test_a_dictionary_is_a_path_entries_or_an_object(joining: Segmenter, tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("研 究\n", "utf-8")
+    for words in (path, str(path), ["研 究"], ("研 究",), {"研 究"}, Dictionary.load(path)):
+        assert joining.segment(["研究生"], dictionary=words) == [["研", "究", "生"]]
+        assert joining.end_probabilities(["研究生"], dictionary=words)[0].tolist() == [1, 1, 1]
+    with pytest.raises(DataError, match=r"none\.txt: the dictionary cannot be read"):
+        joining.segment(["研"], dictionary="none.txt")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (5, ConfigError, "dictionary: expected the path of a file, a list of entries or a Dictionary; got int"),
+        (["研", 5], ConfigError, "dictionary: expected entries that are texts; got 5"),
+        ([], DataError, "dictionary: the dictionary has no entry"),
+        (["研 究", "研究"], DataError, "dictionary: lines 1 and 2: two entries cut"),
+    ],
+)
+def test_what_is_no_dictionary(joining: Segmenter, words: Any, error: type[Exception], message: str) -> None:
+    for call in (joining.segment, joining.spans, joining.end_probabilities):
+        with pytest.raises(error, match=f"^{message}"):
+            call(["研"], dictionary=words)
+
+
+def test_half_a_surrogate_pair_is_refused_with_its_index(joining: Segmenter) -> None:
+    for call in (joining.segment, joining.spans, joining.end_probabilities, joining.pieces):
+        with pytest.raises(DataError, match=r"^texts\[2\]: a string with half a surrogate pair, .*; remove it"):
+            call(["研究", "", "研\ud800究", "\ud800"])
+
+
 def test_threshold_moves_the_boundary(both: Segmenter) -> None:
     for threshold in (0.0, 0.4, 1.0):
         moved = both.segment([tiny.TEXT], decoder="boundary", threshold=threshold)
@@ -158,6 +190,27 @@ def test_items_that_are_not_text(joining: Segmenter, texts: list[str], message: 
 def test_null_stays_null_in_a_dataset(joining: Segmenter) -> None:
     found = joining.map_batch({"text": ["研究", None, ""], "id": [1, 2, 3]})
     assert found == {"text": ["研究", None, ""], "id": [1, 2, 3], "words": [["研究"], None, []]}
+    found = joining.map_batch({"body": ["研究"], "words": [1]}, "body", "split", dictionary=["研 究"])
+    assert found == {"body": ["研究"], "words": [1], "split": [["研", "究"]]}
+
+
+@pytest.mark.parametrize(("batch", "message"), [
+    ({"text": "研究"}, "column 'text': expected a list of texts; got one text; use batched=True"),
+    ({"text": None}, "column 'text': expected a list of texts; got null; use batched=True"),
+    ({"body": ["研究"], "id": [1]}, "no field 'text'; the record has 'body', 'id'; name another with column"),
+    ({"text": ["研究"], "words": [1]}, "the batch already has a column 'words'; choose another name with words"),
+    ({"text": [5]}, r"texts\[0\]: expected text; got int"),
+])  # fmt: skip
+def test_batches_that_cannot_be_split(joining: Segmenter, batch: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=f"^{message}"):
+        joining.map_batch(batch)
+
+
+def test_a_dataset_of_single_records_is_refused(joining: Segmenter) -> None:
+    dataset = datasets.Dataset.from_dict({"text": ["研究", None]})
+    assert dataset.map(joining.map_batch, batched=True)["words"][:] == [["研究"], None]
+    with pytest.raises(DataError, match="use batched=True"):
+        dataset.map(joining.map_batch)
 
 
 def test_a_model_without_language_models(joining: Segmenter) -> None:

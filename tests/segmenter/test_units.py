@@ -1,5 +1,6 @@
 """Units cover every character except white space, in order."""
 
+import functools
 import re
 import unicodedata
 
@@ -16,7 +17,9 @@ from seampack.segmenter.units import Alphabet, Units
 SCRIPTS = ("zh", "ja", "ja-runs", "th", "th-clusters", "latin", "symbols", "a-cß")
 ALPHABETS = {script: Alphabet(script) for script in SCRIPTS}
 TEXT = st.text(
-    st.one_of(st.characters(), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d\u200b\ufeff👩👍🏽🇩🇪é\u0301\t\n。，")),
+    st.one_of(
+        st.characters(codec="utf-8"), st.sampled_from("研究生命abc 12.3ก็้ำ\u200d\u200b\ufeff👩👍🏽🇩🇪é\u0301\t\n。，")
+    ),
     max_size=30,
 )
 
@@ -68,6 +71,39 @@ def test_marks_stay_with_their_character() -> None:
     assert [text for text, _ in pieces("น้ำที่", "th")] == ["น้", "ำ", "ที่"]
     assert [text for text, _ in pieces("e\u0301a", "latin")] == ["e\u0301", "a"]
     assert [text for text, _ in pieces("👩\u200d👧👍🏽🇩🇪❤\ufe0f")] == ["👩\u200d👧", "👍🏽", "🇩🇪", "❤\ufe0f"]
+
+
+COMPOSED = {
+    "ja": "ベッドでじょうずにガラスを、ぱぴぷヴゔ",
+    "ja-runs": "ベッドでじょうずにガラスを、ぱぴぷヴゔ",
+    "latin": "éảệǖ, ñ",
+    "zh": "研究é≠é",
+}
+
+
+@pytest.mark.parametrize(("script", "text"), COMPOSED.items())
+def test_decomposed_characters_have_the_keys_of_composed_ones(script: str, text: str) -> None:
+    decomposed = unicodedata.normalize("NFD", text)
+    (composed, _), (units, _) = ALPHABETS[script].units([text]), ALPHABETS[script].units([decomposed])
+    assert units.key.tolist() == composed.key.tolist()
+    assert units.kind.tolist() == composed.kind.tolist()
+    pairs = zip(pieces(text, script), pieces(decomposed, script), strict=True)
+    assert all(a == unicodedata.normalize("NFC", b) for (a, _), (b, _) in pairs)
+
+
+@given(st.lists(TEXT, max_size=4), st.sampled_from(sorted(ALPHABETS)))
+def test_other_keys_are_the_code_points(texts: list[str], script: str) -> None:
+    units, _ = ALPHABETS[script].units(texts)
+    joined = "".join(texts)
+    for begin, end, kind, key in zip(units.begin, units.end, units.kind, units.key.tolist(), strict=True):
+        unit = joined[begin:end]
+        if (
+            kind in (KIND_SCRIPT, KIND_OTHER)
+            and len(unit) <= 3
+            and not key >> 63
+            and unicodedata.is_normalized("NFC", unit)
+        ):
+            assert key == functools.reduce(lambda code, point: code << 21 | ord(point), unit, 0)
 
 
 def bonded(texts: list[str]) -> list[list[str]]:
