@@ -268,7 +268,7 @@ TWICE = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", 
             "no column 'body' or 'input_ids'; the table has 'text', 'n'; name another with --text-column",
         ),
         (TEXTS, {"id_column": "uid"}, "no column 'uid'; the table has 'text', 'n'; name another with --id-column"),
-        (TEXTS, {"text_column": "n"}, "column 'n': expected texts; got int64"),
+        (TEXTS, {"text_column": "n"}, "column 'n': expected texts; got int64; name another with --text-column"),
         (TEXTS.rename_columns(["input_ids", "n"]), {}, "column 'input_ids': expected lists of integers; got string"),
         (
             pa.table({"text": pa.array([b"ab"], pa.binary(2))}),
