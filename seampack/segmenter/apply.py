@@ -57,7 +57,7 @@ def apply(
         ShardError: ``out`` cannot be written.
     """
     config, decode = ApplyConfig.given(config), DecodeConfig.given(decode)
-    check_options(Output(config.output), decode, dictionary)
+    check_options(Output(config.output), decode, dictionary, segmenter)
     _check_output(inputs, out)
     quarantine = Quarantine(out) if config.on_bad == OnBad.QUARANTINE else None
     source = blocks(
