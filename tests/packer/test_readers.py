@@ -273,7 +273,7 @@ TWICE = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", 
         (
             pa.table({"text": pa.array([b"ab"], pa.binary(2))}),
             {},
-            "column 'text': expected texts; got fixed_size_binary[2]",
+            "column 'text': expected texts; got fixed_size_binary[2]; name another with --text-column",
         ),
         (TWICE, {}, "column 'text': expected one of that name; got 2"),
     ],
