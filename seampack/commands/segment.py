@@ -196,7 +196,9 @@ def distill(
     type=shared.click_type(_FIELDS["n_best"]),
     default=None,
     metavar="N",
-    help="Write the N best segmentations of each text: implies --output n-best.",
+    help="Write the N best segmentations of each text with their scores: implies --output n-best. The scores are those "
+    "of student and lexicon, or, with --exact, of the language models. The first may differ from the words that apply "
+    "writes, which are chosen for the most expected correct words.",
 )
 @shared.with_formats
 def apply(

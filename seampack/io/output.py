@@ -84,6 +84,9 @@ def staged_path(out: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
+    if not target.parent.exists():
+        missing = target.parent if out.is_symlink() else out.parent
+        raise ShardError(f"{out}: cannot be written: no such folder; create the folder {missing}")
     with writing(out):
         clear_abandoned(target)
         partial = hidden_path(target, PARTIAL)

@@ -21,6 +21,8 @@ from seampack.io.streams import reading
 _ROWS = 1 << 16
 _FEW_ROWS = 16
 _BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+_MAGICS = {Format.PARQUET: (b"PAR1",), Format.ARROW: (b"ARROW1", b"\xff\xff\xff\xff")}
+"""First bytes of a file; of Arrow, also those of a stream."""
 _INDEX_BYTES = 4
 """Size of an index into a dictionary as stored; indices usually take less."""
 _OTHER_BYTES = 8
@@ -53,6 +55,11 @@ class TableReader:
         self._file = source.file
         self._parquet: Any = None
         self._is_arrow = source.format == Format.ARROW
+        if source.format in COLUMNAR and not source.stream.head.startswith(_MAGICS[source.format]):
+            raise DataError(
+                f"{self.name}: cannot be read: expected {source.format}, which begins with "
+                f"{_MAGICS[source.format][0]!r}; got {source.stream.head[:8]!r}; name its format with --input-format"
+            )
         with reading(self.name):
             if source.format == Format.PARQUET:
                 import pyarrow.parquet as pq  # slow, and other formats do not need it
@@ -303,12 +310,15 @@ def find_column(name: str, schema: pa.Schema, *candidates: str, option: str = "-
     raise DataError(f"{name}: no column {wanted}; the table has {listed(schema.names)}{remedy}")
 
 
-def check_text_column(name: str, schema: pa.Schema, column: str) -> None:
-    """Raise DataError unless a column holds texts: strings, or bytes, which are read as UTF-8."""
+def check_text_column(name: str, schema: pa.Schema, column: str, remedy: str = "") -> None:
+    """Raise DataError unless a column holds texts: strings, or bytes, which are read as UTF-8.
+
+    ``remedy``: end of the message.
+    """
     kind = schema.field(column).type
     stored = kind.value_type if pa.types.is_dictionary(kind) else kind
     if str(stored) not in _TEXT:
-        raise DataError(f"{name}: column {column!r}: expected texts; got {kind}")
+        raise DataError(f"{name}: column {column!r}: expected texts; got {kind}{remedy}")
 
 
 def as_texts(column: pa.Array) -> pa.LargeStringArray:

@@ -260,9 +260,10 @@ def _content_column(name: str, schema: pa.Schema, config: PackConfig) -> str:
         if not hasattr(schema.field(column).type, "value_type"):
             check_text_column(name, schema, column)  # JSON, or a prompt
         return column
-    column = find_column(name, schema, config.text_column, config.input_ids_column, option=text_option(schema.names))
+    option = text_option(schema.names)
+    column = find_column(name, schema, config.text_column, config.input_ids_column, option=option)
     if column == config.text_column:
-        check_text_column(name, schema, column)
+        check_text_column(name, schema, column, f"; name another with {option}")
         return column
     kind = schema.field(column).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

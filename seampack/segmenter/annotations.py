@@ -40,8 +40,10 @@ class Annotation:
     """Return the annotations as an Arrow column; takes flags of the missing texts, whose annotations are null."""
 
 
-def check_options(output: Output, decode: DecodeConfig, dictionary: Dictionary | None) -> None:
+def check_options(output: Output, decode: DecodeConfig, dictionary: Dictionary | None, segmenter: Segmenter) -> None:
     """Raise ConfigError for an option that could not change the output."""
+    if not decode.lexicon and not segmenter.has_lexicon:
+        raise ConfigError("lexicon: the segmenter has no lexicon; remove --no-lexicon")
     if output not in _DECODERS:
         return
     if decode.decoder not in (None, *_DECODERS[output]):
@@ -70,7 +72,7 @@ def annotate(
         )
         return _of_values([values.astype(np.float64).round(6).tolist() for values in ends], pa.list_(pa.float32()))
     if output == Output.N_BEST:
-        ranked = segmenter.n_best(texts, config.n_best, lexicon=decode.lexicon)
+        ranked = segmenter.n_best(texts, config.n_best, exact=decode.uses_language_models, lexicon=decode.lexicon)
         return _of_values([[{"score": s, "words": w} for s, w in best] for best in ranked], _N_BEST_TYPE)
     spans = segmenter.decode(texts, decode, dictionary)
     if output == Output.TEXT:

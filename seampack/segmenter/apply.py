@@ -59,7 +59,7 @@ def apply(
     """
     config, decode = ApplyConfig.given(config), DecodeConfig.given(decode)
     entries = Dictionary.given(dictionary)
-    check_options(Output(config.output), decode, entries)
+    check_options(Output(config.output), decode, entries, segmenter)
     _check_output(inputs, out)
     quarantine = Quarantine(out) if config.on_bad == OnBad.QUARANTINE else None
     source = blocks(

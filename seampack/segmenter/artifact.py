@@ -27,7 +27,7 @@ PARTS = ("student", "teacher", "lexicon")
 _NAMES = {"student": "student", "teacher": "language models", "lexicon": "lexicon"}
 _ADVICE = {
     "student": "make one with: seampack segment distill RAW --teacher MODEL",
-    "teacher": "use its student (no --exact, --decoder or n best), or train a segmenter: seampack segment train RAW",
+    "teacher": "use its student (no --exact or --decoder), or train a segmenter: seampack segment train RAW",
     "lexicon": "make one with: seampack segment lexicon RAW -m MODEL",
 }
 REMEDY = "copy the model again, or train it again"

@@ -6,13 +6,15 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from seampack.errors import ConfigError, DataError
+from seampack.io.formats import Format
+from seampack.io.records import invalid_utf8
+from seampack.io.sources import name_of, open_source
 from seampack.segmenter.scripts import HanForm, text_in_form, texts_in_form
 from seampack.segmenter.units import Units
 
@@ -91,12 +93,18 @@ class Dictionary:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the dictionary in a UTF-8 file. Raises DataError if it cannot be read or has no entry."""
+        name = name_of(os.fspath(path))
+        if not os.path.exists(path):
+            raise DataError(f"{name}: no such file; expected a dictionary, one entry per line")
+        with open_source(os.fspath(path), Format.LINES) as source:
+            data = source.stream.read()
         try:
-            return cls.of(Path(path).read_text("utf-8-sig").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: the dictionary cannot be read: {error}") from error
+            return cls.of(data.decode("utf-8-sig").splitlines())
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise DataError(f"{name}:{line}: {invalid_utf8(error)}") from error
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            raise DataError(f"{name}: {error}") from error
 
     def in_form(self, form: HanForm | None) -> "Dictionary":
         """Return the dictionary with each entry in a form of Chinese characters, see ``texts_in_form``.

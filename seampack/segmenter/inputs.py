@@ -261,7 +261,7 @@ def _path(name: str, schema: pa.Schema, column: str) -> list[str]:
     head, dot, rest = column.partition(".")
     if column not in schema.names and dot and head in schema.names and pa.types.is_struct(schema.field(head).type):
         return [head, *_path(name, pa.schema(list(schema.field(head).type)), rest)]
-    check_text_column(name, schema, find_column(name, schema, column))
+    check_text_column(name, schema, find_column(name, schema, column), "; name another with --text-column")
     return [column]
 
 

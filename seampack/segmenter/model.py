@@ -225,18 +225,33 @@ class Segmenter:
         probabilities[is_white_space] = 1
         return [probabilities[a:b] for a, b in pairwise(starts)]
 
-    def n_best(self, texts: list[str], count: int, *, lexicon: bool = True) -> list[list[tuple[float, list[str]]]]:
+    def n_best(
+        self, texts: list[str], count: int, *, exact: bool = False, lexicon: bool = True
+    ) -> list[list[tuple[float, list[str]]]]:
         """Return, for each text, its ``count`` best segmentations by the decoder ``product``, with their log-scores.
+
+        The scores are those of student and lexicon, or, with ``exact`` or without one of the two, of the language
+        models. The first segmentation may differ from that of ``segment``, whose decoder is another one.
 
         Segmentations are ranked within each chunk: the best one of a text joins the best one of each of its chunks, and
         so on.
 
         Raises ConfigError if ``count`` is below 1, DataError if an item is not a text, ShardError if the segmenter has
-        no language models.
+        neither language models nor a lexicon that may be used.
         """
         count = check_integer("n_best", count, 1)
         units, starts = self.units(texts)
-        lattices = self.model_lattices(units, lexicon=lexicon)
+        by_words = self.has_student and self.has_lexicon and lexicon  # the student alone scores ends, not words
+        if not (by_words or exact or self.has_teacher):
+            raise ShardError(
+                f"{self.folder}: the n best segmentations need a lexicon or language models; use the lexicon, or count "
+                "one: seampack segment lexicon"
+            )
+        lattices = (
+            self.lexicon.with_student(units, self.student.end_log_odds(units))
+            if by_words and not exact
+            else self.model_lattices(units, lexicon=lexicon)
+        )
         ends, totals = lattices.n_best(count)
         ends[:, units.bonds == 1] = 0
         chunk_text = np.searchsorted(units.offsets, lattices.offsets[:-1], side="right") - 1

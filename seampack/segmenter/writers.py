@@ -3,6 +3,8 @@
 A writer takes a config that ``resolved`` returned, and blocks of one kind.
 """
 
+import sys
+import warnings
 from typing import Any, Protocol
 
 import msgspec
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 
 from seampack.errors import ConfigError, DataError
 from seampack.io.formats import COLUMNAR, Format, codec_of_name, format_of_name
-from seampack.io.sources import STDIN
+from seampack.io.sources import STDIN, listed
 from seampack.segmenter.annotations import COLUMNS, Annotation
 from seampack.segmenter.apply_config import ApplyConfig, Output
 from seampack.segmenter.inputs import Block, Lines, Records, Rows
@@ -39,22 +41,69 @@ class Writer(Protocol):
 def resolved(config: ApplyConfig, block: Block, out: str) -> ApplyConfig:
     """Replace each auto of the config, based on the first block of the input and the name of the output.
 
-    Raises ConfigError if the input cannot be written in the output format.
+    Warns if the name of the output means lines, which lose the columns of the input.
+
+    Raises ConfigError if the input cannot be written in the output format, or an option cannot change the output.
     """
     output_format = config.output_format
-    if output_format == Format.AUTO:
+    is_chosen = output_format != Format.AUTO
+    if not is_chosen:
         output_format = (None if out == STDIN else format_of_name(out)) or _like_input(block)
     allowed = _ALLOWED[type(block)]
     if output_format not in allowed:
-        names = ", ".join(allowed)
-        raise ConfigError(f"output_format: {_words(block)} can be written as {names}; got {str(output_format)!r}")
+        expected = f"{_words(block)} can be written as {', '.join(allowed)}; got {str(output_format)!r}"
+        if is_chosen:
+            raise ConfigError(f"output_format: {expected}; choose one of them")
+        raise ConfigError(f"{out}: {expected}, by its name; name it {_endings(block)}, or give --output-format")
     if output_format in COLUMNAR and out != STDIN and codec_of_name(out) is not None:
         raise ConfigError(f"{out}: {output_format} is compressed internally; remove .gz or .zst from the name")
+    if output_format in COLUMNAR and out == STDIN and sys.stdout is not None and sys.stdout.isatty():
+        raise ConfigError(
+            f"standard output: {output_format} is binary, which a terminal cannot show; name a file with -o, or give "
+            "--output-format jsonl"
+        )
+    if output_format == Format.LINES and block.texts:
+        _refuse_columns(config, block)
+        if not is_chosen:
+            _warn_of_lost_columns(config, block, out)
     output = Output(config.output)
     if output == Output.AUTO:
         output = Output.TEXT if output_format == Format.LINES else Output.WORDS
     column = config.output_column or COLUMNS[output]
     return config.replace(output=output, output_format=output_format, output_column=column)
+
+
+def _refuse_columns(config: ApplyConfig, block: Block) -> None:
+    """Raise ConfigError for the name of a column that neither the input nor lines have."""
+    if config.output_column:
+        raise ConfigError(
+            f"output_column: lines have no columns; got {config.output_column!r}; remove it, or write --output-format "
+            "jsonl"
+        )
+    if isinstance(block, Lines) and config.text_column != ApplyConfig().text_column:
+        raise ConfigError(
+            f"text_column: {block.source} is plain text, without columns; got {config.text_column!r}; remove it, or "
+            "name the format with --input-format"
+        )
+
+
+def _warn_of_lost_columns(config: ApplyConfig, block: Block, out: str) -> None:
+    """Warn of the columns of a table, or the fields of its first record, that lines do not have."""
+    if isinstance(block, Lines):
+        return
+    columns = block.rows.schema.names if isinstance(block, Rows) else next(filter(None, block.records), {})
+    lost = [name for name in columns if name != config.text_column]
+    if lost:
+        warnings.warn(
+            f"{out}: lines do not have {listed(lost)} of {block.source}, and a null becomes an empty line; name it "
+            f"{_endings(block)} to keep all, or give --output-format lines if lines are meant",
+            stacklevel=1,
+        )
+
+
+def _endings(block: Block) -> str:
+    """Return the endings of names of outputs that keep all that a block has."""
+    return ".jsonl or .parquet" if Format.PARQUET in _ALLOWED[type(block)] else ".jsonl"
 
 
 def _like_input(block: Block) -> Format:

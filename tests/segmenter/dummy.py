@@ -34,6 +34,7 @@ def spans_of(texts: list[str], sizes: list[int]) -> Spans:
 class EachFew(Segmenter):
     def __init__(self, size: int = 2) -> None:
         self.size = size
+        self.description = {"parts": ["student", "lexicon"]}
         self.batches: list[int] = []
 
     def decode(self, texts: list[str], config: DecodeConfig, dictionary: Any = None) -> Spans:
@@ -46,5 +47,7 @@ class EachFew(Segmenter):
         self.asked = {"exact": exact, "dictionary": dictionary}
         return [np.full(len(text), 0.1, np.float32) for text in texts]
 
-    def n_best(self, texts: list[str], count: int, *, lexicon: bool = True) -> list[list[tuple[float, list[str]]]]:
+    def n_best(
+        self, texts: list[str], count: int, *, exact: bool = False, lexicon: bool = True
+    ) -> list[list[tuple[float, list[str]]]]:
         return [[(-float(rank), [text]) for rank in range(count)] for text in texts]

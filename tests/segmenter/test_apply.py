@@ -14,6 +14,8 @@ from seampack.errors import ConfigError, ShardError
 from seampack.segmenter import apply as applying
 from seampack.segmenter.apply_config import ApplyConfig, DecodeConfig
 from seampack.segmenter.dictionary import Dictionary
+from seampack.segmenter.model import Segmenter
+from tests.segmenter import tiny
 from tests.segmenter.dummy import EachFew
 
 ODD = "研究生命的起源。 สวัสดี 👩🏽‍🚀 e\u0301 mixed \x00\x1f\u3000end"
@@ -98,6 +100,38 @@ def test_options_without_effect_are_refused(output: str, option: str, value: Any
     with pytest.raises(ConfigError, match=rf"^{option}: output {output} .*remove it, or write words"):
         applying.apply(EachFew(), tmp_path / "in.txt", tmp_path / "out", ApplyConfig(output=output), **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name", "message"),
+    [
+        ("output_column", "w", "in.txt", "output_column: lines have no columns; got 'w'; remove it, or write"),
+        ("output_column", "w", "in.jsonl", "output_column: lines have no columns"),
+        (
+            "text_column",
+            "body",
+            "in.txt",
+            "text_column: .*in.txt is plain text, without columns; got 'body'; remove it",
+        ),
+    ],
+)
+def test_names_of_columns_that_lines_do_not_have(
+    option: str, value: str, name: str, message: str, segmented: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """They name the fields where the lines become records, and an empty input has either."""
+    data = b'{"text": "abc"}\n' if name == "in.jsonl" else b"abc\n"
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        segmented(data, name=name, output_format="lines", **{option: value})
+    assert not (tmp_path / "out").exists()
+    assert value.encode() in segmented(b"abc\n", output_format="jsonl", **{option: value})
+    assert segmented(b"", **{option: value}) == b""
+
+
+def test_a_lexicon_that_is_not_there_cannot_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"abc\n")
+    segmenter = Segmenter.load(tiny.save(tmp_path / "m"))
+    with pytest.raises(ConfigError, match="lexicon: the segmenter has no lexicon; remove --no-lexicon"):
+        applying.apply(segmenter, tmp_path / "in.txt", tmp_path / "out", decode=DecodeConfig(lexicon=False))
 
 
 def test_options_of_probabilities(tmp_path: Path) -> None:

@@ -109,10 +109,13 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes(b"\n \n")
     with pytest.raises(DataError, match=r"words\.txt: the dictionary has no entry; expected one per line"):
         Dictionary.load(path)
-    path.write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"words\.txt: the dictionary cannot be read: .*0xff"):
+    path.write_bytes(b"a\nb\xff\n")
+    with pytest.raises(DataError, match=r"words\.txt:2: invalid UTF-8 at byte 2 \(0xff\); convert the text to UTF-8$"):
         Dictionary.load(path)
-    with pytest.raises(DataError, match=r"none\.txt: the dictionary cannot be read"):
+    path.write_text("研究生\n", "utf-16")
+    with pytest.raises(DataError, match=r"words\.txt: UTF-16 text; expected UTF-8; convert it: iconv -f UTF-16"):
+        Dictionary.load(path)
+    with pytest.raises(DataError, match=r"none\.txt: no such file; expected a dictionary, one entry per line$"):
         Dictionary.load(tmp_path / "none.txt")
 
 

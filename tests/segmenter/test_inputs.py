@@ -140,7 +140,7 @@ def test_long_texts_of_tables_in_bounded_batches(tmp_path: Path) -> None:
 
 def test_tables_without_the_texts_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [1], "body": ["a"]}), tmp_path / "in")
-    with pytest.raises(DataError, match="column 'text': expected texts; got int64"):
+    with pytest.raises(DataError, match=r"column .text.: expected texts; got int64; name another with --text-column$"):
         applying.apply(EachFew(), tmp_path / "in", tmp_path / "out")
     with pytest.raises(DataError, match="no column 'title'; the table has 'text', 'body'"):
         applying.apply(EachFew(), tmp_path / "in", tmp_path / "out", ApplyConfig(text_column="title"))
@@ -154,6 +154,15 @@ def test_tables_without_the_texts_are_refused(tmp_path: Path) -> None:
 def test_damaged_files_are_named(data: bytes, segmented: Callable[..., bytes]) -> None:
     with pytest.raises(DataError, match=r"in: cannot be read: "):
         segmented(data, name="in")
+
+
+@pytest.mark.parametrize(("kind", "magic"), [("parquet", "PAR1"), ("arrow", "ARROW1")])
+def test_text_that_is_read_as_a_table_is_named(kind: str, magic: str, segmented: Callable[..., bytes]) -> None:
+    message = (
+        rf"in\.txt: cannot be read: expected {kind}, which begins with b'{magic}'; got b'abc\\n'; .* --input-format$"
+    )
+    with pytest.raises(DataError, match=message):
+        segmented(b"abc\n", input_format=kind)
 
 
 def test_missing_inputs_are_named(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_language_models_use_the_lexicon(decoder: str | None, tmp_path: Path
     folder = tiny.save(tmp_path / "m", teacher=True, lexicon=words)
     segmenter, found = Segmenter.load(folder), ["研究生命", "的起源"]
     assert segmenter.segment([tiny.TEXT], exact=True, decoder=decoder) == [found]
-    assert segmenter.n_best([tiny.TEXT], 2)[0][0][1] == found
+    assert segmenter.n_best([tiny.TEXT], 2, exact=True)[0][0][1] == found
     ends = segmenter.end_probabilities([tiny.TEXT], exact=True)[0]
     assert (ends >= 0.5).tolist() == [False, False, False, True, False, False, True]
     without = Segmenter.load(tiny.save(tmp_path / "without", teacher=True))

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 import seampack
 from seampack.errors import ConfigError, DataError, ShardError
-from seampack.segmenter import decoders, formats
+from seampack.segmenter import _kernels, decoders, formats
 from seampack.segmenter._unit_kernels import KIND_SCRIPT
 from seampack.segmenter.dictionary import Dictionary
 from seampack.segmenter.model import Segmenter
+from seampack.segmenter.spans import Spans
 from seampack.segmenter.units import Alphabet
 from tests.segmenter import tiny
 from tests.segmenter.language import sentences
@@ -132,7 +133,7 @@ def test_a_dictionary_is_a_path_entries_or_an_object(joining: Segmenter, tmp_pat
     for words in (path, str(path), ["研 究"], ("研 究",), {"研 究"}, Dictionary.load(path)):
         assert joining.segment(["研究生"], dictionary=words) == [["研", "究", "生"]]
         assert joining.end_probabilities(["研究生"], dictionary=words)[0].tolist() == [1, 1, 1]
-    with pytest.raises(DataError, match=r"none\.txt: the dictionary cannot be read"):
+    with pytest.raises(DataError, match=r"none\.txt: no such file"):
         joining.segment(["研"], dictionary="none.txt")
 
 
@@ -214,9 +215,13 @@ def test_a_dataset_of_single_records_is_refused(joining: Segmenter) -> None:
 
 
 def test_a_model_without_language_models(joining: Segmenter) -> None:
-    for call in (lambda: joining.segment(["研"], exact=True), lambda: joining.n_best(["研"], 1)):
+    for call in (lambda: joining.segment(["研"], exact=True), lambda: joining.n_best(["研"], 1, exact=True)):
         with pytest.raises(ShardError, match="has no language models; its parts: student; use its student"):
             call()
+    with pytest.raises(
+        ShardError, match="n best segmentations need a lexicon or language models; use the lexicon, or c"
+    ):
+        joining.n_best(["研"], 1)
 
 
 def test_it_is_exported() -> None:
@@ -259,8 +264,28 @@ def test_dictionary(zh: Segmenter) -> None:
         Dictionary.of(["", " "])
 
 
-def test_n_best(zh: Segmenter) -> None:
-    (found,) = zh.n_best(["研究生命的起源"], 4)
+@pytest.mark.parametrize("model", ["ja", "zh", "th"])
+def test_the_n_best_of_student_and_lexicon(model: str) -> None:
+    """Without the language models, which ja lacks. The first one has the highest score."""
+    text = {"ja": "今日は東京へ行きます", "zh": "研究生命的起源", "th": "ประเทศไทย"}[model]
+    segmenter = Segmenter.load(model)
+    empty, found, _ = segmenter.n_best(["", text, "OK, 12。"], 5)
+    assert empty == [(0.0, [])]
+    assert len(found) == 5
+    assert len({tuple(words) for _, words in found}) == 5
+    assert all("".join(words) == text for _, words in found)
+    units, starts = segmenter.units([text])
+    lattices = segmenter.lexicon.with_student(units, segmenter.student.end_log_odds(units))
+    for rank, (score, words) in enumerate(found):
+        ends = np.isin(units.end, np.cumsum([len(word) for word in words])).astype(np.uint8)
+        totals = _kernels.total_scores(lattices.forward, lattices.offsets, ends)
+        assert score == pytest.approx(2 * totals.sum(), abs=1e-3)
+        assert rank == 0 or score <= found[rank - 1][0]
+    assert found[0][1] == Spans.of_ends(decoders.product(lattices), units, starts).words([text])[0]
+
+
+def test_n_best_of_the_language_models(zh: Segmenter) -> None:
+    (found,) = zh.n_best(["研究生命的起源"], 4, exact=True)
     scores = [score for score, _ in found]
     assert len(found) == 4
     assert scores == sorted(scores, reverse=True)
@@ -301,10 +326,12 @@ def test_no_word_ends_where_thai_allows_none(options: dict[str, Any]) -> None:
     assert not probabilities[units.end - 1][units.bonds == 1].any()
 
 
-def test_none_of_the_best_ends_where_thai_allows_none() -> None:
-    pytest.importorskip("torch")
+@pytest.mark.parametrize("exact", [False, True])
+def test_none_of_the_best_ends_where_thai_allows_none(exact: bool) -> None:
+    if exact:
+        pytest.importorskip("torch")
     th = Segmenter.load("th")
-    found = [words for _, words in th.n_best(["ไปซื้อมา"], 50)[0]]
+    found = [words for _, words in th.n_best(["ไปซื้อมา"], 50, exact=exact)[0]]
     assert len(found) > 3
     assert {word for words in found for word in words} <= {"ไป", "ซื้อ", "มา", "ไปซื้อ", "ซื้อมา", "ไปซื้อมา"}
 

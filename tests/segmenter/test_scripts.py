@@ -131,23 +131,35 @@ def test_another_script_is_named_once(model: str, text: str, script: str, remedy
     assert len(caught) == 1
 
 
+def test_a_japanese_model_names_chinese_text_once() -> None:
+    """Both are of Chinese characters: some of the simplified ones are in no Japanese text."""
+    ja = Segmenter.load("ja")
+    message = "ja: the text has simplified Chinese characters .* use a segmenter for Chinese, such as the bundled 'zh'$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        assert ja.segment([SIMPLIFIED]) == ja.segment([SIMPLIFIED])
+    assert len(caught) == 1
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("model", "text"),
     [
-        SIMPLIFIED,
-        EITHER,
-        NAMES,
-        "龍應臺",
-        SIMPLIFIED * 3 + THAI,
-        "Только русский and English, 한국어 띄어쓰기",
-        "",
-        "123",
+        ("zh", SIMPLIFIED),
+        ("zh", EITHER),
+        ("zh", NAMES),
+        ("zh", "龍應臺"),
+        ("zh", SIMPLIFIED * 3 + THAI),
+        ("zh", "Только русский and English, 한국어 띄어쓰기"),
+        ("zh", ""),
+        ("zh", "123"),
+        ("ja", JAPANESE),
+        ("ja", "東京都千代田区霞が関、大学会計学研究科、国際観光旅館、医師会"),
+        ("ja", f"{JAPANESE * 3}「你们说汉语吗」"),
     ],
 )
-def test_text_without_a_word(text: str) -> None:
+def test_text_without_a_word(model: str, text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Segmenter.load("zh").segment([text])
+        Segmenter.load(model).segment([text])
 
 
 def test_segmenters_of_unknown_form_say_nothing(tmp_path: Path) -> None:

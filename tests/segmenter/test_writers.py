@@ -1,6 +1,8 @@
 """Outputs of ``apply``: lines, JSON lines, Arrow and Parquet tables."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,8 +101,38 @@ def test_outputs_that_do_not_fit_are_refused(segmented: Callable[..., bytes]) ->
         segmented(b'{"text": "a"}\n', name="in.jsonl", out="out.parquet")
     with pytest.raises(DataError, match="a text of several lines cannot be written as a line"):
         segmented(b'{"text": "a\\nb"}\n', name="in.jsonl", output_format="lines")
+    with pytest.raises(ConfigError, match=r"^output_format: JSON lines can be .*; got 'parquet'; choose one of them"):
+        segmented(b'{"text": "a"}\n', name="in.jsonl", output_format="parquet")
+    with pytest.raises(ConfigError, match=r"out\.csv: a table can be .*; got 'csv', by its name; name it \.jsonl or"):
+        segmented(b"text\na\n", name="in.csv", out="out.csv")
     with pytest.raises(ConfigError, match=r"output: expected one of auto, text, .*; got 'json'"):
         ApplyConfig(output="json")
+
+
+def test_columns_that_lines_lose_are_named(segmented: Callable[..., bytes], recwarn: pytest.WarningsRecorder) -> None:
+    for name, data in (("in.csv", b"id,text,url\n1,abc,u\n"), ("in.jsonl", b'\n{"id": 1, "text": "abc", "url": 2}\n')):
+        segmented(data, name=name, out="a.txt")
+        message = str(recwarn.pop(UserWarning).message)
+        assert "a.txt: lines do not have 'id', 'url' of " in message
+        assert "name it .jsonl" in message
+        segmented(data, name=name, out="a.txt", output_format="lines")
+        segmented(data, name=name, out="a.jsonl")
+    segmented(b"text\nabc\n", name="in.csv", out="a.txt")
+    segmented(b"abc\n", out="a.txt")
+    assert not recwarn.list
+
+
+def test_a_terminal_gets_no_binary_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"text": ["abc"]}), tmp_path / "in")
+    shown = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+    with pytest.raises(ConfigError, match=r"arrow is binary, .*; name a file with -o, or give --output-format jsonl$"):
+        applying.apply(EachFew(), tmp_path / "in")
+    applying.apply(EachFew(), tmp_path / "in", config=ApplyConfig(output_format="jsonl"))
+    assert json.loads(shown.buffer.getvalue()) == {"text": "abc", "words": ["ab", "c"]}
+    monkeypatch.setattr(shown, "isatty", lambda: False)
+    applying.apply(EachFew(), tmp_path / "in")
 
 
 @pytest.mark.parametrize("name", ["in.txt", "in"])
