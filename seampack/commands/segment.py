@@ -305,7 +305,7 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     """Print a trained model. Warn if the two directions of its language model hardly agree."""
     has_agreement, kappa = "agreement" in description, description.get("agreement")
     if has_agreement and (kappa is None or kappa < LOW_AGREEMENT):
-        warn(f"such low agreement means that at least one direction makes most units words; {_REMEDY}")
+        warn(_why_low(description))
     if as_json:
         print_json({**description, "seconds": seconds})
         return
@@ -318,3 +318,16 @@ def _show_trained(out: str, description: dict[str, Any], seconds: float, as_json
     if has_agreement:
         shown = "undefined: every unit became a word, or none did" if kappa is None else f"{kappa:.2f}"
         click.echo(f"agreement of the two directions on word ends (Cohen's kappa): {shown}")
+
+
+def _why_low(description: dict[str, Any]) -> str:
+    """Return why both directions of a model hardly agree, and what to do."""
+    units_per_word = description.get("units_per_word", {})
+    least = description["config"]["longest"] ** _FEW_UNITS
+    if not units_per_word or min(units_per_word.values()) < least:
+        return f"such low agreement means that at least one direction makes most units words; {_REMEDY}"
+    shown = ", ".join(f"{units:.2f} {direction}" for direction, units in units_per_word.items())
+    return (
+        f"such low agreement with enough units per word ({shown}) means that the text or the epochs were too few; give "
+        "more text, or more --epochs"
+    )

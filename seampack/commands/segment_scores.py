@@ -10,7 +10,7 @@ import click
 
 from seampack.commands import options as shared
 from seampack.commands.grouped import PATH
-from seampack.commands.report import print_json, table
+from seampack.commands.report import note, print_json, table
 from seampack.errors import DataError
 from seampack.io.formats import Format
 from seampack.segmenter.apply_config import DecodeConfig
@@ -120,7 +120,7 @@ def compare(
     decode, dictionary = shared.taken_decoding(options)
     from seampack.commands.segment_tables import results_text
     from seampack.segmenter.evaluate import raw_text, split_line
-    from seampack.segmenter.peers import measure, run_peers
+    from seampack.segmenter.peers import measure, missing_packages, run_peers
 
     lines = list(_lines([gold]))
     words = list(map(split_line, lines))
@@ -133,6 +133,8 @@ def compare(
     scripts = sorted({segmenter.script for segmenter in segmenters.values()})
     if len(scripts) > 1:
         raise click.UsageError(f"models of the scripts {' and '.join(scripts)}: compare models of one script")
+    if missing := missing_packages(scripts[0]):
+        note(f"not installed: {', '.join(missing)}; to compare them too: pip install {' '.join(missing)}")
     results = [
         measure(model, partial(_splitter, segmenter, decode, dictionary), words, texts)
         for model, segmenter in segmenters.items()

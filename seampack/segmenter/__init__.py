@@ -10,9 +10,10 @@
     apply:   text -> units -> lattice of student and lexicon, or of both directions with the lexicon -> decoder
              -> words, offsets
 
-``training`` runs the first pipeline and ``direction_trainer`` trains one language model; these, ``corpus``,
-``teacher`` and ``language_model`` need torch. ``lexicon_counts`` is the second pipeline. ``model.Segmenter`` is the
-third, ``apply`` runs it over files. ``units`` splits text into units, ``decoders`` combine both directions, ``student``
-and ``lexicon`` are the default, ``scripts`` warns of text that a segmenter has not learned. The dynamic programmes over
-all segmentations are in ``_kernels``.
+``training`` runs the first pipeline, ``training_text`` refuses text with nothing to learn from, ``finished_run`` knows
+a run that has ended, and ``direction_trainer`` trains one language model; ``training``, ``direction_trainer``,
+``corpus``, ``teacher`` and ``language_model`` need torch. ``lexicon_counts`` is the second pipeline.
+``model.Segmenter`` is the third, ``apply`` runs it over files. ``units`` splits text into units, ``decoders`` combine
+both directions, ``student`` and ``lexicon`` are the default, ``scripts`` warns of text that a segmenter has not learned
+and knows mistyped scripts. The dynamic programmes over all segmentations are in ``_kernels``.
 """

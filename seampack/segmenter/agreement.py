@@ -39,6 +39,8 @@ def agreement(segmenters: Mapping[str, Segmenter], texts: list[str]) -> list[Pai
     if len(set(scripts.values())) > 1:
         given = ", ".join(f"{name}: {script}" for name, script in scripts.items())
         raise ConfigError(f"expected segmenters of one script; got {given}")
+    for segmenter in segmenters.values():
+        segmenter.check_teacher()
     ends = {}
     for name, segmenter in segmenters.items():
         units, _ = segmenter.units(texts)

@@ -145,9 +145,14 @@ def load_part(folder: Path, part: str, description: dict[str, Any]) -> Arrays:
     """
     path = _part(folder, part)
     if part not in description["parts"]:
-        parts = ", ".join(_NAMES[each] for each in description["parts"])
-        raise ShardError(f"{folder}: the segmenter has no {_NAMES[part]}; its parts: {parts}; {_ADVICE[part]}")
+        raise lacks(folder, part, description, _ADVICE[part])
     return KIND.read_arrays(path)
+
+
+def lacks(folder: Path, part: str, description: dict[str, Any], advice: str) -> ShardError:
+    """Return the error of a segmenter without a part."""
+    parts = ", ".join(_NAMES[each] for each in description["parts"])
+    return ShardError(f"{folder}: the segmenter has no {_NAMES[part]}; its parts: {parts}; {advice}")
 
 
 def _part(folder: Path, part: str) -> Path:

@@ -48,12 +48,12 @@ class Agreement:
         self.predicted += len(predicted)
         self.right += len(gold & predicted)
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the scores and counts, for JSON."""
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the scores and counts, for JSON; a share of no items is None."""
         return {
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
+            "precision": self.precision if self.predicted else None,
+            "recall": self.recall if self.gold else None,
+            "f1": self.f1 if self.gold or self.predicted else None,
             "gold": self.gold,
             "predicted": self.predicted,
             "right": self.right,

@@ -129,9 +129,10 @@ def _kept(
     is_kept = (counts >= config.least_count) & (sizes <= longest)
     words, counts = words[is_kept][: config.most_words], counts[is_kept][: config.most_words]
     if not words.size:
+        in_all = "1 word" if total == 1 else f"{total:,} words"
         raise DataError(
-            f"no word is left for the lexicon: expected words of the script, found {config.least_count} times; "
-            f"got {total:,} words in all; give more text, or a lower least_count"
+            "no word is left for the lexicon: expected words of the script that are found at least "
+            f"{config.least_count} times; got {in_all} in all; give more text, or a lower --least-count"
         )
     seen = sum(single[word] for word in words if single[word] > 1)
     unknown = (total - seen) / total  # words seen once are as many as words not seen (Good-Turing)

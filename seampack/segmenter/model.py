@@ -75,6 +75,13 @@ class Segmenter:
         """Whether the segmenter has its language models."""
         return "teacher" in self.description["parts"]
 
+    def check_teacher(self) -> None:
+        """Raise ShardError unless the segmenter has its language models."""
+        if not self.has_teacher:
+            raise artifact.lacks(
+                self.folder, "teacher", self.description, "choose a segmenter with language models, such as zh or th"
+            )
+
     @property
     def has_lexicon(self) -> bool:
         """Whether the segmenter has a lexicon."""

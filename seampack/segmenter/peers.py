@@ -25,10 +25,14 @@ class Peer:
     scripts: tuple[str, ...]  # languages of the supported scripts; empty: all
     prepare: Callable[[list[str], str], Split]
 
-    def fits(self, script: str) -> bool:
-        """Return whether the segmenter supports the script and is installed."""
-        is_supported = not self.scripts or _language(script) in self.scripts
-        return is_supported and all(map(find_spec, self.packages))
+    def supports(self, script: str) -> bool:
+        """Return whether the segmenter supports the script."""
+        return not self.scripts or _language(script) in self.scripts
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Its packages that are not installed."""
+        return tuple(package for package in self.packages if find_spec(package) is None)
 
 
 def _language(script: str) -> str:
@@ -161,8 +165,13 @@ PEERS = (
 def run_peers(gold: Sequence[Sequence[str]], texts: list[str], script: str) -> Iterator[Result]:
     """Yield the result of each peer that is installed and supports the script."""
     for peer in PEERS:
-        if peer.fits(script):
+        if peer.supports(script) and not peer.missing:
             yield measure(peer.name, lambda peer=peer: peer.prepare(texts, script), gold, texts)  # type: ignore[misc]
+
+
+def missing_packages(script: str) -> list[str]:
+    """Return the packages of peers that support the script but are not installed."""
+    return sorted({package for peer in PEERS if peer.supports(script) for package in peer.missing})
 
 
 def measure(name: str, prepare: Callable[[], Split], gold: Sequence[Sequence[str]], texts: list[str]) -> Result:

@@ -26,8 +26,8 @@ class Quarantine:
         name = os.fspath(out)
         if name == STDIN or (os.path.exists(name) and not os.path.isfile(name)):
             raise ConfigError(
-                "on_bad: quarantine writes a file next to the output; expected an output file; got "
-                f"{'standard output' if name == STDIN else name}; name a file (--out)"
+                "--on-bad quarantine writes a file next to the output; expected an output file; got "
+                f"{'standard output' if name == STDIN else name}; name one with --out"
             )
         self.path = Path(f"{name}.quarantine.jsonl")
         self.count = 0

@@ -6,8 +6,10 @@ and 2 of 1,000 of these are of the other form in real text. Nine of ten simplifi
 Chinese from Japanese text too: no line of twelve Japanese corpora has one.
 """
 
+import re
 import warnings
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -16,8 +18,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from seampack.errors import ConfigError
 from seampack.segmenter._unit_kernels import SCRIPT
-from seampack.segmenter.units import Alphabet, code_points
+from seampack.segmenter.units import RANGES, Alphabet, code_points
 
 
 class HanForm(StrEnum):
@@ -48,6 +51,7 @@ _SCRIPTS = (
     _Script("Burmese", 0x1000, 0x109F, "'က-႟'"),
     _Script("Khmer", 0x1780, 0x17D3, "'ក-៓'"),
 )
+_NAME = re.compile("[A-Za-z]{2,}([-_][A-Za-z]{2,})?")
 _HAN = 1
 _FORMS = {HanForm.SIMPLIFIED: len(_SCRIPTS) + 1, HanForm.TRADITIONAL: len(_SCRIPTS) + 2}
 _NOT_JAPANESE = len(_SCRIPTS) + 3
@@ -137,6 +141,20 @@ def han_form(counts: npt.NDArray[np.int64]) -> HanForm | None:
     of_form = _of_forms(counts)
     form = max(of_form, key=lambda name: of_form[name])
     return form if of_form[form] >= max(_LEAST, _PURE * sum(of_form.values())) else None
+
+
+def check_name(script: str) -> None:
+    """Raise ConfigError if a script is near a name: ``thai`` would be the letters t, h, a and i.
+
+    Other words, such as ``abc``, may be alphabets.
+    """
+    if script in RANGES or not _NAME.fullmatch(script):
+        return
+    languages = [each.option for each in _SCRIPTS if each.name.lower() == script.lower()]
+    if near := get_close_matches(script.lower(), RANGES, n=1) or languages:
+        raise ConfigError(
+            f"script: no script {script!r}; did you mean {near[0]}? or give characters and ranges, such as a-z"
+        )
 
 
 class ScriptCheck:

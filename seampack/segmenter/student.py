@@ -91,20 +91,33 @@ class _Places:
     end: Offsets  # end of the stretch of each place, shape (places,)
 
 
-def _places(units: Units) -> _Places:
-    """Return the places inside stretches, except the places between two units that are words by themselves.
+def useful_places(units: Units) -> npt.NDArray[np.bool_]:
+    """Return flags of the units after which there is a place to learn from, shape (units,).
 
-    Raises DataError if there are no places.
+    These are the places inside stretches, except those between two units that are words by themselves.
+
+    Raises DataError if there are none.
     """
-    last = np.ones(units.key.size, np.bool_)  # units at the end of a stretch
+    is_useful = ~_ends_of_stretches(units)
+    is_useful[:-1] &= ~(units.single[:-1] & units.single[1:])
+    if not is_useful.any():
+        raise DataError("nothing to learn from: expected text with two adjacent units of the script; got none")
+    return is_useful
+
+
+def _ends_of_stretches(units: Units) -> npt.NDArray[np.bool_]:
+    """Return flags of the last unit of each stretch, shape (units,)."""
+    last = np.ones(units.key.size, np.bool_)
     last[:-1] = units.spaced[1:] == 1
     last[units.offsets[1:][np.diff(units.offsets) > 0] - 1] = True
-    is_useful = ~last
-    is_useful[:-1] &= ~(units.single[:-1] & units.single[1:])
-    places = np.flatnonzero(is_useful) + 1
-    if not places.size:
-        raise DataError("nothing to learn from: expected text with two adjacent units of the script; got none")
-    bounds = np.concatenate([[0], np.flatnonzero(last) + 1])  # first unit of each stretch, and the end
+    return last
+
+
+def _places(units: Units) -> _Places:
+    """Return the places to learn from. Raises DataError if there are none."""
+    places = np.flatnonzero(useful_places(units)) + 1
+    # first unit of each stretch, and the end
+    bounds = np.concatenate([[0], np.flatnonzero(_ends_of_stretches(units)) + 1])
     stretch = np.searchsorted(bounds, places - 1, side="right") - 1
     return _Places(places, bounds[stretch], bounds[stretch + 1])
 

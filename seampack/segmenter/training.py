@@ -22,21 +22,22 @@ from seampack._threads import thread_count
 from seampack.config import check_integer
 from seampack.errors import ConfigError, DataError, ShardError
 from seampack.io.output import writing
-from seampack.io.ragged import offsets_of
 from seampack.segmenter import artifact, decoders
 from seampack.segmenter.apply_config import Decoder
 from seampack.segmenter.config import LOW_AGREEMENT, MOST_RETRIES, DistillConfig, TrainConfig
 from seampack.segmenter.corpus import ChunkCorpus, Vocabulary
 from seampack.segmenter.decoder_choice import DecoderChoice, choose_decoder
 from seampack.segmenter.decoders import Lattices
+from seampack.segmenter.finished_run import GIVEN, finished
 from seampack.segmenter.initial import Initial
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.scripts import HanForm, ScriptCheck, count_kinds, han_form, points_in_form
+from seampack.segmenter.scripts import ScriptCheck, check_name
 from seampack.segmenter.student import Student, train_student
 from seampack.segmenter.teacher import DIRECTIONS, Teacher
 from seampack.segmenter.training_folder import CHECKPOINT, check_folder, has_checkpoints, locked
 from seampack.segmenter.training_processes import CORPUS, INITIAL, OnReport, Run, checked, train_directions
-from seampack.segmenter.units import Alphabet, Units, code_points
+from seampack.segmenter.training_text import joined_units
+from seampack.segmenter.units import Alphabet, Units
 
 _LEAST_CHUNKS = 10
 _OF_INIT = ("config", "units", "vocabulary", "init")
@@ -82,6 +83,13 @@ class _Trained:
         return self.kappa >= LOW_AGREEMENT
 
     @property
+    def units_per_word(self) -> dict[str, float]:
+        """Mean length of the words of each direction alone; near 1, almost every unit is a word."""
+        scores = self.lattices.forward, self.lattices.backward
+        ends = {name: self.lattices.ends(each) for name, each in zip(DIRECTIONS, scores, strict=True)}
+        return {name: float(each.size / each.sum()) for name, each in ends.items()}
+
+    @property
     def failure(self) -> str:
         """The agreement in words, for a message."""
         kappa = "undefined" if self.agreement is None else f"{self.agreement:.2f}"
@@ -112,9 +120,10 @@ def train(
         init: Segmenter whose language models are trained further on the text, instead of new ones. The units of the
             text are added to theirs. Chinese characters are read in its form. Its student and lexicon are not kept.
         resume: Continue from the checkpoints of a stopped run; the result is the same as without the stop. If the
-            folder is missing or empty, warn and train from the beginning.
-        overwrite: Replace the segmenter or the checkpoints in the folder; with ``resume``, use the checkpoints if there
-            are any.
+            folder is missing or empty, warn and train from the beginning. If it has the segmenter of a finished run
+            that was given the same, warn and return its description.
+        overwrite: Replace the segmenter or the checkpoints in the folder; with ``resume``, only if a run cannot
+            continue from them.
         threads: Number of threads; with two or more, both directions are trained at the same time. None: all cores.
         retry: Largest number of further runs (see ``TrainConfig.retried``) if both directions agree so little that the
             model has probably not learned words. The run with the highest agreement is kept; the description has all.
@@ -122,26 +131,27 @@ def train(
         on_report: Called with the progress of a direction at each validation.
 
     Raises:
-        ConfigError: An option is invalid; or ``init`` is no segmenter with language models, or has another script or
-            hidden size.
+        ConfigError: An option is invalid, or the script is near a name; or ``init`` is no segmenter with language
+            models, or has another script or hidden size.
         DataError: The text has nothing to learn from.
         ShardError: The folder cannot be written, would be overwritten, is in use by another run, has nothing to resume,
-            has checkpoints of another text or other options, was removed meanwhile, or is that of ``init``; or ``init``
-            is damaged.
+            has checkpoints or a segmenter of another text or other options, was removed meanwhile, or is that of
+            ``init``; or ``init`` is damaged.
         MissingExtraError: gensim is not installed.
         SeampackError: A training process was killed.
     """
     folder = Path(out)
     config, workers = TrainConfig.given(config), thread_count(threads)
     retry = check_integer("retry", retry, 0, MOST_RETRIES)
+    check_name(config.script)
     check_folder(folder, overwrite=overwrite, resume=resume)
     alphabet = Alphabet(config.script)
     if init is None:
-        (units,), form = _joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
+        (units,), form = joined_units(lines, alphabet, [ScriptCheck(os.fspath(out), alphabet)])
     else:
         _check_init(init, config, folder)
         form = init.han_form
-        (units,), _ = _joined_units(lines, alphabet, [init.script_check], [form])
+        (units,), _ = joined_units(lines, alphabet, [init.script_check], [form])
     vocabulary, initial = _begin(init, config, units)
     corpus = ChunkCorpus.of(units, vocabulary, config.chunk_units)
     if corpus.chunks < _LEAST_CHUNKS:
@@ -149,10 +159,21 @@ def train(
             f"the text is too short to train on: expected at least {_LEAST_CHUNKS} chunks; got {corpus.chunks} with "
             f"{units.key.size:,} units"
         )
+    started_from = None if init is None else _facts_of_init(init)
+    given = {
+        "text": corpus.fingerprint,
+        "init": None if started_from is None else started_from["fingerprint"],
+        "retry": retry,
+        "options": config.to_dict(),
+        "student": None if distill is None else distill.to_dict(),
+    }
     with locked(folder) as check:
         check_folder(folder, overwrite=overwrite, resume=resume)
         checkpoints = folder / CHECKPOINT
         if resume and not has_checkpoints(folder):
+            if (description := finished(folder, given, overwrite=overwrite)) is not None:
+                warnings.warn(f"{folder}: already finished, with the same text and options", stacklevel=2)
+                return description
             warnings.warn(f"{folder}: nothing to resume; training starts from the beginning", stacklevel=2)
         if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -178,7 +199,8 @@ def train(
             "script": config.script,
             "han_form": form,
             "config": best.config.to_dict(),
-            **({} if init is None else {"init": _facts_of_init(init)}),
+            **({} if started_from is None else {"init": started_from}),
+            GIVEN: given,
             "units": int(units.key.size),
             "vocabulary": vocabulary.size,
             "validation_nats": {
@@ -187,6 +209,7 @@ def train(
             },
             "training_cpu_seconds": {direction: result["cpu_seconds"] for direction, result in best.results.items()},
             "agreement": best.agreement,
+            "units_per_word": best.units_per_word,
             **choices[0].facts,
             "runs": [
                 {"seed": run.config.seed, "word_cost": run.config.word_cost, "agreement": run.agreement} for run in runs
@@ -209,14 +232,14 @@ def _check_init(init: Segmenter, config: TrainConfig, folder: Path) -> None:
     if not init.has_teacher:
         raise ConfigError(
             f"init: {init.folder} has no language models to start from; choose a segmenter with some, such as zh or "
-            "th, or train from nothing, without init"
+            "th, or train from nothing, without --init"
         )
     for name in _FIXED:
         own, given = getattr(init.teacher.config, name), getattr(config, name)
         if own != given:
             raise ConfigError(
-                f"{name}: expected {own!r}, as in {init.folder}, from which training starts; got {given!r}; leave "
-                f"{name} at {own!r}, or train from nothing, without init"
+                f"{name}: expected {own!r}, as in {init.folder}, from which training starts; got {given!r}; omit "
+                f"--{name}, or train from nothing, without --init"
             )
     _refuse_teacher(folder, [init], "trained")
 
@@ -271,8 +294,8 @@ def distill(
     Raises:
         DataError: There is no teacher, the teachers have different scripts, or the text has nothing to learn from.
         ConfigError: ``keep_teacher`` is set and there are several teachers.
-        ShardError: The folder cannot be written, would be overwritten, is in use by another run, holds a teacher, or
-            was removed meanwhile.
+        ShardError: A teacher has no language models; or the folder cannot be written, would be overwritten, is in use
+            by another run, holds a teacher, or was removed meanwhile.
     """
     config = DistillConfig.given(config)
     if not teachers:
@@ -282,12 +305,14 @@ def distill(
     scripts = sorted({teacher.script for teacher in teachers})
     if len(scripts) > 1:
         raise DataError(f"expected teachers of one script; got {', '.join(scripts)}")
+    for teacher in teachers:
+        teacher.check_teacher()
     folder = Path(out)
     _refuse_teacher(folder, teachers, "distilled")
     check_folder(folder, overwrite=overwrite)
     forms = [teachers[0].han_form if keep_teacher else None, *(teacher.han_form for teacher in teachers)]
     checks = [teacher.script_check for teacher in teachers]
-    (units, *read), form = _joined_units(lines, Alphabet(scripts[0]), checks, forms)
+    (units, *read), form = joined_units(lines, Alphabet(scripts[0]), checks, forms)
     with locked(folder) as check:
         check_folder(folder, overwrite=overwrite)
         lattices = (teacher.model_lattices(own) for teacher, own in zip(teachers, read, strict=True))
@@ -301,7 +326,9 @@ def distill(
         }
         parts = {"student": student.to_arrays()}
         if keep_teacher:
-            facts = {**artifact.facts(teachers[0].description), **choices[0].facts, "student": facts}
+            own = artifact.facts(teachers[0].description)
+            own.pop(GIVEN, None)  # its own student is not kept
+            facts = {**own, **choices[0].facts, "student": facts}
             parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
         check()
         artifact.save(folder, facts, parts)
@@ -322,36 +349,3 @@ def _distilled(
         probabilities += lattices.end_posteriors().astype(np.float32) / teachers
         decisions += decoders.DECODERS[choices[-1].decoder](lattices) / np.float32(teachers)
     return train_student(units, np.minimum(probabilities, 1), decisions, config), choices
-
-
-def _joined_units(
-    lines: Iterable[list[str]],
-    alphabet: Alphabet,
-    checks: Sequence[ScriptCheck],
-    forms: Sequence[HanForm | None] = (None,),
-) -> tuple[list[Units], HanForm | None]:
-    """Return the units of all batches of texts, read in each of ``forms``, and the form of their Chinese characters.
-
-    ``begin`` and ``end`` count from the begin of each batch. Warns if the texts fail one of the checks.
-    Raises DataError if there are no texts.
-    """
-    parts: dict[HanForm | None, list[Units]] = {form: [] for form in forms}
-    kinds: Any = 0
-    for batch in lines:
-        points, starts = code_points(batch)
-        kinds += count_kinds(points)
-        for check in checks:
-            check.add(points, is_mapped=True)
-        for form, units in parts.items():
-            units.append(alphabet.units_of(points_in_form(points, form), starts))
-    if not parts[forms[0]]:
-        raise DataError("there is no text")
-    joined = {form: _joined(units) for form, units in parts.items()}
-    return [joined[form] for form in forms], han_form(kinds)
-
-
-def _joined(parts: Sequence[Units]) -> Units:
-    """Return the units of several lists of texts as those of one."""
-    names = ("begin", "end", "kind", "key", "spaced", "bonds")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Units(**columns, offsets=offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])))

@@ -12,13 +12,17 @@ from seampack.config import check_flag
 from seampack.errors import ShardError
 from seampack.io.output import writing
 from seampack.segmenter import artifact
+from seampack.segmenter.finished_run import GIVEN
 
 CHECKPOINT = ".checkpoint"
 _LOCK = ".training"
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
-    """Raise ShardError if a run would destroy the content of the folder or finds nothing to resume there."""
+    """Raise ShardError if a run would destroy the content of the folder or finds nothing to resume there.
+
+    With ``resume``, a segmenter may be that of the finished run; ``finished_run`` compares it.
+    """
     check_flag("overwrite", overwrite)
     check_flag("resume", resume)
     with writing(folder):
@@ -33,6 +37,8 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool = False) -> None
             "replace them with --overwrite, or choose another folder"
         )
     if any(artifact.is_ours(name) for name in names):
+        if resume and artifact.DESCRIPTION in names and GIVEN in artifact.load_description(folder):
+            return
         content = "holds a segmenter and nothing to resume" if resume else "holds a segmenter"
         raise ShardError(f"{folder}: {content}; replace it with --overwrite, or choose another folder")
     if resume and names:

@@ -48,6 +48,9 @@ RANGES = {
 ``ja-runs`` lacks katakana, so that each run of it is one unit and a word by itself; its small kana belong to the
 letter before them. The units of ``th-clusters`` are the clusters of ``_thai_kernels``."""
 
+SCRIPTS_IN_WORDS = f"{', '.join(RANGES)}, or characters such as a-zé"
+"""What a script may be, for messages."""
+
 _KATAKANA = "\u30a1-\u30fa\uff66-\uff9f"
 _SMALL_KANA = "\u3041\u3043\u3045\u3047\u3049\u3083\u3085\u3087\u308e\u30fc"
 """Letters with which no word begins: small vowels, ya, yu, yo and wa, and the mark of a long vowel. A word may begin
@@ -201,9 +204,12 @@ def _ranges(characters: str) -> list[tuple[int, int]]:
             last = ord(characters[position + 2])
             position += 2
         if last < first:
-            raise ConfigError(f"script: the range {chr(first)}-{chr(last)} runs backwards")
+            raise ConfigError(
+                f"script: the range {chr(first)}-{chr(last)} runs backwards; expected {SCRIPTS_IN_WORDS}; got "
+                f"{characters!r}"
+            )
         ranges.append((first, last))
         position += 1
     if not ranges:
-        raise ConfigError(f"script: expected {', '.join(RANGES)} or characters such as a-zé; got an empty text")
+        raise ConfigError(f"script: expected {SCRIPTS_IN_WORDS}; got an empty text")
     return ranges

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seampack.errors import ConfigError, DataError
+from seampack.errors import ConfigError, DataError, ShardError
 
 pytest.importorskip("torch")
 metrics = pytest.importorskip("sklearn.metrics")
@@ -52,6 +52,8 @@ def test_segmenters_that_cannot_be_compared() -> None:
     zh = Segmenter.load("zh")
     with pytest.raises(ConfigError, match="expected segmenters of one script; got zh: zh, th: th"):
         agreement({"zh": zh, "th": Segmenter.load("th")}, TEXTS)
+    with pytest.raises(ShardError, match=r"ja: the segmenter has no language models; .*; choose a segmenter with"):
+        agreement({"ja": Segmenter.load("ja")}, TEXTS)
     with pytest.raises(DataError, match="no two adjacent units of the script"):
         agreement({"zh": zh}, ["abc 12", "。", ""])
     assert mean_kappa([Pair("a", "b", 0.5), Pair("a", "c", 0.7)]) == pytest.approx(0.6)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from seampack.commands.segment import _progress
+from seampack.commands.segment import _progress, _show_trained
 from tests.conftest import Run
 
 
@@ -22,6 +22,9 @@ def test_commands(run: Run, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["unknown_words"]["recall"] == 0.5, done.stderr
     done = run("segment", "eval", "--gold", "gold.txt", *known, stdin="研究生命 的 起源\n".encode())
     assert "unknown words" in done.stdout.decode()
+    spaced = "研究 生命 的 起源\n".encode()
+    done = run("segment", "eval", "--gold", "gold.txt", "--known", "gold.txt", stdin=spaced)
+    assert "unknown words                        -         -        -     0" in done.stdout.decode()
     done = run("segment", "restore", stdin=b"ab c   d\nx")
     assert done.stdout == b"abc d\nx"
     done = run("segment", "restore", stdin=b"a b\na\tb\n")
@@ -52,9 +55,33 @@ def test_usage(call: Run, tmp_path: Path) -> None:
     done = call("segment", "eval", "in.txt", "--gold", "gold.txt", "--threshold", "0")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"need a model: -m" in done.stderr
+    done = call("segment", "apply", "in.txt", "--on-bad", "quarantine")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"seampack: --on-bad quarantine writes a file next to the output; expected" in done.stderr
+    done = call("segment", "lexicon", "in.txt", "-o", "m")
+    assert b"at least 2 times; got 1 word in all; give more text, or a lower --least-count" in done.stderr
     done = call("segment", "compare", "-m", "zh", "-m", "th", "--gold", "gold.txt")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"models of the scripts th and zh: compare models of one script" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kappa", "units_per_word", "reason"),
+    [
+        (0.5, {"forward": 1.84, "backward": 1.69}, "(1.84 forward, 1.69 backward) means that the text or the epochs"),
+        (0.5, {"forward": 1.84, "backward": 1.21}, "means that at least one direction makes most units words"),
+        (None, {"forward": 1.0, "backward": 1.0}, "means that at least one direction makes most units words"),
+        (0.8, {"forward": 1.84, "backward": 1.69}, ""),
+    ],
+)
+def test_the_reason_of_low_agreement(
+    kappa: float | None, units_per_word: dict[str, float], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"units": 9, "parts": [], "config": {"longest": 3}, "agreement": kappa, "units_per_word": units_per_word}
+    _show_trained("m", facts, 1.0, as_json=False)
+    shown = capsys.readouterr().err
+    assert reason in shown
+    assert bool(reason) == ("warning" in shown)
 
 
 # The longest word, units per word of a direction at its validations, and whether it warns. The first values come from

@@ -1,9 +1,13 @@
 """Scores: by hand on small examples, against slow twins, and against the rules of the SIGHAN 2005 bakeoff's script."""
 
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seampack.commands.segment import segment
 from seampack.errors import DataError
 from seampack.segmenter import peers
 from seampack.segmenter.evaluate import Agreement, raw_text, score
@@ -184,3 +188,23 @@ def test_peers_that_need_nothing_are_always_run() -> None:
     results = {result.name: result for result in peers.run_peers([["研究", "2001"]], ["研究 2001"], "zh")}
     assert results["every unit a word"].scores.words.right == 1
     assert results["every unit a word"].altered == 0
+
+
+def test_packages_of_peers_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name in ("jieba", "unidic_lite", "pkuseg") else name)
+    assert peers.missing_packages("zh") == ["jieba", "pkuseg"]
+    assert peers.missing_packages("ja-runs") == ["unidic_lite"]
+    monkeypatch.setattr(peers, "PEERS", [peer for peer in peers.PEERS if peer.missing or not peer.packages])
+    (tmp_path / "gold.txt").write_text("研究 生命\n", "utf-8")
+    result = CliRunner().invoke(segment, ["compare", "--gold", str(tmp_path / "gold.txt")], catch_exceptions=False)
+    assert "not installed: jieba, pkuseg; to compare them too: pip install jieba pkuseg" in result.stderr
+    assert "every unit a word" in result.stdout
+
+
+def test_shares_of_nothing_are_null() -> None:
+    found = score(["a b"], ["a b"], known=["a", "b"]).to_dict()
+    assert found["unknown_words"] == dict.fromkeys(("precision", "recall", "f1")) | dict.fromkeys(
+        ("gold", "predicted", "right"), 0
+    )
+    found = score(["a b"], ["ab"], known=["a", "b"]).to_dict()["unknown_words"]
+    assert (found["precision"], found["recall"], found["predicted"]) == (0, None, 1)

@@ -191,8 +191,11 @@ def test_a_run_resumes_only_from_the_same_models(base: Path, tmp_path: Path) -> 
 def test_models_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
     texts = [sentences(100)[0]]
     for changes, message in (
-        ({"hidden": 12}, "hidden: expected .*, as in .*base, from which training starts; got 12; leave hidden at"),
-        ({"script": "ja"}, "script: expected 'zh', as in .*base, from which training starts; got 'ja'; leave script"),
+        ({"hidden": 12}, "hidden: expected .*, as in .*base, from which training starts; got 12; omit --hidden, or"),
+        (
+            {"script": "ja"},
+            "script: expected 'zh', as in .*base, from which training starts; got 'ja'; omit --script",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             train(texts, QUICK.replace(**changes), tmp_path / "m", threads=1, init=Segmenter.load(base))

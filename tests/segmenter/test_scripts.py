@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from seampack.errors import ConfigError
 from seampack.segmenter import artifact
 from seampack.segmenter.config import DistillConfig
 from seampack.segmenter.lexicon_counts import build_lexicon
 from seampack.segmenter.model import Segmenter
-from seampack.segmenter.scripts import HanForm, count_kinds, han_form, points_in_form, text_in_form
+from seampack.segmenter.scripts import HanForm, check_name, count_kinds, han_form, points_in_form, text_in_form
 from seampack.segmenter.training import distill, train
-from seampack.segmenter.units import code_points
+from seampack.segmenter.units import RANGES, code_points
 from tests.conftest import Run
 from tests.segmenter import tiny
 from tests.segmenter.language import QUICK, sentences
@@ -194,3 +195,17 @@ def test_training_records_the_form(tmp_path: Path) -> None:
 def test_training_warns_of_another_script(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"m: the text has Thai letters, which are not in the script 'zh'"):
         train([[f"{THAI} {EITHER}"] * 12], QUICK.replace(epochs=1), tmp_path / "m", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [("thai", "th"), ("chinese", "zh"), ("Japanese", "ja-runs"), ("ja_runs", "ja-runs"), ("th-cluster", "th-clusters")],
+)
+def test_a_mistyped_script_is_named(script: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"script: no script '{script}'; did you mean {name}\? or give characters"):
+        check_name(script)
+
+
+@pytest.mark.parametrize("script", [*RANGES, "abc", "acgt", "aeiou", "a-z", "a-zé", "abcdefghijklmnopqrstuvwxyz", "ก-๎"])
+def test_names_and_alphabets_are_scripts(script: str) -> None:
+    check_name(script)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,9 @@ def test_it_finds_the_words(trained: Path) -> None:
     fast = segmenter.segment(texts)
     characters = word_f1([list(text) for text in texts], gold)
     assert -1 <= segmenter.description["agreement"] <= 1
+    for direction, units in segmenter.description["units_per_word"].items():
+        found = segmenter.segment(sentences(300)[0], decoder=direction)
+        assert units == pytest.approx(sum(len("".join(words)) for words in found) / sum(map(len, found)))
     assert word_f1(exact, gold) > max(0.9, characters + 0.3)
     assert word_f1(fast, exact) > 0.95
     assert not (trained / CHECKPOINT).exists()
@@ -97,6 +102,55 @@ def test_bad_training_input(tmp_path: Path) -> None:
         TrainConfig(longest=0)
     with pytest.raises(ConfigError, match="drop_features: expected a number from 0 to"):
         DistillConfig(drop_features=2).replace()
+
+
+def test_text_with_nothing_to_learn_from_leaves_no_folder(tmp_path: Path) -> None:
+    texts = sentences(100)[0]
+    teacher = Segmenter.load(tiny.save(tmp_path / "teacher", teacher=True))
+    foreign = [["abcdef g", "12 h"]] * 10
+    for lines, config, message in (
+        (
+            [texts],
+            QUICK.replace(script="klingon"),
+            "in the script 'klingon'; the text has 习, 京, 们, 北, 命, ...;",
+        ),
+        ([texts], QUICK.replace(script="abc"), "in the script 'abc'; the text has .* --script of its letters: zh, ja,"),
+        (foreign, QUICK, "in the script 'zh'; the text has a, b, c, d, e, ...; train with the --script of its letters"),
+        ([["1, 2"]] * 10, QUICK, "in the script 'zh'; the text has no letters; train with the --script of its letters"),
+        ([["研", "究 生"]] * 10, QUICK, "nothing to learn from: expected text with two adjacent units of the script"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the foreign letters
+            with pytest.raises(DataError, match=message):
+                train(lines, config, tmp_path / "m", threads=1)
+            if config.script == "zh":
+                with pytest.raises(DataError, match=message):
+                    distill([teacher], lines, tmp_path / "m")
+        assert not (tmp_path / "m").exists()
+
+
+def test_a_script_near_a_name_stops_before_the_text_is_read(tmp_path: Path) -> None:
+    def unread() -> Iterator[list[str]]:
+        raise AssertionError
+        yield []
+
+    with pytest.raises(ConfigError, match=r"script: no script 'thai'; did you mean th\?"):
+        train(unread(), TINY.replace(script="thai"), tmp_path / "m")
+
+
+def test_letters_may_be_a_script(tmp_path: Path) -> None:
+    description = train([["abcab cab"] * 40], QUICK.replace(script="abc", epochs=1), tmp_path / "m", threads=1)
+    assert description["script"] == "abc"
+
+
+def test_a_student_is_no_teacher(tmp_path: Path) -> None:
+    student = Segmenter.load(tiny.save(tmp_path / "student"))
+    teacher = Segmenter.load(tiny.save(tmp_path / "teacher", teacher=True))
+    with pytest.raises(
+        ShardError, match=r"student: .* no language models; .*; choose a segmenter with language models"
+    ):
+        distill([teacher, student], [sentences(50)[0]], tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The folder of a run: stopped runs resume exactly, nothing is replaced silently, one run at a time."""
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from seampack.errors import MissingExtraError, ShardError
+from seampack.segmenter import artifact
 from seampack.segmenter.config import DistillConfig
 from seampack.segmenter.model import Segmenter
 
@@ -70,13 +72,17 @@ def test_only_the_same_run_resumes(done: bool, tmp_path: Path) -> None:
 def test_training_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None:
     texts, _ = sentences(100)
     finished = Path(shutil.copytree(quick, tmp_path / "finished"))
+    unknown = Path(shutil.copytree(quick, tmp_path / "unknown"))
+    description = json.loads((unknown / artifact.DESCRIPTION).read_text())
+    del description["given"]
+    (unknown / artifact.DESCRIPTION).write_text(json.dumps(description))
     stopped = tmp_path / "stopped"
     train_until("forward", 10, stopped)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes").write_text("mine")
     for folder, resume, message in (
         (finished, False, "finished: holds a segmenter; replace it with --overwrite, or choose another folder"),
-        (finished, True, "finished: holds a segmenter and nothing to resume; replace it with --overwrite"),
+        (unknown, True, "unknown: holds a segmenter and nothing to resume; replace it with --overwrite"),
         (stopped, False, "stopped: holds the checkpoints of a stopped run; continue it with train --resume"),
         (tmp_path / "other", True, "other: nothing to resume: the folder has notes but no checkpoints"),
     ):
@@ -96,6 +102,44 @@ def test_training_destroys_nothing_silently(quick: Path, tmp_path: Path) -> None
     train([texts], QUICK, finished, threads=1, resume=True)
     assert_same_arrays(finished, quick)
     assert not (finished / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_finished_run_is_not_repeated(overwrite: bool, quick: Path, tmp_path: Path) -> None:
+    """A script may always set --resume, also with --overwrite; the same text and options train nothing."""
+    texts, _ = sentences(100)
+    finished = Path(shutil.copytree(quick, tmp_path / "finished"))
+    before = contents(finished)
+    with pytest.warns(UserWarning, match="finished: already finished, with the same text and options"):
+        description = train([texts], QUICK, finished, threads=1, resume=True, overwrite=overwrite)
+    assert description == artifact.load_description(quick)
+    assert contents(finished) == before
+
+
+def test_a_finished_run_of_something_else_is_named(quick: Path, tmp_path: Path) -> None:
+    texts, _ = sentences(100)
+    finished = Path(shutil.copytree(quick, tmp_path / "finished"))
+    before = contents(finished)
+    for text, config, options, difference in (
+        (texts, QUICK.replace(seed=1, least_count=3), {}, "least_count was 2, is now 3; seed was 0, is now 1;"),
+        (texts, QUICK, {"retry": 1}, "retry was 0, is now 1;"),
+        (texts, QUICK, {"distill": DistillConfig(seed=1)}, "student: .* seed was None, is now 1;"),
+        (texts, QUICK, {"init": Segmenter.load(quick)}, "other models of --init;"),
+        ([*texts, texts[0]], QUICK, {}, "the text has changed;"),
+    ):
+        with pytest.raises(ShardError, match=f"finished, but was trained on something else: .*{difference}"):
+            train([text], config, finished, threads=1, resume=True, **options)
+    assert contents(finished) == before
+    with pytest.warns(UserWarning, match="finished: nothing to resume; training starts from the beginning"):
+        train_until("forward", 5, finished, texts=sentences(50)[0], resume=True, overwrite=True)
+
+
+def test_a_student_of_kept_models_is_not_the_one_of_their_training(quick: Path, tmp_path: Path) -> None:
+    texts, _ = sentences(100)
+    config = DistillConfig(table_bits=8)
+    distill([Segmenter.load(quick)], [texts], tmp_path / "m", config=config, keep_teacher=True)
+    with pytest.raises(ShardError, match="m: holds a segmenter and nothing to resume"):
+        train([texts], QUICK, tmp_path / "m", threads=1, resume=True)
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -124,7 +168,11 @@ def test_a_run_that_failed_before_its_first_checkpoint(
             with pytest.raises(MissingExtraError):
                 train([texts], QUICK, folder, threads=1, overwrite=overwrite)
             assert (folder / CHECKPOINT).exists()
-    with pytest.raises(ShardError, match="finished: holds a segmenter"):
+    with (
+        pytest.warns(UserWarning, match="finished: already finished")
+        if resume
+        else pytest.raises(ShardError, match="finished: holds a segmenter")
+    ):
         train([texts], QUICK, finished, threads=1, resume=resume)
     with pytest.warns(UserWarning, match="m: nothing to resume") if resume else nullcontext():
         train_until("forward", 5, tmp_path / "m", resume=resume)
