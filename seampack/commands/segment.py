@@ -170,6 +170,30 @@ def distill(
 
 
 @segment.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the segmenter.")
+@click.option("--overwrite", is_flag=True, help="Replace the segmenter in the folder.")
+@shared.as_json
+def average(models: tuple[str, ...], out: str, overwrite: bool, as_json: bool) -> None:
+    """Average the language models of segmenters.
+
+    The mean of the parameters of models before and after train --init is often better than each, and as fast as one.
+    The new segmenter has no student and no lexicon: make them with distill --keep-teacher and lexicon.
+
+    MODEL: two or more segmenters, each trained from another one or from the same.
+    """
+    from seampack.segmenter.averaging import average as run
+
+    elapsed = stopwatch()
+    description = run([shared.load_segmenter(model) for model in models], out, overwrite=overwrite)
+    set_written(out)
+    if as_json:
+        print_json(description | elapsed())
+    else:
+        note(f"{out}: the mean of {len(models)} segmenters; language models of {description['vocabulary']:,} units")
+
+
+@segment.command()
 @shared.texts
 @click.option(
     "-m",

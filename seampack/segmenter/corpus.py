@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,18 @@ class Vocabulary:
         """Return the vocabulary of the units that occur at least ``least`` times."""
         keys, counts = np.unique(units.key, return_counts=True)
         return cls(keys[counts >= least])
+
+    @classmethod
+    def of_array(cls, vocabulary: npt.NDArray[Any]) -> "Vocabulary":
+        """Return the vocabulary with the keys in an array. Raise ValueError unless they are sorted and distinct."""
+        if vocabulary.dtype not in (np.int64, np.uint64) or vocabulary.ndim != 1:
+            raise ValueError(
+                f"vocabulary: expected one axis of int64; got {vocabulary.dtype} of shape {vocabulary.shape}"
+            )
+        keys = vocabulary.view(np.uint64)
+        if (keys[1:] <= keys[:-1]).any():
+            raise ValueError("vocabulary: expected distinct keys in ascending order; got repeated or unsorted keys")
+        return cls(keys)
 
     def joined(self, other: "Vocabulary") -> "Vocabulary":
         """Return the vocabulary of the units of both."""

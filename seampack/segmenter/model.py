@@ -124,7 +124,7 @@ class Segmenter:
             longest = arrays.pop("longest", np.array([config.longest]))  # the bundled models have none
             if longest.shape != (1,) or longest[0] != config.longest:
                 raise ValueError(f"longest: expected {config.longest} as in the description; got {longest.tolist()}")
-            return Teacher(Vocabulary(_keys(arrays.pop("vocabulary"))), config, arrays, self.threads)
+            return Teacher(Vocabulary.of_array(arrays.pop("vocabulary")), config, arrays, self.threads)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise self._damaged("teacher", "a language model", error) from error
 
@@ -354,13 +354,3 @@ class Segmenter:
         probabilities[units.forced_ends] = 1
         probabilities[units.bonds == 1] = 0
         return probabilities.astype(np.float32)
-
-
-def _keys(vocabulary: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Return the unit keys in a vocabulary array. Raise ValueError unless they are sorted and distinct."""
-    if vocabulary.dtype not in (np.int64, np.uint64) or vocabulary.ndim != 1:
-        raise ValueError(f"vocabulary: expected one axis of int64; got {vocabulary.dtype} of shape {vocabulary.shape}")
-    keys = vocabulary.view(np.uint64)
-    if (keys[1:] <= keys[:-1]).any():
-        raise ValueError("vocabulary: expected distinct keys in ascending order; got repeated or unsorted keys")
-    return keys

@@ -137,8 +137,9 @@ def test_a_trained_tokenizer_packs(call: Run, tmp_path: Path) -> None:
 
 
 def test_every_option_reaches_the_config(call: Run, tmp_path: Path) -> None:
-    document = {"ids": [1, 2], "loss_mask": [0, 1], "x": [3, 4], "source": "s", "uid": 1}
-    (tmp_path / "a.jsonl").write_text((json.dumps(document) + "\n") * 40)
+    document = {"ids": [1, 2], "loss_mask": [0, 1], "x": [3, 4], "source": "s"}
+    lines = [json.dumps({**document, "uid": number}) + "\n" for number in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
     chosen: dict[str, Any] = {
         "seq_len": 9,
         "strategy": "ffd",
