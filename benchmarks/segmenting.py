@@ -154,7 +154,7 @@ def quality_rows(options: argparse.Namespace) -> list[Row]:
             "test": title,
             "K": str(description["config"].get("longest", "")),
             "h": str(description["config"].get("hidden", "")),
-            "epochs": str(description["config"]["epochs"]),
+            "epochs": "" if "average_of" in description else str(description["config"]["epochs"]),
             "units": f"{description['units']:,}" if "units" in description else "",
             "training, CPU-s": _training_seconds(description),
             "kappa": f"{description['agreement']:.2f}" if description.get("agreement") else "",

@@ -172,7 +172,7 @@ def distill(
 @segment.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=PATH)
 @click.option("-o", "--out", required=True, type=PATH, metavar="MODEL", help="Folder for the segmenter.")
-@click.option("--overwrite", is_flag=True, help="Replace the segmenter in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the segmenter or the checkpoints in the folder.")
 @shared.as_json
 def average(models: tuple[str, ...], out: str, overwrite: bool, as_json: bool) -> None:
     """Average the language models of segmenters.

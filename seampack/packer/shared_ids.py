@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from xxhash import xxh3_64_intdigest
 
 from seampack.packer.config import PackConfig
@@ -40,9 +39,10 @@ def warn_of_shared_ids(
     again = found[1:][found[1:] == found[:-1]]
     if again.size and (example := _first_twice(paths, config, again)) is not None:
         count = f"{again.size:,}" if share == 1 else f"at least {again.size:,}"
+        noun = "document has" if again.size == 1 else "documents have"
         warnings.warn(
-            f"{shown}: {count} documents have the id of an earlier one, the first {example!r}: unpack and verify "
-            "--against need ids that no two documents share; give another id_column, or none",
+            f"{shown}: {count} {noun} the id of another one, such as {example!r}: unpack and verify --against need "
+            "ids that no two documents share; give another --id-column, or none",
             stacklevel=2,
         )
 
@@ -60,6 +60,8 @@ def _ids(paths: Iterable[Path], config: PackConfig) -> Iterator[tuple[pa.Array, 
 def _columns(path: Path, config: PackConfig) -> pa.Table:
     """Return the columns of a shard that are needed. Formats other than Parquet decode only what is looked at."""
     if path.suffix == ".parquet":
+        import pyarrow.parquet as pq  # slow, and other formats do not need it
+
         return pq.read_table(path, columns=_NEEDED)
     return OutputFormat(config.output_format).load().read(path).select(_NEEDED)
 

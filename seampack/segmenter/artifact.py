@@ -68,8 +68,11 @@ def is_ours(name: str) -> bool:
 
 
 def facts(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of a description, as ``save`` takes them, without those of a lexicon."""
-    own = ("format", "format_version", "seampack_version", "parts", "lexicon")
+    """Return the facts of a description, as ``save`` takes them, without those of a lexicon.
+
+    What a training was given is not among them: the segmenter that they are for is not its result.
+    """
+    own = ("format", "format_version", "seampack_version", "parts", "lexicon", "given")
     return {name: value for name, value in description.items() if name not in own}
 
 

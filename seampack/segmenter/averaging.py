@@ -5,6 +5,7 @@ arXiv 2109.01903), and as fast as one model.
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from seampack.segmenter.corpus import FIRST_UNIT, Vocabulary
 from seampack.segmenter.initial import Initial
 from seampack.segmenter.model import Segmenter
 from seampack.segmenter.teacher import DIRECTIONS
-from seampack.segmenter.training_folder import check_folder, locked
+from seampack.segmenter.training_folder import CHECKPOINT, check_folder, locked
 
 _SAME = ("script", "hidden", "longest", "forward_weight")
 _LEAST_COSINE = 0.3
@@ -34,7 +35,7 @@ def average(segmenters: Sequence[Segmenter], out: str | os.PathLike[str], *, ove
         segmenters: Two or more segmenters with language models; each starts from another's (``train(init=...)``), or
             from the same.
         out: Folder to write.
-        overwrite: Replace the segmenter in the folder.
+        overwrite: Replace the segmenter or the checkpoints in the folder.
 
     Raises:
         ConfigError: Fewer than two segmenters, or they differ in script, form of Chinese, size or longest word.
@@ -77,8 +78,10 @@ def average(segmenters: Sequence[Segmenter], out: str | os.PathLike[str], *, ove
         ],
     }
     with locked(folder) as check:
+        check_folder(folder, overwrite=overwrite)
         check()
         artifact.save(folder, facts, {"teacher": {"vocabulary": vocabulary.keys.view(np.int64), **mean}})
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         return artifact.load_description(folder)
 
 

@@ -242,7 +242,8 @@ class DirectionTrainer:
         except Exception as error:  # torch raises many types of errors for a damaged file
             raise _unreadable(path, error) from error
         self.step, self.best, self.worse = state["step"], state["best"], state["worse"]
-        self.losses, self.best_state, self.best_trained = state["losses"], state["best_state"], state["best_trained"]
+        self.losses, self.best_state = state["losses"], state["best_state"]
+        self.best_trained = state.get("best_trained", self.best)  # earlier checkpoints have none
         self._seconds_before = state["cpu_seconds"]
 
 

@@ -24,7 +24,8 @@ class Logits:
     @torch.no_grad()
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         bound = float((weight.abs().sum(1) + bias.abs()).max())
-        can_be_narrow = weight.dtype is torch.float32 and torch.cpu._is_avx512_bf16_supported()
+        has_narrow = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # older versions lack it
+        can_be_narrow = weight.dtype is torch.float32 and has_narrow()
         self.kind = torch.bfloat16 if can_be_narrow and bound < _LARGEST_NARROW else weight.dtype
         self.weight, self._bias = weight.detach().to(self.kind), bias.detach()
         self._shift = self._bias.to(self.kind)

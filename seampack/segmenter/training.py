@@ -40,7 +40,7 @@ from seampack.segmenter.training_text import joined_units
 from seampack.segmenter.units import Alphabet, Units
 
 _LEAST_CHUNKS = 10
-_OF_INIT = ("config", "units", "vocabulary", "init")
+_OF_INIT = ("config", "units", "vocabulary", "init", "average_of")
 """Facts of the segmenter from which training starts that the new one keeps, where they are known."""
 _FIXED = ("script", "hidden")
 """Options of such a segmenter that training cannot change."""
@@ -327,7 +327,6 @@ def distill(
         parts = {"student": student.to_arrays()}
         if keep_teacher:
             own = artifact.facts(teachers[0].description)
-            own.pop(GIVEN, None)  # its own student is not kept
             facts = {**own, **choices[0].facts, "student": facts}
             parts["teacher"] = artifact.load_part(teachers[0].folder, "teacher", teachers[0].description)
         check()

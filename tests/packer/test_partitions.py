@@ -269,7 +269,7 @@ def write(folder: Path, kind: str) -> Path:
     ],
     ids=str,
 )
-@pytest.mark.filterwarnings("ignore:.* of the tokens are dropped", "ignore:.*the id of an earlier one")
+@pytest.mark.filterwarnings("ignore:.* of the tokens are dropped", "ignore:.*the id of another one")
 def test_any_processes_in_any_order_give_the_same_bytes(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
     source = write(tmp_path, kind)
     given: dict[str, Any] = OPTIONS | options | {"on_bad": "quarantine"}

@@ -99,6 +99,11 @@ def test_the_command(trained: dict[str, Path], tmp_path: Path) -> None:
     assert again.exit_code == 1
     assert "--overwrite" in again.stderr
     assert CliRunner().invoke(main, [*given, out, "--overwrite"]).exit_code == 0
+    (tmp_path / "mean" / ".checkpoint").mkdir()
+    (tmp_path / "mean" / ".checkpoint" / "forward.pt").touch()
+    assert CliRunner().invoke(main, [*given, out]).exit_code == 1
+    assert CliRunner().invoke(main, [*given, out, "--overwrite"]).exit_code == 0
+    assert not (tmp_path / "mean" / ".checkpoint").exists()
     own = CliRunner().invoke(main, [*given, str(trained["base"])])
     assert own.exit_code == 1
     assert "choose another folder" in own.stderr

@@ -254,7 +254,7 @@ def test_bad_lines_and_rows_go_to_the_quarantine(segmented: Callable[..., bytes]
 def test_the_quarantine_needs_an_output_file(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_bytes(b"abc")
     for out in ("-", "/dev/null"):
-        with pytest.raises(ConfigError, match=r"quarantine writes a file next to the output; .*name a file"):
+        with pytest.raises(ConfigError, match=r"quarantine writes a file next to the output; .*name one with --out"):
             applying.apply(EachFew(), tmp_path / "in.txt", out, ApplyConfig(on_bad="quarantine"))
     with pytest.raises(ConfigError, match="quarantine is for apply only"):
         list(inputs.texts(tmp_path / "in.txt", on_bad="quarantine"))
