@@ -38,11 +38,14 @@ def average(segmenters: Sequence[Segmenter], out: str | os.PathLike[str], *, ove
         overwrite: Replace the segmenter or the checkpoints in the folder.
 
     Raises:
-        ConfigError: Fewer than two segmenters, or they differ in script, form of Chinese, size or longest word.
+        ConfigError: Fewer than two segmenters, or other objects; or they differ in script, form of Chinese, size or
+            longest word.
         DataError: They do not come from one training.
         ShardError: A segmenter has no language models; or the folder cannot be written, would be overwritten, is in use
             by another run, or is one of the segmenters.
     """
+    if isinstance(segmenters, Segmenter) or not all(isinstance(each, Segmenter) for each in segmenters):
+        raise ConfigError(f"expected a list of Segmenters; got {segmenters!r}; load each with Segmenter.load")
     if len(segmenters) < 2:
         raise ConfigError(f"expected two or more segmenters to average; got {len(segmenters)}")
     first, folder = segmenters[0], Path(out)

@@ -40,7 +40,7 @@ class Dictionary:
 
     @classmethod
     def given(cls, words: "Words | None") -> "Dictionary | None":
-        """Return the dictionary that a user gives: itself, the path of its file, or its entries.
+        """Return the dictionary that a user gives: itself, the path of its file, or its entries; of none, None.
 
         Raises ConfigError for another object, DataError as ``load`` and ``of`` do.
         """
@@ -51,6 +51,8 @@ class Dictionary:
         if not isinstance(words, list | tuple | set | frozenset):
             expected = "the path of a file, a list of entries or a Dictionary"
             raise ConfigError(f"dictionary: expected {expected}; got {type(words).__name__}")
+        if not words:
+            return None
         for entry in words:
             if not isinstance(entry, str):
                 raise ConfigError(f"dictionary: expected entries that are texts; got {entry!r}")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,12 @@ def test_models_without_a_mean(
     with pytest.raises(error, match=message):
         average([Segmenter.load(trained.get(name, name)) for name in names], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
+
+
+@pytest.mark.parametrize("given", ["zh", ["zh", "th"], Segmenter.load("zh")])
+def test_what_is_no_list_of_segmenters(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected a list of Segmenters; got .*Segmenter\.load"):
+        average(given, tmp_path / "mean")
 
 
 def test_the_command(trained: dict[str, Path], tmp_path: Path) -> None:

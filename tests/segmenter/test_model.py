@@ -133,6 +133,7 @@ def test_a_dictionary_is_a_path_entries_or_an_object(joining: Segmenter, tmp_pat
     for words in (path, str(path), ["研 究"], ("研 究",), {"研 究"}, Dictionary.load(path)):
         assert joining.segment(["研究生"], dictionary=words) == [["研", "究", "生"]]
         assert joining.end_probabilities(["研究生"], dictionary=words)[0].tolist() == [1, 1, 1]
+    assert joining.segment(["研究生"], dictionary=[]) == joining.segment(["研究生"])
     with pytest.raises(DataError, match=r"none\.txt: no such file"):
         joining.segment(["研"], dictionary="none.txt")
 
@@ -142,7 +143,7 @@ def test_a_dictionary_is_a_path_entries_or_an_object(joining: Segmenter, tmp_pat
     [
         (5, ConfigError, "dictionary: expected the path of a file, a list of entries or a Dictionary; got int"),
         (["研", 5], ConfigError, "dictionary: expected entries that are texts; got 5"),
-        ([], DataError, "dictionary: the dictionary has no entry"),
+        ([" "], DataError, "dictionary: the dictionary has no entry"),
         (["研 究", "研究"], DataError, "dictionary: lines 1 and 2: two entries cut"),
     ],
 )
